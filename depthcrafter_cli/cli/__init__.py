@@ -1,0 +1,25 @@
+"""The command line. Nothing heavy is imported here: ``--help`` and ``--version`` are instant."""
+
+import sys
+
+from depthcrafter_cli import __version__
+from depthcrafter_cli.cli.interrupts import Interrupted, raise_on_signals
+from depthcrafter_cli.errors import INTERRUPTED_EXIT_CODE, DepthCrafterError
+
+
+def main() -> None:
+    """Entry point of the ``depthcrafter`` command."""
+    if sys.argv[1:] in (["--version"], ["-V"]):
+        print(f"depthcrafter {__version__}")
+        return
+    try:
+        raise_on_signals()
+        from depthcrafter_cli.cli.app import app
+
+        app()
+    except DepthCrafterError as error:
+        print(f"depthcrafter: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except Interrupted:
+        print("depthcrafter: interrupted; nothing half-written was left behind.", file=sys.stderr)
+        sys.exit(INTERRUPTED_EXIT_CODE)

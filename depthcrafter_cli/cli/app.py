@@ -1,0 +1,44 @@
+"""The commands, and what ``depthcrafter --help`` says."""
+
+from typing import Annotated
+
+import typer
+
+from depthcrafter_cli import __version__
+from depthcrafter_cli.cli.run import run
+from depthcrafter_cli.cli.train import train
+from depthcrafter_cli.cli.weights import app as weights
+
+EXIT_CODES = """
+Exit codes: 0 done, 1 unexpected, 2 usage, 3 input, 4 weights, 5 memory, 6 output, 130 interrupted.
+"""
+
+app = typer.Typer(
+    name="depthcrafter",
+    no_args_is_help=True,
+    # Rich's help costs a third of a second, every time.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command(epilog=EXIT_CODES)(run)
+app.command(epilog=EXIT_CODES)(train)
+app.add_typer(weights, name="weights")
+
+
+@app.callback(epilog=EXIT_CODES)
+def depthcrafter(
+    version: Annotated[
+        bool, typer.Option("--version", "-V", help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Turn any video into a temporally consistent depth video.
+
+    \b
+    Examples:
+      depthcrafter run clip.mp4 --out depth.mp4
+      depthcrafter run clip.mp4 --out depth.mp4 --out depth.npz --side-by-side
+      depthcrafter weights pull depthcrafter
+    """
+    if version:
+        print(f"depthcrafter {__version__}")
+        raise typer.Exit

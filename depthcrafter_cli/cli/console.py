@@ -1,0 +1,211 @@
+"""How a run looks: for people (rich), for programs (JSON lines), or not at all."""
+
+import json as json_module
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from depthcrafter_cli.cli.interrupts import Interrupted
+from depthcrafter_cli.errors import INTERRUPTED_EXIT_CODE, DepthCrafterError
+from depthcrafter_cli.progress import Observer, Progress, ignore
+
+if TYPE_CHECKING:
+    from depthcrafter_cli.workflows.plan import RunPlan
+    from depthcrafter_cli.workflows.run import RunResult
+
+STAGES = {
+    "load": "load model",
+    "condition": "read, encode",
+    "denoise": "denoise",
+    "decode": "decode",
+    "write": "write",
+    "image_encoder": "image encoder",
+    "vae": "autoencoder",
+    "unet": "denoiser",
+}
+
+
+class QuietConsole:
+    """Says nothing but errors."""
+
+    def planned(self, plan: "RunPlan") -> None:
+        """What a run is about to do."""
+
+    @contextmanager
+    def watching(self) -> Iterator[Observer]:
+        """The observer of work that is under way."""
+        yield ignore
+
+    def finished(self, result: "RunResult") -> None:
+        """What a run that succeeded made."""
+
+    def warn(self, sentence: str) -> None:
+        """Something the user should know that did not stop the run."""
+        print(f"depthcrafter: warning: {sentence}", file=sys.stderr)
+
+    def failed(self, sentence: str, code: int) -> None:
+        """Why the command ends with ``code``."""
+        print(f"depthcrafter: {sentence}", file=sys.stderr)
+
+
+class JsonConsole(QuietConsole):
+    """One JSON object a line on standard output, each with an ``event``."""
+
+    def planned(self, plan: "RunPlan") -> None:
+        _emit("plan", **_facts(plan))
+
+    @contextmanager
+    def watching(self) -> Iterator[Observer]:
+        yield lambda event: _emit("progress", **vars(event))
+
+    def finished(self, result: "RunResult") -> None:
+        _emit(
+            "done",
+            outputs=[str(path) for path in result.outputs],
+            frames=result.frames,
+            seconds=round(result.seconds, 3),
+            frames_per_second=round(result.frames_per_second, 3),
+            value_range=[result.value_range.low, result.value_range.high],
+            peak_memory_bytes=result.peak.bytes,
+            peak_memory_kind=result.peak.kind,
+            device=result.device,
+        )
+
+    def warn(self, sentence: str) -> None:
+        _emit("warning", message=sentence)
+
+    def failed(self, sentence: str, code: int) -> None:
+        _emit("error", message=sentence, exit_code=code)
+
+
+class RichConsole(QuietConsole):
+    """A short plan, one live bar per stage, and where the results are."""
+
+    def planned(self, plan: "RunPlan") -> None:
+        from rich.console import Console
+
+        screen = Console(stderr=True)
+        for label, text in _summary(plan):
+            screen.print(f"[bold]{label:<7}[/] {text}", highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def watching(self) -> Iterator[Observer]:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+        from rich.progress import Progress as Bars
+
+        columns = (
+            TextColumn("{task.description:<13}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeElapsedColumn(),
+            TextColumn("eta"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[detail]}"),
+        )
+        with Bars(*columns, console=Console(stderr=True)) as bars:
+            tasks: dict[str, Any] = {}
+
+            def observe(event: Progress) -> None:
+                if event.stage not in tasks:
+                    name = STAGES.get(event.stage, event.stage)
+                    tasks[event.stage] = bars.add_task(name, unit=event.unit, detail="")
+                # A container's frame count may be an estimate; a bar never passes its end.
+                total = None if event.total is None else max(event.total, event.done)
+                bars.update(
+                    tasks[event.stage], completed=event.done, total=total, detail=event.detail
+                )
+
+            yield observe
+            for task in bars.tasks:
+                bars.update(task.id, total=task.completed)
+
+    def finished(self, result: "RunResult") -> None:
+        for path in result.outputs:
+            print(path)
+        print(
+            f"{result.frames} frames in {result.seconds:.1f} s "
+            f"({result.frames_per_second:.2f} frames/s) on {result.device}, "
+            f"peak {result.peak.kind} {result.peak.bytes / 1e9:.2f} GB",
+            file=sys.stderr,
+        )
+
+
+@contextmanager
+def reported(*, quiet: bool, json: bool, debug: bool) -> Iterator[QuietConsole]:
+    """The console of a command; turns what goes wrong in it into a sentence and an exit code."""
+    console = JsonConsole() if json else QuietConsole() if quiet else RichConsole()
+    try:
+        yield console
+    except DepthCrafterError as error:
+        _traceback_if(debug)
+        console.failed(str(error), error.exit_code)
+        raise typer.Exit(error.exit_code) from None
+    except Interrupted:
+        _traceback_if(debug)
+        console.failed("interrupted; no half-written file is left.", INTERRUPTED_EXIT_CODE)
+        raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
+    except Exception as error:
+        _traceback_if(debug)
+        hint = "" if debug else "; run again with --debug to see where"
+        console.failed(f"unexpected {type(error).__name__}: {error}{hint}.", 1)
+        raise typer.Exit(1) from None
+
+
+def _traceback_if(debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+
+
+def _emit(event: str, **values: Any) -> None:
+    print(json_module.dumps({"event": event, **values}), flush=True)
+
+
+def _facts(plan: "RunPlan") -> dict[str, Any]:
+    return {
+        "input": str(plan.request.source),
+        "source_size": str(plan.info.size),
+        "model_size": str(plan.model_size),
+        "output_size": str(plan.output_size),
+        "frames": plan.frames,
+        "rate": float(plan.rate),
+        "windows": plan.windows,
+        "window": plan.config.window,
+        "overlap": plan.config.overlap,
+        "model": plan.weights.variant.name,
+        "weights": str(plan.weights.path),
+        "device": plan.device,
+        "dtype": plan.dtype,
+        "outputs": [str(path) for path in plan.request.outputs],
+    }
+
+
+def _summary(plan: "RunPlan") -> Iterator[tuple[str, str]]:
+    """(label, text) lines: what will be done."""
+    frames = "unknown length" if plan.frames is None else f"about {plan.frames} frames"
+    yield "input", f"{plan.request.source}  {plan.info.size}, {float(plan.rate):.4g} fps, {frames}"
+    variant = plan.weights.variant
+    yield "model", f"{variant.title}: {variant.description}"
+    if variant.name == "nano":
+        yield "", "For the published quality (non-commercial licence): depthcrafter weights pull"
+    if variant.non_commercial:
+        yield "licence", "the weights are for non-commercial use only (depthcrafter weights list)"
+    config = plan.config
+    windows = f"windows of {config.window} frames, overlap {config.overlap}"
+    if plan.windows is not None:
+        windows = "1 window" if plan.windows == 1 else f"{plan.windows} {windows}"
+    yield "plan", f"{plan.model_size} pixels, {windows}, {config.steps} steps each"
+    yield "device", f"{plan.device}, {plan.dtype}"
+    outputs = ", ".join(str(path) for path in plan.request.outputs)
+    yield "output", f"{outputs}  {plan.output_size}"

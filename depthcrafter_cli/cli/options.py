@@ -1,0 +1,155 @@
+"""The options of ``run``, one name each, and the parsers behind them. Only typer is imported."""
+
+import re
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from depthcrafter_cli.errors import UsageError
+
+
+def _option(*names: str, text: str, **settings: Any) -> Any:
+    return typer.Option(*names, help=text, show_default=False, **settings)
+
+
+Source = Annotated[
+    Path,
+    typer.Argument(
+        help="A video, a folder of images, a pattern such as frame_%05d.png, or one image.",
+        metavar="VIDEO",
+    ),
+]
+Outputs = Annotated[
+    list[Path],
+    _option(
+        "--out",
+        "-o",
+        text="Where to write; may be given several times. The suffix chooses the format: .mp4 or "
+        ".mov (colour video), .npz (raw disparity, float32), a folder or name_%05d.png "
+        "(16-bit grey).",
+    ),
+]
+Weights = Annotated[
+    str | None,
+    _option(
+        "--weights",
+        "-w",
+        text="nano, depthcrafter, or a model folder. Default: depthcrafter if pulled, else nano.",
+    ),
+]
+Device = Annotated[str, _option("--device", text="auto (default), cuda, cuda:N, mps or cpu.")]
+Dtype = Annotated[
+    str, _option("--dtype", text="auto (default: fp16 on a GPU, else fp32), fp32, fp16 or bf16.")
+]
+MaxRes = Annotated[
+    int | None,
+    _option("--max-res", text="Longest side the model sees, in pixels. Default: the model's own."),
+]
+Size = Annotated[
+    str,
+    _option("--size", text="Size of the result: source (default), model or WIDTHxHEIGHT."),
+]
+Start = Annotated[
+    str | None, _option("--start", text="Begin here: seconds or [HH:]MM:SS, fractions allowed.")
+]
+End = Annotated[str | None, _option("--end", text="Stop before this time.")]
+MaxFrames = Annotated[int | None, _option("--max-frames", text="Read at most this many frames.")]
+Fps = Annotated[
+    str | None,
+    _option("--fps", text="Pick frames by timestamp at this rate, e.g. 12 or 24000/1001."),
+]
+SequenceRate = Annotated[
+    str, _option("--sequence-rate", text="Frame rate of a folder of images. Default: 24.")
+]
+Normalize = Annotated[
+    str,
+    _option(
+        "--normalize",
+        text="What becomes 0 and 1: clip (default: the extremes of the whole clip), percentile or "
+        "'percentile 2 98', 'fixed LO HI', or none.",
+    ),
+]
+Colormap = Annotated[
+    str, _option("--colormap", text="Any matplotlib colormap for videos. Default: inferno.")
+]
+SideBySide = Annotated[bool, _option("--side-by-side", text="Video: the source left of the depth.")]
+Crf = Annotated[int, _option("--crf", text="H.264 quality, 0 (lossless) to 51. Default: 18.")]
+Overwrite = Annotated[bool, _option("--overwrite", text="Replace existing outputs.")]
+Record = Annotated[
+    bool,
+    _option("--record/--no-record", text="Write OUT.json, which says how OUT was made. Default."),
+]
+Reference = Annotated[
+    bool,
+    _option(
+        "--reference",
+        text="Reproduce the published program: its noise, frame choice, rate label and size.",
+    ),
+]
+Steps = Annotated[int | None, _option("--steps", text="Denoising steps per window. Default: 5.")]
+Guidance = Annotated[
+    float | None, _option("--guidance", text="Classifier-free guidance. Default: 1 (off).")
+]
+Window = Annotated[int | None, _option("--window", text="Frames denoised together. Default: 110.")]
+Overlap = Annotated[
+    int | None, _option("--overlap", text="Frames shared by neighbouring windows. Default: 25.")
+]
+NoiseAug = Annotated[
+    float | None,
+    _option("--noise-aug", text="Noise added to the frames before encoding. Default: 0.02."),
+]
+DecodeChunk = Annotated[
+    int | None,
+    _option("--decode-chunk", text="Frames decoded together; changes the result. Default: 8."),
+]
+EncodeBatch = Annotated[
+    int | None,
+    _option("--encode-batch", text="Frames encoded together; only memory. Default: 8."),
+]
+Seed = Annotated[int | None, _option("--seed", text="Seed of all noise. Default: 42.")]
+Quiet = Annotated[bool, _option("--quiet", "-q", text="Print nothing but errors.")]
+Json = Annotated[bool, _option("--json", text="Print one JSON event a line instead.")]
+Debug = Annotated[bool, _option("--debug", text="Show tracebacks.")]
+
+
+def parse_time(text: str | None, option: str) -> Fraction | None:
+    """Seconds, MM:SS or HH:MM:SS."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d+)?", text):
+        raise UsageError(
+            f"got {option} {text!r}, expected seconds or HH:MM:SS: write 83.5 or 1:23.5."
+        )
+    seconds = Fraction(0)
+    for part in text.split(":"):
+        seconds = seconds * 60 + Fraction(part)
+    return seconds
+
+
+def parse_rate(text: str, option: str) -> Fraction:
+    """Frames per second as a number or a ratio."""
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(
+            f"got {option} {text!r}, expected frames per second: write 12, 23.976 or 24000/1001."
+        ) from None
+
+
+def parse_normalize(text: str) -> tuple[str, list[float]]:
+    """A mode and its limits."""
+    mode, *limits = re.split(r"[\s,:]+", text.strip())
+    modes = ("clip", "percentile", "fixed", "none")
+    try:
+        numbers = [float(limit) for limit in limits]
+    except ValueError:
+        numbers = []
+        mode = ""
+    if mode not in modes or len(numbers) not in (0, 2):
+        raise UsageError(
+            f"got --normalize {text!r}, expected clip, percentile, 'percentile 2 98', "
+            "'fixed LO HI' or none: correct it."
+        )
+    return mode, numbers

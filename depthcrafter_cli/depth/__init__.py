@@ -1,0 +1,1 @@
+"""Disparity as numbers and colours: ranges, normalisation, colormaps. numpy and matplotlib only."""

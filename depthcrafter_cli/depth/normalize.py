@@ -1,0 +1,86 @@
+"""Which raw disparities become 0 and 1 in the written depth."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.types import Disparity, ValueRange
+
+Mode = Literal["clip", "percentile", "fixed", "none"]
+_DEFAULT_PERCENTILES = (2.0, 98.0)
+
+
+class DisparityStatistics(Protocol):
+    """What a whole clip's disparity must tell for its range to be chosen."""
+
+    @property
+    def minimum(self) -> float: ...
+    @property
+    def maximum(self) -> float: ...
+    def percentiles(self, low: float, high: float) -> tuple[float, float]: ...
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """How the range is chosen.
+
+    ``clip`` takes the extremes of the whole clip (the reference's way); ``percentile`` takes
+    the ``low`` and ``high`` percentiles (2 and 98 unless given) and clamps the rest; ``fixed``
+    takes ``low`` and ``high`` themselves, the same for any clip; ``none`` keeps the raw values,
+    which the decoder gives in [0, 1].
+
+    Raises UsageError for limits that are missing, superfluous or not in order.
+    """
+
+    mode: Mode = "clip"
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        limits = [limit for limit in (self.low, self.high) if limit is not None]
+        wanted = {"clip": (0,), "none": (0,), "percentile": (0, 2), "fixed": (2,)}[self.mode]
+        if len(limits) not in wanted:
+            raise UsageError(
+                f"Normalization {self.mode!r} got {len(limits)} limits, expected "
+                f"{wanted[-1] or 'none'}: correct --normalize."
+            )
+        if not limits:
+            return
+        low, high = limits
+        lowest, highest = (0, 100) if self.mode == "percentile" else (-math.inf, math.inf)
+        if not lowest <= low < high <= highest:
+            raise UsageError(
+                f"Normalization {self.mode!r} got {low:g} and {high:g}, expected the smaller one "
+                f"first{', both from 0 to 100' if highest == 100 else ''}: correct --normalize."
+            )
+
+
+def value_range(normalization: Normalization, statistics: DisparityStatistics) -> ValueRange:
+    """The raw disparities that become 0 and 1 for the whole clip."""
+    low, high = normalization.low, normalization.high
+    if normalization.mode == "clip":
+        return ValueRange(statistics.minimum, statistics.maximum)
+    if normalization.mode == "none":
+        return ValueRange(0.0, 1.0)
+    if normalization.mode == "percentile":
+        default_low, default_high = _DEFAULT_PERCENTILES
+        low, high = statistics.percentiles(
+            default_low if low is None else low, default_high if high is None else high
+        )
+    assert low is not None and high is not None
+    return ValueRange(low, high)
+
+
+def normalize(disparity: Disparity, values: ValueRange) -> Disparity:
+    """Raw disparity as float32 in [0, 1]; outside ``values`` it is clamped.
+
+    A range of width 0 (a constant clip) gives 0 everywhere.
+    """
+    width = np.float32(values.high) - np.float32(values.low)
+    if width <= 0:
+        return np.zeros_like(disparity, dtype=np.float32)
+    scaled = (disparity - np.float32(values.low)) / width
+    return np.clip(scaled, 0.0, 1.0, out=scaled)

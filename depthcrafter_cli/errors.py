@@ -1,0 +1,46 @@
+"""Errors a user can cause or mend, each with the exit code the command line returns.
+
+Every message is one sentence in three parts: what was found, what was expected, what to do.
+Anything that is not a :class:`DepthCrafterError` is a defect of ours and exits with 1.
+"""
+
+from typing import ClassVar
+
+
+class DepthCrafterError(Exception):
+    """Base of all errors that are reported as one sentence, without a traceback."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(DepthCrafterError):
+    """Options that contradict each other or lie outside their range."""
+
+    exit_code = 2
+
+
+class InputError(DepthCrafterError):
+    """A video that is missing, unreadable, empty or too small."""
+
+    exit_code = 3
+
+
+class WeightsError(DepthCrafterError):
+    """Model weights that are missing, damaged or of another architecture."""
+
+    exit_code = 4
+
+
+class MemoryLimitError(DepthCrafterError):
+    """No plan fits the memory that is allowed or left."""
+
+    exit_code = 5
+
+
+class OutputError(DepthCrafterError):
+    """A result that cannot be written where it was asked for."""
+
+    exit_code = 6
+
+
+INTERRUPTED_EXIT_CODE = 130

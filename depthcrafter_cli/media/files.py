@@ -1,0 +1,65 @@
+"""Files that appear under their final name only when they are complete."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from depthcrafter_cli.errors import OutputError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turns a failure of the operating system to write ``path`` into one clear sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            message = (
+                f"{path} cannot be finished: {_free_space(path)}, expected room for the whole "
+                "result: free some space or choose another disk."
+            )
+        else:
+            message = (
+                f"{path} cannot be written ({error.strerror or error}), expected a writable "
+                "place: choose another path or change its permissions."
+            )
+        raise OutputError(message) from error
+
+
+def _free_space(path: Path) -> str:
+    folder = path if path.is_dir() else path.parent
+    free = shutil.disk_usage(folder).free if folder.is_dir() else 0
+    return f"the disk is full or the file size limited ({free / 1e6:.0f} MB free)"
+
+
+def partial_path(path: Path) -> Path:
+    """Where a file grows until it is complete: ``depth.mp4`` as ``depth.partial.mp4`` beside it."""
+    return path.with_name(f"{path.stem}.partial{path.suffix}")
+
+
+def publish(partial: Path, path: Path, *, overwrite: bool) -> None:
+    """Gives a complete, synced file or folder its final name, in one step.
+
+    Raises OutputError if something appeared there since the run began.
+    """
+    if path.exists() and not overwrite:
+        raise OutputError(
+            f"{path} appeared while it was being made, expected a free name: move it away or "
+            "pass --overwrite."
+        )
+    with output_errors(path):
+        partial.replace(path)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file's contents have reached the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,113 @@
+"""Images as a video: a folder, a numbered pattern, or one picture."""
+
+import re
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image, ImageOps
+
+from depthcrafter_cli.errors import InputError
+from depthcrafter_cli.types import RgbImage, Size, VideoInfo
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+_NUMBER_PATTERN = re.compile(r"%0?\d*d")
+
+
+def is_image_sequence(path: Path) -> bool:
+    """Whether a path names images rather than a video file."""
+    return path.is_dir() or path.suffix.lower() in SUFFIXES
+
+
+class ImageSequence:
+    """Images of one size in the order of the numbers in their names, at a constant rate."""
+
+    def __init__(self, path: Path, rate: Fraction) -> None:
+        self.path = path
+        self.rate = rate
+
+    def info(self) -> VideoInfo:
+        """Reads the first image and the headers of all.
+
+        Raises InputError if one is missing, no image, or of another size than the first.
+        """
+        files = self._files()
+        sizes = [_stored_size(file) for file in files]
+        for file, size in zip(files, sizes, strict=True):
+            if size != sizes[0]:
+                raise InputError(
+                    f"{file} is {size}, expected {sizes[0]} as the first image of the sequence: "
+                    "give all images one size."
+                )
+        try:
+            height, width, _channels = _load(files[0]).shape
+        except OSError as error:
+            raise _unreadable(files[0]) from error
+        return VideoInfo(self.path, Size(height, width), self.rate, len(files))
+
+    def pictures(
+        self, start: Fraction, warn: Callable[[str], None]
+    ) -> Iterator[tuple[Fraction, av.VideoFrame]]:
+        """(seconds from the first image, picture) in order, not much earlier than ``start``."""
+        files = self._files()
+        for index in range(int(start * self.rate), len(files)):
+            try:
+                rgb = _load(files[index])
+            except OSError as error:
+                warn(
+                    f"{files[index]} is damaged: {error}, and the result ends before it; "
+                    "replace the image."
+                )
+                return
+            yield index / self.rate, av.VideoFrame.from_ndarray(rgb, format="rgb24")
+
+    def _files(self) -> list[Path]:
+        if self.path.is_dir():
+            found = [file for file in self.path.iterdir() if file.suffix.lower() in SUFFIXES]
+        elif match := _NUMBER_PATTERN.search(self.path.name):
+            before, after = self.path.name[: match.start()], self.path.name[match.end() :]
+            numbered = re.compile(re.escape(before) + r"\d+" + re.escape(after))
+            folder = self.path.parent
+            entries = folder.iterdir() if folder.is_dir() else iter(())
+            found = [file for file in entries if numbered.fullmatch(file.name)]
+        else:
+            found = [self.path] if self.path.exists() else []
+        if not found:
+            raise InputError(
+                f"There is no image at {self.path}, expected "
+                f"{', '.join(suffix[1:].upper() for suffix in SUFFIXES)}: check the path."
+            )
+        return sorted(found, key=_natural_order)
+
+
+def _natural_order(file: Path) -> list[tuple[int, str]]:
+    """frame2 before frame10."""
+    return [
+        (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", file.name)
+    ]
+
+
+def _stored_size(file: Path) -> Size:
+    """From the header alone, before any EXIF rotation: quick for thousands of images."""
+    try:
+        with Image.open(file) as image:
+            return Size(image.height, image.width)
+    except OSError as error:
+        raise _unreadable(file) from error
+
+
+def _unreadable(file: Path) -> InputError:
+    return InputError(
+        f"{file} cannot be read as an image, expected a complete one: replace or remove it."
+    )
+
+
+def _load(file: Path) -> RgbImage:
+    with Image.open(file) as opened:
+        image = ImageOps.exif_transpose(opened)
+        if image.mode.startswith("I"):  # 16-bit gray: Pillow would clip it to 255
+            gray = (np.asarray(image) / 257).round().astype(np.uint8)
+            return np.repeat(gray[..., None], 3, axis=-1)
+        return np.asarray(image.convert("RGB"))

@@ -1,0 +1,88 @@
+"""Videos in: what a path holds, and its frames at the size the model or the output needs."""
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TypeAlias
+
+from depthcrafter_cli.errors import InputError
+from depthcrafter_cli.media.image_sequence import ImageSequence, is_image_sequence
+from depthcrafter_cli.media.pyav_reader import VideoFile
+from depthcrafter_cli.media.scale import PictureScaler
+from depthcrafter_cli.media.selection import ReadOptions, select, selected_rate
+from depthcrafter_cli.types import Frame, Size, VideoInfo
+
+Source: TypeAlias = VideoFile | ImageSequence
+Warn: TypeAlias = Callable[[str], None]
+
+_WHOLE = ReadOptions()
+
+
+def _ignore(_sentence: str) -> None:
+    """For callers who do not want to hear of damage."""
+
+
+def probe(path: Path, options: ReadOptions = _WHOLE) -> VideoInfo:
+    """What ``path`` holds: a video file, a folder of images, a ``%04d`` pattern or one image.
+
+    Raises InputError if it is missing, empty, damaged from the start, or holds no video.
+    """
+    return _source(path, options).info()
+
+
+def read_frames(
+    path: Path, size: Size, options: ReadOptions = _WHOLE, warn: Warn = _ignore
+) -> Iterator[Frame]:
+    """The selected frames at ``size``, streamed in one pass.
+
+    A damaged file hands out what can be decoded and then says so through ``warn``, in one
+    sentence: the frames that were read are worth finishing.
+
+    Raises InputError as :func:`probe` does and where nothing is selected, UsageError for a rate
+    above the video's; both before the first frame, except for an empty selection.
+    """
+    source = _source(path, options)
+    info = source.info()
+    selected_rate(info, options)
+    return _frames(source, info, size, options, warn)
+
+
+def _frames(
+    source: Source, info: VideoInfo, size: Size, options: ReadOptions, warn: Warn
+) -> Iterator[Frame]:
+    scale = PictureScaler(size)
+    pictures = source.pictures(options.start or Fraction(0), warn)
+    index = -1
+    for index, (time, picture) in enumerate(select(pictures, options, 1 / info.rate)):
+        yield Frame(index, time, scale(picture))
+    if index < 0:
+        raise _nothing_selected(info, options)
+
+
+def count_frames(path: Path, options: ReadOptions = _WHOLE) -> int:
+    """How many frames :func:`read_frames` hands out: exact, by decoding without scaling.
+
+    Raises the same errors.
+    """
+    source = _source(path, options)
+    info = source.info()
+    selected_rate(info, options)
+    pictures = source.pictures(options.start or Fraction(0), _ignore)
+    count = sum(1 for _ in select(pictures, options, 1 / info.rate))
+    if not count:
+        raise _nothing_selected(info, options)
+    return count
+
+
+def _source(path: Path, options: ReadOptions) -> Source:
+    if is_image_sequence(path):
+        return ImageSequence(path, options.sequence_rate)
+    return VideoFile(path)
+
+
+def _nothing_selected(info: VideoInfo, options: ReadOptions) -> InputError:
+    length = f" of its {float(info.frame_count / info.rate):.2f} s" if info.frame_count else ""
+    return InputError(
+        f"{info.path} has no frame at or after {float(options.start or 0):g} s{length}, expected "
+        "at least one: correct --start or --end."
+    )

@@ -1,0 +1,87 @@
+"""Picture sizes: pure arithmetic, no pictures."""
+
+import re
+from collections.abc import Mapping
+from fractions import Fraction
+from types import MappingProxyType
+
+from depthcrafter_cli.errors import InputError, UsageError
+from depthcrafter_cli.types import Size
+
+# The sizes that the reference fixes for its evaluation sets, whatever the video's own size.
+DATASET_SIZES: Mapping[str, Size] = MappingProxyType(
+    {
+        "sintel": Size(448, 1024),
+        "scannet": Size(640, 832),
+        "KITTI": Size(384, 1280),
+        "bonn": Size(512, 640),
+        "NYUv2": Size(448, 640),
+    }
+)
+
+
+def model_size(source: Size, max_res: int, multiple: int = 64) -> Size:
+    """The size at which the model sees a video, by the reference's rule.
+
+    Each side is rounded to a ``multiple`` (ties to even); if the longer one then exceeds
+    ``max_res``, both are recomputed from the source scaled to ``max_res``. The aspect ratio
+    is not kept exactly, and a ``max_res`` that is no multiple may be exceeded.
+
+    Raises UsageError for a ``max_res`` below one multiple and InputError for a video with a
+    side that rounds to 0.
+    """
+    if max_res < multiple:
+        raise UsageError(
+            f"The maximum resolution is {max_res}, expected at least {multiple}: raise --max-res."
+        )
+    size = _rounded(source, Fraction(1), multiple)
+    if max(size.height, size.width) > max_res:
+        scale = Fraction(max_res, max(source.height, source.width))
+        size = _rounded(source, scale, multiple)
+    if min(size.height, size.width) == 0:
+        raise InputError(_too_small(source, max_res, multiple))
+    return size
+
+
+def _rounded(source: Size, scale: Fraction, multiple: int) -> Size:
+    height, width = (
+        round(Fraction(side) * scale / multiple) * multiple
+        for side in (source.height, source.width)
+    )
+    return Size(height, width)
+
+
+def _too_small(source: Size, max_res: int, multiple: int) -> str:
+    shortest = multiple // 2 + 1
+    if min(source.height, source.width) >= shortest:
+        return (
+            f"The video is {source}, and scaled down to {max_res} pixels its short side rounds "
+            f"to 0, expected at least {shortest} pixels there: raise --max-res."
+        )
+    return (
+        f"The video is {source}, expected at least {shortest} pixels a side: "
+        "enlarge it before the run."
+    )
+
+
+def output_size(choice: str, source: Size, model: Size) -> Size:
+    """The size of the written depth: ``source``, ``model`` or ``WIDTHxHEIGHT``.
+
+    Raises UsageError for any other text.
+    """
+    named = {"source": source, "model": model}
+    if choice in named:
+        return named[choice]
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", choice.lower())
+    if match is None:
+        raise UsageError(
+            f"The output size is {choice!r}, expected 'source', 'model' or WIDTHxHEIGHT "
+            "such as 1280x720: correct --size."
+        )
+    width, height = (int(side) for side in match.groups())
+    return Size(height, width)
+
+
+def reference_stride(rate: Fraction, fps: Fraction) -> int:
+    """How many source frames the reference steps for a target rate (ties to even)."""
+    return max(round(rate / fps), 1)

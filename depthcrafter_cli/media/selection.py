@@ -1,0 +1,134 @@
+"""Which frames of a video are read: a pure function of their timestamps."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from typing import TypeVar
+
+from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.types import VideoInfo
+
+Picture = TypeVar("Picture")
+Timed = tuple[Fraction, Picture]
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """The part of a video to read, and at which rate. None means no restriction.
+
+    ``start`` and ``end`` are seconds from the video's first frame: frames with
+    ``start <= time < end`` are read. ``fps`` picks frames by timestamp, so that the result has
+    exactly this constant rate; ``stride`` picks every n-th frame whatever its timestamp, as the
+    reference does. ``max_frames`` counts frames after that choice. ``sequence_rate`` is the
+    frame rate of a folder of images, which carries none.
+
+    Raises UsageError for values outside their range.
+    """
+
+    start: Fraction | None = None
+    end: Fraction | None = None
+    max_frames: int | None = None
+    fps: Fraction | None = None
+    stride: int | None = None
+    sequence_rate: Fraction = Fraction(24)
+
+    def __post_init__(self) -> None:
+        if self.start is not None and self.start < 0:
+            raise UsageError(
+                f"The start is {float(self.start):g} s, expected 0 or later: correct --start."
+            )
+        if self.end is not None and self.end <= (self.start or 0):
+            raise UsageError(
+                f"The end is {float(self.end):g} s, expected later than the start at "
+                f"{float(self.start or 0):g} s: correct --start or --end."
+            )
+        if self.max_frames is not None and self.max_frames < 1:
+            raise UsageError(
+                f"The frame limit is {self.max_frames}, expected at least 1: correct --max-frames."
+            )
+        if self.stride is not None and self.stride < 1:
+            raise UsageError(f"The stride is {self.stride}, expected at least 1: correct it.")
+        if self.stride is not None and self.fps is not None:
+            raise UsageError(
+                "Got both a frame rate and a stride, expected one of them: leave one out."
+            )
+        for rate in (self.fps, self.sequence_rate):
+            if rate is not None and rate <= 0:
+                raise UsageError(
+                    f"The frame rate is {float(rate):g}, expected more than 0: correct --fps."
+                )
+
+
+def selected_rate(info: VideoInfo, options: ReadOptions) -> Fraction:
+    """Frames per second of what is read: the true rate of the result.
+
+    Raises UsageError for ``fps`` above the video's own rate: frames are chosen, not invented.
+    """
+    if options.fps is None:
+        return info.rate / (options.stride or 1)
+    if options.fps > info.rate:
+        raise UsageError(
+            f"Got --fps {float(options.fps):g} for {info.path.name}, expected at most its own "
+            f"{float(info.rate):.6g}: lower --fps or leave it out."
+        )
+    return options.fps
+
+
+def select(
+    pictures: Iterable[Timed[Picture]], options: ReadOptions, frame_duration: Fraction
+) -> Iterator[Timed[Picture]]:
+    """The pictures to read, with the first one's time moved to 0.
+
+    ``pictures`` are (time, picture) in order of time, counted in seconds from the video's first
+    frame; ``frame_duration`` is how long the last of them is shown.
+    """
+    chosen = _between(pictures, options.start or Fraction(0), options.end)
+    chosen = _from_zero(chosen)
+    if options.fps is not None:
+        chosen = _at_constant_rate(chosen, options.fps, frame_duration)
+    return islice(chosen, 0, _stop(options), options.stride)
+
+
+def _stop(options: ReadOptions) -> int | None:
+    if options.max_frames is None:
+        return None
+    return (options.max_frames - 1) * (options.stride or 1) + 1
+
+
+def _between(
+    pictures: Iterable[Timed[Picture]], start: Fraction, end: Fraction | None
+) -> Iterator[Timed[Picture]]:
+    for time, picture in pictures:
+        if end is not None and time >= end:
+            return
+        if time >= start:
+            yield time, picture
+
+
+def _from_zero(pictures: Iterable[Timed[Picture]]) -> Iterator[Timed[Picture]]:
+    zero: Fraction | None = None
+    for time, picture in pictures:
+        zero = time if zero is None else zero
+        yield time - zero, picture
+
+
+def _at_constant_rate(
+    pictures: Iterable[Timed[Picture]], fps: Fraction, frame_duration: Fraction
+) -> Iterator[Timed[Picture]]:
+    """At each tick k / fps the picture nearest to it in time, the earlier one of two equals.
+
+    The nearest, not the one on screen: containers round timestamps (Matroska to whole
+    milliseconds), and a frame stamped just after its tick must still be found there. Where a
+    variable-rate video stands still for several ticks its picture is repeated.
+    """
+    tick = 0
+    held: Timed[Picture] | None = None
+    for time, picture in pictures:
+        while held is not None and 2 * tick / fps <= held[0] + time:
+            yield tick / fps, held[1]
+            tick += 1
+        held = time, picture
+    while held is not None and 2 * tick / fps <= 2 * held[0] + frame_duration:
+        yield tick / fps, held[1]
+        tick += 1

@@ -1,0 +1,152 @@
+"""What every output format has in common: all of it appears at the end, or none of it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from depthcrafter_cli.media.files import output_errors, partial_path, publish, sync
+from depthcrafter_cli.types import Disparity, RgbImage, Size, ValueRange
+
+
+@dataclass(frozen=True)
+class DepthFrame:
+    """One frame on its way out, everything at the output's size.
+
+    ``disparity`` is raw (affine-invariant) float32 [H, W], ``normalized`` the same mapped to
+    [0, 1], ``rgb`` the source picture uint8 [H, W, 3] where a sink needs it.
+    """
+
+    index: int
+    time: Fraction
+    disparity: Disparity
+    normalized: Disparity
+    rgb: RgbImage | None = None
+
+
+@dataclass(frozen=True)
+class SinkSettings:
+    """What a sink is told before the first frame.
+
+    ``rate`` is frames per second, ``time_base`` the unit in seconds of which all frame times
+    are multiples, ``value_range`` the raw disparities that became 0 and 1, ``metadata`` plain
+    values for the formats that can carry them.
+    """
+
+    size: Size
+    frame_count: int
+    rate: Fraction
+    time_base: Fraction
+    value_range: ValueRange
+    colormap: str = "inferno"
+    side_by_side: bool = False
+    crf: int = 18
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    overwrite: bool = False
+
+
+class DisparitySink(ABC):
+    """Writes one output; a context manager that completes it, or removes it on any exception.
+
+    All methods raise OutputError for what the operating system refuses.
+    """
+
+    def __init__(self, path: Path, settings: SinkSettings) -> None:
+        self.path = path
+        self.settings = settings
+        self._written = 0
+
+    @property
+    def needs_rgb(self) -> bool:
+        """Whether :meth:`write` needs the source picture."""
+        return False
+
+    def __enter__(self) -> "DisparitySink":
+        try:
+            with output_errors(self.path):
+                self._open()
+        except BaseException:
+            self.abort()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.abort()
+
+    def write(self, frame: DepthFrame) -> None:
+        """Adds the next frame."""
+        with output_errors(self.path):
+            self._write(frame)
+        self._written += 1
+
+    def close(self) -> None:
+        """Completes the output and gives it its final name."""
+        try:
+            if self._written != self.settings.frame_count:
+                raise ValueError(f"got {self._written} of {self.settings.frame_count} frames")
+            with output_errors(self.path):
+                self._finish()
+        except BaseException:
+            self.abort()
+            raise
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Removes whatever was written; never raises for a full disk."""
+
+    @abstractmethod
+    def _open(self) -> None: ...
+
+    @abstractmethod
+    def _write(self, frame: DepthFrame) -> None: ...
+
+    @abstractmethod
+    def _finish(self) -> None: ...
+
+
+class FileSink(DisparitySink):
+    """A sink of one file, which grows as ``name.partial.suffix`` beside its final place."""
+
+    def _open(self) -> None:
+        self._partial = partial_path(self.path)
+        self._file = self._partial.open("wb+")
+        self._begin()
+
+    def _finish(self) -> None:
+        self._end()
+        self._file.close()
+        sync(self._partial)
+        publish(self._partial, self.path, overwrite=self.settings.overwrite)
+
+    def abort(self) -> None:
+        if not hasattr(self, "_file"):
+            return
+        with suppress(OSError, ValueError):  # buffers that can no longer be flushed
+            self._release()
+        with suppress(OSError):
+            self._file.close()
+        self._partial.unlink(missing_ok=True)
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Starts the format in the open ``self._file``."""
+
+    @abstractmethod
+    def _end(self) -> None:
+        """Completes the format."""
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Gives up the format's own resources, complete or not."""

@@ -1,0 +1,92 @@
+"""Normalised depth as 16-bit grayscale PNGs, one a frame."""
+
+import re
+import shutil
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, PngImagePlugin
+
+from depthcrafter_cli.media.sinks.base import DepthFrame, DisparitySink, SinkSettings
+
+DEFAULT_PATTERN = "depth_%05d.png"
+NUMBER = re.compile(r"%0?\d*d")
+_THREADS = 2  # zlib releases the interpreter lock; more would starve the model
+_BACKLOG = 8  # frames in memory waiting to be compressed
+
+
+def numbered_files(pattern: Path) -> list[Path]:
+    """The files that are there under a pattern such as ``depth_%05d.png``."""
+    before, after = NUMBER.split(pattern.name, maxsplit=1)
+    name = re.compile(re.escape(before) + r"\d+" + re.escape(after))
+    if not pattern.parent.is_dir():
+        return []
+    return [file for file in pattern.parent.iterdir() if name.fullmatch(file.name)]
+
+
+def png_pattern(path: Path) -> Path:
+    """The pattern that an output path stands for: itself, or the default one in a folder."""
+    return path if NUMBER.search(path.name) else path / DEFAULT_PATTERN
+
+
+class PngSink(DisparitySink):
+    """A folder, or a pattern such as ``out/depth_%05d.png``; 65535 is nearest.
+
+    Files collect in a ``.partial`` folder on the same disk and move when all are complete.
+    Each carries its time and the raw disparities of 0 and 65535 as PNG text.
+    """
+
+    def __init__(self, path: Path, settings: SinkSettings) -> None:
+        super().__init__(path, settings)
+        self._pattern = png_pattern(path)
+        folder = self._pattern.parent
+        self._folder_is_new = not folder.exists()
+        if self._folder_is_new:
+            self._staging = folder.with_name(f"{folder.name}.partial")
+        else:
+            self._staging = folder / f"{NUMBER.sub('', self._pattern.stem)}.partial"
+
+    def _open(self) -> None:
+        shutil.rmtree(self._staging, ignore_errors=True)  # left by a killed run
+        self._staging.mkdir()
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="png")
+        self._pending: deque[Future[None]] = deque()
+
+    def _write(self, frame: DepthFrame) -> None:
+        levels = np.rint(frame.normalized * np.float32(65535)).astype(np.uint16)
+        text = PngImagePlugin.PngInfo()
+        text.add_text("time", str(frame.time))
+        text.add_text("disparity_low", repr(self.settings.value_range.low))
+        text.add_text("disparity_high", repr(self.settings.value_range.high))
+        target = self._staging / (self._pattern.name % frame.index)
+        self._pending.append(self._pool.submit(_save, levels, target, text))
+        while len(self._pending) > _BACKLOG:
+            self._pending.popleft().result()
+
+    def _finish(self) -> None:
+        while self._pending:
+            self._pending.popleft().result()
+        self._pool.shutdown()
+        folder = self._pattern.parent
+        if self._folder_is_new and not folder.exists():
+            self._staging.rename(folder)
+            return
+        made = {file.name for file in self._staging.iterdir()}
+        for stale in numbered_files(self._pattern):
+            if self.settings.overwrite and stale.name not in made:
+                stale.unlink()
+        for name in sorted(made):
+            (self._staging / name).replace(folder / name)
+        self._staging.rmdir()
+
+    def abort(self) -> None:
+        if hasattr(self, "_pool"):
+            self._pool.shutdown(cancel_futures=True)
+        shutil.rmtree(self._staging, ignore_errors=True)
+
+
+def _save(levels: npt.NDArray[np.uint16], target: Path, text: PngImagePlugin.PngInfo) -> None:
+    Image.fromarray(levels).save(target, format="PNG", compress_level=1, pnginfo=text)

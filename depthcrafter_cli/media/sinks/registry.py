@@ -1,0 +1,108 @@
+"""Which sink writes which path, and whether it may: asked before the first frame is read."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import av
+
+from depthcrafter_cli.depth.colorize import check_colormap
+from depthcrafter_cli.errors import OutputError, UsageError
+from depthcrafter_cli.media.files import output_errors
+from depthcrafter_cli.media.sinks.base import DisparitySink, SinkSettings
+from depthcrafter_cli.media.sinks.npz import NpzSink
+from depthcrafter_cli.media.sinks.png16 import NUMBER, PngSink, numbered_files, png_pattern
+from depthcrafter_cli.media.sinks.video import ENCODER, VideoSink
+
+_BY_SUFFIX: Mapping[str, type[DisparitySink]] = {
+    ".mp4": VideoSink,
+    ".mov": VideoSink,
+    ".npz": NpzSink,
+    ".png": PngSink,
+    "": PngSink,  # a folder
+}
+
+
+def sink_for(out: Path, settings: SinkSettings) -> DisparitySink:
+    """The sink for a path, chosen by its suffix; opens nothing yet.
+
+    Raises UsageError for a suffix that no sink writes.
+    """
+    return _sink_class(out)(out, settings)
+
+
+def check_outputs(
+    outputs: Sequence[Path],
+    *,
+    source: Path | None = None,
+    colormap: str = "inferno",
+    overwrite: bool = False,
+) -> None:
+    """Finds out before any work whether all outputs can be written.
+
+    Raises UsageError for none at all, an unknown suffix or colormap, a path given twice or equal
+    to the input, and OutputError for a folder that is missing or not writable and for files that
+    exist while ``overwrite`` is off.
+    """
+    if not outputs:
+        raise UsageError("Got no output, expected at least one: pass --out such as depth.mp4.")
+    check_colormap(colormap)
+    taken = {} if source is None else {_place(source): "the input"}
+    for out in outputs:
+        kind = _sink_class(out)
+        place = _place(out)
+        if place in taken:
+            raise UsageError(
+                f"{out} is also {taken[place]}, expected different paths: rename one of them."
+            )
+        taken[place] = "another output"
+        if kind is VideoSink and ENCODER not in av.codec.codecs_available:
+            raise OutputError(
+                f"{out} needs the encoder {ENCODER}, which this build of PyAV lacks, expected the "
+                "one from PyPI: pip install --force-reinstall av, or write .npz or .png."
+            )
+        _check_place(out, kind, overwrite=overwrite)
+
+
+def _sink_class(out: Path) -> type[DisparitySink]:
+    if out.is_dir():
+        return PngSink
+    kind = _BY_SUFFIX.get(out.suffix.lower())
+    if kind is None:
+        raise UsageError(
+            f"Got {out} with the suffix {out.suffix!r}, expected one of "
+            f"{', '.join(suffix for suffix in _BY_SUFFIX if suffix)}, or a folder for PNGs: "
+            "rename the output."
+        )
+    if out.suffix and kind is PngSink and len(NUMBER.findall(out.name)) != 1:
+        raise UsageError(
+            f"Got {out} for a PNG a frame, expected one number pattern in its name: use "
+            f"{out.with_name(out.stem + '_%05d.png')}."
+        )
+    return kind
+
+
+def _place(path: Path) -> Path:
+    """A path as one comparable place; a folder and the pattern in it are the same."""
+    resolved = path.resolve()
+    return resolved.parent if NUMBER.search(path.name) else resolved
+
+
+def _check_place(out: Path, kind: type[DisparitySink], *, overwrite: bool) -> None:
+    if kind is PngSink:
+        pattern = png_pattern(out)
+        existing = numbered_files(pattern)
+        folder = pattern.parent if pattern.parent.exists() else pattern.parent.parent
+    else:
+        existing = [out] if out.exists() else []
+        folder = out.parent
+    if existing and not overwrite:
+        raise OutputError(
+            f"{existing[0]} exists, expected a free name: choose another or pass --overwrite."
+        )
+    if not folder.is_dir():
+        raise OutputError(
+            f"There is no folder {folder} for {out.name}, expected it to exist: create it first."
+        )
+    with output_errors(out), tempfile.TemporaryFile(dir=folder):
+        pass

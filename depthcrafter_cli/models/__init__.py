@@ -1,0 +1,1 @@
+"""The networks, the registry of weights, and finding, fetching, checking and loading them."""

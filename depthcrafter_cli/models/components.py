@@ -1,0 +1,57 @@
+"""The three networks of a model, on their device, in their precision."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from diffusers import AutoencoderKLTemporalDecoder
+from torch import nn
+from transformers import CLIPVisionModelWithProjection
+
+from depthcrafter_cli.models.residency import Residency
+from depthcrafter_cli.models.unet import DepthUNet
+from depthcrafter_cli.types import MemoryPlan
+
+# Four frames of the published size keep a GPU busy; a CPU is fastest while a chunk fits its caches.
+GPU_VALUES, CPU_VALUES = 4 * 72 * 128 * 320, 1 << 20
+
+
+def default_plan(device: torch.device) -> MemoryPlan:
+    """Everything on the device."""
+    return MemoryPlan(CPU_VALUES if device.type == "cpu" else GPU_VALUES)
+
+
+@dataclass(frozen=True)
+class Components:
+    """Loaded networks, in evaluation mode, without gradients.
+
+    ``dtype`` is that of the UNet, the image encoder and the VAE's decoder; the VAE's encoder
+    stays in float32 where its config says ``force_upcast``.
+    """
+
+    unet: DepthUNet
+    vae: AutoencoderKLTemporalDecoder
+    image_encoder: CLIPVisionModelWithProjection
+    device: torch.device
+    dtype: torch.dtype
+    plan: MemoryPlan
+
+    def at_work(self, network: nn.Module) -> AbstractContextManager[None]:
+        """Inside, the weights of ``network`` (or a part of one) are on the device.
+
+        Those of a UNet whose plan streams them come block by block instead, by :attr:`blocks`.
+        """
+        streamed = self.plan.stream_weights and network is self.unet
+        return Residency(self.device, self.plan.hosted and not streamed).present(network)
+
+    @property
+    def blocks(self) -> Residency:
+        """Brings a block of the UNet to the device while it works."""
+        return Residency(self.device, self.plan.stream_weights)
+
+    @property
+    def side_multiple(self) -> int:
+        """Picture sides must divide by this many pixels: the VAE's factor times the UNet's."""
+        vae_levels = len(self.vae.config.block_out_channels)
+        unet_levels = len(self.unet.config.block_out_channels)
+        return int(2 ** (vae_levels - 1) * 2 ** (unet_levels - 1))

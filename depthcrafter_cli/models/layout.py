@@ -1,0 +1,55 @@
+"""The Hugging Face folder layout of a model: which files make it complete."""
+
+from pathlib import Path
+
+from depthcrafter_cli.errors import WeightsError
+
+# What the weight file of each network is called, before any ``.fp16`` and ``.safetensors``.
+NETWORK_STEMS = {
+    "unet": "diffusion_pytorch_model",
+    "vae": "diffusion_pytorch_model",
+    "image_encoder": "model",
+}
+SCHEDULER_CONFIG = "scheduler/scheduler_config.json"
+
+
+def weight_files(folder: Path, network: str) -> list[Path]:
+    """The safetensors files of one network, full precision first choice; empty if there are none.
+
+    Several files only where the network was saved in shards.
+    """
+    home, stem = folder / network, NETWORK_STEMS[network]
+    for name in (f"{stem}.safetensors", f"{stem}.fp16.safetensors"):
+        if (home / name).is_file():
+            return [home / name]
+    for pattern in (f"{stem}-*-of-*.safetensors", f"{stem}.fp16-*-of-*.safetensors"):
+        if shards := sorted(home.glob(pattern)):
+            return shards
+    return []
+
+
+def missing_files(folder: Path) -> list[str]:
+    """The files, relative to ``folder``, that it lacks to be a model; empty if complete."""
+    missing = [SCHEDULER_CONFIG] if not (folder / SCHEDULER_CONFIG).is_file() else []
+    for network, stem in NETWORK_STEMS.items():
+        if not (folder / network / "config.json").is_file():
+            missing.append(f"{network}/config.json")
+        if not weight_files(folder, network):
+            missing.append(f"{network}/{stem}.safetensors")
+    return sorted(missing)
+
+
+def require_complete(folder: Path, remedy: str) -> None:
+    """Raise a WeightsError that names the missing files and ends in ``remedy``."""
+    missing = missing_files(folder)
+    if not missing:
+        return
+    pickled = sorted(path.name for path in folder.glob("*/*.bin"))
+    if pickled:
+        raise WeightsError(
+            f"the model folder {folder} holds pickled weights ({pickled[0]}), expected "
+            f"safetensors, which cannot run code: save it again with safe_serialization=True."
+        )
+    raise WeightsError(
+        f"the model folder {folder} is not complete: it lacks {', '.join(missing)}; {remedy}."
+    )

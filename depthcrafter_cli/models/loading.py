@@ -1,0 +1,199 @@
+"""Load a model folder in the Hugging Face layout. Safetensors only, so loading never runs code.
+
+The networks are built without memory (on the meta device) and their tensors are read one by one,
+straight into the type and place they will have. A tensor that stays as it is in the file is only
+mapped; so peak memory is the model itself, never the model plus a copy of its file.
+"""
+
+import inspect
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from diffusers import AutoencoderKLTemporalDecoder
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from depthcrafter_cli.errors import WeightsError
+from depthcrafter_cli.models.components import Components, default_plan
+from depthcrafter_cli.models.layout import SCHEDULER_CONFIG, require_complete, weight_files
+from depthcrafter_cli.models.residency import settle
+from depthcrafter_cli.models.unet import DepthUNet
+from depthcrafter_cli.types import MemoryPlan
+
+# What our schedule is derived from; other values would need another schedule.
+_SCHEDULE = {
+    "prediction_type": "v_prediction",
+    "use_karras_sigmas": True,
+    "timestep_type": "continuous",
+    "timestep_spacing": "leading",
+    "sigma_min": 0.002,
+    "sigma_max": 700.0,
+}
+_MAPPED_BYTES = 256 << 20
+
+Config = dict[str, Any]
+
+
+def load_components(
+    folder: Path, *, device: torch.device, dtype: torch.dtype, plan: MemoryPlan | None = None
+) -> Components:
+    """Load the networks of ``folder`` (``unet/``, ``vae/``, ``image_encoder/``).
+
+    Without a ``plan`` all of them are put on the device.
+
+    Raises:
+        WeightsError: files or tensors are missing, damaged, or of another architecture.
+    """
+    require_complete(folder, "expected unet, vae, image_encoder and scheduler: complete the folder")
+    configs = {
+        name: _read_json(folder / name / "config.json") for name in ("unet", "vae", "image_encoder")
+    }
+    _check_schedule(folder)
+    _check_architecture(folder, configs)
+    plan = plan or default_plan(device)
+    home = torch.device("cpu") if plan.hosted else device
+    upcast = torch.float32 if configs["vae"].get("force_upcast", True) else dtype
+
+    def vae_dtype(name: str) -> torch.dtype:
+        return upcast if name.startswith(("encoder.", "quant_conv.")) else dtype
+
+    with init_empty_weights(include_buffers=False):
+        unet = _build(DepthUNet, configs["unet"])
+        vae = _build(AutoencoderKLTemporalDecoder, configs["vae"])
+        image_encoder = CLIPVisionModelWithProjection(
+            CLIPVisionConfig.from_dict(configs["image_encoder"])
+        )
+    for name, network, dtype_of in (
+        ("unet", unet, lambda _: dtype),
+        ("vae", vae, vae_dtype),
+        ("image_encoder", image_encoder, lambda _: dtype),
+    ):
+        _fill(network, folder, name, home, dtype_of)
+        settle(network, device, plan.hosted)
+    return Components(unet, vae, image_encoder, device, dtype, plan)
+
+
+def _build(network: Callable[..., Any], config: Config) -> Any:
+    """Construct a diffusers network; a config may carry the keys of other versions."""
+    known = inspect.signature(network).parameters
+    return network(**{key: value for key, value in config.items() if key in known})
+
+
+def _fill(
+    network: nn.Module,
+    folder: Path,
+    name: str,
+    device: torch.device,
+    dtype_of: Callable[[str], torch.dtype],
+) -> None:
+    """Give a network built on the meta device its tensors, and make it ready for inference."""
+    files = weight_files(folder, name)
+    expected = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+    try:
+        _check_tensors(folder / name, files, expected)
+        tensors = {
+            key: tensor.to(device=device, dtype=dtype_of(key))
+            for path in files
+            for key, tensor in _stream(path)
+            if key in expected
+        }
+    except SafetensorError as error:
+        raise WeightsError(
+            f"got weights in {folder / name} that cannot be read ({error}), expected a complete "
+            "safetensors file: pull or copy the model again."
+        ) from error
+    network.load_state_dict(tensors, assign=True)
+    network.to(device).eval().requires_grad_(False)
+
+
+def _stream(path: Path) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a file, in file order.
+
+    Pages of a mapped file count as resident until it is unmapped, so the mapping is renewed now
+    and then: what was converted leaves memory, what is used as it is stays mapped.
+    """
+    with safe_open(path, framework="pt") as file:
+        names = list(file.offset_keys())
+    while names:
+        taken = 0
+        with safe_open(path, framework="pt") as file:
+            while names and taken < _MAPPED_BYTES:
+                name = names.pop(0)
+                tensor = file.get_tensor(name)
+                taken += tensor.nbytes
+                yield name, tensor
+                del tensor
+
+
+def _check_tensors(home: Path, files: list[Path], expected: dict[str, tuple[int, ...]]) -> None:
+    found: dict[str, tuple[int, ...]] = {}
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            found |= {key: tuple(file.get_slice(key).get_shape()) for key in file.offset_keys()}
+    # Older transformers saved this index buffer, which no longer is a weight.
+    found = {key: shape for key, shape in found.items() if not key.endswith("position_ids")}
+    faults = {
+        "missing": sorted(expected.keys() - found.keys()),
+        "unexpected": sorted(found.keys() - expected.keys()),
+        "of another shape": sorted(
+            key for key in expected.keys() & found.keys() if expected[key] != found[key]
+        ),
+    }
+    told = [
+        f"{len(keys)} {fault} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
+        for fault, keys in faults.items()
+        if keys
+    ]
+    if told:
+        raise WeightsError(
+            f"got weights in {home} whose tensors do not fit their config.json, "
+            f"{'; '.join(told)}, expected exactly {len(expected)}: use weights made for it."
+        )
+
+
+def _check_schedule(folder: Path) -> None:
+    config = _read_json(folder / SCHEDULER_CONFIG)
+    for key, expected in _SCHEDULE.items():
+        if config.get(key) != expected:
+            raise WeightsError(
+                f"got {key} = {config.get(key)!r} in {folder / SCHEDULER_CONFIG}, expected "
+                f"{expected!r}, the schedule of DepthCrafter: use that model's scheduler config."
+            )
+
+
+def _check_architecture(folder: Path, configs: dict[str, Config]) -> None:
+    """The networks must fit each other and the algorithm, whatever their size."""
+    unet, vae, image_encoder = configs["unet"], configs["vae"], configs["image_encoder"]
+    facts = (
+        ("unet", "in_channels", unet.get("in_channels", 8), 8),
+        ("unet", "out_channels", unet.get("out_channels", 4), 4),
+        ("vae", "latent_channels", vae.get("latent_channels", 4), 4),
+        (
+            "unet",
+            "cross_attention_dim",
+            unet.get("cross_attention_dim", 1024),
+            image_encoder.get("projection_dim", 512),
+        ),
+    )
+    for name, key, found, expected in facts:
+        if found != expected:
+            raise WeightsError(
+                f"got {key} = {found} in {folder / name / 'config.json'}, expected {expected}: "
+                "use a DepthCrafter model, whose networks fit each other."
+            )
+
+
+def _read_json(path: Path) -> Config:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            f"got {path} with unreadable content ({error}), expected JSON: "
+            "pull or copy the model again."
+        ) from error
+    return dict(content)

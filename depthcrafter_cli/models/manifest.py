@@ -1,0 +1,160 @@
+"""What a model folder says about itself, and whether its files still agree with that.
+
+The manifest, ``depthcrafter.json``, lies beside the networks. It names the variant whose
+settings suit the folder, may override them, and records every file's size and SHA-256.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from depthcrafter_cli.errors import WeightsError
+from depthcrafter_cli.progress import Observer, Progress, ignore
+
+MANIFEST_NAME = "depthcrafter.json"
+_READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """Size in bytes, SHA-256 in hexadecimal, and where the file came from, if known."""
+
+    size: int
+    sha256: str
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """``settings`` may override the variant's max_res, window, overlap and steps."""
+
+    variant: str
+    created: str
+    files: dict[str, FileRecord]
+    settings: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FileCheck:
+    """The verdict on one file of a model folder; ``problem`` is None when it is intact."""
+
+    path: str
+    problem: str | None
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The folder's manifest, None if it has none. Raises WeightsError if it is unreadable."""
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        files = {name: FileRecord(**record) for name, record in content["files"].items()}
+        settings = {key: int(value) for key, value in content.get("settings", {}).items()}
+        return Manifest(content["variant"], content["created"], files, settings)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(
+            f"the manifest {path} cannot be read ({error!r}), expected the JSON that "
+            "`depthcrafter weights pull` writes; delete it and pull again."
+        ) from error
+
+
+def write_manifest(
+    folder: Path,
+    variant: str,
+    *,
+    files: Mapping[str, FileRecord] | None = None,
+    settings: Mapping[str, int] | None = None,
+) -> Manifest:
+    """Write the manifest of a finished model folder; without ``files`` they are hashed now."""
+    if files is None:
+        files = {name: _record(folder / name) for name in _model_files(folder)}
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    manifest = Manifest(variant, created, dict(files), dict(settings or {}))
+    content: dict[str, Any] = asdict(manifest)
+    unfinished = folder / f"{MANIFEST_NAME}.partial"
+    unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    unfinished.replace(folder / MANIFEST_NAME)
+    return manifest
+
+
+def verify(folder: Path, observer: Observer = ignore) -> list[FileCheck]:
+    """Compare the size and SHA-256 of every file with the manifest's.
+
+    Raises WeightsError if the folder has no manifest to compare with.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise WeightsError(
+            f"the model folder {folder} has no {MANIFEST_NAME}, so there is nothing to compare its "
+            "files with; only pulled and shipped models can be verified."
+        )
+    total = sum(record.size for record in manifest.files.values())
+    checks, before = [], 0
+    for name, record in manifest.files.items():
+
+        def report(done: int, name: str = name, before: int = before) -> None:
+            observer(Progress("verify", before + done, total, "bytes", name))
+
+        checks.append(FileCheck(name, _problem(folder / name, record, report)))
+        before += record.size
+    observer(Progress("verify", total, total, "bytes"))
+    return checks
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of the model's files, for a run's record.
+
+    A file whose size is the manifest's is taken at the manifest's word: hashing gigabytes
+    before every run would only repeat ``verify``.
+    """
+    manifest = read_manifest(folder)
+    known = manifest.files if manifest else {}
+    hashes = {}
+    for name in _model_files(folder):
+        path = folder / name
+        record = known.get(name)
+        trusted = record is not None and record.size == path.stat().st_size
+        hashes[name] = record.sha256 if record and trusted else sha256_of(path)
+    return hashes
+
+
+def sha256_of(path: Path, report: Callable[[int], None] | None = None) -> str:
+    """SHA-256 in hexadecimal; ``report`` hears the number of bytes read so far."""
+    return hash_file(path, hashlib.sha256(), report)
+
+
+def hash_file(path: Path, digest: Any, report: Callable[[int], None] | None = None) -> str:
+    """Feed a file to a hashlib ``digest`` and return it in hexadecimal."""
+    done = 0
+    with path.open("rb") as stream:
+        while block := stream.read(_READ_BYTES):
+            digest.update(block)
+            done += len(block)
+            if report:
+                report(done)
+    return str(digest.hexdigest())
+
+
+def _model_files(folder: Path) -> list[str]:
+    paths = (*folder.glob("*/*.json"), *folder.glob("*/*.safetensors"))
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
+
+
+def _record(path: Path) -> FileRecord:
+    return FileRecord(path.stat().st_size, sha256_of(path))
+
+
+def _problem(path: Path, record: FileRecord, report: Callable[[int], None]) -> str | None:
+    if not path.is_file():
+        return "is missing"
+    size = path.stat().st_size
+    if size != record.size:
+        return f"has {size:,} bytes, expected {record.size:,}"
+    if sha256_of(path, report) != record.sha256:
+        return "differs from its recorded SHA-256"
+    return None

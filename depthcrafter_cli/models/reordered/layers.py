@@ -1,0 +1,115 @@
+"""Layers on channels-last tokens [T, h * w, C], over chunks of frames or of pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ImageSize = tuple[int, int]  # height, width
+
+
+def chunks(length: int, values_each: int, values: int) -> list[slice]:
+    """Slices that cover ``range(length)``, each of at most ``values`` values, but never empty."""
+    size = max(1, values // values_each)
+    return [slice(start, min(start + size, length)) for start in range(0, length, size)]
+
+
+def to_images(tokens: Tensor, size: ImageSize) -> Tensor:
+    """[n, h * w, C] as images [n, C, h, w] in channels-last memory, without a copy."""
+    return tokens.unflatten(1, size).permute(0, 3, 1, 2)
+
+
+def to_tokens(images: Tensor) -> Tensor:
+    """[n, C, h, w] as tokens [n, h * w, C]; without a copy if the memory is channels-last."""
+    return images.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+@dataclass
+class Moments:
+    """Mean and spread of each group of channels, gathered piece by piece.
+
+    Pieces are merged as in Chan, Golub and LeVeque 1983, in float32 or better. ``mean`` and ``m2``
+    (sum of squared differences from the mean) are [n, groups].
+    """
+
+    count: int
+    mean: Tensor
+    m2: Tensor
+
+    @staticmethod
+    def of(tokens: Tensor, groups: int, *, together: bool = False) -> Moments:
+        """Per item of ``tokens`` [n, s, C], or of all items ``together`` (then n = 1)."""
+        wide = tokens.to(_accumulator(tokens))
+        if together:
+            wide = wide.flatten(0, 1)[None]
+        centre = wide.mean(dim=1, keepdim=True)
+        spread = (wide - centre).square_().sum(dim=1)
+        by_channel = centre[:, 0].unflatten(1, (groups, -1))
+        mean = by_channel.mean(dim=2)
+        between = (by_channel - mean[..., None]).square().sum(dim=2) * wide.shape[1]
+        m2 = spread.unflatten(1, (groups, -1)).sum(dim=2) + between
+        return Moments(wide.shape[1] * by_channel.shape[2], mean, m2)
+
+    def merged(self, other: Moments) -> Moments:
+        """The moments of both pieces together."""
+        count = self.count + other.count
+        step = other.mean - self.mean
+        mean = self.mean + step * (other.count / count)
+        m2 = self.m2 + other.m2 + step.square() * (self.count * other.count / count)
+        return Moments(count, mean, m2)
+
+
+def normalize(tokens: Tensor, norm: nn.GroupNorm, moments: Moments) -> Tensor:
+    """Apply a GroupNorm whose statistics are known, then SiLU where the caller asks for it."""
+    deviation = torch.rsqrt(moments.m2 / moments.count + norm.eps)
+    per_group = norm.num_channels // norm.num_groups
+    scale = deviation.repeat_interleave(per_group, 1) * norm.weight
+    shift = norm.bias - moments.mean.repeat_interleave(per_group, 1) * scale
+    return torch.addcmul(shift[:, None], tokens, scale[:, None]).to(tokens.dtype)
+
+
+def group_norm(tokens: Tensor, norm: nn.GroupNorm) -> Tensor:
+    """GroupNorm of every frame on its own."""
+    return normalize(tokens, norm, Moments.of(tokens, norm.num_groups))
+
+
+def silu(tokens: Tensor) -> Tensor:
+    """SiLU in place."""
+    return F.silu(tokens, inplace=True)
+
+
+def convolve(tokens: Tensor, conv: nn.Conv2d, size: ImageSize) -> Tensor:
+    """A spatial convolution of stride 1 that keeps the size."""
+    return to_tokens(conv(to_images(tokens, size)))
+
+
+def convolve_time(tokens: Tensor, conv: nn.Conv3d) -> Tensor:
+    """A 3x1x1 convolution over all frames of some pixels [T, p, C], as a 2-D one over (T, p)."""
+    video = tokens.permute(2, 0, 1)[None]
+    padding = (int(conv.padding[0]), 0)
+    mixed = F.conv2d(video, conv.weight.flatten(3), conv.bias, padding=padding)
+    return mixed[0].permute(1, 2, 0)
+
+
+def attend(tokens: Tensor, attention: Any) -> Tensor:
+    """Multi-head self-attention over the middle axis of [n, s, C]."""
+    query, key, value = (
+        project(tokens).unflatten(2, (attention.heads, -1)).transpose(1, 2)
+        for project in (attention.to_q, attention.to_k, attention.to_v)
+    )
+    mixed = F.scaled_dot_product_attention(query, key, value)
+    return attention.to_out[0](mixed.transpose(1, 2).flatten(2))
+
+
+def feed_forward(tokens: Tensor, layer: Any) -> Tensor:
+    """GEGLU feed-forward."""
+    value, gate = layer.net[0].proj(tokens).chunk(2, dim=-1)
+    return layer.net[2](F.gelu(gate).mul_(value))
+
+
+def _accumulator(tokens: Tensor) -> torch.dtype:
+    return torch.float64 if tokens.dtype == torch.float64 else torch.float32

@@ -1,0 +1,105 @@
+"""The denoiser's forward pass, over chunks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from depthcrafter_cli.models.reordered.blocks import Context, cross_attention
+from depthcrafter_cli.models.reordered.hidden import HiddenLayer
+from depthcrafter_cli.models.reordered.layers import (
+    ImageSize,
+    chunks,
+    group_norm,
+    silu,
+    to_images,
+    to_tokens,
+)
+from depthcrafter_cli.models.residency import Residency, park
+from depthcrafter_cli.models.unet import DepthUNet
+from depthcrafter_cli.types import MemoryPlan
+
+Skip = tuple[Tensor, ImageSize]
+
+
+class WindowForward:
+    """The UNet on one window of frames: what does not change from step to step is kept."""
+
+    def __init__(
+        self, unet: DepthUNet, embeds: Tensor, plan: MemoryPlan, blocks: Residency
+    ) -> None:
+        """``embeds`` [T, 1, e] of the window's frames; ``blocks`` brings in blocks' weights."""
+        self._unet, self._plan, self._blocks = unet, plan, blocks
+        self._context: dict[nn.Module, Context] = {}
+        for module in unet.modules():
+            if hasattr(module, "temporal_transformer_blocks"):
+                with blocks.present(module):
+                    self._context[module] = cross_attention(module, embeds)
+
+    def __call__(self, sample: Tensor, timestep: Tensor, added_time_ids: Tensor) -> Tensor:
+        """Predict v [T, 4, h, w] from ``sample`` [T, 8, h, w]; see :meth:`DepthUNet.forward`."""
+        unet, present = self._unet, self._blocks.present
+        with present(unet.time_embedding, unet.add_embedding):
+            level = unet.embed_time(timestep, added_time_ids, sample[None])
+        layer = HiddenLayer(
+            lambda span: to_tokens(unet.conv_in(sample[span])),
+            len(sample),
+            (sample.shape[2], sample.shape[3]),
+            self._plan.values,
+            self._blocks,
+            level,
+        )
+        skips: list[Skip] = []
+        with present(unet.conv_in):
+            layer.compute(unet.conv_in.out_channels)
+        self._keep(layer, skips)
+        for block in unet.down_blocks:
+            self._down(block, layer, skips)
+        self._middle(unet.mid_block, layer)
+        for block in unet.up_blocks:
+            self._up(block, layer, skips)
+        with present(unet.conv_norm_out, unet.conv_out):
+            return self._leave(layer)
+
+    def _down(self, block: Any, layer: HiddenLayer, skips: list[Skip]) -> None:
+        for index, residual in enumerate(block.resnets):
+            layer.residual(residual)
+            self._attend(block, index, layer)
+            self._keep(layer, skips)
+        for sampler in block.downsamplers or ():
+            layer.halve(sampler)
+            self._keep(layer, skips)
+
+    def _middle(self, block: Any, layer: HiddenLayer) -> None:
+        layer.residual(block.resnets[0])
+        for index, residual in enumerate(block.resnets[1:]):
+            self._attend(block, index, layer)
+            layer.residual(residual)
+
+    def _up(self, block: Any, layer: HiddenLayer, skips: list[Skip]) -> None:
+        for index, residual in enumerate(block.resnets):
+            layer.join(*skips.pop())
+            layer.residual(residual)
+            self._attend(block, index, layer)
+        for sampler in block.upsamplers or ():
+            layer.enlarge(sampler, skips[-1][1])
+
+    def _attend(self, block: Any, index: int, layer: HiddenLayer) -> None:
+        if getattr(block, "has_cross_attention", False):
+            model = block.attentions[index]
+            layer.transform(model, self._context[model])
+
+    def _keep(self, layer: HiddenLayer, skips: list[Skip]) -> None:
+        """Keep the layer for the way up."""
+        kept = park(layer.tokens) if self._plan.park_skips else layer.tokens
+        skips.append((kept, layer.size))
+
+    def _leave(self, layer: HiddenLayer) -> Tensor:
+        """The last convolution: [T, 4, h, w]."""
+        unet, tokens = self._unet, layer.tokens
+        result = tokens.new_empty(len(tokens), unet.conv_out.out_channels, *layer.size)
+        for span in chunks(len(tokens), tokens[0].numel(), layer.values):
+            part = silu(group_norm(tokens[span], unet.conv_norm_out))
+            result[span] = unet.conv_out(to_images(part, layer.size))
+        return result

@@ -1,0 +1,166 @@
+"""The registry of model variants. A new variant is a new entry here and nothing else."""
+
+from dataclasses import dataclass, replace
+
+DEPTHCRAFTER_REPO = "tencent/DepthCrafter"
+DEPTHCRAFTER_REVISION = "c1a22b53f8abf80cd0b025adf29e637773229eca"
+SVD_REPO = "stabilityai/stable-video-diffusion-img2vid-xt"
+SVD_REVISION = "9e43909513c6714f1bc78bcb44d96e733cd242aa"
+
+
+@dataclass(frozen=True)
+class Licence:
+    """The terms some of a variant's weights come under."""
+
+    title: str
+    covers: str
+    url: str
+    non_commercial: bool
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """One file of a hub repository and where it belongs in our model folder.
+
+    ``revision`` is a commit, so the content is fixed even where ``size`` (bytes) and
+    ``sha256`` are None; then the hub's own checksum is what the download must match.
+    """
+
+    repo: str
+    revision: str
+    path: str
+    target: str
+    size: int | None = None
+    sha256: str | None = None
+
+    @property
+    def origin(self) -> str:
+        """``repository@revision:path``, for records."""
+        return f"{self.repo}@{self.revision}:{self.path}"
+
+
+@dataclass(frozen=True)
+class ModelVariant:
+    """A set of weights and the settings that suit it.
+
+    ``max_res`` bounds the longer side of the processed picture in pixels, ``window`` and
+    ``overlap`` count frames, ``steps`` counts denoising steps. ``download_bytes`` is what a
+    pull fetches, to within a percent; ``sources`` is empty for weights nobody can pull.
+    """
+
+    name: str
+    title: str
+    description: str
+    licences: tuple[Licence, ...]
+    sources: tuple[HubFile, ...]
+    download_bytes: int
+    max_res: int
+    window: int
+    overlap: int
+    steps: int
+
+    @property
+    def non_commercial(self) -> bool:
+        """Whether any part of the weights forbids commercial use."""
+        return any(licence.non_commercial for licence in self.licences)
+
+
+def _svd(path: str, size: int | None = None, sha256: str | None = None) -> HubFile:
+    return HubFile(SVD_REPO, SVD_REVISION, path, path, size, sha256)
+
+
+def _unet(name: str) -> HubFile:
+    # The published UNet lies at the root of its own repository.
+    return HubFile(DEPTHCRAFTER_REPO, DEPTHCRAFTER_REVISION, name, f"unet/{name}")
+
+
+DEPTHCRAFTER = ModelVariant(
+    name="depthcrafter",
+    title="DepthCrafter",
+    description="The published weights: the full quality of the paper.",
+    licences=(
+        Licence(
+            title="DepthCrafter licence (academic, research and education only)",
+            covers="UNet",
+            url=f"https://huggingface.co/{DEPTHCRAFTER_REPO}",
+            non_commercial=True,
+        ),
+        Licence(
+            title="Stable Video Diffusion Research License, Copyright (c) Stability AI Ltd. "
+            "All Rights Reserved",
+            covers="VAE and image encoder",
+            url=f"https://huggingface.co/{SVD_REPO}",
+            non_commercial=True,
+        ),
+    ),
+    sources=(
+        _unet("config.json"),
+        _unet("diffusion_pytorch_model.safetensors"),
+        _svd("vae/config.json"),
+        _svd(
+            "vae/diffusion_pytorch_model.fp16.safetensors",
+            195_531_910,
+            "af602cd0eb4ad6086ec94fbf1438dfb1be5ec9ac03fd0215640854e90d6463a3",
+        ),
+        _svd("image_encoder/config.json"),
+        _svd(
+            "image_encoder/model.fp16.safetensors",
+            1_264_217_240,
+            "ae616c24393dd1854372b0639e5541666f7521cbe219669255e865cb7f89466a",
+        ),
+        _svd("scheduler/scheduler_config.json"),
+        _svd("feature_extractor/preprocessor_config.json"),
+        _svd("model_index.json"),
+    ),
+    download_bytes=4_509_190_000,
+    max_res=1024,
+    window=110,
+    overlap=25,
+    steps=5,
+)
+
+NANO = ModelVariant(
+    name="nano",
+    title="nano",
+    description="A small demonstration model, shipped with the program; no download.",
+    licences=(
+        Licence(
+            title="Apache-2.0",
+            covers="all weights",
+            url="https://www.apache.org/licenses/LICENSE-2.0",
+            non_commercial=False,
+        ),
+    ),
+    sources=(),
+    download_bytes=0,
+    max_res=320,
+    window=110,
+    overlap=25,
+    steps=5,
+)
+
+VARIANTS: dict[str, ModelVariant] = {variant.name: variant for variant in (DEPTHCRAFTER, NANO)}
+
+
+def custom_variant(title: str) -> ModelVariant:
+    """The settings for a folder of unknown origin: the published ones, and no claim on licences."""
+    return replace(
+        DEPTHCRAFTER,
+        name="custom",
+        title=title,
+        description="A model folder of your own.",
+        licences=(),
+        sources=(),
+        download_bytes=0,
+    )
+
+
+def licence_notice(variant: ModelVariant) -> str:
+    """What must be said before the weights are fetched: one line per licence, then the limit."""
+    lines = [f"{licence.covers}: {licence.title} - {licence.url}" for licence in variant.licences]
+    if variant.non_commercial:
+        lines.append(
+            "These licences allow non-commercial use only. "
+            "By downloading and using the weights you accept them."
+        )
+    return "\n".join(lines)

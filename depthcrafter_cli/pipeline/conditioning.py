@@ -1,0 +1,122 @@
+"""What the UNet is told about each frame: a CLIP embedding and VAE latents (section 3.1).
+
+Both are per frame: batches bound memory and change nothing.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from depthcrafter_cli.models.components import Components
+from depthcrafter_cli.pipeline.noise import NoiseSource
+from depthcrafter_cli.types import RgbImage
+
+CLIP_SIDE = 224
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """``embeds`` [n, e] CLIP image embeddings; ``latents`` [n, 4, h, w], not scaled."""
+
+    embeds: Tensor
+    latents: Tensor
+
+    def __len__(self) -> int:
+        return len(self.embeds)
+
+    def frames(self) -> Iterator["Conditioning"]:
+        """One conditioning per frame, each owning its memory."""
+        for i in range(len(self)):
+            yield Conditioning(self.embeds[i : i + 1].clone(), self.latents[i : i + 1].clone())
+
+    def blank(self) -> "Conditioning":
+        """What guidance compares with: as many frames, and nothing known of them."""
+        return Conditioning(torch.zeros_like(self.embeds), torch.zeros_like(self.latents))
+
+    @staticmethod
+    def join(parts: Iterable["Conditioning"]) -> "Conditioning":
+        """The conditioning of a whole window."""
+        held = list(parts)
+        return Conditioning(
+            torch.cat([part.embeds for part in held]), torch.cat([part.latents for part in held])
+        )
+
+
+def condition(
+    frames: Iterable[RgbImage],
+    components: Components,
+    noise: NoiseSource,
+    noise_aug: float,
+    batch: int,
+) -> Iterator[Conditioning]:
+    """Stream the conditioning of uint8 [H, W, 3] frames, one frame at a time."""
+    stream, start = iter(frames), 0
+    while held := list(islice(stream, batch)):
+        video = to_signed(np.stack(held))
+        embeds = encode_embeds(components, video)
+        images = noise.images(start, start + len(held))
+        latents = encode_latents(components, video + noise_aug * images)
+        yield from Conditioning(embeds, latents).frames()
+        start += len(held)
+
+
+def to_signed(frames: np.ndarray) -> Tensor:
+    """uint8 [n, H, W, 3] to float32 [n, 3, H, W] in [-1, 1]."""
+    unit = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255
+    return unit * 2 - 1
+
+
+def encode_embeds(components: Components, video: Tensor) -> Tensor:
+    """CLIP image embeddings, float32 [n, e], of ``video`` [n, 3, H, W] in [-1, 1]."""
+    encoder = components.image_encoder
+    pixels = clip_pixels(video.to(components.device))
+    with components.at_work(encoder):
+        return encoder(pixels.to(encoder.dtype)).image_embeds.float()
+
+
+def encode_latents(components: Components, video: Tensor) -> Tensor:
+    """Modes of the VAE posterior, float32 [n, 4, h, w]; not multiplied by the scaling factor."""
+    vae = components.vae
+    with components.at_work(vae.encoder), components.at_work(vae.quant_conv):
+        pixels = video.to(components.device, vae.encoder.conv_in.weight.dtype)
+        return vae.encode(pixels).latent_dist.mode().float()
+
+
+def clip_pixels(video: Tensor) -> Tensor:
+    """CLIP's input [n, 3, 224, 224] from ``video`` in [-1, 1]: blur, resize, normalise."""
+    blurred = _antialias(video)
+    resized = F.interpolate(
+        blurred, size=(CLIP_SIDE, CLIP_SIDE), mode="bicubic", align_corners=True
+    )
+    mean = video.new_tensor(CLIP_MEAN).view(1, 3, 1, 1)
+    std = video.new_tensor(CLIP_STD).view(1, 3, 1, 1)
+    return ((resized + 1) / 2 - mean) / std
+
+
+def _antialias(video: Tensor) -> Tensor:
+    """Separable Gaussian blur, as wide per axis as that axis will shrink."""
+    height, width = video.shape[-2:]
+    channels = video.shape[1]
+    across = _gaussian(width).to(video).view(1, 1, 1, -1).expand(channels, -1, -1, -1)
+    down = _gaussian(height).to(video).view(1, 1, -1, 1).expand(channels, -1, -1, -1)
+    for kernel, pad in ((across, (1, 0)), (down, (0, 1))):
+        x, y = (pad[0] * (kernel.shape[-1] // 2), pad[1] * (kernel.shape[-2] // 2))
+        video = F.conv2d(F.pad(video, (x, x, y, y), mode="reflect"), kernel, groups=channels)
+    return video
+
+
+def _gaussian(side: int) -> Tensor:
+    """Weights for one axis of ``side`` pixels; up to 224 pixels this is the identity."""
+    sigma = max((side / CLIP_SIDE - 1) / 2, 0.001)
+    length = int(max(4 * sigma, 3))
+    length += 1 - length % 2
+    distance = torch.arange(length, dtype=torch.float32) - length // 2
+    weights = torch.exp(-(distance**2) / (2 * sigma**2))
+    return weights / weights.sum()

@@ -1,0 +1,78 @@
+"""Anchor a window's noise on the result so far, then denoise it (section 3.2, section 3.4).
+
+Latents are float32 throughout; only the network runs in its own precision.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from depthcrafter_cli.models.components import Components
+from depthcrafter_cli.models.reordered.unet import WindowForward
+from depthcrafter_cli.pipeline.conditioning import Conditioning
+from depthcrafter_cli.pipeline.schedule import Schedule
+
+FPS_ID, MOTION_BUCKET_ID = 7.0, 127.0
+
+Velocity = Callable[[Tensor, float], Tensor]
+"""(scaled latents, timestep) to the v-prediction, both float32 [m, 4, h, w]."""
+
+
+def anchor(noise: Tensor, overlap_latents: Tensor | None, schedule: Schedule) -> Tensor:
+    """Starting latents [m, 4, h, w] of a window.
+
+    Frames shared with the window before start from its result plus noise, so that the new
+    window is pulled towards the scale and shift the old one chose.
+    """
+    start = schedule.init_noise_sigma * noise
+    if overlap_latents is not None:
+        shared = len(overlap_latents)
+        start[:shared] = overlap_latents + schedule.sigmas[0] * noise[:shared]
+    return start
+
+
+def denoise(
+    latents: Tensor,
+    seen: Velocity,
+    blind: Velocity | None,
+    schedule: Schedule,
+    guidance: float,
+    on_step: Callable[[Tensor], None],
+) -> Tensor:
+    """Run all Euler steps on one window: latents [m, 4, h, w] in, clean latents out.
+
+    ``seen`` is the network told of the frames; ``blind``, needed for guidance, is told nothing.
+    """
+    for step, timestep in enumerate(schedule.timesteps):
+        sigma, following = schedule.sigmas[step : step + 2]
+        scaled = latents / (sigma**2 + 1) ** 0.5
+        velocity = seen(scaled, timestep)
+        if blind is not None:
+            free = blind(scaled, timestep)
+            velocity = free + guidance * (velocity - free)
+        latents = euler_step(latents, velocity, sigma, following)
+        on_step(latents)
+    return latents
+
+
+def velocity_of(components: Components, conditioning: Conditioning, noise_aug: float) -> Velocity:
+    """The network on one window, told of its frames."""
+    unet = components.unet
+    embeds = conditioning.embeds[:, None].to(unet.dtype)  # [m, 1, e]
+    forward = WindowForward(unet, embeds, components.plan, components.blocks)
+    ids = torch.tensor([[FPS_ID, MOTION_BUCKET_ID, noise_aug]]).to(components.device, unet.dtype)
+
+    def predict(scaled: Tensor, timestep: float) -> Tensor:
+        sample = torch.cat([scaled, conditioning.latents], dim=1)  # [m, 8, h, w]
+        level = torch.tensor([timestep], device=sample.device)
+        return forward(sample.to(unet.dtype), level, ids).float()
+
+    return predict
+
+
+def euler_step(latents: Tensor, velocity: Tensor, sigma: float, following: float) -> Tensor:
+    """One step of the probability-flow ODE from noise level ``sigma`` to ``following``."""
+    clean = latents / (sigma**2 + 1) - velocity * (sigma / (sigma**2 + 1) ** 0.5)
+    slope = (latents - clean) / sigma
+    return latents + slope * (following - sigma)

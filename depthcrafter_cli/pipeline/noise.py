@@ -1,0 +1,100 @@
+"""The one owner of randomness. Noise is drawn on the CPU in float32, whatever the device.
+
+Two sources. ``FrameNoise``: a frame's noise is a pure function of (seed, frame index), so a
+result depends neither on chunking nor on the clip's length, nor on where a run was resumed.
+``ReferenceNoise``: the tensors of the published program, drawn for a whole clip at once.
+"""
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.pipeline.config import PipelineConfig
+from depthcrafter_cli.pipeline.segments import Window
+
+VAE_FACTOR = 8  # pixels per latent, by the four levels of the VAE
+LATENT_CHANNELS = 4
+
+
+class NoiseSource(Protocol):
+    """Standard-normal float32 tensors on the CPU, for frames of one fixed size."""
+
+    def images(self, start: int, stop: int) -> Tensor:
+        """Image noise [stop - start, 3, H, W]; asked for in order, each frame once."""
+
+    def latents(self, window: Window) -> Tensor:
+        """Starting noise [len(window), 4, h, w], before scaling."""
+
+
+class FrameNoise:
+    """Noise from Philox counters keyed by (seed, stream, frame index)."""
+
+    _IMAGES, _LATENTS = 0, 1
+
+    def __init__(self, seed: int, height: int, width: int) -> None:
+        self._seed = seed
+        self._image_shape = (3, height, width)
+        self._latent_shape = (LATENT_CHANNELS, height // VAE_FACTOR, width // VAE_FACTOR)
+
+    def images(self, start: int, stop: int) -> Tensor:
+        return self._draw(self._IMAGES, range(start, stop), self._image_shape)
+
+    def latents(self, window: Window) -> Tensor:
+        return self._draw(self._LATENTS, range(window.start, window.stop), self._latent_shape)
+
+    def _draw(self, stream: int, frames: range, shape: tuple[int, ...]) -> Tensor:
+        def one(index: int) -> np.ndarray:
+            key = np.array([self._seed, stream << 56 | index], dtype=np.uint64)
+            return np.random.Generator(np.random.Philox(key=key)).standard_normal(shape, np.float32)
+
+        return torch.from_numpy(np.stack([one(index) for index in frames]))
+
+
+class ReferenceNoise:
+    """The published program's draws: all image noise, then one tensor of ``window`` slots.
+
+    Slot j of window k uses the tensor's entry (j - k * overlap) mod slots: the tensor is rolled
+    right by the overlap before each further window, so an overlapped frame keeps its noise.
+    """
+
+    def __init__(self, config: PipelineConfig, height: int, width: int, total: int) -> None:
+        self._total = total
+        self._image_shape = (3, height, width)
+        self._images = torch.Generator().manual_seed(config.seed)
+        ahead = torch.Generator().manual_seed(config.seed)
+        # Frame by frame equals one draw for the clip: a frame's values fill whole SIMD blocks.
+        for _ in range(total):
+            torch.randn(self._image_shape, generator=ahead)
+        slots = min(config.window, total)
+        self.slots = torch.randn(
+            (slots, LATENT_CHANNELS, height // VAE_FACTOR, width // VAE_FACTOR), generator=ahead
+        )
+
+    def images(self, start: int, stop: int) -> Tensor:
+        if stop > self._total:
+            raise UsageError(
+                f"got more than the {self._total} frames announced, expected exactly that many: "
+                "reference noise depends on the clip's length, so give the right total."
+            )
+        return torch.stack(
+            [torch.randn(self._image_shape, generator=self._images) for _ in range(start, stop)]
+        )
+
+    def latents(self, window: Window) -> Tensor:
+        slots = (torch.arange(len(window)) - window.index * window.overlap) % len(self.slots)
+        return self.slots[slots]
+
+
+def noise_source(config: PipelineConfig, height: int, width: int, total: int | None) -> NoiseSource:
+    """The source that ``config.noise`` names; ``reference`` needs the clip's frame count."""
+    if config.noise == "frame":
+        return FrameNoise(config.seed, height, width)
+    if total is None:
+        raise UsageError(
+            "got reference noise for a stream of unknown length, expected the total number of "
+            "frames: pass total=, or use frame-indexed noise."
+        )
+    return ReferenceNoise(config, height, width, total)

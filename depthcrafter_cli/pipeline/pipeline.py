@@ -1,0 +1,197 @@
+"""The algorithm on one screen: frames in, raw disparity out, nothing held for the whole clip."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sized
+from dataclasses import replace
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from depthcrafter_cli.errors import InputError
+from depthcrafter_cli.models.components import Components
+from depthcrafter_cli.pipeline.conditioning import Conditioning, condition
+from depthcrafter_cli.pipeline.config import PipelineConfig
+from depthcrafter_cli.pipeline.decode import decode_disparity, on_grid
+from depthcrafter_cli.pipeline.denoise import Velocity, anchor, denoise, velocity_of
+from depthcrafter_cli.pipeline.noise import NoiseSource, noise_source
+from depthcrafter_cli.pipeline.schedule import karras_schedule
+from depthcrafter_cli.pipeline.segments import Segment, count_windows, split
+from depthcrafter_cli.pipeline.stitch import stitch
+from depthcrafter_cli.progress import Observer, Progress, ignore
+from depthcrafter_cli.types import Disparity, RgbImage
+
+
+class DepthCrafterPipeline:
+    """Video depth estimation with DepthCrafter (arXiv 2409.02095).
+
+    ``for disparity in pipeline(frames): ...`` streams float32 [n, H, W] arrays of affine-invariant
+    disparity in [0, 1] (larger is nearer), at the size of the frames. One scale and one shift are
+    unknown for the whole sequence; normalising is the caller's choice.
+    """
+
+    def __init__(self, components: Components, config: PipelineConfig | None = None) -> None:
+        self.components = components
+        self.config = config or PipelineConfig()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        weights: str | os.PathLike[str] | None = None,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        **settings: Any,
+    ) -> DepthCrafterPipeline:
+        """Load weights by name (``nano``, ``depthcrafter``) or folder; None takes the best present.
+
+        ``settings`` are fields of :class:`PipelineConfig`; the model's own defaults fill the rest.
+
+        Raises:
+            WeightsError: the weights are missing, damaged or of another architecture.
+            UsageError: a setting, device or dtype that does not exist here.
+        """
+        from depthcrafter_cli.models.devices import pick_device, pick_dtype
+        from depthcrafter_cli.models.loading import load_components
+        from depthcrafter_cli.models.weights import find_weights
+
+        found = find_weights(None if weights is None else os.fspath(weights))
+        variant = found.variant
+        defaults = PipelineConfig(
+            steps=variant.steps, window=variant.window, overlap=variant.overlap
+        )
+        chosen = pick_device(device)
+        config = replace(defaults, **settings)
+        components = load_components(found.path, device=chosen, dtype=pick_dtype(dtype, chosen))
+        return cls(components, config)
+
+    def __call__(
+        self,
+        frames: Iterable[RgbImage],
+        *,
+        total: int | None = None,
+        observer: Observer = ignore,
+    ) -> Iterator[Disparity]:
+        """Yield raw disparity, float32 [n, H, W] in [0, 1], in order, as soon as it is final.
+
+        Args:
+            frames: uint8 [H, W, 3] RGB, all of one size, sides divisible by
+                ``components.side_multiple`` (64 for the published model).
+            total: how many frames will come, where known; reference noise needs it.
+            observer: receives a :class:`Progress` per batch, step and chunk.
+
+        Raises:
+            InputError: no frames, or frames of another type or size than expected.
+            UsageError: reference noise without ``total``.
+        """
+        if total is None and isinstance(frames, Sized):
+            total = len(frames)
+        yield from ClipPass(self.components, self.config, total, observer).run(frames)
+
+
+class ClipPass:
+    """One pass over one clip: the stages, chained, each reporting what it did."""
+
+    def __init__(
+        self, components: Components, config: PipelineConfig, total: int | None, observer: Observer
+    ) -> None:
+        self.components, self.config, self.observer = components, config, observer
+        self.total = total
+        windows = None if total is None else count_windows(total, config.window, config.overlap)
+        self.total_steps = None if windows is None else windows * config.steps
+        self.schedule = karras_schedule(config.steps)
+        self.steps_done = self.frames_read = self.frames_decoded = 0
+
+    @torch.inference_mode()
+    def run(self, frames: Iterable[RgbImage]) -> Iterator[Disparity]:
+        """Frames to raw disparity."""
+        for chunk in on_grid(self.latents(frames), self.config.decode_chunk):
+            yield self.decode(chunk)
+
+    def latents(self, frames: Iterable[RgbImage]) -> Iterator[Tensor]:
+        """Frames to stitched latents [n, 4, h, w], final as soon as no later window covers them."""
+        config = self.config
+        first, checked = _checked(frames, self.components.side_multiple)
+        noise = noise_source(config, first.shape[0], first.shape[1], self.total)
+        conditioning = condition(
+            checked,
+            self.components,
+            noise,
+            config.noise_aug,
+            min(config.encode_batch, self.components.plan.encode_batch),
+        )
+        overlap: Tensor | None = None
+        for segment in split(self._counted(conditioning), config.window, config.overlap):
+            stitched = stitch(self.denoised(segment, noise, overlap), overlap)
+            final = len(stitched) if segment.last else config.window - config.overlap
+            yield stitched[:final]
+            overlap = stitched[final:] if config.overlap else None
+
+    def denoised(
+        self, segment: Segment[Conditioning], noise: NoiseSource, overlap: Tensor | None
+    ) -> Tensor:
+        """One window's latents [m, 4, h, w], before they are blended into the result."""
+        device, guidance = self.components.device, self.config.guidance
+        start = anchor(noise.latents(segment.window).to(device), overlap, self.schedule)
+        conditioning = Conditioning.join(segment.items)
+        with self.components.at_work(self.components.unet):
+            seen = self.velocity(conditioning)
+            blind = self.velocity(conditioning.blank()) if guidance > 1 else None
+            return denoise(start, seen, blind, self.schedule, guidance, self.step_done)
+
+    def velocity(self, conditioning: Conditioning) -> Velocity:
+        """The network on one window."""
+        return velocity_of(self.components, conditioning, self.config.noise_aug)
+
+    def decode(self, latents: Tensor) -> Disparity:
+        """One chunk of the decode grid to raw disparity."""
+        disparity = decode_disparity(self.components, latents).numpy()
+        self.frames_decoded += len(disparity)
+        self.observer(Progress("decode", self.frames_decoded, self.total))
+        return disparity
+
+    def _counted(self, conditioning: Iterator[Conditioning]) -> Iterator[Conditioning]:
+        for item in conditioning:
+            self.frames_read += 1
+            self.observer(Progress("condition", self.frames_read, self.total))
+            yield item
+
+    def step_done(self, _latents: Tensor) -> None:
+        """Count a step; it is given the window's latents after that step."""
+        self.steps_done += 1
+        self.observer(Progress("denoise", self.steps_done, self.total_steps, unit="steps"))
+
+
+def _checked(frames: Iterable[RgbImage], multiple: int) -> tuple[RgbImage, Iterator[RgbImage]]:
+    """The first frame and the whole stream, with every frame's type and size checked."""
+    stream = iter(frames)
+    opening = list(islice(stream, 1))
+    if not opening:
+        raise InputError("got no frames, expected at least one: check the clip and its time range.")
+    first = opening[0]
+    if first.ndim != 3 or first.shape[2] != 3 or first.dtype != np.uint8:
+        raise InputError(
+            f"got frames of {first.dtype} {list(first.shape)}, expected uint8 [H, W, 3]: "
+            "convert them to 8-bit RGB."
+        )
+    height, width = first.shape[:2]
+    if height % multiple or width % multiple or not height or not width:
+        raise InputError(
+            f"got frames of {width}x{height} pixels, expected sides divisible by {multiple}: "
+            "resize them first."
+        )
+
+    def same_size() -> Iterator[RgbImage]:
+        for frame in chain(opening, stream):
+            if frame.shape != first.shape or frame.dtype != first.dtype:
+                raise InputError(
+                    f"got a frame of {list(frame.shape)} after frames of {list(first.shape)}, "
+                    "expected one size for the whole clip: resize them first."
+                )
+            yield frame
+
+    return first, same_size()

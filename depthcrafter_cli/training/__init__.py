@@ -1,0 +1,1 @@
+"""Training a small model from nothing: generated clips, losses, stages, one loop."""

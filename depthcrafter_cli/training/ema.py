@@ -1,0 +1,41 @@
+"""The exponential moving average of weights: what is kept of a training run."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class MovingAverage:
+    """Averages the trained parameters of a network.
+
+    The decay starts low, ``(1 + step) / (10 + step)``, so that the average soon forgets the
+    random start.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self._decay = decay
+        self._live = {name: p for name, p in network.named_parameters() if p.requires_grad}
+        self._mean = {name: p.detach().clone() for name, p in self._live.items()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after ``step`` steps."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        live = [p.detach() for p in self._live.values()]
+        torch._foreach_lerp_(list(self._mean.values()), live, 1 - decay)
+
+    @torch.no_grad()
+    def copy_to_network(self) -> None:
+        """Overwrite the network's weights with their average."""
+        for name, parameter in self._live.items():
+            parameter.copy_(self._mean[name])
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The averaged tensors by parameter name."""
+        return self._mean
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on averaging from ``state``."""
+        for name, tensor in self._mean.items():
+            tensor.copy_(state[name])

@@ -1,0 +1,142 @@
+"""A small model built from the recipe, and the folder it is shipped in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLTemporalDecoder
+from safetensors.torch import save_file
+from torch import nn
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from depthcrafter_cli.models.unet import DepthUNet
+from depthcrafter_cli.pipeline.conditioning import CLIP_MEAN, CLIP_SIDE, CLIP_STD
+from depthcrafter_cli.pipeline.schedule import SIGMA_MAX, SIGMA_MIN
+from depthcrafter_cli.training.config import ImageEncoderConfig, UnetConfig, VaeConfig
+
+
+def build_vae(config: VaeConfig) -> AutoencoderKLTemporalDecoder:
+    """An untrained autoencoder with a factor of 2 for every channel count but the first."""
+    levels = len(config.channels)
+    return AutoencoderKLTemporalDecoder(
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        block_out_channels=tuple(config.channels),
+        layers_per_block=1,
+        latent_channels=4,
+        scaling_factor=1.0,
+    )
+
+
+def build_image_encoder(config: ImageEncoderConfig) -> CLIPVisionModelWithProjection:
+    """An untrained CLIP vision tower."""
+    return CLIPVisionModelWithProjection(
+        CLIPVisionConfig(
+            hidden_size=config.hidden,
+            intermediate_size=config.hidden * 4,
+            num_hidden_layers=config.layers,
+            num_attention_heads=config.heads,
+            projection_dim=config.embedding,
+            image_size=CLIP_SIDE,
+            patch_size=32,
+            hidden_act="gelu",
+        )
+    )
+
+
+def build_unet(config: UnetConfig, embedding: int) -> DepthUNet:
+    """An untrained denoiser; attention at all levels but the deepest.
+
+    The embedding of frame numbers stays zero and untrained: order in time reaches the network
+    through its temporal convolutions, so a window may be longer than any clip seen in training.
+    """
+    deeper = len(config.channels) - 1
+    unet = DepthUNet(
+        block_out_channels=tuple(config.channels),
+        down_block_types=("CrossAttnDownBlockSpatioTemporal",) * deeper
+        + ("DownBlockSpatioTemporal",),
+        up_block_types=("UpBlockSpatioTemporal",) + ("CrossAttnUpBlockSpatioTemporal",) * deeper,
+        num_attention_heads=tuple(config.heads),
+        cross_attention_dim=embedding,
+        layers_per_block=1,
+        addition_time_embed_dim=32,
+        projection_class_embeddings_input_dim=96,
+    )
+    for name, parameter in unet.named_parameters():
+        if "time_pos_embed" in name:
+            nn.init.zeros_(parameter)
+            parameter.requires_grad_(False)
+    return unet
+
+
+_SCHEDULER: dict[str, Any] = {
+    "_class_name": "EulerDiscreteScheduler",
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "interpolation_type": "linear",
+    "num_train_timesteps": 1000,
+    "prediction_type": "v_prediction",
+    "sigma_max": SIGMA_MAX,
+    "sigma_min": SIGMA_MIN,
+    "steps_offset": 1,
+    "timestep_spacing": "leading",
+    "timestep_type": "continuous",
+    "trained_betas": None,
+    "use_karras_sigmas": True,
+}
+_FEATURE_EXTRACTOR: dict[str, Any] = {
+    "crop_size": {"height": CLIP_SIDE, "width": CLIP_SIDE},
+    "do_center_crop": True,
+    "do_convert_rgb": True,
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "feature_extractor_type": "CLIPFeatureExtractor",
+    "image_mean": list(CLIP_MEAN),
+    "image_std": list(CLIP_STD),
+    "resample": 3,
+    "rescale_factor": 1 / 255,
+    "size": {"shortest_edge": CLIP_SIDE},
+}
+_INDEX: dict[str, Any] = {
+    "_class_name": "StableVideoDiffusionPipeline",
+    "feature_extractor": ["transformers", "CLIPImageProcessor"],
+    "image_encoder": ["transformers", "CLIPVisionModelWithProjection"],
+    "scheduler": ["diffusers", "EulerDiscreteScheduler"],
+    "unet": ["diffusers", "UNetSpatioTemporalConditionModel"],
+    "vae": ["diffusers", "AutoencoderKLTemporalDecoder"],
+}
+
+
+def export(folder: Path, unet: nn.Module, vae: nn.Module, image_encoder: nn.Module) -> None:
+    """Write a model folder in the Hugging Face layout, weights as fp16 safetensors."""
+    for name, network, stem in (
+        ("unet", unet, "diffusion_pytorch_model"),
+        ("vae", vae, "diffusion_pytorch_model"),
+        ("image_encoder", image_encoder, "model"),
+    ):
+        home = folder / name
+        home.mkdir(parents=True, exist_ok=True)
+        if name == "image_encoder":
+            _write_json(home / "config.json", json.loads(network.config.to_json_string()))
+        else:
+            network.save_config(home)
+        half = {k: v.to(torch.float16).contiguous() for k, v in network.state_dict().items()
+                if v.is_floating_point()}  # fmt: skip
+        partial = home / f"{stem}.partial"
+        save_file(half, partial, metadata={"format": "pt"})
+        partial.replace(home / f"{stem}.safetensors")
+    for name, file, content in (
+        ("scheduler", "scheduler_config.json", _SCHEDULER),
+        ("feature_extractor", "preprocessor_config.json", _FEATURE_EXTRACTOR),
+    ):
+        (folder / name).mkdir(exist_ok=True)
+        _write_json(folder / name / file, content)
+    _write_json(folder / "model_index.json", _INDEX)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""What each stage trains, one file a network."""

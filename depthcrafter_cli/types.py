@@ -1,0 +1,82 @@
+"""Values that travel between the layers. Plain data, no torch, no files opened."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+RgbImage = npt.NDArray[np.uint8]  # [H, W, 3]
+Disparity = npt.NDArray[np.float32]  # [..., H, W], larger is nearer
+
+
+@dataclass(frozen=True)
+class Size:
+    """A picture size in pixels; prints as ``WIDTHxHEIGHT``, the order users type."""
+
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a video.
+
+    ``index`` counts the frames handed out (0, 1, 2, ...), ``time`` is the presentation
+    time in seconds from the start of the clip that is read, ``rgb`` is uint8 [H, W, 3].
+    """
+
+    index: int
+    time: Fraction
+    rgb: RgbImage
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What is known about a video before its frames are read.
+
+    ``size`` is the picture as displayed (rotation and, where set, pixel aspect applied);
+    ``rate`` is frames per second; ``frame_count`` is exact where the container says so,
+    an estimate from the duration where it does not, None where neither is known.
+    """
+
+    path: Path
+    size: Size
+    rate: Fraction
+    frame_count: int | None
+
+
+@dataclass(frozen=True)
+class ValueRange:
+    """The raw disparities that are mapped to 0 and to 1."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """How the networks' work is cut up to bound memory; it never changes the result.
+
+    Attributes:
+        values: numbers of a hidden layer (frames x pixels x channels) worked on at a time.
+        encode_batch: the most frames per VAE and CLIP encoder call.
+        swap_networks: weights live on the host; only the network at work is on the device.
+        stream_weights: of the UNet, too, only the block at work is on the device.
+        park_skips: what the UNet keeps from its way down waits on the host.
+    """
+
+    values: int
+    encode_batch: int = 8
+    swap_networks: bool = False
+    stream_weights: bool = False
+    park_skips: bool = False
+
+    @property
+    def hosted(self) -> bool:
+        """Whether weights live on the host."""
+        return self.swap_networks or self.stream_weights

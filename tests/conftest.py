@@ -1,0 +1,67 @@
+"""Shared parts of the tests: the tiny model of the parity data, one thread, real CLI calls."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+PARITY = Path(__file__).parent / "data" / "parity"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Two threads on two shared cores spin; one is faster and repeatable."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder() -> Path:
+    """A complete model folder of the published classes, 2 levels, random weights."""
+    return PARITY / "tiny_model"
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder):
+    """The tiny model, loaded in float32 on the CPU."""
+    import torch
+
+    from depthcrafter_cli.models.loading import load_components
+
+    return load_components(tiny_folder, device=torch.device("cpu"), dtype=torch.float32)
+
+
+class Finished(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(monkeypatch, capfd) -> Callable[..., Finished]:
+    """Run ``depthcrafter`` with arguments, in this process, through its real entry point."""
+    import signal
+
+    from depthcrafter_cli.cli import main
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def call(*arguments: object) -> Finished:
+        monkeypatch.setattr(sys, "argv", ["depthcrafter", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        captured = capfd.readouterr()
+        return Finished(code, captured.out, captured.err)
+
+    return call

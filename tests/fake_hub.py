@@ -1,0 +1,157 @@
+"""A small Hugging Face hub on 127.0.0.1: the requests huggingface_hub makes, and its accidents.
+
+Large files are answered as the hub does: a redirect to a content server on another host name,
+with the true size and SHA-256 in ``X-Linked-*`` headers. Small files are served in place with a
+git object id as ETag.
+"""
+
+import hashlib
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    path: str
+    range: str | None
+    authorised: bool
+
+
+@dataclass
+class FakeHub:
+    """``files`` maps repository to path to content; the other fields are the accidents."""
+
+    files: dict[str, dict[str, bytes]]
+    revisions: set[str] = field(default_factory=lambda: {REVISION})
+    gated: set[str] = field(default_factory=set)
+    drop_after: dict[str, int] = field(default_factory=dict)  # path -> bytes, once
+    corrupt: set[str] = field(default_factory=set)
+    bytes_per_second: float | None = None
+    ignore_ranges: bool = False
+    requests: list[Request] = field(default_factory=list)
+    address: str = ""
+
+    def gets(self, path: str) -> list[Request]:
+        """The GET requests whose bytes were those of ``path``."""
+        trees = [tree for tree in self.files.values() if path in tree]
+        digests = [hashlib.sha256(tree[path]).hexdigest() for tree in trees]
+        wanted = (f"/resolve/{REVISION}/{path}", *(f"/content/{digest}" for digest in digests))
+        return [
+            request
+            for request in self.requests
+            if request.method == "GET" and request.path.endswith(wanted)
+        ]
+
+
+@contextmanager
+def serve(hub: FakeHub) -> Iterator[FakeHub]:
+    """Run the hub in a thread; ``hub.address`` is what HF_ENDPOINT must be."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
+    server.daemon_threads = True
+    hub.address = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield hub
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    hub: FakeHub
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def _answer(self) -> None:
+        authorised = self.headers.get("Authorization") == "Bearer secret"
+        self.hub.requests.append(
+            Request(self.command, self.path, self.headers.get("Range"), authorised)
+        )
+        if match := re.fullmatch(r"/content/(\w+)", self.path):
+            return self._content(*self._by_digest(match[1]))
+        match = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.path)
+        repo, revision, path = match.groups() if match else ("", "", "")
+        tree = self.hub.files.get(repo)
+        if tree is None:
+            return self._refuse(401, "RepoNotFound")
+        if repo in self.hub.gated and not authorised:
+            return self._refuse(401, "GatedRepo")
+        if revision not in self.hub.revisions:
+            return self._refuse(404, "RevisionNotFound")
+        if path not in tree:
+            return self._refuse(404, "EntryNotFound")
+        if path.endswith(".safetensors"):
+            return self._redirect(tree[path])
+        return self._content(path, tree[path])
+
+    def _by_digest(self, digest: str) -> tuple[str, bytes]:
+        for tree in self.hub.files.values():
+            for path, content in tree.items():
+                if hashlib.sha256(content).hexdigest() == digest:
+                    return path, content
+        raise KeyError(digest)
+
+    def _refuse(self, status: int, code: str) -> None:
+        self.send_response(status)
+        self.send_header("X-Error-Code", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _redirect(self, content: bytes) -> None:
+        digest = hashlib.sha256(content).hexdigest()
+        self.send_response(302)
+        # Another host name, as the real content servers have: no token may travel there.
+        port = self.hub.address.rsplit(":", 1)[1]
+        self.send_header("Location", f"http://localhost:{port}/content/{digest}")
+        self.send_header("X-Repo-Commit", REVISION)
+        self.send_header("X-Linked-Size", str(len(content)))
+        self.send_header("X-Linked-Etag", f'"{digest}"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _content(self, path: str, content: bytes) -> None:
+        blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+        if path in self.hub.corrupt:
+            content = bytes([content[0] ^ 255]) + content[1:]
+        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
+        start = int(wanted[1]) if wanted and not self.hub.ignore_ranges else 0
+        self.send_response(206 if start else 200)
+        self.send_header("X-Repo-Commit", REVISION)
+        self.send_header("ETag", f'"{blob}"')
+        self.send_header("Content-Length", str(len(content) - start))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.end_headers()
+        if self.command == "GET":
+            self._send_body(content[start:], self.hub.drop_after.pop(path, None))
+
+    def _send_body(self, body: bytes, drop_after: int | None) -> None:
+        if drop_after is not None:
+            body = body[:drop_after]
+            self.close_connection = True
+        block = 1 << 14
+        try:
+            for offset in range(0, len(body), block):
+                self.wfile.write(body[offset : offset + block])
+                if self.hub.bytes_per_second:
+                    time.sleep(block / self.hub.bytes_per_second)
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True

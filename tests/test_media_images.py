@@ -1,0 +1,82 @@
+"""Folders of images, numbered patterns and single pictures as videos."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from clips import SMALL, index_of, picture
+from PIL import Image
+
+from depthcrafter_cli.errors import InputError
+from depthcrafter_cli.media.reader import count_frames, probe, read_frames
+from depthcrafter_cli.media.selection import ReadOptions
+from depthcrafter_cli.types import Size
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for index in range(12):
+        Image.fromarray(picture(index)).save(tmp_path / f"shot_{index}.png")
+    (tmp_path / "notes.txt").write_text("not an image")
+    return tmp_path
+
+
+def test_a_folder_is_read_in_the_order_of_its_numbers(folder):
+    info = probe(folder)
+    assert (info.size, info.rate, info.frame_count) == (SMALL, 24, 12)
+    frames = list(read_frames(folder, SMALL))
+    for index, frame in enumerate(frames):  # shot_2 before shot_10, and nothing lost on the way
+        np.testing.assert_array_equal(frame.rgb, picture(index))
+        assert frame.time == Fraction(index, 24)
+
+
+def test_a_pattern_takes_only_its_own_files(folder):
+    Image.fromarray(picture(30)).save(folder / "other_1.png")
+    assert count_frames(folder / "shot_%d.png") == 12
+    assert count_frames(folder) == 13
+
+
+def test_options_apply_as_to_a_video(folder):
+    options = ReadOptions(sequence_rate=Fraction(10), start=Fraction(3, 10), fps=Fraction(5))
+    assert probe(folder, options).rate == 10
+    frames = list(read_frames(folder, SMALL, options))
+    assert [index_of(frame.rgb) for frame in frames] == [3, 5, 7, 9, 11]
+    assert [frame.time for frame in frames] == [Fraction(k, 5) for k in range(5)]
+
+
+def test_one_picture_is_a_video_of_one_frame(folder):
+    (frame,) = read_frames(folder / "shot_7.png", Size(64, 64))
+    assert frame.rgb.shape == (64, 64, 3) and index_of(frame.rgb) == 7
+
+
+def test_sixteen_bit_and_palette_images_become_rgb(tmp_path):
+    levels = np.full((48, 64), 40000, dtype=np.uint16)
+    Image.fromarray(levels).save(tmp_path / "0.png")
+    Image.fromarray(picture(5)).quantize(64).save(tmp_path / "1.png")
+    deep, palette = (frame.rgb for frame in read_frames(tmp_path, SMALL))
+    assert (deep == round(40000 / 257)).all()
+    assert index_of(palette) == 5
+
+
+def test_exif_orientation_is_applied(tmp_path):
+    image = Image.fromarray(picture(3))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "turned.png", exif=exif)
+    assert probe(tmp_path).size == Size(64, 48)
+    (frame,) = read_frames(tmp_path, Size(64, 48))
+    np.testing.assert_array_equal(frame.rgb, np.rot90(picture(3), k=-1))
+
+
+def test_images_of_two_sizes_are_refused(folder):
+    Image.fromarray(picture(0, Size(20, 30))).save(folder / "shot_12.png")
+    with pytest.raises(InputError, match=r"shot_12.png is 30x20, expected 64x48"):
+        probe(folder)
+
+
+def test_a_broken_image_ends_the_result_with_a_warning(folder):
+    broken = folder / "shot_8.png"
+    broken.write_bytes(broken.read_bytes()[:100])
+    sentences = []
+    assert len(list(read_frames(folder, SMALL, warn=sentences.append))) == 8
+    assert len(sentences) == 1 and "shot_8.png" in sentences[0]

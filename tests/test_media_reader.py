@@ -1,0 +1,243 @@
+"""Reading videos: equality with the reference's reader, time, and damage."""
+
+import hashlib
+import json
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import SMALL, ffmpeg, index_of, make_audio, make_clip
+from PIL import Image
+
+from depthcrafter_cli.errors import InputError, UsageError
+from depthcrafter_cli.media.reader import count_frames, probe, read_frames
+from depthcrafter_cli.media.resize import model_size, reference_stride
+from depthcrafter_cli.media.selection import ReadOptions, selected_rate
+from depthcrafter_cli.types import Size
+
+REFERENCE = Path(__file__).parent / "data" / "read_frames"
+CASES = json.loads((REFERENCE / "cases.json").read_text())
+VARIABLE = [Fraction(k, 12000) for k in (0, 500, 1000, 1600, 4000, 4001, 9000, 9500)]
+
+
+def reference_options(case, info):
+    fps = info.rate if case["target_fps"] < 0 else Fraction(case["target_fps"])
+    limit = None if case["process_length"] < 0 else case["process_length"]
+    return ReadOptions(stride=reference_stride(info.rate, fps), max_frames=limit)
+
+
+@pytest.mark.parametrize("number", range(len(CASES)))
+def test_frames_equal_the_reference_bit_for_bit(number):
+    case = CASES[number]
+    path = REFERENCE / case["video"]
+    info = probe(path)
+    size = model_size(info.size, case["max_res"])
+    frames = [frame.rgb for frame in read_frames(path, size, reference_options(case, info))]
+    with np.load(REFERENCE / "first_frames.npz") as first:
+        np.testing.assert_array_equal(frames[0], first[str(number)])
+    assert [len(frames), *frames[0].shape] == case["shape"]
+    assert hashlib.sha256(np.stack(frames).tobytes()).hexdigest() == case["sha256"]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm", ".ts", ".avi"])
+def test_every_frame_of_every_container(tmp_path, suffix):
+    codec = {".webm": "libvpx-vp9", ".avi": "mpeg4"}.get(suffix, "libx264")
+    path = make_clip(tmp_path / f"clip{suffix}", frames=12, rate=25, codec=codec)
+    info = probe(path)
+    assert (info.size, info.rate, info.frame_count) == (SMALL, 25, 12)
+    frames = list(read_frames(path, SMALL))
+    assert [index_of(frame.rgb) for frame in frames] == list(range(12))
+    assert [frame.index for frame in frames] == list(range(12))
+    tolerance = Fraction(1, 1000) if suffix in (".mkv", ".webm") else Fraction(1, 90000)
+    assert all(abs(frame.time - Fraction(frame.index, 25)) <= tolerance for frame in frames)
+
+
+def test_variable_rate_keeps_exact_times(tmp_path):
+    path = make_clip(tmp_path / "vfr.mp4", times=VARIABLE)
+    assert [frame.time for frame in read_frames(path, SMALL)] == VARIABLE
+
+
+def test_fps_of_matroska_equals_fps_of_mp4(tmp_path):
+    chosen = {}
+    for suffix in (".mp4", ".mkv"):
+        path = make_clip(tmp_path / f"clip{suffix}", frames=30, rate=30)
+        frames = list(read_frames(path, SMALL, ReadOptions(fps=Fraction(7))))
+        assert [frame.time for frame in frames] == [Fraction(k, 7) for k in range(7)]
+        chosen[suffix] = [index_of(frame.rgb) for frame in frames]
+    assert chosen[".mp4"] == chosen[".mkv"] == [round(k * 30 / 7) for k in range(7)]
+
+
+def test_fps_above_the_video_is_refused_before_reading(tmp_path):
+    path = make_clip(tmp_path / "clip.mp4", rate=24)
+    with pytest.raises(UsageError, match=r"--fps 30.*at most its own 24"):
+        read_frames(path, SMALL, ReadOptions(fps=Fraction(30)))
+    assert selected_rate(probe(path), ReadOptions(fps=Fraction(10))) == 10
+    assert selected_rate(probe(path), ReadOptions(stride=5)) == Fraction(24, 5)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_a_seek_finds_the_same_frames_as_reading_from_the_start(tmp_path, suffix):
+    path = make_clip(tmp_path / f"long{suffix}", frames=150, rate=25, options={"g": "30"})
+    whole = list(read_frames(path, SMALL))
+    part = list(read_frames(path, SMALL, ReadOptions(start=Fraction(41, 10), end=Fraction(5))))
+    expected = [frame for frame in whole if Fraction(41, 10) <= frame.time < 5]
+    assert len(part) == 22
+    for ours, theirs in zip(part, expected, strict=True):
+        np.testing.assert_array_equal(ours.rgb, theirs.rgb)
+        assert ours.time == theirs.time - expected[0].time
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ReadOptions(),
+        ReadOptions(start=Fraction(1, 2)),
+        ReadOptions(end=Fraction(1, 3), stride=3),
+        ReadOptions(fps=Fraction(7)),
+        ReadOptions(fps=Fraction(7), start=Fraction(1, 4), max_frames=3),
+    ],
+)
+def test_the_count_is_what_is_read(tmp_path, options):
+    path = make_clip(tmp_path / "clip.mkv", frames=25)
+    assert count_frames(path, options) == len(list(read_frames(path, SMALL, options)))
+
+
+def test_pixel_aspect_is_applied_to_the_size(tmp_path):
+    path = make_clip(tmp_path / "wide.mp4", aspect=Fraction(2))
+    assert probe(path).size == Size(48, 128)
+
+
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+def test_rotation_equals_that_of_the_ffmpeg_program(tmp_path, turn):
+    upright = make_clip(tmp_path / "upright.mp4", frames=2)
+    turned, oracle = tmp_path / "turned.mp4", tmp_path / "oracle.png"
+    ffmpeg("-display_rotation", turn, "-i", upright, "-c", "copy", turned)
+    ffmpeg("-i", turned, "-frames:v", "1", oracle)  # it turns pictures by default
+    size = probe(turned).size
+    assert size == (Size(64, 48) if turn in (90, 270) else SMALL)
+    (expected,) = read_frames(oracle, size)
+    ours = next(iter(read_frames(turned, size)))
+    assert np.abs(ours.rgb.astype(int) - expected.rgb).max() <= 3  # the program rounds otherwise
+
+
+def test_interlaced_fields_are_merged(tmp_path):
+    def field(number):  # a bar that moves by 8 pixels 50 times a second
+        columns = np.arange(160)
+        bar = (columns >= 8 * number) & (columns < 8 * number + 40)
+        return np.where(bar, 220, 30).astype(np.uint8)[None].repeat(96, axis=0)
+
+    def combing(gray):  # rows of a vertical bar are all equal
+        return np.abs(np.diff(gray.astype(int), axis=0)).mean()
+
+    for index in range(8):
+        woven = field(2 * index)
+        woven[1::2] = field(2 * index + 1)[1::2]
+        Image.fromarray(woven).save(tmp_path / f"{index}.png")
+    path = tmp_path / "interlaced.mkv"
+    codec = ("-vf", "setfield=tff", "-c:v", "mpeg2video", "-q:v", "2", "-flags", "+ildct+ilme")
+    ffmpeg("-framerate", "25", "-i", tmp_path / "%d.png", *codec, path)
+    frames = list(read_frames(path, Size(96, 160)))
+    assert [frame.time for frame in frames] == [Fraction(k, 25) for k in range(8)]
+    assert combing(frames[4].rgb[..., 0]) < 0.2 * combing(woven)
+
+
+def test_a_cover_picture_is_no_video(tmp_path):
+    sound, cover = make_audio(tmp_path / "sound.m4a"), tmp_path / "cover.png"
+    ffmpeg("-f", "lavfi", "-i", "color=red:size=64x64", "-frames:v", "1", cover)
+    album = tmp_path / "album.m4a"
+    inputs = ("-i", sound, "-i", cover, "-map", "0", "-map", "1", "-c", "copy")
+    ffmpeg(*inputs, "-disposition:v:0", "attached_pic", album)
+    with pytest.raises(InputError, match="no video stream"):
+        probe(album)
+
+
+def test_a_size_change_midway_is_read_through(tmp_path):
+    both = tmp_path / "both.h264"
+    with both.open("wb") as joined:
+        for number, size in enumerate((SMALL, Size(96, 80))):
+            part = make_clip(tmp_path / f"{number}.h264", frames=5, size=size)
+            joined.write(part.read_bytes())
+    frames = list(read_frames(both, SMALL))
+    assert [index_of(frame.rgb) for frame in frames] == [*range(5), *range(5)]
+    assert all(a.time < b.time for a, b in pairwise(frames))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_truncated_file_gives_its_frames_and_one_warning(tmp_path, suffix):
+    layout = {"movflags": "+faststart"} if suffix == ".mp4" else {}
+    path = make_clip(tmp_path / f"cut{suffix}", frames=120, container_options=layout)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    sentences = []
+    frames = list(read_frames(path, SMALL, warn=sentences.append))
+    assert 40 < len(frames) < 100
+    assert all(index_of(frame.rgb) == round(frame.time * 24) % 40 for frame in frames)
+    assert len(sentences) == 1 and f"of 5.0 s ({len(frames)} frames)" in sentences[0]
+    assert count_frames(path) == len(frames)
+
+
+def test_damage_in_the_middle_is_told_and_the_rest_is_read(tmp_path):
+    path = make_clip(tmp_path / "rot.mp4", frames=100, options={"g": "10"})
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 3
+    data[middle : middle + 400] = bytes(400)
+    path.write_bytes(data)
+    sentences = []
+    frames = list(read_frames(path, SMALL, warn=sentences.append))
+    assert len(frames) > 80 and index_of(frames[-1].rgb) == 99 % 40
+    assert len(sentences) == 1 and "corrupt" in sentences[0]
+
+
+def test_a_sound_file_says_nothing(tmp_path):
+    path = make_clip(tmp_path / "sound.mkv", frames=48, audio=True)
+    sentences = []
+    assert len(list(read_frames(path, SMALL, warn=sentences.append))) == 48
+    assert sentences == []
+
+
+def _text(path):
+    path.write_text("This is not a video.\n" * 50)
+
+
+def _noise(path):
+    path.write_bytes(np.random.default_rng(0).bytes(5000))
+
+
+def _headless(path):
+    make_clip(path)
+    path.write_bytes(path.read_bytes()[:1000])  # the index of a plain MP4 is at its end
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "says"),
+    [
+        ("missing.mp4", lambda path: None, "There is no"),
+        ("empty.mp4", Path.touch, r"0 bytes"),
+        ("text.mp4", _text, "cannot be read as a video"),
+        ("noise.mp4", _noise, "cannot be read as a video"),
+        ("headless.mp4", _headless, "cannot be read as a video"),
+        ("sound.mp4", make_audio, r"no video stream \(it holds audio\)"),
+        ("folder", Path.mkdir, "There is no image"),
+        ("folder.mp4", Path.mkdir, "There is no image"),
+        ("missing_%04d.png", lambda path: None, "There is no image"),
+        ("text.png", _text, "cannot be read as an image"),
+    ],
+)
+@pytest.mark.parametrize("operation", [probe, count_frames, lambda path: read_frames(path, SMALL)])
+def test_bad_input_gets_one_sentence(tmp_path, name, make, says, operation):
+    path = tmp_path / name
+    make(path)
+    with pytest.raises(InputError, match=says) as caught:
+        operation(path)
+    sentence = str(caught.value)
+    assert name in sentence and "expected" in sentence and "\n" not in sentence
+
+
+def test_an_empty_selection_is_an_error(tmp_path):
+    path = make_clip(tmp_path / "clip.mp4", frames=24)
+    late = ReadOptions(start=Fraction(5))
+    with pytest.raises(InputError, match=r"at or after 5 s of its 1.00 s"):
+        list(read_frames(path, SMALL, late))
+    with pytest.raises(InputError, match="at or after 5 s"):
+        count_frames(path, late)

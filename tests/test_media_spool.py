@@ -1,0 +1,118 @@
+"""The spool: exact, ordered, on disk, gone afterwards."""
+
+import resource
+import tracemalloc
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from depthcrafter_cli.errors import DepthCrafterError, OutputError
+from depthcrafter_cli.media.spool import DisparitySpool
+
+
+def disparity(frames, seed=0, shape=(12, 16)):
+    return np.random.default_rng(seed).random((frames, *shape), dtype=np.float32)
+
+
+def test_frames_come_back_exactly_in_order(tmp_path):
+    values, times = disparity(11), [Fraction(k * 1001, 30000) for k in range(11)]
+    with DisparitySpool(tmp_path) as spool:
+        spool.append(values[:8], times[:8])
+        spool.append(values[8:], times[8:])
+        for _ in range(2):  # may be read more than once
+            frames = list(spool.frames())
+            np.testing.assert_array_equal(np.stack([frame for frame, _ in frames]), values)
+            assert [time for _, time in frames] == times
+        assert len(spool) == 11
+        assert (spool.minimum, spool.maximum) == (float(values.min()), float(values.max()))
+
+
+def test_writing_and_reading_may_alternate(tmp_path):
+    values = disparity(4)
+    with DisparitySpool(tmp_path) as spool:
+        spool.append(values[:2], [Fraction(0), Fraction(1)])
+        assert len(list(spool.frames())) == 2
+        spool.append(values[2:], [Fraction(2), Fraction(3)])
+        np.testing.assert_array_equal(np.stack([frame for frame, _ in spool.frames()]), values)
+
+
+@pytest.mark.parametrize(
+    ("times", "unit"),
+    [
+        ([Fraction(0), Fraction(1, 24), Fraction(2, 24)], Fraction(1, 24)),
+        ([Fraction(0), Fraction(1001, 30000)], Fraction(1, 30000)),
+        ([Fraction(0), Fraction(1, 24), Fraction(1, 25)], Fraction(1, 600)),
+        (
+            [Fraction(0), Fraction(1, 999_983), Fraction(1, 999_979)],
+            Fraction(1, 1_000_000),
+        ),  # no common unit worth having
+    ],
+)
+def test_time_base_is_the_common_unit(tmp_path, times, unit):
+    with DisparitySpool(tmp_path) as spool:
+        spool.append(disparity(len(times)), times)
+        assert spool.time_base == unit
+
+
+def test_percentiles_equal_those_of_the_whole_array(tmp_path):
+    values = disparity(20, shape=(64, 64)) ** 3
+    with DisparitySpool(tmp_path) as spool:
+        spool.append(values, [Fraction(k) for k in range(20)])
+        for low, high in ((2, 98), (0, 100), (25, 50)):
+            expected = np.percentile(values, [low, high])
+            np.testing.assert_allclose(spool.percentiles(low, high), expected, atol=5e-4)
+
+
+def test_a_constant_clip_has_its_value_as_every_percentile(tmp_path):
+    with DisparitySpool(tmp_path) as spool:
+        spool.append(np.full((2, 4, 4), 0.25, dtype=np.float32), [Fraction(0), Fraction(1)])
+        assert spool.percentiles(2, 98) == (0.25, 0.25)
+
+
+def test_memory_does_not_grow_with_the_clip(tmp_path):
+    peaks = []
+    for count in (5, 50):
+        with DisparitySpool(tmp_path) as spool:
+            tracemalloc.start()
+            for index in range(count):
+                spool.append(disparity(1, index, (240, 320)), [Fraction(index, 24)])
+            spool.percentiles(2, 98)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    assert peaks[1] < 1.05 * peaks[0]
+
+
+@pytest.mark.parametrize("failure", [None, RuntimeError, KeyboardInterrupt])
+def test_its_files_vanish_whatever_happens(tmp_path, failure):
+    try:
+        with DisparitySpool(tmp_path) as spool:
+            spool.append(disparity(3), [Fraction(0), Fraction(1), Fraction(2)])
+            if failure:
+                raise failure
+    except (RuntimeError, KeyboardInterrupt):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_room_is_one_sentence(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.raises(OutputError, match="limited"), DisparitySpool(tmp_path) as spool:
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+            spool.append(disparity(100), [Fraction(k) for k in range(100)])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_folder_is_one_sentence(tmp_path):
+    with pytest.raises(OutputError, match="cannot be written"), DisparitySpool(tmp_path / "no"):
+        pass
+
+
+def test_values_that_are_no_numbers_are_refused(tmp_path):
+    values = disparity(2)
+    values[1, 0, 0] = np.nan
+    with DisparitySpool(tmp_path) as spool, pytest.raises(DepthCrafterError, match="float32"):
+        spool.append(values, [Fraction(0), Fraction(1)])

@@ -1,0 +1,43 @@
+"""Windows: which frames are denoised together, checked against the published loop's rule."""
+
+import pytest
+
+from depthcrafter_cli.pipeline.segments import count_windows, split
+
+
+def by_the_published_rule(total: int, window: int, overlap: int) -> list[tuple[int, int]]:
+    """Window k starts at k * stride while that is below total - overlap."""
+    if total <= window:
+        return [(0, total)]
+    stride = window - overlap
+    starts = range(0, total - overlap, stride)
+    return [(start, min(start + window, total)) for start in starts]
+
+
+@pytest.mark.parametrize(
+    ("window", "overlap"), [(110, 25), (10, 4), (8, 3), (5, 4), (6, 5), (4, 1), (7, 0), (1, 0)]
+)
+def test_streamed_windows_are_the_published_ones_at_every_length(window: int, overlap: int):
+    for total in range(1, 4 * window + 3):
+        segments = list(split(iter(range(total)), window, overlap))
+        expected = by_the_published_rule(total, window, overlap)
+        assert [(s.window.start, s.window.stop) for s in segments] == expected
+        assert count_windows(total, window, overlap) == len(expected)
+        assert [s.last for s in segments] == [False] * (len(segments) - 1) + [True]
+        for segment in segments:
+            assert segment.items == tuple(range(segment.window.start, segment.window.stop))
+            assert segment.window.overlap == (overlap if segment.window.index else 0)
+
+
+def test_an_empty_stream_has_no_windows():
+    assert list(split(iter(()), 8, 3)) == []
+    assert count_windows(0, 8, 3) == 0
+
+
+def test_no_more_than_one_item_is_read_ahead_of_a_window():
+    read = []
+    segments = split((read.append(i) or i for i in range(100)), 10, 4)
+    next(segments)
+    assert len(read) == 11
+    next(segments)
+    assert len(read) == 17

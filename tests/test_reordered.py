@@ -1,0 +1,93 @@
+"""The reordered networks give what diffusers' own forward gives."""
+
+from itertools import product
+
+import pytest
+import torch
+from diffusers import AutoencoderKLTemporalDecoder
+
+from depthcrafter_cli.models.reordered.decoder import decode_latents
+from depthcrafter_cli.models.reordered.unet import WindowForward
+from depthcrafter_cli.models.residency import Residency
+from depthcrafter_cli.models.unet import DepthUNet
+from depthcrafter_cli.types import MemoryPlan
+
+CPU = torch.device("cpu")
+PLANS = [
+    MemoryPlan(values, stream_weights=stream, park_skips=park)
+    for values, stream, park in product((2000, 30_000, 10**8), (False, True), (False, True))
+]
+
+
+def random_unet(levels: int, dtype: torch.dtype) -> DepthUNet:
+    """Random weights everywhere, mixing factors and affine parameters included."""
+    torch.manual_seed(levels)
+    unet = DepthUNet(
+        block_out_channels=(32, 64, 64, 96)[:levels],
+        down_block_types=("CrossAttnDownBlockSpatioTemporal",) * (levels - 1)
+        + ("DownBlockSpatioTemporal",),
+        up_block_types=("UpBlockSpatioTemporal",)
+        + ("CrossAttnUpBlockSpatioTemporal",) * (levels - 1),
+        num_attention_heads=(2, 4, 4, 6)[:levels],
+        cross_attention_dim=24,
+        layers_per_block=2,
+        addition_time_embed_dim=16,
+        projection_class_embeddings_input_dim=48,
+        num_frames=5,
+    )
+    for name, parameter in unet.named_parameters():
+        if parameter.dim() == 1:
+            torch.nn.init.normal_(parameter, mean=float("norm" in name), std=0.5)
+    return unet.to(dtype).eval().requires_grad_(False)
+
+
+def inputs(frames: int, height: int, width: int, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(1)
+    sample = torch.randn(frames, 8, height, width, generator=generator).to(dtype)
+    embeds = torch.randn(frames, 1, 24, generator=generator).to(dtype)
+    ids = torch.tensor([[7.0, 127.0, 0.02]], dtype=dtype)
+    return sample, torch.tensor([1.3], dtype=dtype), embeds, ids
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+@pytest.mark.parametrize(("levels", "shape"), [(4, (5, 16, 24)), (4, (3, 9, 14)), (2, (1, 8, 8))])
+@pytest.mark.parametrize("plan", PLANS, ids=str)
+def test_unet_equals_the_plain_forward(levels, shape, plan, dtype, limit):
+    unet = random_unet(levels, dtype)
+    sample, timestep, embeds, ids = inputs(*shape, dtype)
+    with torch.inference_mode():
+        plain = unet(sample[None], timestep, embeds, ids)[0]
+        before = [parameter.data_ptr() for parameter in unet.parameters()]
+        blocks = Residency(CPU, plan.stream_weights)
+        ours = WindowForward(unet, embeds, plan, blocks)(sample, timestep, ids)
+    assert [parameter.data_ptr() for parameter in unet.parameters()] == before
+    assert ours.shape == plain.shape
+    assert (ours - plain).abs().max() <= limit * plain.abs().max()
+
+
+def random_decoder(layers: int, dtype: torch.dtype) -> torch.nn.Module:
+    torch.manual_seed(layers)
+    vae = AutoencoderKLTemporalDecoder(
+        block_out_channels=(32, 32, 64),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        layers_per_block=layers,
+        latent_channels=4,
+    )
+    for name, parameter in vae.named_parameters():
+        if parameter.dim() == 1:
+            torch.nn.init.normal_(parameter, mean=float("norm" in name), std=0.5)
+    return vae.to(dtype).eval().requires_grad_(False).decoder
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+@pytest.mark.parametrize(("layers", "shape"), [(2, (3, 4, 6, 10)), (1, (1, 4, 5, 4))])
+@pytest.mark.parametrize("values", [1, 6000, 10**8])
+def test_decoder_equals_the_plain_forward(layers, shape, values, dtype, limit):
+    decoder = random_decoder(layers, dtype)
+    latents = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+    indicator = torch.zeros(1, len(latents), dtype=dtype)
+    with torch.inference_mode():
+        plain = decoder(latents, indicator, num_frames=len(latents))
+        ours = decode_latents(decoder, latents, values)
+    assert ours.shape == plain.shape
+    assert (ours - plain).abs().max() <= limit * plain.abs().max()

@@ -1,0 +1,102 @@
+"""``depthcrafter weights`` as users run it, against a real server."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fake_hub import REVISION, FakeHub, serve
+
+from depthcrafter_cli.models import weights
+from depthcrafter_cli.models.variants import DEPTHCRAFTER, VARIANTS, HubFile
+
+TINY = Path(__file__).parent / "data" / "parity" / "tiny_model"
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch) -> Path:
+    """An empty weights folder, the only one there is."""
+    monkeypatch.setenv("DEPTHCRAFTER_WEIGHTS", str(tmp_path / "root"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr(weights, "_PACKAGE", tmp_path / "site" / "depthcrafter_cli")
+    monkeypatch.setattr(weights, "_CHECKOUT", tmp_path / "site")
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def hub(monkeypatch) -> Iterator[FakeHub]:
+    """A hub with the tiny model, which the registry knows as ``tiny``."""
+    names = sorted(path.relative_to(TINY).as_posix() for path in TINY.glob("*/*"))
+    tree = {name: (TINY / name).read_bytes() for name in names}
+    sources = tuple(HubFile("lab/tiny", REVISION, name, name) for name in names)
+    tiny = replace(DEPTHCRAFTER, name="tiny", sources=sources)
+    monkeypatch.setitem(VARIANTS, "tiny", tiny)
+    with serve(FakeHub({"lab/tiny": tree})) as running:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", running.address)
+        monkeypatch.setattr(
+            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
+            running.address + "/{repo_id}/resolve/{revision}/{filename}",
+        )
+        yield running
+
+
+def test_pull_list_path_verify(cli, hub, root, monkeypatch):
+    pulled = cli("weights", "pull", "tiny")
+    assert pulled.code == 0, pulled.err
+    assert "non-commercial" in pulled.out
+    assert "https://huggingface.co/tencent/DepthCrafter" in pulled.out
+    assert str(root / "tiny") in pulled.out
+
+    # From here on nothing may ask the network.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert cli("weights", "path", "tiny").out == f"{root / 'tiny'}\n"
+    rows = {row["name"]: row for row in json.loads(cli("weights", "list", "--json").out)}
+    assert rows["tiny"]["path"] == str(root / "tiny")
+    assert rows["depthcrafter"]["path"] is None
+    assert rows["depthcrafter"]["non_commercial"]
+    assert "depthcrafter weights pull" in cli("weights", "list").out
+    assert cli("weights", "verify", "tiny").code == 0
+
+    (root / "tiny/unet/config.json").write_text("{}")
+    verified = cli("weights", "verify", "tiny")
+    assert verified.code == 4
+    assert "unet/config.json: has 2 bytes" in verified.out
+    assert "depthcrafter weights pull tiny" in verified.err
+
+
+def test_pull_as_json_is_one_event_a_line(cli, hub, root):
+    events = [
+        json.loads(line) for line in cli("weights", "pull", "tiny", "--json").out.splitlines()
+    ]
+    assert events[0]["event"] == "licence"
+    assert events[-1] == {"event": "done", "model": "tiny", "path": str(root / "tiny")}
+    last = [event for event in events if event["event"] == "progress"][-1]
+    assert last["done"] == last["total"] > 8_000_000
+
+
+def test_published_pull_refuses_other_files(cli, hub, root):
+    for file in DEPTHCRAFTER.sources:
+        hub.files.setdefault(file.repo, {})[file.path] = b"something else"
+    hub.revisions |= {file.revision for file in DEPTHCRAFTER.sources}
+    pulled = cli("weights", "pull", "depthcrafter")
+    assert pulled.code == 4
+    assert "the hub offers another vae/diffusion_pytorch_model.fp16.safetensors" in pulled.err
+    assert not list(root.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("path",), "depthcrafter weights pull depthcrafter"),
+        (("path", "depthcrafter"), "depthcrafter weights pull depthcrafter"),
+        (("verify", "nowhere"), "neither a model"),
+        (("pull", "nowhere"), "expected one of depthcrafter, nano"),
+        (("pull", "nano"), "shipped with the program"),
+    ],
+)
+def test_what_is_missing_is_one_sentence(cli, root, arguments, sentence):
+    ended = cli("weights", *arguments)
+    assert ended.code == 4
+    assert sentence in ended.err
+    assert len(ended.err.splitlines()) == 1

@@ -1,0 +1,170 @@
+"""Which model folder is used, and what is said when there is none."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from depthcrafter_cli.errors import WeightsError
+from depthcrafter_cli.models import weights
+from depthcrafter_cli.models.layout import missing_files
+from depthcrafter_cli.models.manifest import file_hashes, sha256_of, verify, write_manifest
+from depthcrafter_cli.models.variants import DEPTHCRAFTER, NANO, VARIANTS, licence_notice
+from depthcrafter_cli.models.weights import find_weights, pull_root, weights_roots
+
+TINY = Path(__file__).parent / "data" / "parity" / "tiny_model"
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch) -> Path:
+    """The only place with models: neither this checkout's nor the user's are seen."""
+    monkeypatch.setenv("DEPTHCRAFTER_WEIGHTS", str(tmp_path / "root"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr(weights, "_PACKAGE", tmp_path / "site" / "depthcrafter_cli")
+    monkeypatch.setattr(weights, "_CHECKOUT", tmp_path / "site")
+    return tmp_path / "root"
+
+
+def _install(folder: Path) -> Path:
+    """A complete model folder, small enough to copy; only its file names matter here."""
+    for name in (
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/config.json",
+        "vae/diffusion_pytorch_model.fp16.safetensors",
+        "image_encoder/config.json",
+        "image_encoder/model.fp16.safetensors",
+        "scheduler/scheduler_config.json",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    return folder
+
+
+def test_published_weights_come_before_nano(root):
+    _install(root / "nano")
+    assert find_weights().variant is NANO
+    published = _install(root / "depthcrafter")
+    found = find_weights()
+    assert (found.path, found.variant) == (published, DEPTHCRAFTER)
+    assert find_weights("nano").path == root / "nano"
+
+
+def test_incomplete_published_weights_are_passed_over_and_named(root):
+    _install(root / "nano")
+    _install(root / "depthcrafter")
+    (root / "depthcrafter/unet/diffusion_pytorch_model.safetensors").unlink()
+    assert find_weights().variant is NANO
+    with pytest.raises(WeightsError, match=r"lacks unet/diffusion_pytorch_model\.safetensors") as e:
+        find_weights("depthcrafter")
+    assert "depthcrafter weights pull depthcrafter" in str(e.value)
+
+
+@pytest.mark.parametrize("name", [None, "depthcrafter", "nano", "no/such/folder"])
+def test_missing_weights_name_the_command(root, name):
+    with pytest.raises(WeightsError, match="depthcrafter weights pull depthcrafter") as caught:
+        find_weights(name)
+    assert caught.value.exit_code == 4
+    assert "\n" not in str(caught.value)
+
+
+def test_roots_are_searched_in_order(root, tmp_path, monkeypatch):
+    (tmp_path / "site" / "weights").mkdir(parents=True)
+    (tmp_path / "site" / "pyproject.toml").touch()
+    places = weights_roots()
+    assert places[:2] == [root, tmp_path / "site" / "weights"]
+    assert places[-1] == tmp_path / "site" / "depthcrafter_cli" / "_weights"
+    for place in reversed(places):
+        installed = _install(place / "nano")
+        assert find_weights("nano").path == installed
+    assert pull_root() == root
+    monkeypatch.delenv("DEPTHCRAFTER_WEIGHTS")
+    assert pull_root() == tmp_path / "site" / "weights"
+
+
+def test_folder_of_ones_own_takes_published_settings(root, tmp_path):
+    folder = _install(tmp_path / "mine")
+    variant = find_weights(str(folder)).variant
+    assert (variant.name, variant.title) == ("custom", "mine")
+    assert (variant.window, variant.overlap, variant.steps, variant.max_res) == (110, 25, 5, 1024)
+    assert variant.licences == ()
+
+
+def test_manifest_says_which_settings_suit_a_folder(root, tmp_path):
+    folder = _install(tmp_path / "mine")
+    write_manifest(folder, "nano")
+    assert find_weights(str(folder)).variant is NANO
+    write_manifest(folder, "my-own", settings={"max_res": 256, "window": 16, "overlap": 4})
+    variant = find_weights(str(folder)).variant
+    assert (variant.name, variant.max_res, variant.window, variant.overlap, variant.steps) == (
+        "custom", 256, 16, 4, 5,
+    )  # fmt: skip
+    write_manifest(folder, "nano", settings={"colour": 3})
+    with pytest.raises(WeightsError, match="sets colour"):
+        find_weights(str(folder))
+
+
+def test_name_means_the_model_and_a_path_the_folder(root, tmp_path, monkeypatch):
+    installed = _install(root / "nano")
+    other = _install(tmp_path / "cwd" / "nano")
+    monkeypatch.chdir(other.parent)
+    assert find_weights("nano").path == installed
+    assert find_weights("./nano").path.resolve() == other.resolve()
+
+
+def test_folder_in_another_layout_is_refused_with_what_it_lacks(root, tmp_path):
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "model.safetensors").touch()
+    with pytest.raises(WeightsError, match=r"lacks image_encoder/config\.json"):
+        find_weights(str(tmp_path / "flat"))
+
+
+def test_hashes_of_a_run_record(root, tmp_path):
+    folder = Path(shutil.copytree(TINY, tmp_path / "model"))
+    computed = file_hashes(folder)
+    assert computed["scheduler/scheduler_config.json"] == sha256_of(
+        TINY / "scheduler/scheduler_config.json"
+    )
+    assert {"unet/diffusion_pytorch_model.safetensors", "vae/config.json"} <= computed.keys()
+    write_manifest(folder, "nano")
+    assert find_weights(str(folder)).hashes() == computed
+    assert [check.problem for check in verify(folder)] == [None] * len(computed)
+    (folder / "unet/config.json").write_text("{}")
+    assert file_hashes(folder)["unet/config.json"] == sha256_of(folder / "unet/config.json")
+
+
+def test_published_files_make_a_complete_folder(tmp_path):
+    for file in DEPTHCRAFTER.sources:
+        path = tmp_path / file.target
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        assert len(file.revision) == 40
+    assert missing_files(tmp_path) == []
+    assert not any(file.target.startswith(("/", "..")) for file in DEPTHCRAFTER.sources)
+
+
+def test_licence_notice_says_non_commercial():
+    notice = licence_notice(DEPTHCRAFTER)
+    assert "https://huggingface.co/tencent/DepthCrafter" in notice
+    assert "Stable Video Diffusion Research License" in notice
+    assert "non-commercial" in notice
+    assert "non-commercial" not in licence_notice(NANO)
+
+
+def test_registry_names_are_its_keys():
+    assert all(name == variant.name for name, variant in VARIANTS.items())
+
+
+def test_finding_weights_loads_no_torch():
+    script = (
+        "import sys, depthcrafter_cli.models.weights, depthcrafter_cli.models.download\n"
+        "heavy = {'torch', 'diffusers', 'transformers', 'huggingface_hub'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=dict(os.environ)
+    )
+    assert done.stdout.strip() == "[]", done.stderr
