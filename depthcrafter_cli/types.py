@@ -63,11 +63,15 @@ class MemoryPlan:
     """How the networks' work is cut up to bound memory; it never changes the result.
 
     Attributes:
-        values: numbers of a hidden layer (frames x pixels x channels) worked on at a time.
+        values: numbers of a hidden layer (frames x pixels x channels) worked on at a time: some
+            frames, or some rows of one.
         encode_batch: the most frames per VAE and CLIP encoder call.
         swap_networks: weights live on the host; only the network at work is on the device.
         stream_weights: of the UNet, too, only the block at work is on the device.
         park_skips: what the UNet keeps from its way down waits on the host.
+        frugal_encode: the VAE's encoder works on some rows of a frame at a time.
+        frugal_decode: the decoder's layers wait on the host while they are enlarged, and half of
+            its temporal convolutions are computed twice rather than kept.
     """
 
     values: int
@@ -75,6 +79,8 @@ class MemoryPlan:
     swap_networks: bool = False
     stream_weights: bool = False
     park_skips: bool = False
+    frugal_encode: bool = False
+    frugal_decode: bool = False
 
     @property
     def hosted(self) -> bool:

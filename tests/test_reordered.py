@@ -7,6 +7,7 @@ import torch
 from diffusers import AutoencoderKLTemporalDecoder
 
 from depthcrafter_cli.models.reordered.decoder import decode_latents
+from depthcrafter_cli.models.reordered.encoder import encode_images
 from depthcrafter_cli.models.reordered.unet import WindowForward
 from depthcrafter_cli.models.residency import Residency
 from depthcrafter_cli.models.unet import DepthUNet
@@ -65,7 +66,7 @@ def test_unet_equals_the_plain_forward(levels, shape, plan, dtype, limit):
     assert (ours - plain).abs().max() <= limit * plain.abs().max()
 
 
-def random_decoder(layers: int, dtype: torch.dtype) -> torch.nn.Module:
+def random_vae(layers: int, dtype: torch.dtype) -> AutoencoderKLTemporalDecoder:
     torch.manual_seed(layers)
     vae = AutoencoderKLTemporalDecoder(
         block_out_channels=(32, 32, 64),
@@ -76,18 +77,32 @@ def random_decoder(layers: int, dtype: torch.dtype) -> torch.nn.Module:
     for name, parameter in vae.named_parameters():
         if parameter.dim() == 1:
             torch.nn.init.normal_(parameter, mean=float("norm" in name), std=0.5)
-    return vae.to(dtype).eval().requires_grad_(False).decoder
+    return vae.to(dtype).eval().requires_grad_(False)
 
 
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
 @pytest.mark.parametrize(("layers", "shape"), [(2, (3, 4, 6, 10)), (1, (1, 4, 5, 4))])
+@pytest.mark.parametrize("frugal", [False, True])
 @pytest.mark.parametrize("values", [1, 6000, 10**8])
-def test_decoder_equals_the_plain_forward(layers, shape, values, dtype, limit):
-    decoder = random_decoder(layers, dtype)
+def test_decoder_equals_the_plain_forward(layers, shape, values, frugal, dtype, limit):
+    decoder = random_vae(layers, dtype).decoder
     latents = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(dtype)
     indicator = torch.zeros(1, len(latents), dtype=dtype)
     with torch.inference_mode():
         plain = decoder(latents, indicator, num_frames=len(latents))
-        ours = decode_latents(decoder, latents, values)
+        ours = decode_latents(decoder, latents, MemoryPlan(values, frugal_decode=frugal))
+    assert ours.shape == plain.shape
+    assert (ours - plain).abs().max() <= limit * plain.abs().max()
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+@pytest.mark.parametrize(("layers", "shape"), [(2, (3, 3, 24, 40)), (1, (1, 3, 20, 16))])
+@pytest.mark.parametrize("values", [1, 6000, 10**8])
+def test_encoder_equals_the_plain_forward(layers, shape, values, dtype, limit):
+    vae = random_vae(layers, dtype)
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+    with torch.inference_mode():
+        plain = vae.encode(images).latent_dist.mode()
+        ours = encode_images(vae, images, MemoryPlan(values, frugal_encode=True))
     assert ours.shape == plain.shape
     assert (ours - plain).abs().max() <= limit * plain.abs().max()

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from depthcrafter_cli.models.components import Components
+from depthcrafter_cli.models.reordered.encoder import encode_images
 from depthcrafter_cli.pipeline.noise import NoiseSource
 from depthcrafter_cli.types import RgbImage
 
@@ -86,7 +87,7 @@ def encode_latents(components: Components, video: Tensor) -> Tensor:
     vae = components.vae
     with components.at_work(vae.encoder), components.at_work(vae.quant_conv):
         pixels = video.to(components.device, vae.encoder.conv_in.weight.dtype)
-        return vae.encode(pixels).latent_dist.mode().float()
+        return encode_images(vae, pixels, components.plan).float()
 
 
 def clip_pixels(video: Tensor) -> Tensor:

@@ -14,10 +14,9 @@ from depthcrafter_cli.models.reordered.layers import (
     Moments,
     attend,
     chunks,
-    convolve,
+    convolve_normalized,
     convolve_time,
     feed_forward,
-    group_norm,
     normalize,
     silu,
 )
@@ -30,63 +29,78 @@ Context = list[tuple[Tensor, Tensor]]
 
 
 def residual_in_space(
-    block: Any, source: Source, frames: int, size: ImageSize, level: Tensor | None, values: int
-) -> tuple[Tensor, Moments]:
-    """The spatial half of a SpatioTemporalResBlock: [T, h * w, C], and its moments.
+    block: Any,
+    source: Source,
+    result: Tensor,
+    size: ImageSize,
+    level: Tensor | None,
+    values: int,
+    groups: int,
+) -> Moments:
+    """A ResnetBlock2D on every frame, into ``result`` [T, h * w, C']; its moments for ``groups``.
 
-    The temporal half is a call of its own, so that the input can be dropped before. ``level``
-    [1, d] is the noise level's embedding, the same for all frames; ``values``: see MemoryPlan.
+    ``result`` may be what ``source`` reads. ``level`` [1, d] is the noise level's embedding, the
+    same for all frames; ``values``: see MemoryPlan.
     """
-    spatial, groups = block.spatial_res_block, block.temporal_res_block.norm1.num_groups
-    widest = max(spatial.conv1.in_channels, spatial.conv1.out_channels)
-    result: Tensor | None = None
+    widest = max(block.conv1.in_channels, block.conv1.out_channels)
     moments: Moments | None = None
-    for span in chunks(frames, size[0] * size[1] * widest, values):
-        part = _in_space(spatial, source(span), size, level)
-        if result is None:
-            result = part.new_empty(frames, *part.shape[1:])
-        result[span] = part
-        piece = Moments.of(part, groups, together=True)
+    for span in chunks(len(result), size[0] * size[1] * widest, values):
+        result[span] = _in_space(block, source(span), size, level, values)
+        piece = Moments.gathered(result[span], groups, values, together=True)
         moments = piece if moments is None else moments.merged(piece)
-    assert result is not None and moments is not None
-    return result, moments
+    assert moments is not None
+    return moments
 
 
 def residual_in_time(
-    block: Any, hidden: Tensor, moments: Moments, level: Tensor | None, values: int
+    block: Any, hidden: Tensor, moments: Moments, level: Tensor | None, values: int, frugal: bool
 ) -> None:
-    """The temporal half, in place on ``hidden`` [T, h * w, C] of the given moments.
+    """The temporal half of a SpatioTemporalResBlock, in place on ``hidden`` of given moments.
 
-    Mixing s with s + r is s plus a share of r, so the spatial result need not be kept.
+    It is a call of its own, so that the spatial half's input can be dropped before. Mixing s with
+    s + r is s plus a share of r, so the spatial result need not be kept. ``frugal`` computes the
+    first convolution again instead of keeping its result, as large as ``hidden``.
     """
     temporal, share = block.temporal_res_block, _share_of_time(block.time_mixer)
     frames, area, channels = hidden.shape
     spans = chunks(area, frames * channels, values)
-    between = torch.empty_like(hidden)
-    gathered: Moments | None = None
-    for span in spans:
+    kept = None if frugal else torch.empty_like(hidden)
+
+    def between(span: slice) -> Tensor:
         part = normalize(hidden[:, span], temporal.norm1, moments)
         part = convolve_time(silu(part), temporal.conv1)
-        if level is not None:
-            part = part + temporal.time_emb_proj(F.silu(level))
-        between[:, span] = part
+        return part if level is None else part + temporal.time_emb_proj(F.silu(level))
+
+    gathered: Moments | None = None
+    for span in spans:
+        part = between(span)
+        if kept is not None:
+            kept[:, span] = part
         piece = Moments.of(part, temporal.norm2.num_groups, together=True)
         gathered = piece if gathered is None else gathered.merged(piece)
     assert gathered is not None
     for span in spans:
-        part = normalize(between[:, span], temporal.norm2, gathered)
-        hidden[:, span].add_(convolve_time(silu(part), temporal.conv2), alpha=share)
+        part = between(span) if kept is None else kept[:, span]
+        part = silu(normalize(part, temporal.norm2, gathered))
+        hidden[:, span].add_(convolve_time(part, temporal.conv2), alpha=share)
 
 
-def _in_space(block: Any, tokens: Tensor, size: ImageSize, level: Tensor | None) -> Tensor:
-    hidden = convolve(silu(group_norm(tokens, block.norm1)), block.conv1, size)
+def _in_space(
+    block: Any, tokens: Tensor, size: ImageSize, level: Tensor | None, values: int
+) -> Tensor:
+    hidden = convolve_normalized(tokens, block.norm1, block.conv1, size, values)
     if level is not None:
-        hidden = hidden + block.time_emb_proj(F.silu(level))
-    hidden = convolve(silu(group_norm(hidden, block.norm2)), block.conv2, size)
-    if block.conv_shortcut is not None:
-        shortcut = block.conv_shortcut
-        tokens = F.linear(tokens, shortcut.weight.flatten(1), shortcut.bias)
-    return hidden.add_(tokens)
+        hidden += block.time_emb_proj(F.silu(level))
+    hidden = convolve_normalized(hidden, block.norm2, block.conv2, size, values)
+    shortcut = block.conv_shortcut
+    for span in chunks(
+        tokens.shape[1], len(tokens) * max(tokens.shape[2], hidden.shape[2]), values
+    ):
+        part = tokens[:, span]
+        if shortcut is not None:
+            part = F.linear(part, shortcut.weight.flatten(1), shortcut.bias)
+        hidden[:, span] += part
+    return hidden
 
 
 def transformer(model: Any, hidden: Tensor, context: Context, values: int) -> None:
@@ -98,7 +112,9 @@ def transformer(model: Any, hidden: Tensor, context: Context, values: int) -> No
     frame_spans = chunks(frames, area * inner.shape[2], values)
     pixel_spans = chunks(area, frames * inner.shape[2], values)
     for span in frame_spans:
-        inner[span] = model.proj_in(group_norm(hidden[span], model.norm))
+        part = hidden[span]
+        part = normalize(part, model.norm, Moments.of(part, model.norm.num_groups))
+        inner[span] = model.proj_in(part)
     layers = zip(model.transformer_blocks, model.temporal_transformer_blocks, context, strict=True)
     for spatial, temporal, (in_space, in_time) in layers:
         for span in frame_spans:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from depthcrafter_cli.models.reordered.blocks import (
@@ -17,12 +16,16 @@ from depthcrafter_cli.models.reordered.blocks import (
 )
 from depthcrafter_cli.models.reordered.layers import (
     ImageSize,
+    Moments,
+    attend,
     chunks,
     convolve,
+    convolve_normalized,
+    normalize,
     to_images,
     to_tokens,
 )
-from depthcrafter_cli.models.residency import Residency
+from depthcrafter_cli.models.residency import Residency, park
 
 
 class HiddenLayer:
@@ -30,7 +33,8 @@ class HiddenLayer:
 
     Nothing else holds them, so a layer is freed as soon as the next one is there. ``values`` bounds
     how much is worked on at a time (see MemoryPlan), ``blocks`` brings in the blocks' weights,
-    ``level`` [1, d] is the noise level's embedding, the same for all frames.
+    ``level`` [1, d] is the noise level's embedding, the same for all frames. ``frugal`` trades time
+    for memory: layers wait on the host, and some are computed twice.
     """
 
     def __init__(
@@ -41,11 +45,13 @@ class HiddenLayer:
         values: int,
         blocks: Residency,
         level: Tensor | None = None,
+        frugal: bool = False,
     ) -> None:
         self.size, self.frames, self.values = size, frames, values
-        self._source, self._blocks, self._level = source, blocks, level
+        self._source, self._blocks, self._level, self._frugal = source, blocks, level, frugal
         self._needed: tuple[nn.Module, ...] = ()  # what the source computes with
         self._tokens: Tensor | None = None
+        self._shared = False
 
     @property
     def tokens(self) -> Tensor:
@@ -53,14 +59,42 @@ class HiddenLayer:
         assert self._tokens is not None, "the layer is not computed yet"
         return self._tokens
 
+    def share(self) -> Tensor:
+        """The layer in memory, for someone who keeps it: from now on it is not written to."""
+        self._shared = True
+        return self.tokens
+
     def residual(self, block: Any) -> None:
         """Through a SpatioTemporalResBlock."""
+        groups = block.temporal_res_block.norm1.num_groups
         with self._blocks.present(block, *self._needed):
-            tokens, moments = residual_in_space(
-                block, self._source, self.frames, self.size, self._level, self.values
-            )
-            self._hold(tokens)
-            residual_in_time(block, tokens, moments, self._level, self.values)
+            moments = self._in_space(block.spatial_res_block, groups)
+            residual_in_time(block, self.tokens, moments, self._level, self.values, self._frugal)
+
+    def residual_per_frame(self, block: Any) -> None:
+        """Through a ResnetBlock2D."""
+        self._in_space(block, 1)
+
+    def _in_space(self, block: Any, groups: int) -> Moments:
+        channels, area = block.conv2.out_channels, self.size[0] * self.size[1]
+        free = self._tokens is not None and not self._shared and self._source == self._own
+        if free and self.tokens.shape[2] == channels:
+            result = self.tokens
+        else:
+            result = block.conv2.weight.new_empty(self.frames, area, channels)
+        moments = residual_in_space(
+            block, self._source, result, self.size, self._level, self.values, groups
+        )
+        self._hold(result)
+        return moments
+
+    def attend(self, attention: Any) -> None:
+        """Attention within each frame, by some of its pixels at a time."""
+        tokens = self.tokens
+        for span in chunks(len(tokens), tokens[0].numel(), self.values):
+            part, norm = tokens[span], attention.group_norm
+            part = normalize(part, norm, Moments.gathered(part, norm.num_groups, self.values))
+            tokens[span] += attend(part, attention, self.values)
 
     def transform(self, model: Any, context: Context) -> None:
         """Through a TransformerSpatioTemporalModel."""
@@ -89,11 +123,12 @@ class HiddenLayer:
         """Through an Upsample2D, but only as frames are asked for: all at once they would be the
         largest tensor of the network.
         """
-        before, size = self.tokens, self.size
+        device, size = self.tokens.device, self.size
+        before = park(self.tokens) if self._frugal else self.tokens
 
         def enlarged(span: slice) -> Tensor:
-            images = F.interpolate(to_images(before[span], size), size=wanted, mode="nearest")
-            return convolve(to_tokens(images), sampler.conv, wanted)
+            part = before[span].to(device, non_blocking=True)
+            return _convolve_enlarged(part, size, wanted, sampler.conv, self.values)
 
         self.size, self._needed = wanted, (sampler,)
         self._source, self._tokens = enlarged, None
@@ -109,5 +144,40 @@ class HiddenLayer:
         assert buffer is not None
         self._hold(buffer)
 
+    def leave(self, norm: nn.GroupNorm, conv: nn.Conv2d) -> Tensor:
+        """Through the network's last norm and convolution: [T, h * w, C']."""
+        tokens = self.tokens
+        result = tokens.new_empty(*tokens.shape[:2], conv.out_channels)
+        for span in chunks(self.frames, tokens[0].numel(), self.values):
+            result[span] = convolve_normalized(tokens[span], norm, conv, self.size, self.values)
+        return result
+
+    def _own(self, span: slice) -> Tensor:
+        return self.tokens[span]
+
     def _hold(self, tokens: Tensor) -> None:
-        self._tokens, self._source, self._needed = tokens, tokens.__getitem__, ()
+        self._tokens, self._source, self._needed, self._shared = tokens, self._own, (), False
+
+
+def _convolve_enlarged(
+    tokens: Tensor, size: ImageSize, wanted: ImageSize, conv: nn.Conv2d, values: int
+) -> Tensor:
+    """Nearest-neighbour enlargement of frames [n, h * w, C] and a 3x3 convolution.
+
+    The enlarged frames exist for some rows at a time, each with the rows next to it.
+    """
+    (height, width), grid = wanted, tokens.unflatten(1, size)
+    down, across = (_nearest(n, m, tokens.device) for n, m in zip(wanted, size, strict=True))
+    result = tokens.new_empty(len(tokens), height * width, conv.out_channels)
+    for rows in chunks(height, len(tokens) * width * tokens.shape[2], values):
+        top, bottom = max(rows.start - 1, 0), min(rows.stop + 1, height)
+        part = grid.index_select(1, down[top:bottom]).index_select(2, across).flatten(1, 2)
+        part = convolve(part, conv, (bottom - top, width))
+        inner = slice((rows.start - top) * width, (rows.stop - top) * width)
+        result[:, rows.start * width : rows.stop * width] = part[:, inner]
+    return result
+
+
+def _nearest(wanted: int, present: int, device: torch.device) -> Tensor:
+    """Which of ``present`` pixels each of ``wanted`` pixels shows."""
+    return torch.arange(wanted, device=device) * present // wanted

@@ -54,6 +54,18 @@ class Moments:
         m2 = spread.unflatten(1, (groups, -1)).sum(dim=2) + between
         return Moments(wide.shape[1] * by_channel.shape[2], mean, m2)
 
+    @staticmethod
+    def gathered(tokens: Tensor, groups: int, values: int, *, together: bool = False) -> Moments:
+        """As :meth:`of`, from pieces of at most ``values`` values."""
+        count, area, channels = tokens.shape
+        first, *rest = (
+            Moments.of(tokens[:, span], groups, together=together)
+            for span in chunks(area, count * channels, values)
+        )
+        for piece in rest:
+            first = first.merged(piece)
+        return first
+
     def merged(self, other: Moments) -> Moments:
         """The moments of both pieces together."""
         count = self.count + other.count
@@ -64,17 +76,12 @@ class Moments:
 
 
 def normalize(tokens: Tensor, norm: nn.GroupNorm, moments: Moments) -> Tensor:
-    """Apply a GroupNorm whose statistics are known, then SiLU where the caller asks for it."""
+    """Apply a GroupNorm whose statistics are known."""
     deviation = torch.rsqrt(moments.m2 / moments.count + norm.eps)
     per_group = norm.num_channels // norm.num_groups
     scale = deviation.repeat_interleave(per_group, 1) * norm.weight
     shift = norm.bias - moments.mean.repeat_interleave(per_group, 1) * scale
     return torch.addcmul(shift[:, None], tokens, scale[:, None]).to(tokens.dtype)
-
-
-def group_norm(tokens: Tensor, norm: nn.GroupNorm) -> Tensor:
-    """GroupNorm of every frame on its own."""
-    return normalize(tokens, norm, Moments.of(tokens, norm.num_groups))
 
 
 def silu(tokens: Tensor) -> Tensor:
@@ -87,6 +94,26 @@ def convolve(tokens: Tensor, conv: nn.Conv2d, size: ImageSize) -> Tensor:
     return to_tokens(conv(to_images(tokens, size)))
 
 
+def convolve_normalized(
+    tokens: Tensor, norm: nn.GroupNorm, conv: nn.Conv2d, size: ImageSize, values: int
+) -> Tensor:
+    """GroupNorm of every frame, SiLU, and a 3x3 convolution; [n, h * w, C] to [n, h * w, C'].
+
+    What lies between exists for some rows at a time, each with the rows next to it.
+    """
+    moments = Moments.gathered(tokens, norm.num_groups, values)
+    (height, width), (count, area, channels) = size, tokens.shape
+    result = tokens.new_empty(count, area, conv.out_channels)
+    widest = max(channels, conv.out_channels)
+    for rows in chunks(height, count * width * widest, values):
+        top, bottom = max(rows.start - 1, 0), min(rows.stop + 1, height)
+        part = silu(normalize(tokens[:, top * width : bottom * width], norm, moments))
+        part = convolve(part, conv, (bottom - top, width))
+        inner = slice((rows.start - top) * width, (rows.stop - top) * width)
+        result[:, rows.start * width : rows.stop * width] = part[:, inner]
+    return result
+
+
 def convolve_time(tokens: Tensor, conv: nn.Conv3d) -> Tensor:
     """A 3x1x1 convolution over all frames of some pixels [T, p, C], as a 2-D one over (T, p)."""
     video = tokens.permute(2, 0, 1)[None]
@@ -95,13 +122,23 @@ def convolve_time(tokens: Tensor, conv: nn.Conv3d) -> Tensor:
     return mixed[0].permute(1, 2, 0)
 
 
-def attend(tokens: Tensor, attention: Any) -> Tensor:
-    """Multi-head self-attention over the middle axis of [n, s, C]."""
+def attend(tokens: Tensor, attention: Any, values: int | None = None) -> Tensor:
+    """Multi-head self-attention over the middle axis of [n, s, C].
+
+    With ``values``, for so many queries at a time that even a kernel that forms all products of
+    queries and keys (the only one for some head sizes) stays within that many values.
+    """
     query, key, value = (
         project(tokens).unflatten(2, (attention.heads, -1)).transpose(1, 2)
         for project in (attention.to_q, attention.to_k, attention.to_v)
     )
-    mixed = F.scaled_dot_product_attention(query, key, value)
+    if values is None:
+        mixed = F.scaled_dot_product_attention(query, key, value)
+    else:
+        spans = chunks(tokens.shape[1], len(tokens) * attention.heads * tokens.shape[1], values)
+        mixed = torch.cat(
+            [F.scaled_dot_product_attention(query[:, :, span], key, value) for span in spans], dim=2
+        )
     return attention.to_out[0](mixed.transpose(1, 2).flatten(2))
 
 

@@ -8,14 +8,7 @@ from torch import Tensor, nn
 
 from depthcrafter_cli.models.reordered.blocks import Context, cross_attention
 from depthcrafter_cli.models.reordered.hidden import HiddenLayer
-from depthcrafter_cli.models.reordered.layers import (
-    ImageSize,
-    chunks,
-    group_norm,
-    silu,
-    to_images,
-    to_tokens,
-)
+from depthcrafter_cli.models.reordered.layers import ImageSize, to_images, to_tokens
 from depthcrafter_cli.models.residency import Residency, park
 from depthcrafter_cli.models.unet import DepthUNet
 from depthcrafter_cli.types import MemoryPlan
@@ -60,7 +53,8 @@ class WindowForward:
         for block in unet.up_blocks:
             self._up(block, layer, skips)
         with present(unet.conv_norm_out, unet.conv_out):
-            return self._leave(layer)
+            result = layer.leave(unet.conv_norm_out, unet.conv_out)
+        return to_images(result, layer.size).contiguous()
 
     def _down(self, block: Any, layer: HiddenLayer, skips: list[Skip]) -> None:
         for index, residual in enumerate(block.resnets):
@@ -92,14 +86,5 @@ class WindowForward:
 
     def _keep(self, layer: HiddenLayer, skips: list[Skip]) -> None:
         """Keep the layer for the way up."""
-        kept = park(layer.tokens) if self._plan.park_skips else layer.tokens
+        kept = park(layer.tokens) if self._plan.park_skips else layer.share()
         skips.append((kept, layer.size))
-
-    def _leave(self, layer: HiddenLayer) -> Tensor:
-        """The last convolution: [T, 4, h, w]."""
-        unet, tokens = self._unet, layer.tokens
-        result = tokens.new_empty(len(tokens), unet.conv_out.out_channels, *layer.size)
-        for span in chunks(len(tokens), tokens[0].numel(), layer.values):
-            part = silu(group_norm(tokens[span], unet.conv_norm_out))
-            result[span] = unet.conv_out(to_images(part, layer.size))
-        return result

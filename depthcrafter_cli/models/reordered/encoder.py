@@ -1,0 +1,45 @@
+"""The VAE encoder's forward pass, over chunks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from depthcrafter_cli.models.reordered.hidden import HiddenLayer
+from depthcrafter_cli.models.reordered.layers import to_images, to_tokens
+from depthcrafter_cli.models.residency import Residency
+from depthcrafter_cli.types import MemoryPlan
+
+
+def encode_images(vae: Any, images: Tensor, plan: MemoryPlan) -> Tensor:
+    """Modes of the posterior [n, 4, h, w] of ``images`` [n, 3, H, W] in [-1, 1].
+
+    ``vae`` is diffusers' AutoencoderKLTemporalDecoder, whose encoder sees each frame on its own.
+    Its own forward runs where memory allows: in float32 on a CPU, PyTorch's GroupNorm of large
+    pictures is off by 1e-4, ours is not, and published results contain that error.
+    """
+    if not plan.frugal_encode:
+        return vae.encode(images).latent_dist.mode()
+    encoder = vae.encoder
+    layer = HiddenLayer(
+        lambda span: to_tokens(encoder.conv_in(images[span])),
+        len(images),
+        (images.shape[2], images.shape[3]),
+        plan.values,
+        Residency(images.device, hosted=False),
+    )
+    layer.compute(encoder.conv_in.out_channels)
+    for stage in encoder.down_blocks:
+        for block in stage.resnets:
+            layer.residual_per_frame(block)
+        for sampler in stage.downsamplers or ():
+            layer.halve(sampler)
+    middle = encoder.mid_block
+    layer.residual_per_frame(middle.resnets[0])
+    for attention, block in zip(middle.attentions, middle.resnets[1:], strict=False):
+        layer.attend(attention)
+        layer.residual_per_frame(block)
+    moments = layer.leave(encoder.conv_norm_out, encoder.conv_out)
+    mean, _ = vae.quant_conv(to_images(moments, layer.size)).chunk(2, dim=1)
+    return mean
