@@ -58,6 +58,10 @@ class ValueRange:
     high: float
 
 
+# Four frames of the published size keep a GPU busy; a CPU is fastest while a chunk fits its caches.
+_GPU_VALUES, _CPU_VALUES = 4 * 72 * 128 * 320, 1 << 20
+
+
 @dataclass(frozen=True)
 class MemoryPlan:
     """How the networks' work is cut up to bound memory; it never changes the result.
@@ -81,6 +85,11 @@ class MemoryPlan:
     park_skips: bool = False
     frugal_encode: bool = False
     frugal_decode: bool = False
+
+    @staticmethod
+    def default(device: str) -> "MemoryPlan":
+        """Everything on the device (``cuda``, ``mps`` or ``cpu``)."""
+        return MemoryPlan(_CPU_VALUES if device == "cpu" else _GPU_VALUES)
 
     @property
     def hosted(self) -> bool:

@@ -56,14 +56,14 @@ class JsonConsole(QuietConsole):
     """One JSON object a line on standard output, each with an ``event``."""
 
     def planned(self, plan: "RunPlan") -> None:
-        _emit("plan", **_facts(plan))
+        emit("plan", **_facts(plan))
 
     @contextmanager
     def watching(self) -> Iterator[Observer]:
-        yield lambda event: _emit("progress", **vars(event))
+        yield lambda event: emit("progress", **vars(event))
 
     def finished(self, result: "RunResult") -> None:
-        _emit(
+        emit(
             "done",
             outputs=[str(path) for path in result.outputs],
             frames=result.frames,
@@ -72,14 +72,15 @@ class JsonConsole(QuietConsole):
             value_range=[result.value_range.low, result.value_range.high],
             peak_memory_bytes=result.peak.bytes,
             peak_memory_kind=result.peak.kind,
+            predicted_peak_bytes=result.predicted_peak,
             device=result.device,
         )
 
     def warn(self, sentence: str) -> None:
-        _emit("warning", message=sentence)
+        emit("warning", message=sentence)
 
     def failed(self, sentence: str, code: int) -> None:
-        _emit("error", message=sentence, exit_code=code)
+        emit("error", message=sentence, exit_code=code)
 
 
 class RichConsole(QuietConsole):
@@ -137,7 +138,8 @@ class RichConsole(QuietConsole):
         print(
             f"{result.frames} frames in {result.seconds:.1f} s "
             f"({result.frames_per_second:.2f} frames/s) on {result.device}, "
-            f"peak {result.peak.kind} {result.peak.bytes / 1e9:.2f} GB",
+            f"peak {result.peak.kind} {result.peak.bytes / 1e9:.2f} GB "
+            f"(predicted {result.predicted_peak / 1e9:.2f})",
             file=sys.stderr,
         )
 
@@ -168,11 +170,14 @@ def _traceback_if(debug: bool) -> None:
         traceback.print_exc()
 
 
-def _emit(event: str, **values: Any) -> None:
+def emit(event: str, **values: Any) -> None:
+    """Print one event as a line of JSON."""
     print(json_module.dumps({"event": event, **values}), flush=True)
 
 
 def _facts(plan: "RunPlan") -> dict[str, Any]:
+    from depthcrafter_cli.workflows.memory import facts as memory_facts
+
     return {
         "input": str(plan.request.source),
         "source_size": str(plan.info.size),
@@ -185,6 +190,7 @@ def _facts(plan: "RunPlan") -> dict[str, Any]:
         "overlap": plan.config.overlap,
         "model": plan.weights.variant.name,
         "weights": str(plan.weights.path),
+        "memory": memory_facts(plan.memory),
         "device": plan.device,
         "dtype": plan.dtype,
         "outputs": [str(path) for path in plan.request.outputs],
@@ -207,5 +213,9 @@ def _summary(plan: "RunPlan") -> Iterator[tuple[str, str]]:
         windows = "1 window" if plan.windows == 1 else f"{plan.windows} {windows}"
     yield "plan", f"{plan.model_size} pixels, {windows}, {config.steps} steps each"
     yield "device", f"{plan.device}, {plan.dtype}"
+    memory = plan.memory
+    how = ", ".join(memory.concessions) or "everything on the device"
+    host = f", host {memory.peaks.host / 1e9:.1f} GB" if memory.peaks.host else ""
+    yield "memory", f"{memory.measured_as / 1e9:.2f} GB predicted{host}: {how}"
     outputs = ", ".join(str(path) for path in plan.request.outputs)
     yield "output", f"{outputs}  {plan.output_size}"

@@ -109,6 +109,18 @@ EncodeBatch = Annotated[
     _option("--encode-batch", text="Frames encoded together; only memory. Default: 8."),
 ]
 Seed = Annotated[int | None, _option("--seed", text="Seed of all noise. Default: 42.")]
+MaxVram = Annotated[
+    str,
+    _option(
+        "--max-vram",
+        text="GB the card has, or may be used of it: the fastest plan that fits is taken. Default: "
+        "auto, what is free. On a CPU: GB of the whole process.",
+    ),
+]
+MaxRam = Annotated[
+    str,
+    _option("--max-ram", text="GB of host memory for what leaves the GPU. Default: auto."),
+]
 Quiet = Annotated[bool, _option("--quiet", "-q", text="Print nothing but errors.")]
 Json = Annotated[bool, _option("--json", text="Print one JSON event a line instead.")]
 Debug = Annotated[bool, _option("--debug", text="Show tracebacks.")]
@@ -153,3 +165,12 @@ def parse_normalize(text: str) -> tuple[str, list[float]]:
             "'fixed LO HI' or none: correct it."
         )
     return mode, numbers
+
+
+def parse_gigabytes(option: str, text: str) -> float | None:
+    """``auto`` is None; otherwise a number of GB above 0. Raises UsageError."""
+    if text == "auto":
+        return None
+    if not re.fullmatch(r"\d+(\.\d+)?|\.\d+", text) or not 0 < float(text) < 1e6:
+        raise UsageError(f"got {option} {text!r}, expected auto or GB above 0: write {option} 12.")
+    return float(text)

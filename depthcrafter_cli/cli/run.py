@@ -30,6 +30,8 @@ def run(
     encode_batch: opt.EncodeBatch = None,
     seed: opt.Seed = None,
     reference: opt.Reference = False,
+    max_vram: opt.MaxVram = "auto",
+    max_ram: opt.MaxRam = "auto",
     device: opt.Device = "auto",
     dtype: opt.Dtype = "auto",
     quiet: opt.Quiet = False,
@@ -42,6 +44,7 @@ def run(
     Examples:
       depthcrafter run clip.mp4 --out depth.mp4
       depthcrafter run clip.mp4 --out depth.npz --out frames/ --size model
+      depthcrafter run clip.mp4 --out depth.mp4 --max-vram 8
       depthcrafter run clip.mp4 --out both.mp4 --side-by-side --colormap gray
       depthcrafter run clip.mp4 --out depth.mp4 --start 1:05 --end 1:20 --fps 12
     """
@@ -68,6 +71,8 @@ def run(
             reading=reading, max_res=max_res, size=size, colormap=colormap, crf=crf,
             normalization=Normalization(mode, *limits),  # type: ignore[arg-type]
             side_by_side=side_by_side, overwrite=overwrite, record=record, reference=reference,
+            max_vram=opt.parse_gigabytes("--max-vram", max_vram),
+            max_ram=opt.parse_gigabytes("--max-ram", max_ram),
             settings={name: value for name, value in settings.items() if value is not None},
         )  # fmt: skip
         plan = plan_run(request)

@@ -1,24 +1,16 @@
 """The three networks of a model, on their device, in their precision."""
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
 from torch import nn
 from transformers import CLIPVisionModelWithProjection
 
-from depthcrafter_cli.models.residency import Residency
+from depthcrafter_cli.models.residency import Residency, settle
 from depthcrafter_cli.models.unet import DepthUNet
 from depthcrafter_cli.types import MemoryPlan
-
-# Four frames of the published size keep a GPU busy; a CPU is fastest while a chunk fits its caches.
-GPU_VALUES, CPU_VALUES = 4 * 72 * 128 * 320, 1 << 20
-
-
-def default_plan(device: torch.device) -> MemoryPlan:
-    """Everything on the device."""
-    return MemoryPlan(CPU_VALUES if device.type == "cpu" else GPU_VALUES)
 
 
 @dataclass(frozen=True)
@@ -43,6 +35,13 @@ class Components:
         """
         streamed = self.plan.stream_weights and network is self.unet
         return Residency(self.device, self.plan.hosted and not streamed).present(network)
+
+    def under(self, plan: MemoryPlan) -> "Components":
+        """The same networks under another plan; weights move where it wants them."""
+        if plan.hosted != self.plan.hosted:
+            for network in (self.unet, self.vae, self.image_encoder):
+                settle(network, self.device, plan.hosted)
+        return replace(self, plan=plan)
 
     @property
     def blocks(self) -> Residency:

@@ -1,6 +1,8 @@
 """The Hugging Face folder layout of a model: which files make it complete."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 from depthcrafter_cli.errors import WeightsError
 
@@ -11,6 +13,22 @@ NETWORK_STEMS = {
     "image_encoder": "model",
 }
 SCHEDULER_CONFIG = "scheduler/scheduler_config.json"
+
+
+def network_configs(folder: Path) -> dict[str, dict[str, Any]]:
+    """The config of each network. Raises WeightsError for one that cannot be read."""
+    return {name: read_json(folder / name / "config.json") for name in NETWORK_STEMS}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a model folder. Raises WeightsError."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise WeightsError(
+            f"got {path} with unreadable content ({error}), expected JSON: "
+            "pull or copy the model again."
+        ) from error
 
 
 def weight_files(folder: Path, network: str) -> list[Path]:

@@ -6,7 +6,6 @@ mapped; so peak memory is the model itself, never the model plus a copy of its f
 """
 
 import inspect
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,14 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from depthcrafter_cli.errors import WeightsError
-from depthcrafter_cli.models.components import Components, default_plan
-from depthcrafter_cli.models.layout import SCHEDULER_CONFIG, require_complete, weight_files
+from depthcrafter_cli.models.components import Components
+from depthcrafter_cli.models.layout import (
+    SCHEDULER_CONFIG,
+    network_configs,
+    read_json,
+    require_complete,
+    weight_files,
+)
 from depthcrafter_cli.models.residency import settle
 from depthcrafter_cli.models.unet import DepthUNet
 from depthcrafter_cli.types import MemoryPlan
@@ -50,12 +55,10 @@ def load_components(
         WeightsError: files or tensors are missing, damaged, or of another architecture.
     """
     require_complete(folder, "expected unet, vae, image_encoder and scheduler: complete the folder")
-    configs = {
-        name: _read_json(folder / name / "config.json") for name in ("unet", "vae", "image_encoder")
-    }
+    configs = network_configs(folder)
     _check_schedule(folder)
     _check_architecture(folder, configs)
-    plan = plan or default_plan(device)
+    plan = plan or MemoryPlan.default(device.type)
     home = torch.device("cpu") if plan.hosted else device
     upcast = torch.float32 if configs["vae"].get("force_upcast", True) else dtype
 
@@ -157,7 +160,7 @@ def _check_tensors(home: Path, files: list[Path], expected: dict[str, tuple[int,
 
 
 def _check_schedule(folder: Path) -> None:
-    config = _read_json(folder / SCHEDULER_CONFIG)
+    config = read_json(folder / SCHEDULER_CONFIG)
     for key, expected in _SCHEDULE.items():
         if config.get(key) != expected:
             raise WeightsError(
@@ -186,14 +189,3 @@ def _check_architecture(folder: Path, configs: dict[str, Config]) -> None:
                 f"got {key} = {found} in {folder / name / 'config.json'}, expected {expected}: "
                 "use a DepthCrafter model, whose networks fit each other."
             )
-
-
-def _read_json(path: Path) -> Config:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(
-            f"got {path} with unreadable content ({error}), expected JSON: "
-            "pull or copy the model again."
-        ) from error
-    return dict(content)

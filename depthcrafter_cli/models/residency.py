@@ -42,9 +42,10 @@ def settle(network: nn.Module, device: torch.device, hosted: bool) -> None:
     """Put a loaded network where its weights live: the device, or (pinned) host memory."""
     if not hosted:
         network.to(device)
-    elif device.type == "cuda":
-        for tensor in _tensors(network):
-            tensor.data = tensor.data.pin_memory()
+        return
+    for tensor in _tensors(network):
+        host = tensor.data.cpu()
+        tensor.data = host.pin_memory() if device.type == "cuda" else host
 
 
 def park(tensor: Tensor) -> Tensor:

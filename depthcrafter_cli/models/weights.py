@@ -70,6 +70,13 @@ def find_weights(name_or_dir: str | None = None) -> WeightsFolder:
     return _open_folder(Path(name_or_dir).expanduser())
 
 
+def find_configs(name_or_dir: str | None = None) -> WeightsFolder:
+    """As :func:`find_weights`, but the published model's configs do where it is not pulled."""
+    if name_or_dir == DEPTHCRAFTER.name and find_variant(DEPTHCRAFTER) is None:
+        return WeightsFolder(_PACKAGE / "models" / "configs", DEPTHCRAFTER)
+    return find_weights(name_or_dir)
+
+
 def known_variant(name: str) -> ModelVariant:
     """The registered variant of this name. Raises WeightsError for any other."""
     if name not in VARIANTS:

@@ -3,7 +3,7 @@
 Both are per frame: batches bound memory and change nothing.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -50,22 +50,29 @@ class Conditioning:
         )
 
 
+Encode = Callable[[Tensor, Tensor], Conditioning]
+"""Frames [n, 3, H, W] in [-1, 1], as they are and with noise, to their conditioning."""
+
+
 def condition(
-    frames: Iterable[RgbImage],
-    components: Components,
-    noise: NoiseSource,
-    noise_aug: float,
-    batch: int,
+    frames: Iterable[RgbImage], encode: Encode, noise: NoiseSource, noise_aug: float, batch: int
 ) -> Iterator[Conditioning]:
     """Stream the conditioning of uint8 [H, W, 3] frames, one frame at a time."""
     stream, start = iter(frames), 0
     while held := list(islice(stream, batch)):
         video = to_signed(np.stack(held))
-        embeds = encode_embeds(components, video)
         images = noise.images(start, start + len(held))
-        latents = encode_latents(components, video + noise_aug * images)
-        yield from Conditioning(embeds, latents).frames()
+        yield from encode(video, video + noise_aug * images).frames()
         start += len(held)
+
+
+def encode(components: Components, video: Tensor, noisy: Tensor) -> Conditioning:
+    """See :data:`Encode`; as many frames at a time as the plan allows."""
+    batch = components.plan.encode_batch
+    return Conditioning(
+        torch.cat([encode_embeds(components, part) for part in video.split(batch)]),
+        torch.cat([encode_latents(components, part) for part in noisy.split(batch)]),
+    )
 
 
 def to_signed(frames: np.ndarray) -> Tensor:

@@ -64,9 +64,8 @@ def velocity_of(components: Components, conditioning: Conditioning, noise_aug: f
     ids = torch.tensor([[FPS_ID, MOTION_BUCKET_ID, noise_aug]]).to(components.device, unet.dtype)
 
     def predict(scaled: Tensor, timestep: float) -> Tensor:
-        sample = torch.cat([scaled, conditioning.latents], dim=1)  # [m, 8, h, w]
-        level = torch.tensor([timestep], device=sample.device)
-        return forward(sample.to(unet.dtype), level, ids).float()
+        known = torch.cat([scaled, conditioning.latents], dim=1).to(unet.dtype)  # [m, 8, h, w]
+        return forward(known, torch.tensor([timestep], device=known.device), ids).float()
 
     return predict
 

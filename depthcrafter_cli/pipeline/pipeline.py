@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import replace
+from functools import partial
 from itertools import chain, islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,16 +15,19 @@ from torch import Tensor
 
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.models.components import Components
-from depthcrafter_cli.pipeline.conditioning import Conditioning, condition
+from depthcrafter_cli.pipeline.conditioning import Conditioning, condition, encode
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.pipeline.decode import decode_disparity, on_grid
 from depthcrafter_cli.pipeline.denoise import Velocity, anchor, denoise, velocity_of
 from depthcrafter_cli.pipeline.noise import NoiseSource, noise_source
+from depthcrafter_cli.pipeline.retries import StepDown, give_up, out_of_memory, stepped_down
 from depthcrafter_cli.pipeline.schedule import karras_schedule
 from depthcrafter_cli.pipeline.segments import Segment, count_windows, split
 from depthcrafter_cli.pipeline.stitch import stitch
 from depthcrafter_cli.progress import Observer, Progress, ignore
-from depthcrafter_cli.types import Disparity, RgbImage
+from depthcrafter_cli.types import Disparity, MemoryPlan, RgbImage
+
+Result = TypeVar("Result")
 
 
 class DepthCrafterPipeline:
@@ -34,9 +38,16 @@ class DepthCrafterPipeline:
     unknown for the whole sequence; normalising is the caller's choice.
     """
 
-    def __init__(self, components: Components, config: PipelineConfig | None = None) -> None:
+    def __init__(
+        self,
+        components: Components,
+        config: PipelineConfig | None = None,
+        step_down: StepDown = give_up,
+    ) -> None:
+        """``step_down`` gives the plan to go on with where memory ran out."""
         self.components = components
         self.config = config or PipelineConfig()
+        self.step_down = step_down
 
     @classmethod
     def from_pretrained(
@@ -45,11 +56,13 @@ class DepthCrafterPipeline:
         *,
         device: str = "auto",
         dtype: str = "auto",
+        plan: MemoryPlan | None = None,
         **settings: Any,
     ) -> DepthCrafterPipeline:
         """Load weights by name (``nano``, ``depthcrafter``) or folder; None takes the best present.
 
-        ``settings`` are fields of :class:`PipelineConfig`; the model's own defaults fill the rest.
+        ``plan`` bounds memory; without one everything is on the device. ``settings`` are fields
+        of :class:`PipelineConfig`; the model's own defaults fill the rest.
 
         Raises:
             WeightsError: the weights are missing, damaged or of another architecture.
@@ -66,7 +79,8 @@ class DepthCrafterPipeline:
         )
         chosen = pick_device(device)
         config = replace(defaults, **settings)
-        components = load_components(found.path, device=chosen, dtype=pick_dtype(dtype, chosen))
+        precision = pick_dtype(dtype, chosen)
+        components = load_components(found.path, device=chosen, dtype=precision, plan=plan)
         return cls(components, config)
 
     def __call__(
@@ -87,20 +101,30 @@ class DepthCrafterPipeline:
         Raises:
             InputError: no frames, or frames of another type or size than expected.
             UsageError: reference noise without ``total``.
+            MemoryLimitError: memory ran out under the smallest plan.
         """
         if total is None and isinstance(frames, Sized):
             total = len(frames)
-        yield from ClipPass(self.components, self.config, total, observer).run(frames)
+        clip = ClipPass(self.components, self.config, total, observer, self.step_down)
+        try:
+            yield from clip.run(frames)
+        finally:
+            self.components = clip.components
 
 
 class ClipPass:
     """One pass over one clip: the stages, chained, each reporting what it did."""
 
     def __init__(
-        self, components: Components, config: PipelineConfig, total: int | None, observer: Observer
+        self,
+        components: Components,
+        config: PipelineConfig,
+        total: int | None,
+        observer: Observer,
+        step_down: StepDown = give_up,
     ) -> None:
         self.components, self.config, self.observer = components, config, observer
-        self.total = total
+        self.total, self.step_down = total, step_down
         windows = None if total is None else count_windows(total, config.window, config.overlap)
         self.total_steps = None if windows is None else windows * config.steps
         self.schedule = karras_schedule(config.steps)
@@ -117,25 +141,25 @@ class ClipPass:
         config = self.config
         first, checked = _checked(frames, self.components.side_multiple)
         noise = noise_source(config, first.shape[0], first.shape[1], self.total)
-        conditioning = condition(
-            checked,
-            self.components,
-            noise,
-            config.noise_aug,
-            min(config.encode_batch, self.components.plan.encode_batch),
-        )
+        conditioning = condition(checked, self.encode, noise, config.noise_aug, config.encode_batch)
         overlap: Tensor | None = None
         for segment in split(self._counted(conditioning), config.window, config.overlap):
-            stitched = stitch(self.denoised(segment, noise, overlap), overlap)
+            window = self._within_memory(partial(self.denoised, segment, noise, overlap))
+            stitched = stitch(window, overlap)
             final = len(stitched) if segment.last else config.window - config.overlap
             yield stitched[:final]
             overlap = stitched[final:] if config.overlap else None
+
+    def encode(self, video: Tensor, noisy: Tensor) -> Conditioning:
+        """The conditioning of some frames."""
+        return self._within_memory(lambda: encode(self.components, video, noisy))
 
     def denoised(
         self, segment: Segment[Conditioning], noise: NoiseSource, overlap: Tensor | None
     ) -> Tensor:
         """One window's latents [m, 4, h, w], before they are blended into the result."""
         device, guidance = self.components.device, self.config.guidance
+        self.steps_done = segment.window.index * self.config.steps
         start = anchor(noise.latents(segment.window).to(device), overlap, self.schedule)
         conditioning = Conditioning.join(segment.items)
         with self.components.at_work(self.components.unet):
@@ -149,10 +173,21 @@ class ClipPass:
 
     def decode(self, latents: Tensor) -> Disparity:
         """One chunk of the decode grid to raw disparity."""
-        disparity = decode_disparity(self.components, latents).numpy()
+        disparity = self._within_memory(lambda: decode_disparity(self.components, latents)).numpy()
         self.frames_decoded += len(disparity)
         self.observer(Progress("decode", self.frames_decoded, self.total))
         return disparity
+
+    def _within_memory(self, work: Callable[[], Result]) -> Result:
+        """Do it again under a smaller plan, as often as memory runs out."""
+        while True:
+            try:
+                return work()
+            except (RuntimeError, MemoryError) as error:
+                reason = out_of_memory(error)
+                if reason is None:
+                    raise
+            self.components = stepped_down(self.components, self.step_down, reason)
 
     def _counted(self, conditioning: Iterator[Conditioning]) -> Iterator[Conditioning]:
         for item in conditioning:

@@ -14,10 +14,12 @@ from depthcrafter_cli.media.reader import count_frames, probe
 from depthcrafter_cli.media.resize import model_size, output_size, reference_stride
 from depthcrafter_cli.media.selection import ReadOptions, selected_rate
 from depthcrafter_cli.media.sinks.registry import check_outputs
-from depthcrafter_cli.models.weights import WeightsFolder, find_weights
+from depthcrafter_cli.memory.planner import Choice
+from depthcrafter_cli.models.weights import WeightsFolder, find_configs, find_weights
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.pipeline.segments import count_windows
 from depthcrafter_cli.types import Size, VideoInfo
+from depthcrafter_cli.workflows.memory import choose_memory
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class RunRequest:
 
     ``settings`` are fields of :class:`PipelineConfig` that override the model's own.
     ``reference`` reproduces the published program: its noise, its choice of frames and
-    frame-rate label, its output at the model's size.
+    frame-rate label, its output at the model's size. ``max_vram`` and ``max_ram`` are GB, None
+    what is free. Without ``outputs`` a run can be planned but not carried out.
     """
 
     source: Path
@@ -44,6 +47,8 @@ class RunRequest:
     overwrite: bool = False
     record: bool = True
     reference: bool = False
+    max_vram: float | None = None
+    max_ram: float | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -64,6 +69,7 @@ class RunPlan:
     output_size: Size
     weights: WeightsFolder
     config: PipelineConfig
+    memory: Choice
     device: str
     dtype: str
 
@@ -90,16 +96,18 @@ def plan_run(request: RunRequest) -> RunPlan:
     """Settle and check a run.
 
     Raises:
-        UsageError, InputError, WeightsError, OutputError: whatever would stop the run later.
+        UsageError, InputError, WeightsError, MemoryLimitError, OutputError: whatever would stop
+            the run later.
     """
     info = probe(request.source, request.reading)
-    check_outputs(
-        request.outputs,
-        source=request.source,
-        colormap=request.colormap,
-        overwrite=request.overwrite,
-    )
-    weights = find_weights(request.weights)
+    if request.outputs:
+        check_outputs(
+            request.outputs,
+            source=request.source,
+            colormap=request.colormap,
+            overwrite=request.overwrite,
+        )
+    weights = find_weights(request.weights) if request.outputs else find_configs(request.weights)
     variant = weights.variant
     published = {"steps": variant.steps, "window": variant.window, "overlap": variant.overlap}
     noise = {"noise": "reference"} if request.reference else {}
@@ -110,6 +118,10 @@ def plan_run(request: RunRequest) -> RunPlan:
     frames = count_frames(request.source, reading) if exact else expected_frames(info, reading)
     size = model_size(info.size, request.max_res or variant.max_res)
     device, dtype = _machine(request)
+    limits = request.max_vram, request.max_ram
+    memory = choose_memory(weights, config, size, frames, device, dtype, limits)
+    if memory.shortened:
+        config = replace(config, window=memory.job.window)
     plan = RunPlan(
         request=request,
         info=info,
@@ -120,11 +132,13 @@ def plan_run(request: RunRequest) -> RunPlan:
         output_size=size if request.reference else output_size(request.size, info.size, size),
         weights=weights,
         config=config,
+        memory=memory,
         device=device,
         dtype=dtype,
     )
-    _check_record(plan)
-    _check_disk(plan)
+    if request.outputs:
+        _check_record(plan)
+        _check_disk(plan)
     return plan
 
 
@@ -148,10 +162,19 @@ def _frame_selection(request: RunRequest, info: VideoInfo) -> tuple[ReadOptions,
 
 
 def _machine(request: RunRequest) -> tuple[str, str]:
-    """The device and precision to run with, by their PyTorch names."""
+    """The device and precision to run with, by their PyTorch names.
+
+    Planning alone may be for a GPU that is not here.
+    """
+    import torch
+
     from depthcrafter_cli.models.devices import pick_device, pick_dtype
 
-    device = pick_device(request.device)
+    elsewhere = request.device == "cuda" or (request.device == "auto" and request.max_vram)
+    if not request.outputs and elsewhere and not torch.cuda.is_available():
+        device = torch.device("cuda")
+    else:
+        device = pick_device(request.device)
     return str(device), str(pick_dtype(request.dtype, device)).removeprefix("torch.")
 
 

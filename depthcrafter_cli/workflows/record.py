@@ -9,6 +9,7 @@ from typing import Any
 import depthcrafter_cli
 from depthcrafter_cli.media.files import output_errors, partial_path, publish, sync
 from depthcrafter_cli.types import ValueRange
+from depthcrafter_cli.workflows.memory import facts
 from depthcrafter_cli.workflows.plan import RunPlan
 
 _SAMPLE_BYTES = 1 << 20
@@ -33,6 +34,7 @@ def describe(plan: RunPlan, values: ValueRange, frames: int) -> dict[str, Any]:
         "licences": [f"{licence.title}: {licence.url}" for licence in variant.licences],
         "non_commercial": variant.non_commercial,
         "settings": asdict(plan.config),
+        "memory": facts(plan.memory),
         "reference": request.reference,
         "device": plan.device,
         "dtype": plan.dtype,

@@ -6,18 +6,22 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from depthcrafter_cli.depth.normalize import normalize, value_range
+from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.reader import read_frames
 from depthcrafter_cli.media.scale import resize_disparity
 from depthcrafter_cli.media.sinks.base import DepthFrame, SinkSettings
 from depthcrafter_cli.media.sinks.registry import sink_for
 from depthcrafter_cli.media.spool import DisparitySpool
+from depthcrafter_cli.memory.planner import step_down
 from depthcrafter_cli.progress import Observer, Progress, ignore
-from depthcrafter_cli.types import RgbImage, ValueRange
+from depthcrafter_cli.types import MemoryPlan, RgbImage, ValueRange
+from depthcrafter_cli.workflows.memory import cap_device
 from depthcrafter_cli.workflows.plan import RunPlan
 from depthcrafter_cli.workflows.record import describe, write_record
 from depthcrafter_cli.workflows.resources import PeakMemory, peak_memory
@@ -32,7 +36,8 @@ Warn = Callable[[str], None]
 class RunResult:
     """What a finished run made and what it took.
 
-    ``seconds`` covers reading to the last written byte, without loading the model.
+    ``seconds`` covers reading to the last written byte, without loading the model;
+    ``predicted_peak`` is the planner's figure for ``peak``, in bytes.
     """
 
     outputs: tuple[Path, ...]
@@ -40,6 +45,7 @@ class RunResult:
     seconds: float
     value_range: ValueRange
     peak: PeakMemory
+    predicted_peak: int
     device: str
 
     @property
@@ -58,11 +64,19 @@ def run(plan: RunPlan, observer: Observer = ignore, warn: Warn = lambda _: None)
     """
     from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
 
+    if not plan.request.outputs:
+        raise UsageError("Got no output, expected at least one: pass --out such as depth.mp4.")
     observer(Progress("load", 0, 1, unit="model"))
+    cap_device(plan.device, plan.request.max_vram)
     pipeline = DepthCrafterPipeline.from_pretrained(
-        str(plan.weights.path), device=plan.request.device, dtype=plan.request.dtype
+        str(plan.weights.path),
+        device=plan.request.device,
+        dtype=plan.request.dtype,
+        plan=plan.memory.plan,
     )
     pipeline.config = plan.config
+    retreats: list[str] = []
+    pipeline.step_down = partial(_retreat, retreats, warn, pipeline.components.device.type)
     observer(Progress("load", 1, 1, unit="model"))
 
     started = time.monotonic()
@@ -80,12 +94,23 @@ def run(plan: RunPlan, observer: Observer = ignore, warn: Warn = lambda _: None)
         seconds=finished - started,
         value_range=values,
         peak=peak_memory(pipeline.components.device),
+        predicted_peak=plan.memory.measured_as,
         device=plan.device,
     )
     if plan.record_path is not None:
         timings = {"infer_seconds": inferred - started, "write_seconds": finished - inferred}
-        write_record(plan, {**metadata, **timings, "peak_memory_bytes": result.peak.bytes})
+        peaks = {"peak_memory_bytes": result.peak.bytes, "memory_retreats": retreats}
+        write_record(plan, {**metadata, **timings, **peaks})
     return result
+
+
+def _retreat(told: list[str], warn: Warn, kind: str, plan: MemoryPlan) -> MemoryPlan | None:
+    """The plan to go on with where memory ran out, which the user and the record are told of."""
+    smaller = step_down(plan, kind)
+    if smaller is not None:
+        told.append(f"memory ran out under {plan}; went on with {smaller}")
+        warn(f"{told[-1]}.")
+    return smaller
 
 
 def _infer(

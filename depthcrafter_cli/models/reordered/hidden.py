@@ -51,7 +51,7 @@ class HiddenLayer:
         self._source, self._blocks, self._level, self._frugal = source, blocks, level, frugal
         self._needed: tuple[nn.Module, ...] = ()  # what the source computes with
         self._tokens: Tensor | None = None
-        self._shared = False
+        self._ours = False  # the source is a layer in memory that nobody else keeps
 
     @property
     def tokens(self) -> Tensor:
@@ -61,7 +61,7 @@ class HiddenLayer:
 
     def share(self) -> Tensor:
         """The layer in memory, for someone who keeps it: from now on it is not written to."""
-        self._shared = True
+        self._ours = False
         return self.tokens
 
     def residual(self, block: Any) -> None:
@@ -77,8 +77,7 @@ class HiddenLayer:
 
     def _in_space(self, block: Any, groups: int) -> Moments:
         channels, area = block.conv2.out_channels, self.size[0] * self.size[1]
-        free = self._tokens is not None and not self._shared and self._source == self._own
-        if free and self.tokens.shape[2] == channels:
+        if self._ours and self.tokens.shape[2] == channels:
             result = self.tokens
         else:
             result = block.conv2.weight.new_empty(self.frames, area, channels)
@@ -103,7 +102,7 @@ class HiddenLayer:
 
     def join(self, skip: Tensor, size: ImageSize) -> None:
         """Append the channels of an earlier layer, wherever it waits."""
-        source, self.size = self._source, size
+        source, self.size, self._ours = self._source, size, False
 
         def joined(span: slice) -> Tensor:
             before = source(span)
@@ -131,7 +130,7 @@ class HiddenLayer:
             return _convolve_enlarged(part, size, wanted, sampler.conv, self.values)
 
         self.size, self._needed = wanted, (sampler,)
-        self._source, self._tokens = enlarged, None
+        self._source, self._tokens, self._ours = enlarged, None, False
 
     def compute(self, width: int) -> None:
         """Bring the whole layer, of ``width`` channels, into memory."""
@@ -152,11 +151,9 @@ class HiddenLayer:
             result[span] = convolve_normalized(tokens[span], norm, conv, self.size, self.values)
         return result
 
-    def _own(self, span: slice) -> Tensor:
-        return self.tokens[span]
-
     def _hold(self, tokens: Tensor) -> None:
-        self._tokens, self._source, self._needed, self._shared = tokens, self._own, (), False
+        self._tokens, self._source, self._needed = tokens, tokens.__getitem__, ()
+        self._ours = True
 
 
 def _convolve_enlarged(

@@ -1,0 +1,111 @@
+"""A run's stages on the simulated device of tracker.py: the product's own code, and its peaks."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import mock
+
+import torch
+from diffusers import AutoencoderKLTemporalDecoder
+from torch import nn
+from tracker import DEVICE, Tracker, simulated
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+import depthcrafter_cli.models
+from depthcrafter_cli.memory.architecture import Architecture
+from depthcrafter_cli.memory.estimate import Job
+from depthcrafter_cli.models.components import Components
+from depthcrafter_cli.models.unet import DepthUNet
+from depthcrafter_cli.pipeline.conditioning import Conditioning, encode_embeds, encode_latents
+from depthcrafter_cli.pipeline.decode import decode_rgb
+from depthcrafter_cli.pipeline.denoise import denoise, velocity_of
+from depthcrafter_cli.pipeline.schedule import karras_schedule
+from depthcrafter_cli.types import MemoryPlan
+
+CONFIGS = Path(depthcrafter_cli.models.__file__).parent / "configs"
+
+
+class Simulation:
+    """A model without values; :meth:`peaks` runs each stage once."""
+
+    def __init__(self, configs: Path = CONFIGS, dtype: torch.dtype = torch.float16) -> None:
+        read = {
+            name: json.loads((configs / name / "config.json").read_text())
+            for name in ("unet", "vae", "image_encoder")
+        }
+        self.architecture = Architecture.of(**read)
+        self.dtype = dtype
+        with torch.device(DEVICE):
+            unet = DepthUNet.from_config(DepthUNet.load_config(configs / "unet"))
+            vae = AutoencoderKLTemporalDecoder.from_config(
+                AutoencoderKLTemporalDecoder.load_config(configs / "vae")
+            )
+            clip = CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(read["image_encoder"]))
+        self.networks = [n.eval().requires_grad_(False).to(dtype) for n in (unet, vae, clip)]
+        if self.architecture.upcast_encoder:
+            vae.encoder.float(), vae.quant_conv.float()
+
+    def peaks(self, job: Job, plan: MemoryPlan, steps: int = 2) -> dict[str, int]:
+        """Bytes at most, by stage; names as in :class:`Peaks`."""
+        height, width, frames = job.size.height, job.size.width, job.window
+        unet, vae, clip = self.networks
+        stages: dict[str, int] = {}
+        with torch.inference_mode(), simulated() as tracker, _weights(self, plan, tracker):
+            components = Components(unet, vae, clip, DEVICE, self.dtype, plan)
+
+            def latents(count: int) -> torch.Tensor:
+                return torch.empty(count, 4, height // 8, width // 8, device=DEVICE)
+
+            # A window's conditioning: frame by frame, then joined.
+            items = [
+                Conditioning(
+                    torch.empty(1, self.architecture.cross_width, device=DEVICE), latents(1)
+                )
+                for _ in range(frames)
+            ]
+            video = torch.empty(plan.encode_batch, 3, height, width)
+            tracker.restart()
+            encode_embeds(components, video)
+            stages["clip"] = tracker.restart()
+            encode_latents(components, video)
+            stages["encode"] = tracker.restart()
+            start, schedule = latents(frames), karras_schedule(steps)
+            with components.at_work(unet):
+                velocity = velocity_of(components, Conditioning.join(items), 0.02)
+                denoise(start, velocity, None, schedule, 1.0, lambda _: None)
+            del velocity
+            stages["denoise"] = tracker.restart()
+            decode_rgb(components, latents(job.decode_chunk))
+            stages["decode"] = tracker.restart()
+        return stages
+
+
+@contextmanager
+def _weights(simulation: Simulation, plan: MemoryPlan, tracker: Tracker) -> Iterator[None]:
+    """Weights count while they are on the device: always, or while they are at work."""
+
+    class Counted:
+        def __init__(self, _: torch.device, hosted: bool) -> None:
+            self._hosted = hosted
+
+        @contextmanager
+        def present(self, *modules: nn.Module) -> Iterator[None]:
+            bytes_here = sum(_bytes(module) for module in modules) if self._hosted else 0
+            here = torch.empty(bytes_here, dtype=torch.uint8, device=DEVICE)
+            yield
+            del here
+
+    resident = 0 if plan.hosted else sum(_bytes(network) for network in simulation.networks)
+    for network in simulation.networks:
+        for parameter in network.parameters():
+            tracker.ignore(parameter)
+    held = torch.empty(resident, dtype=torch.uint8, device=DEVICE)
+    tracker.add(held)
+    with mock.patch("depthcrafter_cli.models.components.Residency", Counted):
+        yield
+    del held
+
+
+def _bytes(module: nn.Module) -> int:
+    return sum(p.numel() * p.element_size() for p in module.parameters())

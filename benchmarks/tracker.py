@@ -1,0 +1,93 @@
+"""Peaks of memory without a GPU: the real code on tensors that have shapes but no values.
+
+PyTorch's "meta" device stands for the GPU: its operations only work out the shape and type of their
+result. The tracker adds up the storages that live there. What it cannot see: workspaces of
+convolutions, the allocator's rounding and fragments, and the CUDA context.
+"""
+
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+DEVICE = torch.device("meta")
+
+
+class Tracker(TorchDispatchMode):
+    """Bytes of all storages on the simulated device, now and at most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._seen: dict[int, weakref.ref[Any]] = {}
+        self._ignored: set[int] = set()
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = operation(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                self.add(leaf)
+        return result
+
+    def add(self, tensor: Tensor) -> None:
+        """Count a tensor's storage, once, for as long as it lives."""
+        if tensor.device.type != DEVICE.type:
+            return
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._seen or key in self._ignored:
+            return
+
+        def freed(_: Any) -> None:
+            del self._seen[key]
+            self.now -= size
+
+        self._seen[key] = weakref.ref(storage, freed)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+
+    def ignore(self, tensor: Tensor) -> None:
+        """Do not count a tensor's storage, nor views of it."""
+        self._ignored.add(tensor.untyped_storage()._cdata)
+
+    def restart(self) -> int:
+        """The peak so far, which is then forgotten."""
+        peak, self.peak = self.peak, self.now
+        return peak
+
+
+@contextmanager
+def simulated() -> Iterator[Tracker]:
+    """Inside, the tracker follows tensors on :data:`DEVICE`; what needs values is skipped."""
+    blocks = "depthcrafter_cli.models.reordered.blocks"
+    with (
+        mock.patch.object(F, "scaled_dot_product_attention", _flash_attention),
+        mock.patch(f"{blocks}._share_of_time", lambda _: 0.5),
+        mock.patch("depthcrafter_cli.models.reordered.hidden.park", _park),
+        mock.patch("depthcrafter_cli.models.reordered.unet.park", _park),
+        Tracker() as tracker,
+    ):
+        yield tracker
+
+
+def _flash_attention(query: Tensor, key: Tensor, value: Tensor, **_: Any) -> Tensor:
+    """What a fused kernel allocates: the result, and a number per query."""
+    mixed = torch.empty_like(query.transpose(1, 2)).transpose(1, 2)
+    del key, value
+    per_query = torch.empty(query.shape[:-1], dtype=torch.float32, device=query.device)
+    del per_query
+    return mixed
+
+
+def _park(tensor: Tensor) -> Tensor:
+    """Host memory of the right size; never written to, so the system does not even provide it."""
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")

@@ -1,0 +1,127 @@
+"""``depthcrafter plan``: what a run would take of a machine, without running it."""
+
+from typing import TYPE_CHECKING, Any
+
+from depthcrafter_cli.cli import options as opt
+from depthcrafter_cli.cli.console import emit, reported
+
+if TYPE_CHECKING:
+    from depthcrafter_cli.workflows.plan import RunPlan
+
+
+def plan(
+    source: opt.Source,
+    weights: opt.Weights = None,
+    max_vram: opt.MaxVram = "auto",
+    max_ram: opt.MaxRam = "auto",
+    max_res: opt.MaxRes = None,
+    start: opt.Start = None,
+    end: opt.End = None,
+    max_frames: opt.MaxFrames = None,
+    fps: opt.Fps = None,
+    window: opt.Window = None,
+    overlap: opt.Overlap = None,
+    decode_chunk: opt.DecodeChunk = None,
+    encode_batch: opt.EncodeBatch = None,
+    device: opt.Device = "auto",
+    dtype: opt.Dtype = "auto",
+    json: opt.Json = False,
+    debug: opt.Debug = False,
+) -> None:
+    """Show how a run would use memory. Neither weights nor a GPU need be there.
+
+    \b
+    Examples:
+      depthcrafter plan clip.mp4 --max-vram 8 --weights depthcrafter
+      depthcrafter plan clip.mp4 --max-vram 6 --max-res 1920 --json
+    """
+    with reported(quiet=False, json=json, debug=debug):
+        from depthcrafter_cli.media.selection import ReadOptions
+        from depthcrafter_cli.workflows.memory import facts
+        from depthcrafter_cli.workflows.plan import RunRequest, plan_run
+
+        settings = {
+            "window": window, "overlap": overlap,
+            "decode_chunk": decode_chunk, "encode_batch": encode_batch,
+        }  # fmt: skip
+        request = RunRequest(
+            source=source,
+            outputs=(),
+            weights=weights,
+            device=device,
+            dtype=dtype,
+            reading=ReadOptions(
+                start=opt.parse_time(start, "--start"),
+                end=opt.parse_time(end, "--end"),
+                max_frames=max_frames,
+                fps=None if fps is None else opt.parse_rate(fps, "--fps"),
+            ),
+            max_res=max_res,
+            max_vram=opt.parse_gigabytes("--max-vram", max_vram),
+            max_ram=opt.parse_gigabytes("--max-ram", max_ram),
+            settings={name: value for name, value in settings.items() if value is not None},
+        )
+        planned = plan_run(request)
+        if json:
+            emit("memory_plan", **_overview(planned), **facts(planned.memory))
+        else:
+            _print(planned)
+
+
+def _overview(planned: "RunPlan") -> dict[str, Any]:
+    return {
+        "input": str(planned.request.source),
+        "model": planned.weights.variant.name,
+        "model_size": str(planned.model_size),
+        "frames": planned.frames,
+        "windows": planned.windows,
+        "overlap": planned.config.overlap,
+        "device": planned.device,
+        "dtype": planned.dtype,
+        "predicted_peak_bytes": planned.memory.measured_as,
+    }
+
+
+def _print(planned: "RunPlan") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    memory, plan = planned.memory, planned.memory.plan
+    cut = f"chunks of {plan.values / 1e6:.3g} M values"
+    batch = f"{plan.encode_batch} frames at a time"
+    rows = (
+        ("image encoder", memory.peaks.clip, batch),
+        ("VAE encoder", memory.peaks.encode, f"{batch}{', by rows' * plan.frugal_encode}"),
+        (
+            "denoiser",
+            memory.peaks.denoise,
+            f"windows of {memory.job.window} frames, {cut}"
+            + ", weights streamed" * plan.stream_weights
+            + ", skips on the host" * plan.park_skips,
+        ),
+        (
+            "VAE decoder",
+            memory.peaks.decode,
+            f"{memory.job.decode_chunk} frames together, {cut}"
+            + ", less kept" * plan.frugal_decode,
+        ),
+    )
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for header, justify in (("stage", "left"), ("peak", "right"), ("how", "left")):
+        table.add_column(header, justify=justify)  # type: ignore[arg-type]
+    for stage, peak, how in rows:
+        table.add_row(stage, f"{peak / 1e9:.2f} GB", how)
+    screen = Console(highlight=False, soft_wrap=True)
+    known = planned.windows is not None
+    screen.print(
+        f"{planned.request.source}: {planned.model_size} pixels, "
+        + (f"{planned.frames} frames in {planned.windows} windows, " if known else "")
+        + f"{planned.weights.variant.title} on {planned.device} in {planned.dtype}"
+    )
+    screen.print(table)
+    screen.print(
+        f"device {memory.measured_as / 1e9:.2f} GB, host {memory.peaks.host / 1e9:.2f} GB, "
+        f"{memory.peaks.bus_bytes / 1e9:.2f} GB over the bus per denoising step"
+    )
+    for sentence in memory.concessions:
+        screen.print(f"- {sentence}")

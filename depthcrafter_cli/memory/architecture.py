@@ -1,0 +1,193 @@
+"""The networks as lists of layers, read from their configs: what memory is computed from."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One step of a network's forward pass.
+
+    ``residual`` is a residual block (``skip`` of its ``inputs`` channels come from an earlier
+    layer), ``transform`` a transformer block, ``attend`` attention alone, ``halve`` and ``enlarge``
+    change both sides. ``keep``: the layer's result waits for the way up.
+    """
+
+    kind: Literal["convolve", "residual", "transform", "attend", "halve", "enlarge"]
+    inputs: int
+    outputs: int
+    skip: int = 0
+    keep: bool = False
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """All networks of a model, and how many parameters each has."""
+
+    unet: tuple[Layer, ...]
+    encoder: tuple[Layer, ...]
+    decoder: tuple[Layer, ...]
+    level_width: int  # of the noise level's embedding
+    cross_width: int  # of the frames' embeddings
+    unet_parameters: int
+    clip_parameters: int
+    encoder_parameters: int
+    decoder_parameters: int
+    upcast_encoder: bool
+
+    @staticmethod
+    def of(unet: Config, vae: Config, image_encoder: Config) -> "Architecture":
+        """Read from the ``config.json`` of each network."""
+        layers = tuple(_unet_layers(unet))
+        level = 4 * unet["block_out_channels"][0]
+        cross = unet.get("cross_attention_dim", 1024)
+        return Architecture(
+            unet=layers,
+            encoder=tuple(_encoder_layers(vae)),
+            decoder=tuple(_decoder_layers(vae)),
+            level_width=level,
+            cross_width=cross,
+            unet_parameters=_unet_parameters(unet, layers, level, cross),
+            clip_parameters=_clip_parameters(image_encoder),
+            encoder_parameters=_encoder_parameters(vae),
+            decoder_parameters=_decoder_parameters(vae),
+            upcast_encoder=bool(vae.get("force_upcast", True)),
+        )
+
+    def parameters(self, layer: Layer) -> int:
+        """Parameters of one of the UNet's layers."""
+        return parameters(layer, self.level_width, self.cross_width)
+
+
+def parameters(layer: Layer, level: int, cross: int) -> int:
+    """Parameters of a layer that sees time; ``level`` and ``cross`` as in Architecture."""
+    if layer.kind == "residual":
+        width, told = layer.outputs, (level + 1) * layer.outputs if level else 0
+        temporal = 2 * (2 * width + 3 * width * width + width) + told
+        return _plain_parameters(layer) + told + temporal + 1
+    if layer.kind == "transform":
+        return _transformer_parameters(layer.outputs, cross)
+    return _plain_parameters(layer)
+
+
+def _plain_parameters(layer: Layer) -> int:
+    wide, out = layer.inputs, layer.outputs
+    convolution = 9 * wide * out + out
+    if layer.kind == "residual":
+        shortcut = wide * out + out if wide != out else 0
+        return 2 * wide + convolution + 2 * out + 9 * out * out + out + shortcut
+    if layer.kind == "attend":
+        return 2 * wide + 4 * (wide * wide + wide)
+    return convolution
+
+
+def _transformer_parameters(width: int, cross: int) -> int:
+    """A TransformerSpatioTemporalModel of one spatial and one temporal block."""
+    square, norm = width * width, 2 * width
+    own = 4 * square + width
+    other = 2 * square + 2 * cross * width + width
+    lift = 8 * square + 8 * width + 4 * square + width
+    spatial = 3 * norm + own + other + lift
+    temporal = 4 * norm + own + other + 2 * lift
+    position = 8 * square + 5 * width
+    return norm + 2 * (square + width) + spatial + temporal + position + 1
+
+
+def _unet_layers(config: Config) -> Iterator[Layer]:
+    channels, each = config["block_out_channels"], config.get("layers_per_block", 2)
+    downs = ["CrossAttn" in kind for kind in config["down_block_types"]]
+    ups = ["CrossAttn" in kind for kind in config["up_block_types"]]
+    skips = [channels[0]]
+    yield Layer("convolve", config.get("in_channels", 8), channels[0], keep=True)
+    width = channels[0]
+    for index, out in enumerate(channels):
+        for _ in range(each):
+            yield Layer("residual", width, out, keep=not downs[index])
+            if downs[index]:
+                yield Layer("transform", out, out, keep=True)
+            skips.append(out)
+            width = out
+        if index < len(channels) - 1:
+            yield Layer("halve", out, out, keep=True)
+            skips.append(out)
+    yield Layer("residual", width, width)
+    yield Layer("transform", width, width)
+    yield Layer("residual", width, width)
+    for index, out in enumerate(reversed(channels)):
+        for _ in range(each + 1):
+            skip = skips.pop()
+            yield Layer("residual", width + skip, out, skip=skip)
+            if ups[index]:
+                yield Layer("transform", out, out)
+            width = out
+        if index < len(channels) - 1:
+            yield Layer("enlarge", out, out)
+    yield Layer("convolve", width, config.get("out_channels", 4))
+
+
+def _decoder_layers(config: Config) -> Iterator[Layer]:
+    channels, each = config["block_out_channels"], config["layers_per_block"]
+    width = channels[-1]
+    yield Layer("convolve", config.get("latent_channels", 4), width)
+    yield Layer("residual", width, width)
+    for index in range(each - 1):
+        if index == 0:
+            yield Layer("attend", width, width)
+        yield Layer("residual", width, width)
+    for index, out in enumerate(reversed(channels)):
+        for _ in range(each + 1):
+            yield Layer("residual", width, out)
+            width = out
+        if index < len(channels) - 1:
+            yield Layer("enlarge", out, out)
+    yield Layer("convolve", width, config.get("out_channels", 3))
+
+
+def _encoder_layers(config: Config) -> Iterator[Layer]:
+    channels, each = config["block_out_channels"], config["layers_per_block"]
+    width = channels[0]
+    yield Layer("convolve", config.get("in_channels", 3), width)
+    for index, out in enumerate(channels):
+        for _ in range(each):
+            yield Layer("residual", width, out)
+            width = out
+        if index < len(channels) - 1:
+            yield Layer("halve", out, out)
+    yield Layer("residual", width, width)
+    yield Layer("attend", width, width)
+    yield Layer("residual", width, width)
+    yield Layer("convolve", width, 2 * config.get("latent_channels", 4))
+
+
+def _unet_parameters(config: Config, layers: tuple[Layer, ...], level: int, cross: int) -> int:
+    first = config["block_out_channels"][0]
+    ids = config.get("projection_class_embeddings_input_dim", 768)
+    embeddings = (first + ids + 2) * level + 2 * (level * level + level)
+    return embeddings + 2 * first + sum(parameters(layer, level, cross) for layer in layers)
+
+
+def _encoder_parameters(config: Config) -> int:
+    last = 2 * config["block_out_channels"][-1]
+    return last + sum(_plain_parameters(layer) for layer in _encoder_layers(config))
+
+
+def _decoder_parameters(config: Config) -> int:
+    first, top = config["block_out_channels"][0], config["block_out_channels"][-1]
+    colours = config.get("out_channels", 3)
+    last = 2 * first + 3 * colours * colours + colours
+    # With one layer per block the middle attention exists, but its result is not used.
+    idle = config["layers_per_block"] == 1
+    attention = _plain_parameters(Layer("attend", top, top)) if idle else 0
+    return last + attention + sum(parameters(layer, 0, 0) for layer in _decoder_layers(config))
+
+
+def _clip_parameters(config: Config) -> int:
+    width, inner, patch = config["hidden_size"], config["intermediate_size"], config["patch_size"]
+    places = (config["image_size"] // patch) ** 2 + 1
+    layer = 4 * width + 4 * (width * width + width) + 2 * width * inner + inner + width
+    embeddings = width + 3 * patch * patch * width + places * width
+    ends = 4 * width + width * config["projection_dim"]
+    return int(embeddings + config["num_hidden_layers"] * layer + ends)

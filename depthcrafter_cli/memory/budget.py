@@ -1,0 +1,57 @@
+"""How much of a machine's memory tensors may take."""
+
+from dataclasses import dataclass
+
+GIB = 2**30
+# What a CUDA process takes beside its tensors, and what the allocator loses to rounding.
+_CONTEXT_BYTES = 850_000_000
+_FRAGMENTS = 1.06
+# A CPU process's libraries and buffers; its "device" memory is the machine's.
+_PROCESS_BYTES = 550_000_000
+_FREE_SHARE = 0.95
+_PINNED_SHARE = 0.6
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Bytes that tensors may take on the device and, pinned, on the host; None is no limit."""
+
+    device: int | None = None
+    host: int | None = None
+
+
+def gigabytes(amount: float) -> int:
+    """Bytes of an amount the user gave, in the sense printed on a card's box."""
+    return int(amount * GIB)
+
+
+def card_budget(amount: float, device: str) -> int:
+    """What tensors may take of a card of so many GB, or of a CPU process as large."""
+    taken = _CONTEXT_BYTES if device == "cuda" else _PROCESS_BYTES
+    return max(0, int((amount * GIB - taken) / _fragments(device)))
+
+
+def card_for(tensors: int, device: str) -> float:
+    """The smallest ``--max-vram``, in tenths of a GB, that leaves ``tensors`` bytes."""
+    taken = _CONTEXT_BYTES if device == "cuda" else _PROCESS_BYTES
+    tenths = (tensors * _fragments(device) + taken) / GIB * 10
+    return -(-tenths // 1) / 10
+
+
+def process_peak(tensors: int, device: str) -> int:
+    """What a run's peak is measured as: on a CPU the whole process, on a GPU its tensors."""
+    return tensors + (_PROCESS_BYTES if device == "cpu" else 0)
+
+
+def free_budget(free_bytes: int) -> int:
+    """What tensors may take of memory that is free now, the CUDA context being there already."""
+    return int(free_bytes * _FREE_SHARE / _FRAGMENTS)
+
+
+def host_budget(available_bytes: int) -> int:
+    """What may be pinned of the host memory that is available now."""
+    return int(available_bytes * _PINNED_SHARE)
+
+
+def _fragments(device: str) -> float:
+    return _FRAGMENTS if device == "cuda" else 1.0

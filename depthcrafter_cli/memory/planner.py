@@ -1,0 +1,172 @@
+"""The fastest exact plan that fits; if none does, a shorter window, and that is said."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from depthcrafter_cli.errors import MemoryLimitError
+from depthcrafter_cli.memory.architecture import Architecture
+from depthcrafter_cli.memory.budget import Budget, card_for, process_peak
+from depthcrafter_cli.memory.estimate import Job, Peaks, estimate
+from depthcrafter_cli.types import MemoryPlan, Size
+
+_SMALLEST_VALUES = 1 << 18
+_ENCODE_BATCHES = (8, 4, 2, 1)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A plan, what it is predicted to take, and the window it allows.
+
+    ``concessions`` are sentences on what was given up, those that change the result last.
+    """
+
+    device: str
+    plan: MemoryPlan
+    job: Job
+    peaks: Peaks
+    concessions: tuple[str, ...] = ()
+
+    @property
+    def measured_as(self) -> int:
+        """The predicted peak in the sense in which it is measured: see ``process_peak``."""
+        return process_peak(self.peaks.device, self.device)
+
+    @property
+    def shortened(self) -> bool:
+        """Whether the window is shorter than asked for, which changes the result."""
+        return any("changes the result" in sentence for sentence in self.concessions)
+
+
+def choose(
+    model: Architecture, job: Job, budget: Budget, device: str, *, batch: int, overlap: int
+) -> Choice:
+    """The first of ``plans`` that fits, then of those with a shorter window.
+
+    Raises:
+        MemoryLimitError: not even a window of twice the overlap fits.
+    """
+    for plan in plans(device, batch):
+        peaks = estimate(model, job, plan)
+        if _fits(peaks, budget):
+            return Choice(device, plan, job, peaks, tuple(_told(plan, device, batch)))
+    shorter = _shorter_window(model, job, budget, device, overlap)
+    if shorter is None:
+        raise MemoryLimitError(_nothing_fits(model, job, budget, device))
+    return shorter
+
+
+def plans(device: str, batch: int) -> Iterator[MemoryPlan]:
+    """All exact plans, fastest first: chunks shrink before anything leaves the device.
+
+    Weights and waiting tensors go to the host only where that is other memory.
+    """
+    start = MemoryPlan.default(device)
+    places = [start]
+    if device == "cuda":
+        swapped = replace(start, swap_networks=True)
+        streamed = replace(start, swap_networks=True, stream_weights=True)
+        parked = replace(swapped, park_skips=True)
+        places += [swapped, parked, streamed, replace(streamed, park_skips=True)]
+    for place in places:
+        for share in (1, 2, 4):
+            for size, by_rows in _encoders(batch):
+                for frugal in (False, True):
+                    yield replace(
+                        place,
+                        values=place.values // share,
+                        encode_batch=size,
+                        frugal_encode=by_rows,
+                        frugal_decode=frugal,
+                    )
+    yield replace(
+        places[-1],
+        values=_SMALLEST_VALUES,
+        encode_batch=1,
+        frugal_encode=True,
+        frugal_decode=True,
+    )
+
+
+def step_down(plan: MemoryPlan, device: str) -> MemoryPlan | None:
+    """The next smaller plan, for when a real device had less memory than predicted."""
+    order = list(plans(device, plan.encode_batch))
+    smallest = order[-1]
+    if plan == smallest:
+        return None
+    later = order[order.index(plan) + 1 :] if plan in order else [smallest]
+    wanted = (step for step in later if _severity(step) > _severity(plan))
+    return next(wanted, smallest)
+
+
+def _severity(plan: MemoryPlan) -> tuple[int, int]:
+    moved = plan.swap_networks + plan.stream_weights + plan.park_skips
+    return moved, -plan.values
+
+
+def _encoders(batch: int) -> Iterator[tuple[int, bool]]:
+    """Frames at a time, and whether by rows."""
+    for size in (batch, *(size for size in _ENCODE_BATCHES if size < batch)):
+        yield size, False
+    yield 1, True
+
+
+def _fits(peaks: Peaks, budget: Budget) -> bool:
+    on_device = budget.device is None or peaks.device <= budget.device
+    return on_device and (budget.host is None or peaks.host <= budget.host)
+
+
+def _told(plan: MemoryPlan, device: str, batch: int) -> Iterator[str]:
+    if plan.values < MemoryPlan.default(device).values:
+        yield "smaller chunks"
+    if plan.stream_weights:
+        yield "weights streamed from host memory"
+    elif plan.swap_networks:
+        yield "one network on the device at a time"
+    if plan.park_skips:
+        yield "skip tensors in host memory"
+    if plan.frugal_encode:
+        yield "encoding by rows"
+    elif plan.encode_batch < batch:
+        yield f"encoding {plan.encode_batch} at a time"
+    if plan.frugal_decode:
+        yield "decoding with less kept"
+
+
+def _shorter_window(
+    model: Architecture, job: Job, budget: Budget, device: str, overlap: int
+) -> Choice | None:
+    """The longest window that fits with every exact concession made."""
+    *_, plan = plans(device, 1)
+    for window in range(job.window - 1, max(2 * overlap, 1) - 1, -1):
+        shorter = replace(job, window=window)
+        peaks = estimate(model, shorter, plan)
+        if _fits(peaks, budget):
+            changed = f"windows of {window} instead of {job.window} frames: this changes the result"
+            return Choice(device, plan, shorter, peaks, (*_told(plan, device, 1), changed))
+    return None
+
+
+def _nothing_fits(model: Architecture, job: Job, budget: Budget, device: str) -> str:
+    """What the smallest plan needs, and the largest picture that would do."""
+    *_, plan = plans(device, 1)
+    peaks = estimate(model, job, plan)
+    needed = card_for(peaks.device, device)
+    advice = f"pass --max-vram {needed:g}"
+    if budget.host is not None and peaks.host > budget.host:
+        advice += f" and --max-ram {peaks.host / 1e9 + 0.05:.1f}"
+    longer = max(job.size.height, job.size.width)
+    for side in range(longer - 64, 63, -64):
+        size = Size(_scaled(job.size.height, side, longer), _scaled(job.size.width, side, longer))
+        if _fits(estimate(model, replace(job, size=size), plan), budget):
+            advice += f" or --max-res {side}"
+            break
+    allowed = "unlimited" if budget.device is None else f"{budget.device / 1e9:.2f} GB"
+    return (
+        f"got {allowed} of device memory for tensors, expected at least "
+        f"{peaks.device / 1e9:.2f} GB for {job.size} pixels and windows of {job.window} frames: "
+        f"{advice}."
+    )
+
+
+def _scaled(side: int, longest: int, present: int) -> int:
+    return max(64, side * longest // present // 64 * 64)

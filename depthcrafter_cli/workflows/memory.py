@@ -1,0 +1,90 @@
+"""Which memory plan a run gets: its networks' configs and this machine's memory to the planner."""
+
+from typing import Any
+
+from depthcrafter_cli.memory.architecture import Architecture
+from depthcrafter_cli.memory.budget import (
+    Budget,
+    card_budget,
+    free_budget,
+    gigabytes,
+    host_budget,
+)
+from depthcrafter_cli.memory.estimate import Job
+from depthcrafter_cli.memory.planner import Choice, choose
+from depthcrafter_cli.models.layout import network_configs
+from depthcrafter_cli.models.weights import WeightsFolder
+from depthcrafter_cli.pipeline.config import PipelineConfig
+from depthcrafter_cli.types import Size
+from depthcrafter_cli.workflows.resources import available_ram, free_device_memory
+
+_ITEMSIZES = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+
+def choose_memory(
+    weights: WeightsFolder,
+    config: PipelineConfig,
+    size: Size,
+    frames: int | None,
+    device: str,
+    dtype: str,
+    limits: tuple[float | None, float | None],
+) -> Choice:
+    """The plan of a run; ``limits`` are --max-vram and --max-ram in GB, None for auto.
+
+    Raises:
+        MemoryLimitError: no plan fits.
+    """
+    model = Architecture.of(**network_configs(weights.path))
+    window = config.window if frames is None else min(config.window, frames)
+    job = Job(size, window, config.decode_chunk, _ITEMSIZES[dtype])
+    kind = device.split(":")[0]
+    return choose(
+        model, job, _budget(device, kind, *limits), kind,
+        batch=config.encode_batch, overlap=config.overlap,
+    )  # fmt: skip
+
+
+def _budget(device: str, kind: str, vram: float | None, ram: float | None) -> Budget:
+    free = free_device_memory(device)
+    bounds = [] if free is None else [free_budget(free)]
+    if vram is not None:
+        bounds.append(card_budget(vram, kind))
+    available = available_ram()
+    host = None if available is None else host_budget(available)
+    return Budget(min(bounds, default=None), host if ram is None else gigabytes(ram))
+
+
+def cap_device(device: str, vram: float | None) -> None:
+    """Hold PyTorch to the card that was asked for, so that a wrong prediction shows at once."""
+    if vram is None or not device.startswith("cuda"):
+        return
+    import torch
+
+    total = torch.cuda.get_device_properties(device).total_memory
+    share = min(1.0, card_budget(vram, "cuda") * 1.06 / total)
+    torch.cuda.set_per_process_memory_fraction(share, device)
+
+
+def facts(choice: Choice) -> dict[str, Any]:
+    """A choice as plain JSON values."""
+    plan, peaks = choice.plan, choice.peaks
+    return {
+        "chunk_values": plan.values,
+        "encode_batch": plan.encode_batch,
+        "swap_networks": plan.swap_networks,
+        "stream_weights": plan.stream_weights,
+        "park_skips": plan.park_skips,
+        "frugal_encode": plan.frugal_encode,
+        "frugal_decode": plan.frugal_decode,
+        "window": choice.job.window,
+        "predicted_bytes": {
+            "clip": peaks.clip,
+            "encode": peaks.encode,
+            "denoise": peaks.denoise,
+            "decode": peaks.decode,
+        },
+        "host_bytes": peaks.host,
+        "bus_bytes_per_step": peaks.bus_bytes,
+        "concessions": list(choice.concessions),
+    }
