@@ -42,7 +42,9 @@ class Simulation:
                 AutoencoderKLTemporalDecoder.load_config(configs / "vae")
             )
             clip = CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(read["image_encoder"]))
-        self.networks = [n.eval().requires_grad_(False).to(dtype) for n in (unet, vae, clip)]
+        self.networks = [unet, vae, clip]
+        for network in self.networks:
+            nn.Module.to(network.eval().requires_grad_(False), dtype)
         if self.architecture.upcast_encoder:
             vae.encoder.float(), vae.quant_conv.float()
 

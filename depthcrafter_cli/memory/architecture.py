@@ -34,6 +34,7 @@ class Architecture:
     cross_width: int  # of the frames' embeddings
     unet_parameters: int
     clip_parameters: int
+    clip_values: int  # of one of the image encoder's layers, per frame
     encoder_parameters: int
     decoder_parameters: int
     upcast_encoder: bool
@@ -52,6 +53,7 @@ class Architecture:
             cross_width=cross,
             unet_parameters=_unet_parameters(unet, layers, level, cross),
             clip_parameters=_clip_parameters(image_encoder),
+            clip_values=_clip_values(image_encoder),
             encoder_parameters=_encoder_parameters(vae),
             decoder_parameters=_decoder_parameters(vae),
             upcast_encoder=bool(vae.get("force_upcast", True)),
@@ -182,6 +184,11 @@ def _decoder_parameters(config: Config) -> int:
     idle = config["layers_per_block"] == 1
     attention = _plain_parameters(Layer("attend", top, top)) if idle else 0
     return last + attention + sum(parameters(layer, 0, 0) for layer in _decoder_layers(config))
+
+
+def _clip_values(config: Config) -> int:
+    places = (config["image_size"] // config["patch_size"]) ** 2 + 1
+    return int(places * (2 * config["hidden_size"] + 2 * config["intermediate_size"]))
 
 
 def _clip_parameters(config: Config) -> int:

@@ -26,8 +26,6 @@ from depthcrafter_cli.types import MemoryPlan, Size
 
 LATENT_FACTOR = 8  # pixels of a picture per latent, each way
 _CLIP_SIDE = 224
-_AMBIENT_VALUES = 4 * 5  # latents of a window kept around the network, float32
-_CLIP_ACTIVATIONS = 4_000_000  # bytes per frame
 _GATHERED = 8  # bytes per value while 32-bit statistics are gathered
 
 
@@ -69,7 +67,7 @@ class Peaks:
 def estimate(model: Architecture, job: Job, plan: MemoryPlan) -> Peaks:
     """Predict a run under ``plan``."""
     weights = Weights.of(model, job)
-    ambient = _AMBIENT_VALUES * 4 * job.window * job.latent_area
+    window = 4 * 4 * job.window * job.latent_area  # the float32 latents of a window, once
     skips = _skip_bytes(model.unet, job)
     hosted = plan.hosted
 
@@ -77,12 +75,12 @@ def estimate(model: Architecture, job: Job, plan: MemoryPlan) -> Peaks:
         return own if hosted else weights.total
 
     return Peaks(
-        clip=ambient + _clip(job, plan, weights),
-        encode=ambient + at_home(weights.encoder) + _encode(model, job, plan),
-        denoise=ambient
+        clip=window + _clip(model, job, plan, weights),
+        encode=window + at_home(weights.encoder) + _encode(model, job, plan),
+        denoise=5 * window
         + at_home(0 if plan.stream_weights else weights.unet)
         + _denoise(model, job, plan),
-        decode=ambient + at_home(weights.decoder) + _decode(model, job, plan),
+        decode=window + at_home(weights.decoder) + _decode(model, job, plan),
         host=(weights.total if hosted else 0) + (skips if plan.park_skips else 0),
         bus_bytes=(weights.unet if plan.stream_weights else 0)
         + (2 * skips if plan.park_skips else 0),
@@ -115,11 +113,11 @@ class Weights:
         )
 
 
-def _clip(job: Job, plan: MemoryPlan, weights: Weights) -> int:
+def _clip(model: Architecture, job: Job, plan: MemoryPlan, weights: Weights) -> int:
     """Blurring and resizing in float32, then the transformer, whose activations are small."""
     pixels = 3 * job.size.height * job.size.width
-    blur = 4 * plan.encode_batch * (3 * pixels + 3 * 3 * _CLIP_SIDE**2)
-    thinking = 4 * plan.encode_batch * pixels + plan.encode_batch * _CLIP_ACTIVATIONS
+    blur = 4 * plan.encode_batch * 4 * max(pixels, 3 * _CLIP_SIDE**2)
+    thinking = 4 * plan.encode_batch * pixels + plan.encode_batch * model.clip_values * job.itemsize
     if plan.hosted:
         return max(blur, weights.clip + thinking)
     return weights.total + max(blur, thinking)
@@ -130,8 +128,9 @@ def _encode(model: Architecture, job: Job, plan: MemoryPlan) -> int:
     pixels, batch = job.size.height * job.size.width, plan.encode_batch
     pictures = 2 * 3 * wide * batch * pixels
     if not plan.frugal_encode:
-        # Norm, activation, convolution and residual of the full picture.
-        return pictures + 5 * model.encoder[0].outputs * wide * batch * pixels
+        # The residual block's input, norm, activation and convolution; its caller keeps one more.
+        kept = 4 if model.encoder[2].kind == "halve" else 5
+        return pictures + kept * model.encoder[0].outputs * wide * batch * pixels
     walk = _Walk(batch, job.size.height, job.size.width, wide, plan.values, temporal=False)
     return pictures + walk.peak(model.encoder)
 
@@ -267,13 +266,14 @@ class _Walk:
         return self._waiting() + n * self.area * layer.outputs * self.itemsize * 7
 
     def _halve(self, layer: Layer) -> int:
-        before = self._waiting()
-        padded = 0 if self.temporal else self._bytes(layer.inputs)
+        before, area = self._waiting(), self.area
         self.height, self.width = -(-self.height // 2), -(-self.width // 2)
         result = self._bytes(layer.outputs)
         n = self._pieces(self.frames, self.area * layer.outputs)
+        # The VAE pads before it halves, the UNet's convolution pads by itself.
+        padded = 0 if self.temporal else n * area * layer.inputs
         self._become(result)
-        return before + padded + result + n * self.area * layer.outputs * self.itemsize
+        return before + result + (padded + n * self.area * layer.outputs) * self.itemsize
 
     def _enlarge(self, layer: Layer) -> int:
         """Nothing yet: the next layer asks for enlarged frames when it needs them."""

@@ -1,0 +1,223 @@
+"""Peaks of device memory: predicted beside real, for the published size with random weights.
+
+    python benchmarks/vram.py                  # a GPU if there is one, else a simulation
+    python benchmarks/vram.py --simulate       # needs no GPU; about ten minutes of one core
+
+On a GPU every budget is a run of its own process, held to that budget by PyTorch's allocator: one
+full window from frames to disparity, its peak, its seconds per frame, and the plain diffusers
+forward beside it where that fits. The simulation (see simulation.py) compares the prediction with
+the real code's allocations on configurations of all kinds, and returns 1 if one is off by more than
+10% or a promised budget is exceeded.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from depthcrafter_cli.errors import MemoryLimitError
+from depthcrafter_cli.memory.architecture import Architecture
+from depthcrafter_cli.memory.budget import Budget, card_budget
+from depthcrafter_cli.memory.estimate import Job, estimate
+from depthcrafter_cli.memory.planner import Choice, choose
+from depthcrafter_cli.models.layout import network_configs
+from depthcrafter_cli.types import MemoryPlan, Size
+
+HD, FULL_HD = Size(576, 1024), Size(1088, 1920)
+BUDGETS = [(HD, gb) for gb in (4, 6, 8, 10, 12, 16, 24)] + [(FULL_HD, gb) for gb in (8, 12, 24)]
+# Under which bytes the run must stay: a 4 GB card's usable part, 6 and 8 GB cards.
+PROMISES = {(HD, 4): 3.4e9, (HD, 6): 6e9, (FULL_HD, 8): 8e9}
+LIMIT = 0.10
+WINDOW, OVERLAP, BATCH = 110, 25, 8
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Predicted and real peaks of device memory.")
+    parser.add_argument("--simulate", action="store_true", help="even if there is a GPU")
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        folder, *numbers = arguments.child
+        print(json.dumps(_measure(Path(folder), *map(int, numbers), arguments.steps)))
+        return 0
+    if arguments.simulate or not torch.cuda.is_available():
+        return simulate()
+    return measure(arguments.steps)
+
+
+def chosen(model: Architecture, size: Size, gigabytes: float) -> Choice:
+    """The planner's choice for a card."""
+    job = Job(size, WINDOW, 8, 2)
+    budget = Budget(card_budget(gigabytes, "cuda"))
+    return choose(model, job, budget, "cuda", batch=BATCH, overlap=OVERLAP)
+
+
+def simulate() -> int:
+    """Compare on every configuration; print one line each."""
+    from simulation import CONFIGS, Simulation
+
+    print("A simulation: allocations of the real code on tensors without values, no GPU.")
+    simulation = Simulation(CONFIGS)
+    worst, exceeded, count = 0.0, [], 0
+    print(f"{'pixels':>10} {'T':>4}  {'plan':<34} {'predicted':>9} {'simulated':>9}  worst stage")
+    for job, plan, promise in _configurations(simulation.architecture):
+        real = simulation.peaks(job, plan, steps=1)
+        predicted = estimate(simulation.architecture, job, plan)
+        stage, error = max(
+            ((name, getattr(predicted, name) / peak - 1) for name, peak in real.items()),
+            key=lambda item: abs(item[1]),
+        )
+        peak = max(real.values())
+        worst, count = max(worst, abs(error)), count + 1
+        if promise and peak > promise:
+            exceeded.append(f"{job.size} in {promise / 1e9:.1f} GB")
+        print(
+            f"{job.size!s:>10} {job.window:>4}  {_short(plan):<34} "
+            f"{predicted.device / 1e9:>6.2f} GB {peak / 1e9:>6.2f} GB  {error:+.1%} {stage}",
+            flush=True,
+        )
+    print(f"{count} configurations, largest error of any stage {worst:.1%} (limit {LIMIT:.0%})")
+    for promise in exceeded:
+        print(f"exceeded: {promise}")
+    return int(worst > LIMIT or bool(exceeded))
+
+
+def _configurations(model: Architecture) -> Iterator[tuple[Job, MemoryPlan, float | None]]:
+    """What the planner chooses for cards, and plans it would not choose."""
+    for size, gigabytes in BUDGETS:
+        choice = chosen(model, size, gigabytes)
+        yield choice.job, choice.plan, PROMISES.get((size, gigabytes))
+    default = MemoryPlan.default("cuda")
+    sizes = [Size(256, 512), Size(320, 640), Size(448, 256), Size(512, 512), Size(768, 448)]
+    for index, size in enumerate(sizes):
+        for number, frames in enumerate((1, 13, 40, 77)):
+            turn = index + number
+            plan = replace(
+                default,
+                values=default.values // (1, 2, 3)[turn % 3],
+                encode_batch=(8, 4, 1)[index % 3],
+                swap_networks=turn % 4 > 0,
+                park_skips=turn % 2 == 1,
+                stream_weights=turn % 4 > 1,
+                frugal_encode=turn % 5 == 4,
+                frugal_decode=turn % 3 == 2,
+            )
+            yield Job(size, frames, (8, 5)[turn % 2], 2), plan, None
+
+
+def _short(plan: MemoryPlan) -> str:
+    words = [f"{plan.values / 1e6:.1f}M", f"b{plan.encode_batch}"]
+    words += ["swap"] * plan.swap_networks + ["stream"] * plan.stream_weights
+    words += ["park"] * plan.park_skips + ["rows"] * plan.frugal_encode
+    return " ".join(words + ["frugal"] * plan.frugal_decode)
+
+
+def measure(steps: int) -> int:
+    """Run every budget in a process of its own; print one line each."""
+    from full_size import write_model
+
+    print(f"{torch.cuda.get_device_name()}, fp16, {WINDOW} frames, {steps} steps")
+    print(
+        f"{'pixels':>10} {'GB':>3}  {'predicted':>9} {'measured':>9} {'s/frame':>8} {'/ plain':>8}"
+    )
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="depthcrafter-vram-") as folder:
+        write_model(Path(folder))
+        plain = {size: _child(folder, size, 0, steps) for size in (HD, FULL_HD)}
+        for size, gigabytes in BUDGETS:
+            done = _child(folder, size, gigabytes, steps)
+            if "error" in done:
+                failed += 1
+                print(f"{size!s:>10} {gigabytes:>3}  {done['error']}")
+                continue
+            ratio = "-"
+            if "denoise" in plain[size]:
+                ratio = f"{done['denoise'] / plain[size]['denoise']:.2f}"
+            print(
+                f"{size!s:>10} {gigabytes:>3}  {done['predicted'] / 1e9:>6.2f} GB "
+                f"{done['peak'] / 1e9:>6.2f} GB {done['seconds'] / WINDOW:>8.3f} {ratio:>8}",
+                flush=True,
+            )
+    return int(failed > 0)
+
+
+def _child(folder: str, size: Size, gigabytes: int, steps: int) -> dict[str, Any]:
+    numbers = [str(number) for number in (size.height, size.width, gigabytes)]
+    command = [sys.executable, __file__, "--steps", str(steps), "--child", folder, *numbers]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        return {"error": f"failed with exit code {done.returncode}"}
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _measure(folder: Path, height: int, width: int, gigabytes: int, steps: int) -> dict[str, Any]:
+    """One window from frames to disparity; 0 gigabytes: the plain forward of the denoiser."""
+    from depthcrafter_cli.models.loading import load_components
+    from depthcrafter_cli.pipeline.config import PipelineConfig
+    from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
+    from depthcrafter_cli.workflows.memory import cap_device
+
+    device, size = torch.device("cuda", 0), Size(height, width)
+    if gigabytes == 0:
+        return _plain(folder, size, steps)
+    try:
+        choice = chosen(Architecture.of(**network_configs(folder)), size, gigabytes)
+    except MemoryLimitError as error:
+        return {"error": str(error)}
+    cap_device("cuda:0", gigabytes)
+    components = load_components(folder, device=device, dtype=torch.float16, plan=choice.plan)
+    config = PipelineConfig(steps=steps, window=choice.job.window, overlap=OVERLAP)
+    pipeline = DepthCrafterPipeline(components, config)
+    frames = np.random.default_rng(0).integers(0, 255, (WINDOW, height, width, 3), dtype=np.uint8)
+    marks: dict[str, list[float]] = {}
+    start = time.perf_counter()
+    for _ in pipeline(
+        frames, observer=lambda event: marks.setdefault(event.stage, []).append(_now())
+    ):
+        pass
+    denoise = (marks["denoise"][-1] - marks["denoise"][0]) / max(1, steps - 1)
+    return {
+        "predicted": choice.peaks.device,
+        "peak": torch.cuda.max_memory_allocated(device),
+        "seconds": _now() - start,
+        "denoise": denoise,
+    }
+
+
+def _plain(folder: Path, size: Size, steps: int) -> dict[str, Any]:
+    """Seconds of one step of diffusers' own forward on the same window, if it fits."""
+    from depthcrafter_cli.models.loading import load_components
+
+    device = torch.device("cuda", 0)
+    unet = load_components(folder, device=device, dtype=torch.float16).unet
+    sample = torch.randn(1, WINDOW, 8, size.height // 8, size.width // 8).to(device, torch.float16)
+    embeds = torch.randn(WINDOW, 1, 1024).to(device, torch.float16)
+    ids = torch.tensor([[7.0, 127.0, 0.02]]).to(device, torch.float16)
+    marks = []
+    try:
+        with torch.inference_mode():
+            for _ in range(steps + 1):
+                unet(sample, torch.tensor([1.0], device=device), embeds, ids)
+                marks.append(_now())
+    except torch.cuda.OutOfMemoryError:
+        return {}
+    return {"denoise": (marks[-1] - marks[0]) / steps}
+
+
+def _now() -> float:
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""The planner: what it predicts, what it chooses, and that a run keeps its result."""
+
+import json
+import sys
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+from simulation import CONFIGS, Simulation
+
+from depthcrafter_cli.errors import MemoryLimitError
+from depthcrafter_cli.memory.architecture import Architecture
+from depthcrafter_cli.memory.budget import Budget, card_budget
+from depthcrafter_cli.memory.estimate import Job, estimate
+from depthcrafter_cli.memory.planner import choose, plans, step_down
+from depthcrafter_cli.models.layout import network_configs
+from depthcrafter_cli.pipeline.config import PipelineConfig
+from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
+from depthcrafter_cli.types import MemoryPlan, Size
+
+NANO = Path(__file__).parents[1] / "weights" / "nano"
+CLIP = Path(__file__).parent / "data" / "parity" / "video" / "clip_a.mp4"
+FULL = Architecture.of(**network_configs(CONFIGS))
+JOB = Job(Size(576, 1024), 110, 8, 2)
+
+
+def select(gigabytes: float, job: Job = JOB, host: int | None = None):
+    budget = Budget(card_budget(gigabytes, "cuda"), host)
+    return choose(FULL, job, budget, "cuda", batch=8, overlap=25)
+
+
+@pytest.mark.parametrize("folder", [CONFIGS, NANO], ids=["full size", "nano"])
+def test_parameters_are_counted_exactly(folder):
+    model = Architecture.of(**network_configs(folder))
+    unet, vae, clip = Simulation(folder).networks
+    counted = [model.unet_parameters, model.clip_parameters]
+    counted += [model.encoder_parameters, model.decoder_parameters]
+    for network, count in zip((unet, clip, vae.encoder, vae.decoder), counted, strict=True):
+        assert sum(parameter.numel() for parameter in network.parameters()) == count
+
+
+@pytest.fixture(scope="module")
+def simulation():
+    return Simulation(NANO)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        MemoryPlan(1 << 20, 8),
+        MemoryPlan(1 << 18, 4, swap_networks=True),
+        MemoryPlan(1 << 19, 2, swap_networks=True, park_skips=True, frugal_decode=True),
+        MemoryPlan(1 << 19, 1, stream_weights=True, frugal_encode=True),
+        MemoryPlan(1 << 20, 1, stream_weights=True, park_skips=True, frugal_decode=True),
+    ],
+    ids=str,
+)
+def test_predicted_peaks_are_those_of_the_real_code(simulation, plan):
+    job = Job(Size(256, 320), 12, 8, 2)
+    real = simulation.peaks(job, plan, steps=1)
+    predicted = estimate(simulation.architecture, job, plan)
+    for stage, peak in real.items():
+        assert getattr(predicted, stage) == pytest.approx(peak, rel=0.1), stage
+
+
+def test_a_full_window_fits_a_4_gb_card_and_a_6_gb_card_keeps_the_weights():
+    small, middle, large = select(4), select(6), select(24)
+    assert small.plan.stream_weights and small.plan.park_skips and small.peaks.device < 3.4e9
+    assert not middle.plan.stream_weights and middle.peaks.device < 6e9
+    assert large.plan == replace(MemoryPlan.default("cuda"), encode_batch=8)
+    assert {choice.job.window for choice in (small, middle, large)} == {110}
+    hd = select(8, replace(JOB, size=Size(1088, 1920)))
+    assert hd.job.window == 110 and hd.peaks.device < 8e9
+
+
+def test_more_memory_never_means_a_later_plan():
+    order = list(plans("cuda", 8))
+    places = [order.index(select(gigabytes).plan) for gigabytes in (3, 4, 5, 6, 8, 10, 12, 16, 24)]
+    assert places == sorted(places, reverse=True)
+
+
+def test_a_window_is_shortened_only_where_no_exact_plan_fits_and_that_is_said():
+    choice = select(8, replace(JOB, size=Size(1088, 1920)), host=13 * 10**9)
+    assert 50 <= choice.job.window < 110 and choice.shortened
+    assert "instead of 110" in choice.concessions[-1]
+
+
+def test_what_fits_nowhere_is_refused_with_what_would():
+    with pytest.raises(MemoryLimitError, match=r"pass --max-vram 2\.\d") as refusal:
+        select(1)
+    assert select(float(str(refusal.value).split("--max-vram ")[1].rstrip(".")))
+    with pytest.raises(MemoryLimitError, match=r"--max-res \d+"):
+        select(4, replace(JOB, size=Size(1088, 1920)))
+    with pytest.raises(MemoryLimitError, match="--max-ram"):
+        select(4, host=10**9)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_every_step_down_takes_less_until_there_is_none(device):
+    plan, sizes = replace(MemoryPlan.default(device), encode_batch=8), []
+    while plan is not None:
+        sizes.append(estimate(FULL, JOB, plan).denoise)
+        plan = step_down(plan, device)
+    assert len(sizes) > 3 and all(a >= b for a, b in pairwise(sizes))
+
+
+def test_a_capped_run_gives_the_depth_of_a_free_one(cli, tiny_folder, tmp_path):
+    found = []
+    for name, cap in (("free", "auto"), ("capped", "4"), ("tight", "0.54")):
+        out = tmp_path / f"{name}.npz"
+        options = ["--weights", tiny_folder, "--max-res", 128, "--steps", 2, "--max-vram", cap]
+        done = cli("run", CLIP, "--out", out, *options, "--json")
+        assert done.code == 0, done.err
+        events = [json.loads(line) for line in done.out.splitlines()]
+        with np.load(out, allow_pickle=False) as archive:
+            found.append((events[0]["memory"], archive["depth"]))
+    (free, expected), (_, capped), (tight, least) = found
+    assert free["concessions"] == [] and len(tight["concessions"]) == 3
+    assert np.abs(capped - expected).max() <= 1e-4
+    assert np.abs(least - expected).max() <= 1e-4
+
+
+class Shortage(TorchDispatchMode):
+    """A device that has no room for a large result, for the first few times."""
+
+    def __init__(self, times: int, values: int) -> None:
+        super().__init__()
+        self.times, self.values = times, values
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        if "conv" in str(operation) and result.numel() > self.values and self.times:
+            self.times -= 1
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate too much")
+        return result
+
+
+def test_where_memory_runs_out_the_work_is_repeated_under_a_smaller_plan(tiny):
+    frames = np.random.default_rng(0).integers(0, 255, (7, 64, 64, 3), dtype=np.uint8)
+    config = PipelineConfig(window=4, overlap=1, steps=2)
+    expected = np.concatenate(list(DepthCrafterPipeline(tiny, config)(frames)))
+    retreats = []
+
+    def smaller(plan):
+        retreats.append(plan)
+        return step_down(plan, "cpu")
+
+    pipeline = DepthCrafterPipeline(tiny, config, smaller)
+    with Shortage(3, 20_000):
+        found = np.concatenate(list(pipeline(frames)))
+    assert len(retreats) == 3 and pipeline.components.plan.values < tiny.plan.values
+    assert np.abs(found - expected).max() <= 1e-4
+    with Shortage(1, 20_000), pytest.raises(MemoryLimitError, match="close other programs"):
+        list(DepthCrafterPipeline(tiny, config)(frames))
+
+
+def test_plan_needs_neither_weights_nor_a_gpu(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEPTHCRAFTER_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    options = ["plan", CLIP, "--max-vram", "8", "--weights", "depthcrafter"]
+    done = cli(*options, "--json")
+    assert done.code == 0, done.err
+    event = json.loads(done.out)
+    assert event["device"] == "cuda" and event["dtype"] == "float16"
+    assert max(event["predicted_bytes"].values()) == event["predicted_peak_bytes"]
+    table = cli(*options).out
+    assert "denoiser" in table and "over the bus" in table
+
+
+@pytest.mark.parametrize(
+    ("option", "code", "words"),
+    [("lots", 2, "GB above 0"), ("-1", 2, "GB above 0"), ("0.1", 5, "--max-vram")],
+)
+def test_a_cap_that_cannot_be_is_a_sentence(cli, option, code, words):
+    done = cli("plan", CLIP, "--max-vram", option, "--weights", "depthcrafter")
+    assert done.code == code and words in done.err and "Traceback" not in done.err
