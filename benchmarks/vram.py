@@ -12,12 +12,12 @@ the real code's allocations on configurations of all kinds, and returns 1 if one
 
 import argparse
 import json
+import random
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,14 @@ HD, FULL_HD = Size(576, 1024), Size(1088, 1920)
 BUDGETS = [(HD, gb) for gb in (4, 6, 8, 10, 12, 16, 24)] + [(FULL_HD, gb) for gb in (8, 12, 24)]
 # Under which bytes the run must stay: a 4 GB card's usable part, 6 and 8 GB cards.
 PROMISES = {(HD, 4): 3.4e9, (HD, 6): 6e9, (FULL_HD, 8): 8e9}
-LIMIT = 0.10
+LIMIT, DRAWN = 0.10, 30
 WINDOW, OVERLAP, BATCH = 110, 25, 8
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Predicted and real peaks of device memory.")
     parser.add_argument("--simulate", action="store_true", help="even if there is a GPU")
+    parser.add_argument("--seed", type=int, default=0, help="of the simulated configurations")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -51,7 +52,7 @@ def main() -> int:
         print(json.dumps(_measure(Path(folder), *map(int, numbers), arguments.steps)))
         return 0
     if arguments.simulate or not torch.cuda.is_available():
-        return simulate()
+        return simulate(arguments.seed)
     return measure(arguments.steps)
 
 
@@ -62,7 +63,7 @@ def chosen(model: Architecture, size: Size, gigabytes: float) -> Choice:
     return choose(model, job, budget, "cuda", batch=BATCH, overlap=OVERLAP)
 
 
-def simulate() -> int:
+def simulate(seed: int) -> int:
     """Compare on every configuration; print one line each."""
     from simulation import CONFIGS, Simulation
 
@@ -70,7 +71,7 @@ def simulate() -> int:
     simulation = Simulation(CONFIGS)
     worst, exceeded, count = 0.0, [], 0
     print(f"{'pixels':>10} {'T':>4}  {'plan':<34} {'predicted':>9} {'simulated':>9}  worst stage")
-    for job, plan, promise in _configurations(simulation.architecture):
+    for job, plan, promise in _configurations(simulation.architecture, seed):
         real = simulation.peaks(job, plan, steps=1)
         predicted = estimate(simulation.architecture, job, plan)
         stage, error = max(
@@ -92,27 +93,26 @@ def simulate() -> int:
     return int(worst > LIMIT or bool(exceeded))
 
 
-def _configurations(model: Architecture) -> Iterator[tuple[Job, MemoryPlan, float | None]]:
-    """What the planner chooses for cards, and plans it would not choose."""
+def _configurations(
+    model: Architecture, seed: int
+) -> Iterator[tuple[Job, MemoryPlan, float | None]]:
+    """What the planner chooses for cards, then plans and pictures of all kinds, drawn by lot."""
     for size, gigabytes in BUDGETS:
         choice = chosen(model, size, gigabytes)
         yield choice.job, choice.plan, PROMISES.get((size, gigabytes))
-    default = MemoryPlan.default("cuda")
-    sizes = [Size(256, 512), Size(320, 640), Size(448, 256), Size(512, 512), Size(768, 448)]
-    for index, size in enumerate(sizes):
-        for number, frames in enumerate((1, 13, 40, 77)):
-            turn = index + number
-            plan = replace(
-                default,
-                values=default.values // (1, 2, 3)[turn % 3],
-                encode_batch=(8, 4, 1)[index % 3],
-                swap_networks=turn % 4 > 0,
-                park_skips=turn % 2 == 1,
-                stream_weights=turn % 4 > 1,
-                frugal_encode=turn % 5 == 4,
-                frugal_decode=turn % 3 == 2,
-            )
-            yield Job(size, frames, (8, 5)[turn % 2], 2), plan, None
+    drawn = random.Random(seed)
+    for _ in range(DRAWN):
+        size = Size(64 * drawn.randint(4, 12), 64 * drawn.randint(4, 12))
+        plan = MemoryPlan(
+            values=MemoryPlan.default("cuda").values // drawn.randint(1, 4),
+            encode_batch=drawn.choice((1, 2, 4, 8)),
+            swap_networks=drawn.random() < 0.7,
+            stream_weights=drawn.random() < 0.5,
+            park_skips=drawn.random() < 0.5,
+            frugal_encode=drawn.random() < 0.3,
+            frugal_decode=drawn.random() < 0.5,
+        )
+        yield Job(size, drawn.randint(1, WINDOW), drawn.choice((8, 8, 5, 3)), 2), plan, None
 
 
 def _short(plan: MemoryPlan) -> str:
