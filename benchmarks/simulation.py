@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from unittest import mock
 
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
@@ -85,27 +84,13 @@ class Simulation:
 
 @contextmanager
 def _weights(simulation: Simulation, plan: MemoryPlan, tracker: Tracker) -> Iterator[None]:
-    """Weights count while they are on the device: always, or while they are at work."""
-
-    class Counted:
-        def __init__(self, _: torch.device, hosted: bool) -> None:
-            self._hosted = hosted
-
-        @contextmanager
-        def present(self, *modules: nn.Module) -> Iterator[None]:
-            bytes_here = sum(_bytes(module) for module in modules) if self._hosted else 0
-            here = torch.empty(bytes_here, dtype=torch.uint8, device=DEVICE)
-            yield
-            del here
-
+    """Weights are on the device for good, or on the host, which is simulated as well: uncounted."""
     resident = 0 if plan.hosted else sum(_bytes(network) for network in simulation.networks)
     for network in simulation.networks:
-        for parameter in network.parameters():
-            tracker.ignore(parameter)
+        for tensor in (*network.parameters(), *network.buffers()):
+            tracker.ignore(tensor)
     held = torch.empty(resident, dtype=torch.uint8, device=DEVICE)
-    tracker.add(held)
-    with mock.patch("depthcrafter_cli.models.components.Residency", Counted):
-        yield
+    yield
     del held
 
 

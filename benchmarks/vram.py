@@ -72,7 +72,8 @@ def simulate(seed: int) -> int:
     worst, exceeded, count = 0.0, [], 0
     print(f"{'pixels':>10} {'T':>4}  {'plan':<34} {'predicted':>9} {'simulated':>9}  worst stage")
     for job, plan, promise in _configurations(simulation.architecture, seed):
-        real = simulation.peaks(job, plan, steps=1)
+        # Only from the second step on is the next block sent for ahead.
+        real = simulation.peaks(job, plan, steps=1 + plan.stream_weights)
         predicted = estimate(simulation.architecture, job, plan)
         stage, error = max(
             ((name, getattr(predicted, name) / peak - 1) for name, peak in real.items()),

@@ -64,7 +64,7 @@ def simulation():
 )
 def test_predicted_peaks_are_those_of_the_real_code(simulation, plan):
     job = Job(Size(256, 320), 12, 8, 2)
-    real = simulation.peaks(job, plan, steps=1)
+    real = simulation.peaks(job, plan, steps=2)
     predicted = estimate(simulation.architecture, job, plan)
     for stage, peak in real.items():
         assert getattr(predicted, stage) == pytest.approx(peak, rel=0.1), stage

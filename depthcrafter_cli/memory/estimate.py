@@ -77,7 +77,7 @@ def estimate(model: Architecture, job: Job, plan: MemoryPlan) -> Peaks:
     return Peaks(
         clip=window + _clip(model, job, plan, weights),
         encode=window + at_home(weights.encoder) + _encode(model, job, plan),
-        denoise=5 * window
+        denoise=7 * window
         + at_home(0 if plan.stream_weights else weights.unet)
         + _denoise(model, job, plan),
         decode=window + at_home(weights.decoder) + _decode(model, job, plan),
@@ -185,8 +185,13 @@ class _Walk:
         self.enlarged = 0  # channels, if the layer is yet to be enlarged
 
     def peak(self, layers: Iterable[Layer], weights: Callable[[Layer], int] = lambda _: 0) -> int:
-        """The largest need of any layer, its ``weights`` included."""
-        return max(self._step(layer) + weights(layer) for layer in layers)
+        """The largest need of any layer, its ``weights`` and those sent for next included."""
+        each = list(layers)
+        coming = [weights(layer) for layer in each[1:]] + [0]
+        return max(
+            self._step(layer) + weights(layer) + following
+            for layer, following in zip(each, coming, strict=True)
+        )
 
     def _step(self, layer: Layer) -> int:
         need = {

@@ -1,7 +1,6 @@
 """Where weights and waiting tensors are: on the device, or on the host until they are needed.
 
-This is the only place that moves weights. Copies from and to pinned memory run on the stream of the
-computation, so nothing here has to wait for anything.
+This is the only place that moves weights.
 """
 
 from __future__ import annotations
@@ -16,11 +15,17 @@ from torch import Tensor, nn
 class Residency:
     """Brings modules whose weights live on the host to ``device`` while they work.
 
-    With ``hosted`` false all weights are on the device for good, and nothing moves.
+    With ``hosted`` false all weights are on the device for good, and nothing moves. Modules that
+    come in the same order again and again are sent for one ahead: while one computes, the copy of
+    the next is under way. So there is room for two at a time, never for more.
     """
 
     def __init__(self, device: torch.device, hosted: bool) -> None:
         self._device, self._hosted = device, hosted
+        self._copies = _CopyStream(device)
+        self._following: dict[tuple[nn.Module, ...], tuple[nn.Module, ...]] = {}
+        self._last: tuple[nn.Module, ...] = ()
+        self._ahead: tuple[tuple[nn.Module, ...], list[Tensor]] = ((), [])
 
     @contextmanager
     def present(self, *modules: nn.Module) -> Iterator[None]:
@@ -28,14 +33,68 @@ class Residency:
         if not self._hosted:
             yield
             return
-        homes = [(tensor, tensor.data) for module in modules for tensor in _tensors(module)]
-        for tensor, host in homes:
-            tensor.data = host.to(self._device, non_blocking=True, copy=True)
+        self._following[self._last], self._last = modules, modules
+        tensors = _tensors(*modules)
+        homes = [tensor.data for tensor in tensors]
+        arrived = self._arrived(modules, homes)
+        _place(tensors, arrived)
+        self._send_for(self._following.get(modules, ()))
         try:
             yield
         finally:
-            for tensor, host in homes:
-                tensor.data = host
+            _place(tensors, homes)
+            self._copies.finished()
+
+    def _arrived(self, modules: tuple[nn.Module, ...], homes: list[Tensor]) -> list[Tensor]:
+        expected, tensors = self._ahead
+        self._ahead = ((), [])
+        if expected == modules:
+            self._copies.wait_for(tensors)
+            return tensors
+        return [host.to(self._device, non_blocking=True, copy=True) for host in homes]
+
+    def _send_for(self, modules: tuple[nn.Module, ...]) -> None:
+        if not modules or modules == self._last:
+            return
+        with self._copies.under_way():
+            homes = [tensor.data for tensor in _tensors(*modules)]
+            copies = [host.to(self._device, non_blocking=True, copy=True) for host in homes]
+        self._ahead = (modules, copies)
+
+
+class _CopyStream:
+    """On CUDA a stream of its own for copies; elsewhere they are over when the call returns."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._copied: torch.cuda.Event | None = None
+        self._used: list[torch.cuda.Event] = []
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Copies made inside run beside the computation, once the block before it is done."""
+        if self._stream is None:
+            yield
+            return
+        for used in self._used:
+            used.synchronize()  # its memory is free now: never three blocks at once
+        with torch.cuda.stream(self._stream):
+            yield
+        self._copied = self._stream.record_event()
+
+    def wait_for(self, tensors: list[Tensor]) -> None:
+        """Let the computation wait for the last copies, and their memory for the computation."""
+        if self._copied is not None:
+            computation = torch.cuda.current_stream(self._device)
+            computation.wait_event(self._copied)
+            for tensor in tensors:
+                tensor.record_stream(computation)
+
+    def finished(self) -> None:
+        """What was computed so far needs its weights no longer."""
+        if self._stream is not None:
+            self._used = [torch.cuda.current_stream(self._device).record_event()]
 
 
 def settle(network: nn.Module, device: torch.device, hosted: bool) -> None:
@@ -55,6 +114,10 @@ def park(tensor: Tensor) -> Tensor:
     return host.copy_(tensor, non_blocking=pinned)
 
 
-def _tensors(module: nn.Module) -> Iterator[Tensor]:
-    yield from module.parameters()
-    yield from module.buffers()
+def _place(tensors: list[Tensor], contents: list[Tensor]) -> None:
+    for tensor, content in zip(tensors, contents, strict=True):
+        tensor.data = content
+
+
+def _tensors(*modules: nn.Module) -> list[Tensor]:
+    return [tensor for module in modules for tensor in (*module.parameters(), *module.buffers())]
