@@ -22,7 +22,7 @@ class Residency:
 
     def __init__(self, device: torch.device, hosted: bool) -> None:
         self._device, self._hosted = device, hosted
-        self._copies = _CopyStream(device)
+        self._copies = _CopyStream(device if hosted else torch.device("cpu"))
         self._following: dict[tuple[nn.Module, ...], tuple[nn.Module, ...]] = {}
         self._last: tuple[nn.Module, ...] = ()
         self._ahead: tuple[tuple[nn.Module, ...], list[Tensor]] = ((), [])
