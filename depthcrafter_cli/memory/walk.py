@@ -47,11 +47,18 @@ class Walk:
 
     def peak(self, layers: Iterable[Layer], weights: Callable[[Layer], int] = lambda _: 0) -> int:
         """The largest need of any layer, its ``weights`` and those sent for next included."""
-        each = list(layers)
-        coming = [weights(layer) for layer in each[1:]] + [0]
+        each, needed, carried = list(layers), [], 0
+        for layer in each:
+            # Enlarging happens when the next block asks for it, so its weights come with that.
+            delayed = layer.kind == "enlarge"
+            needed.append(0 if delayed else weights(layer) + carried)
+            carried = weights(layer) if delayed else 0
+        coming = [
+            next((size for size in needed[index + 1 :] if size), 0) for index in range(len(each))
+        ]
         return max(
-            self._step(layer) + weights(layer) + following
-            for layer, following in zip(each, coming, strict=True)
+            self._step(layer) + own + following
+            for layer, own, following in zip(each, needed, coming, strict=True)
         )
 
     def _step(self, layer: Layer) -> int:

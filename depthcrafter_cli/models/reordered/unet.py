@@ -27,7 +27,8 @@ class WindowForward:
         self._context: dict[nn.Module, Context] = {}
         for module in unet.modules():
             if hasattr(module, "temporal_transformer_blocks"):
-                with blocks.present(module):
+                layers = (*module.transformer_blocks, *module.temporal_transformer_blocks)
+                with blocks.present(*(layer.attn2 for layer in layers)):
                     self._context[module] = cross_attention(module, embeds)
 
     def __call__(self, sample: Tensor, timestep: Tensor, added_time_ids: Tensor) -> Tensor:
