@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -127,7 +127,8 @@ def export(folder: Path, unet: nn.Module, vae: nn.Module, image_encoder: nn.Modu
         half = {k: v.to(torch.float16).contiguous() for k, v in network.state_dict().items()
                 if v.is_floating_point()}  # fmt: skip
         partial = home / f"{stem}.partial"
-        save_file(half, partial, metadata={"format": "pt"})
+        # Not save_file, which lets nobody else read the file.
+        partial.write_bytes(save(half, metadata={"format": "pt"}))
         partial.replace(home / f"{stem}.safetensors")
     for name, file, content in (
         ("scheduler", "scheduler_config.json", _SCHEDULER),
