@@ -1,10 +1,14 @@
 """Every output format: what is written comes back, and nothing half-written stays."""
 
 import json
+import os
 import resource
+import subprocess
+import sys
 import zipfile
 from contextlib import contextmanager
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -236,3 +240,19 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path):
         sink.write(depth_frame(0, Fraction(0)))
         out.write_text("another program's")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["another program's"]
+
+
+def test_the_same_frames_give_the_same_video_whatever_memory_held_before(tmp_path):
+    script = (
+        "import sys; from pathlib import Path; from fractions import Fraction\n"
+        "from test_media_sinks import write\n"
+        "write(Path(sys.argv[1]), [Fraction(k, 24) for k in range(13)])"
+    )
+    made = []
+    for filler in ("1", "77"):
+        out = tmp_path / f"{filler}.mp4"
+        environment = {**os.environ, "MALLOC_PERTURB_": filler}  # glibc fills what it hands out
+        command = [sys.executable, "-c", script, str(out)]
+        subprocess.run(command, check=True, env=environment, cwd=Path(__file__).parent)
+        made.append(out.read_bytes())
+    assert made[0] == made[1]

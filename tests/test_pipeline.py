@@ -8,9 +8,10 @@ import torch
 
 from depthcrafter_cli import DepthCrafterPipeline, PipelineConfig
 from depthcrafter_cli.errors import InputError, UsageError
+from depthcrafter_cli.pipeline.checkpoint import Checkpoint
 from depthcrafter_cli.pipeline.decode import on_grid
 from depthcrafter_cli.pipeline.noise import FrameNoise, ReferenceNoise
-from depthcrafter_cli.pipeline.segments import Window
+from depthcrafter_cli.pipeline.segments import Window, count_windows
 from depthcrafter_cli.pipeline.stitch import stitch
 from depthcrafter_cli.types import MemoryPlan
 
@@ -175,3 +176,18 @@ def test_the_memory_plan_does_not_change_the_result(tiny, plan):
     plain = depth_of(tiny, clip(9), config)
     planned = depth_of(replace(tiny, plan=plan), clip(9), config)
     assert np.abs(plain - planned).max() <= 1e-4
+
+
+@pytest.mark.parametrize("noise", ["frame", "reference"])
+@pytest.mark.parametrize("overlap", [0, 2])
+def test_a_pass_goes_on_from_any_window_to_the_same_bits(tiny, noise, overlap):
+    frames = clip(17)
+    config = replace(FAST, window=6, overlap=overlap, decode_chunk=4, encode_batch=5, noise=noise)
+    kept: list[Checkpoint] = []
+    whole = depth_of(tiny, frames, config, on_window=kept.append)
+    assert len(kept) == count_windows(17, 6, overlap) and kept[-1].last
+    for start in kept:
+        assert start.decoded % 4 == 0
+        rest = iter(frames[start.first_read(5) :])
+        resumed = depth_of(tiny, rest, config, start=start, total=17)
+        assert np.array_equal(resumed, whole[start.decoded :])

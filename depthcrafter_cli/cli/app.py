@@ -6,6 +6,7 @@ import typer
 
 from depthcrafter_cli import __version__
 from depthcrafter_cli.cli.plan import plan
+from depthcrafter_cli.cli.resume import finish, resume
 from depthcrafter_cli.cli.run import run
 from depthcrafter_cli.cli.train import train
 from depthcrafter_cli.cli.weights import app as weights
@@ -22,6 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(epilog=EXIT_CODES)(run)
+app.command(epilog=EXIT_CODES)(resume)
+app.command(epilog=EXIT_CODES)(finish)
 app.command(epilog=EXIT_CODES)(plan)
 app.command(epilog=EXIT_CODES)(train)
 app.add_typer(weights, name="weights")
@@ -39,6 +42,7 @@ def depthcrafter(
     Examples:
       depthcrafter run clip.mp4 --out depth.mp4
       depthcrafter run clip.mp4 --out depth.mp4 --out depth.npz --side-by-side
+      depthcrafter resume depth.mp4.work
       depthcrafter plan clip.mp4 --max-vram 8 --weights depthcrafter
       depthcrafter weights pull depthcrafter
     """

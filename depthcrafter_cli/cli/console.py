@@ -3,8 +3,9 @@
 import json as json_module
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -14,6 +15,7 @@ from depthcrafter_cli.errors import INTERRUPTED_EXIT_CODE, DepthCrafterError
 from depthcrafter_cli.progress import Observer, Progress, ignore
 
 if TYPE_CHECKING:
+    from depthcrafter_cli.workflows.folder import RunFolder
     from depthcrafter_cli.workflows.plan import RunPlan
     from depthcrafter_cli.workflows.run import RunResult
 
@@ -30,10 +32,18 @@ STAGES = {
 
 
 class QuietConsole:
-    """Says nothing but errors."""
+    """Says nothing but errors.
+
+    ``work`` is the folder of the run under way, from which it could go on if it failed.
+    """
+
+    work: "RunFolder | None" = None
 
     def planned(self, plan: "RunPlan") -> None:
         """What a run is about to do."""
+        from depthcrafter_cli.workflows.folder import RunFolder
+
+        self.work = RunFolder(plan.request.work_folder)
 
     @contextmanager
     def watching(self) -> Iterator[Observer]:
@@ -42,6 +52,19 @@ class QuietConsole:
 
     def finished(self, result: "RunResult") -> None:
         """What a run that succeeded made."""
+
+    def made(self, outputs: Sequence[Path]) -> None:
+        """Where results are that took no inference."""
+
+    def already_done(self, outputs: Sequence[Path]) -> None:
+        """Nothing to do: the same run was finished before."""
+        self.made(outputs)
+
+    def advice(self) -> str:
+        """How to go on with what was stopped, with a space before it; empty if there is no way."""
+        if self.work is None or not self.work.progressed:
+            return ""
+        return f" Go on with: depthcrafter resume {self.work.path}"
 
     def warn(self, sentence: str) -> None:
         """Something the user should know that did not stop the run."""
@@ -56,6 +79,7 @@ class JsonConsole(QuietConsole):
     """One JSON object a line on standard output, each with an ``event``."""
 
     def planned(self, plan: "RunPlan") -> None:
+        super().planned(plan)
         emit("plan", **_facts(plan))
 
     @contextmanager
@@ -76,6 +100,9 @@ class JsonConsole(QuietConsole):
             device=result.device,
         )
 
+    def made(self, outputs: Sequence[Path]) -> None:
+        emit("done", outputs=[str(path) for path in outputs])
+
     def warn(self, sentence: str) -> None:
         emit("warning", message=sentence)
 
@@ -89,6 +116,7 @@ class RichConsole(QuietConsole):
     def planned(self, plan: "RunPlan") -> None:
         from rich.console import Console
 
+        super().planned(plan)
         screen = Console(stderr=True)
         for label, text in _summary(plan):
             screen.print(f"[bold]{label:<7}[/] {text}", highlight=False, soft_wrap=True)
@@ -132,9 +160,16 @@ class RichConsole(QuietConsole):
             for task in bars.tasks:
                 bars.update(task.id, total=task.completed)
 
-    def finished(self, result: "RunResult") -> None:
-        for path in result.outputs:
+    def made(self, outputs: Sequence[Path]) -> None:
+        for path in outputs:
             print(path)
+
+    def already_done(self, outputs: Sequence[Path]) -> None:
+        self.made(outputs)
+        print("already finished, and nothing has changed since", file=sys.stderr)
+
+    def finished(self, result: "RunResult") -> None:
+        self.made(result.outputs)
         print(
             f"{result.frames} frames in {result.seconds:.1f} s "
             f"({result.frames_per_second:.2f} frames/s) on {result.device}, "
@@ -152,16 +187,17 @@ def reported(*, quiet: bool, json: bool, debug: bool) -> Iterator[QuietConsole]:
         yield console
     except DepthCrafterError as error:
         _traceback_if(debug)
-        console.failed(str(error), error.exit_code)
+        console.failed(str(error) + console.advice(), error.exit_code)
         raise typer.Exit(error.exit_code) from None
     except Interrupted:
         _traceback_if(debug)
-        console.failed("interrupted; no half-written file is left.", INTERRUPTED_EXIT_CODE)
+        stopped = f"interrupted; no half-written file is left.{console.advice()}"
+        console.failed(stopped, INTERRUPTED_EXIT_CODE)
         raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
     except Exception as error:
         _traceback_if(debug)
         hint = "" if debug else "; run again with --debug to see where"
-        console.failed(f"unexpected {type(error).__name__}: {error}{hint}.", 1)
+        console.failed(f"unexpected {type(error).__name__}: {error}{hint}.{console.advice()}", 1)
         raise typer.Exit(1) from None
 
 
@@ -211,6 +247,8 @@ def _summary(plan: "RunPlan") -> Iterator[tuple[str, str]]:
     windows = f"windows of {config.window} frames, overlap {config.overlap}"
     if plan.windows is not None:
         windows = "1 window" if plan.windows == 1 else f"{plan.windows} {windows}"
+    if plan.resumed:
+        yield "resume", f"from {plan.request.work_folder}"
     yield "plan", f"{plan.model_size} pixels, {windows}, {config.steps} steps each"
     yield "device", f"{plan.device}, {plan.dtype}"
     memory = plan.memory

@@ -121,6 +121,20 @@ MaxRam = Annotated[
     str,
     _option("--max-ram", text="GB of host memory for what leaves the GPU. Default: auto."),
 ]
+Resume = Annotated[
+    bool, _option("--resume", text="Go on where the same run was stopped; begin if it was not.")
+]
+WorkDir = Annotated[
+    Path | None,
+    _option("--work-dir", text="Where the run keeps its state. Default: OUT.work beside OUT."),
+]
+KeepWork = Annotated[
+    bool,
+    _option("--keep-work", text="Keep that folder, to make other outputs with 'finish'."),
+]
+WorkFolder = Annotated[
+    Path, typer.Argument(help="The folder of a run, such as depth.mp4.work.", metavar="WORKDIR")
+]
 Quiet = Annotated[bool, _option("--quiet", "-q", text="Print nothing but errors.")]
 Json = Annotated[bool, _option("--json", text="Print one JSON event a line instead.")]
 Debug = Annotated[bool, _option("--debug", text="Show tracebacks.")]

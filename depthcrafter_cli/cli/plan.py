@@ -38,7 +38,8 @@ def plan(
     with reported(quiet=False, json=json, debug=debug):
         from depthcrafter_cli.media.selection import ReadOptions
         from depthcrafter_cli.workflows.memory import facts
-        from depthcrafter_cli.workflows.plan import RunRequest, plan_run
+        from depthcrafter_cli.workflows.plan import plan_run
+        from depthcrafter_cli.workflows.request import RunRequest
 
         settings = {
             "window": window, "overlap": overlap,

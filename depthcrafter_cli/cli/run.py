@@ -1,7 +1,12 @@
 """``depthcrafter run``: read the options, show the plan, run it, say where the files are."""
 
+from typing import TYPE_CHECKING
+
 from depthcrafter_cli.cli import options as opt
-from depthcrafter_cli.cli.console import reported
+from depthcrafter_cli.cli.console import QuietConsole, reported
+
+if TYPE_CHECKING:
+    from depthcrafter_cli.workflows.request import RunRequest
 
 
 def run(
@@ -32,6 +37,9 @@ def run(
     reference: opt.Reference = False,
     max_vram: opt.MaxVram = "auto",
     max_ram: opt.MaxRam = "auto",
+    work_dir: opt.WorkDir = None,
+    keep_work: opt.KeepWork = False,
+    resume: opt.Resume = False,
     device: opt.Device = "auto",
     dtype: opt.Dtype = "auto",
     quiet: opt.Quiet = False,
@@ -46,12 +54,13 @@ def run(
       depthcrafter run clip.mp4 --out depth.npz --out frames/ --size model
       depthcrafter run clip.mp4 --out depth.mp4 --max-vram 8
       depthcrafter run clip.mp4 --out both.mp4 --side-by-side --colormap gray
+      depthcrafter run film.mp4 --out depth.mp4 --resume
       depthcrafter run clip.mp4 --out depth.mp4 --start 1:05 --end 1:20 --fps 12
     """
     with reported(quiet=quiet, json=json, debug=debug) as console:
         from depthcrafter_cli.depth.normalize import Normalization
         from depthcrafter_cli.media.selection import ReadOptions
-        from depthcrafter_cli.workflows.plan import RunRequest, plan_run
+        from depthcrafter_cli.workflows.request import RunRequest
 
         mode, limits = opt.parse_normalize(normalize)
         settings = {
@@ -73,12 +82,24 @@ def run(
             side_by_side=side_by_side, overwrite=overwrite, record=record, reference=reference,
             max_vram=opt.parse_gigabytes("--max-vram", max_vram),
             max_ram=opt.parse_gigabytes("--max-ram", max_ram),
+            work_dir=work_dir, keep_work=keep_work, resume=resume,
             settings={name: value for name, value in settings.items() if value is not None},
         )  # fmt: skip
-        plan = plan_run(request)
-        console.planned(plan)
-        with console.watching() as observer:
-            from depthcrafter_cli.workflows.run import run as carry_out
+        carry_out(request, console)
 
-            result = carry_out(plan, observer, console.warn)
-        console.finished(result)
+
+def carry_out(request: "RunRequest", console: QuietConsole) -> None:
+    """Plan a request, say so, run it, and say what came of it."""
+    from depthcrafter_cli.workflows.plan import plan_run
+    from depthcrafter_cli.workflows.record import is_complete
+
+    if request.resume and request.outputs and is_complete(request):
+        console.already_done(request.outputs)
+        return
+    plan = plan_run(request)
+    console.planned(plan)
+    with console.watching() as observer:
+        from depthcrafter_cli.workflows import run as workflow
+
+        result = workflow.run(plan, observer, console.warn)
+    console.finished(result)

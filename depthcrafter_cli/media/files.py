@@ -3,9 +3,11 @@
 import errno
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from depthcrafter_cli.errors import OutputError
 
@@ -63,3 +65,43 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replaces a file in one step; after a power cut it holds the old contents or the new."""
+    partial = partial_path(path)
+    with output_errors(path):
+        partial.write_bytes(data)
+        sync(partial)
+        partial.replace(path)
+        sync(path.parent)
+
+
+@contextmanager
+def claimed(outputs: Iterable[Path]) -> Iterator[None]:
+    """Inside, no other run may claim one of these paths.
+
+    The claim ends with the process, however that ends.
+
+    Raises OutputError if one is taken.
+    """
+    with ExitStack() as held:
+        for output in outputs:
+            lock = FileLock(output.parent / f".{output.name.replace('%', '')}.lock")
+            with output_errors(output):
+                try:
+                    lock.acquire(timeout=0)
+                except Timeout:
+                    raise OutputError(
+                        f"{output} is being written by another run, expected one at a time: wait "
+                        "for it or choose another name."
+                    ) from None
+            held.callback(_release, lock)
+        yield
+
+
+def _release(lock: FileLock) -> None:
+    # Removed while it is held, so that no second owner of the name can be in between.
+    with suppress(OSError):
+        Path(lock.lock_file).unlink(missing_ok=True)
+    lock.release()

@@ -31,9 +31,13 @@ def probe(path: Path, options: ReadOptions = _WHOLE) -> VideoInfo:
 
 
 def read_frames(
-    path: Path, size: Size, options: ReadOptions = _WHOLE, warn: Warn = _ignore
+    path: Path,
+    size: Size,
+    options: ReadOptions = _WHOLE,
+    warn: Warn = _ignore,
+    first: int = 0,
 ) -> Iterator[Frame]:
-    """The selected frames at ``size``, streamed in one pass.
+    """The selected frames from the ``first`` on, at ``size``, streamed in one pass.
 
     A damaged file hands out what can be decoded and then says so through ``warn``, in one
     sentence: the frames that were read are worth finishing.
@@ -44,17 +48,18 @@ def read_frames(
     source = _source(path, options)
     info = source.info()
     selected_rate(info, options)
-    return _frames(source, info, size, options, warn)
+    return _frames(source, info, size, options, warn, first)
 
 
 def _frames(
-    source: Source, info: VideoInfo, size: Size, options: ReadOptions, warn: Warn
+    source: Source, info: VideoInfo, size: Size, options: ReadOptions, warn: Warn, first: int
 ) -> Iterator[Frame]:
     scale = PictureScaler(size)
     pictures = source.pictures(options.start or Fraction(0), warn)
     index = -1
     for index, (time, picture) in enumerate(select(pictures, options, 1 / info.rate)):
-        yield Frame(index, time, scale(picture))
+        if index >= first:
+            yield Frame(index, time, scale(picture))
     if index < 0:
         raise _nothing_selected(info, options)
 

@@ -1,44 +1,71 @@
 """Raw disparity on its way to the outputs: on disk, so that memory does not grow with the clip.
 
-Whole-clip normalisation needs every frame before the first can be written.
+Whole-clip normalisation needs every frame before the first can be written. The spool outlives a
+killed process: what was appended before is there when it is opened again.
 """
 
 import math
-import tempfile
+import struct
+import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
+from numcodecs import Blosc
 
-from depthcrafter_cli.errors import DepthCrafterError
-from depthcrafter_cli.media.files import output_errors
+from depthcrafter_cli.errors import DepthCrafterError, OutputError
+from depthcrafter_cli.media.files import output_errors, sync
 from depthcrafter_cli.types import Disparity
 
 _BINS = 65536
 _FINEST_TIME_BASE = 1_000_000  # units a second; finer clocks are rounded by the sinks
+_CODEC = Blosc("lz4", clevel=5, shuffle=Blosc.BITSHUFFLE)
+_HEADER = struct.Struct("<4sQIIIIddI")
+_MAGIC = b"DSP1"
+
+
+class _Record(NamedTuple):
+    """What precedes each batch of frames in the file; ``bytes`` and ``crc`` are its payload's."""
+
+    magic: bytes
+    bytes: int
+    frames: int
+    height: int
+    width: int
+    units_per_second: int
+    minimum: float
+    maximum: float
+    crc: int
 
 
 class DisparitySpool:
-    """Append-only disparity float32 [T, H, W] with its times, in temporary files in ``folder``.
+    """Append-only disparity float32 [T, H, W] with its times, in one compressed file.
 
-    Use as a context manager: the files vanish at its end. They have no name in the folder where
-    the system allows it, so that not even a killed run leaves them behind.
-    Writing raises OutputError on a full disk.
+    Use as a context manager; whoever gave ``path`` removes it. Opening a file that a killed
+    process left drops the batch it was writing. Writing raises OutputError on a full disk.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._reset()
+
+    def _reset(self) -> None:
+        self._offsets: list[int] = []  # of the records
+        self._end = 0
         self._shape: tuple[int, int] | None = None
         self._count = 0
         self._minimum, self._maximum = math.inf, -math.inf
         self._units_per_second = 1
 
     def __enter__(self) -> "DisparitySpool":
-        with output_errors(self._folder / "(temporary depth)"):
-            self._disparity = tempfile.TemporaryFile(dir=self._folder)
-            self._times = tempfile.TemporaryFile(dir=self._folder)
+        with output_errors(self.path):
+            self.path.touch()
+            self._file: BinaryIO = self.path.open("r+b", buffering=0)
+            self._recover()
         return self
 
     def __exit__(
@@ -47,12 +74,7 @@ class DisparitySpool:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # A buffer that no longer fits on the disk must not hide the error that ended the run.
-        for file in (self._disparity, self._times):
-            try:
-                file.close()
-            except OSError:
-                continue
+        self._file.close()
 
     def __len__(self) -> int:
         return self._count
@@ -73,7 +95,7 @@ class DisparitySpool:
         return Fraction(1, self._units_per_second)
 
     def append(self, disparity: Disparity, times: Sequence[Fraction]) -> None:
-        """Adds n frames [n, H, W] and their n times in seconds."""
+        """Adds n frames [n, H, W] and their n times in seconds; returns when the disk has them."""
         if disparity.ndim != 3 or len(disparity) != len(times):
             raise ValueError(f"got {disparity.shape} disparity and {len(times)} times")
         if self._shape not in (None, disparity.shape[1:]):
@@ -84,31 +106,41 @@ class DisparitySpool:
                 f"The model gave values that are no numbers near frame {self._count}, expected "
                 "finite depth: run again with --dtype float32."
             )
-        self._shape = disparity.shape[1:]
-        self._minimum, self._maximum = min(self._minimum, low), max(self._maximum, high)
-        for time in times:
-            units = math.lcm(self._units_per_second, time.denominator)
-            self._units_per_second = min(units, _FINEST_TIME_BASE)
-        with output_errors(self._folder / "(temporary depth)"):
-            self._disparity.write(np.ascontiguousarray(disparity, dtype=np.float32).data)
-            pairs = [(time.numerator, time.denominator) for time in times]
-            self._times.write(np.array(pairs, dtype=np.int64).tobytes())
-            self._disparity.flush()
-            self._times.flush()
-        self._count += len(times)
+        pairs = np.array([(time.numerator, time.denominator) for time in times], dtype=np.int64)
+        values = np.ascontiguousarray(disparity, dtype=np.float32)
+        payload = pairs.tobytes() + bytes(_CODEC.encode(values))
+        units = min(math.lcm(*pairs[:, 1].tolist()), _FINEST_TIME_BASE)
+        frames, height, width = values.shape
+        record = _Record(
+            _MAGIC, len(payload), frames, height, width, units, low, high, zlib.crc32(payload)
+        )
+        with output_errors(self.path):
+            self._write(_HEADER.pack(*record) + payload)
+        self._take(record)
+
+    def clear(self) -> None:
+        """Drops everything."""
+        with output_errors(self.path):
+            self._file.truncate(0)
+        self._reset()
 
     def frames(self) -> Iterator[tuple[Disparity, Fraction]]:
-        """(disparity [H, W], time in seconds) in order; reads one frame at a time."""
-        if self._shape is None:
-            return
-        height, width = self._shape
-        for index in range(self._count):
-            self._disparity.seek(index * height * width * 4)
-            self._times.seek(index * 16)
-            raw = self._disparity.read(height * width * 4)
-            numerator, denominator = np.frombuffer(self._times.read(16), dtype=np.int64).tolist()
-            disparity = np.frombuffer(raw, dtype=np.float32).reshape(height, width)
-            yield disparity, Fraction(numerator, denominator)
+        """(disparity [H, W], time in seconds) in order; holds one batch at a time."""
+        for offset in self._offsets:
+            record, payload = self._read(offset)
+            if zlib.crc32(payload) != record.crc:
+                raise OutputError(
+                    f"{self.path} is damaged, expected what was written: check the disk, and run "
+                    "again from the start with --overwrite."
+                )
+            pairs = np.frombuffer(payload, dtype=np.int64, count=2 * record.frames)
+            raw = _CODEC.decode(payload[16 * record.frames :])
+            batch = np.frombuffer(raw, dtype=np.float32)
+            batch = batch.reshape(record.frames, record.height, record.width)
+            for disparity, (numerator, denominator) in zip(
+                batch, pairs.reshape(-1, 2).tolist(), strict=True
+            ):
+                yield disparity, Fraction(numerator, denominator)
 
     def percentiles(self, low: float, high: float) -> tuple[float, float]:
         """Two percentiles (0 to 100) of all values, within 1/65536 of their range.
@@ -125,3 +157,45 @@ class DisparitySpool:
         shares = np.array([low, high]) / 100 * below[-1]
         found = np.interp(shares, below, edges)
         return float(found[0]), float(found[1])
+
+    def _write(self, data: bytes) -> None:
+        self._file.seek(self._end)
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[self._file.write(view) or 0 :]
+            sync(self.path)
+        except OSError:
+            with suppress(OSError):
+                self._file.truncate(self._end)
+            raise
+
+    def _read(self, offset: int) -> tuple[_Record, bytes]:
+        self._file.seek(offset)
+        record = _Record(*_HEADER.unpack(self._file.read(_HEADER.size)))
+        return record, self._file.read(record.bytes)
+
+    def _take(self, record: _Record) -> None:
+        """Count a record that is on the disk."""
+        self._offsets.append(self._end)
+        self._end += _HEADER.size + record.bytes
+        self._shape = (record.height, record.width)
+        self._count += record.frames
+        self._minimum = min(self._minimum, record.minimum)
+        self._maximum = max(self._maximum, record.maximum)
+        units = math.lcm(self._units_per_second, record.units_per_second)
+        self._units_per_second = min(units, _FINEST_TIME_BASE)
+
+    def _recover(self) -> None:
+        """Take what is there. Only the last record can be torn: the others were synced."""
+        size = self.path.stat().st_size
+        while self._end + _HEADER.size <= size:
+            self._file.seek(self._end)
+            record = _Record(*_HEADER.unpack(self._file.read(_HEADER.size)))
+            end = self._end + _HEADER.size + record.bytes
+            if record.magic != _MAGIC or end > size:
+                break
+            if end == size and zlib.crc32(self._read(self._end)[1]) != record.crc:
+                break
+            self._take(record)
+        self._file.truncate(self._end)

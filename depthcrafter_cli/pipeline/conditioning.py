@@ -55,10 +55,15 @@ Encode = Callable[[Tensor, Tensor], Conditioning]
 
 
 def condition(
-    frames: Iterable[RgbImage], encode: Encode, noise: NoiseSource, noise_aug: float, batch: int
+    frames: Iterable[RgbImage],
+    encode: Encode,
+    noise: NoiseSource,
+    noise_aug: float,
+    batch: int,
+    start: int = 0,
 ) -> Iterator[Conditioning]:
-    """Stream the conditioning of uint8 [H, W, 3] frames, one frame at a time."""
-    stream, start = iter(frames), 0
+    """Stream the conditioning of uint8 [H, W, 3] frames from frame ``start``, one at a time."""
+    stream = iter(frames)
     while held := list(islice(stream, batch)):
         video = to_signed(np.stack(held))
         images = noise.images(start, start + len(held))

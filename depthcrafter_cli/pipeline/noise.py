@@ -23,7 +23,7 @@ class NoiseSource(Protocol):
     """Standard-normal float32 tensors on the CPU, for frames of one fixed size."""
 
     def images(self, start: int, stop: int) -> Tensor:
-        """Image noise [stop - start, 3, H, W]; asked for in order, each frame once."""
+        """Image noise [stop - start, 3, H, W]; asked for in order, no frame twice."""
 
     def latents(self, window: Window) -> Tensor:
         """Starting noise [len(window), 4, h, w], before scaling."""
@@ -61,7 +61,7 @@ class ReferenceNoise:
     """
 
     def __init__(self, config: PipelineConfig, height: int, width: int, total: int) -> None:
-        self._total = total
+        self._total, self._drawn = total, 0
         self._image_shape = (3, height, width)
         self._images = torch.Generator().manual_seed(config.seed)
         ahead = torch.Generator().manual_seed(config.seed)
@@ -79,9 +79,11 @@ class ReferenceNoise:
                 f"got more than the {self._total} frames announced, expected exactly that many: "
                 "reference noise depends on the clip's length, so give the right total."
             )
-        return torch.stack(
-            [torch.randn(self._image_shape, generator=self._images) for _ in range(start, stop)]
-        )
+        drawn = [
+            torch.randn(self._image_shape, generator=self._images) for _ in range(self._drawn, stop)
+        ]
+        skipped, self._drawn = start - self._drawn, stop
+        return torch.stack(drawn[skipped:])
 
     def latents(self, window: Window) -> Tensor:
         slots = (torch.arange(len(window)) - window.index * window.overlap) % len(self.slots)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.models.components import Components
+from depthcrafter_cli.pipeline.checkpoint import Checkpoint, OnWindow, forget
 from depthcrafter_cli.pipeline.conditioning import Conditioning, condition, encode
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.pipeline.decode import decode_disparity, on_grid
@@ -89,6 +90,8 @@ class DepthCrafterPipeline:
         *,
         total: int | None = None,
         observer: Observer = ignore,
+        start: Checkpoint | None = None,
+        on_window: OnWindow = forget,
     ) -> Iterator[Disparity]:
         """Yield raw disparity, float32 [n, H, W] in [0, 1], in order, as soon as it is final.
 
@@ -97,15 +100,20 @@ class DepthCrafterPipeline:
                 ``components.side_multiple`` (64 for the published model).
             total: how many frames will come, where known; reference noise needs it.
             observer: receives a :class:`Progress` per batch, step and chunk.
+            start: where another pass over the clip stopped. ``frames`` then begin with frame
+                ``start.first_read(config.encode_batch)``, and the result with ``start.decoded``.
+            on_window: receives a :class:`Checkpoint` after each window, before its decoding.
 
         Raises:
             InputError: no frames, or frames of another type or size than expected.
             UsageError: reference noise without ``total``.
             MemoryLimitError: memory ran out under the smallest plan.
         """
-        if total is None and isinstance(frames, Sized):
+        if total is None and start is None and isinstance(frames, Sized):
             total = len(frames)
-        clip = ClipPass(self.components, self.config, total, observer, self.step_down)
+        clip = ClipPass(
+            self.components, self.config, total, observer, self.step_down, start, on_window
+        )
         try:
             yield from clip.run(frames)
         finally:
@@ -122,13 +130,20 @@ class ClipPass:
         total: int | None,
         observer: Observer,
         step_down: StepDown = give_up,
+        start: Checkpoint | None = None,
+        on_window: OnWindow = forget,
     ) -> None:
         self.components, self.config, self.observer = components, config, observer
         self.total, self.step_down = total, step_down
+        self.start, self.on_window = start, on_window
         windows = None if total is None else count_windows(total, config.window, config.overlap)
         self.total_steps = None if windows is None else windows * config.steps
         self.schedule = karras_schedule(config.steps)
         self.steps_done = self.frames_read = self.frames_decoded = 0
+        if start is not None:
+            self.steps_done = start.windows * config.steps
+            self.frames_read = start.first_read(config.encode_batch)
+            self.frames_decoded = start.decoded
 
     @torch.inference_mode()
     def run(self, frames: Iterable[RgbImage]) -> Iterator[Disparity]:
@@ -138,17 +153,37 @@ class ClipPass:
 
     def latents(self, frames: Iterable[RgbImage]) -> Iterator[Tensor]:
         """Frames to stitched latents [n, 4, h, w], final as soon as no later window covers them."""
-        config = self.config
+        config, device, passed = self.config, self.components.device, 0
+        overlap: Tensor | None = None
+        waiting: list[Tensor] = []  # final latents, some of which may be decoded meanwhile
+        if self.start is not None:
+            passed, waiting = self.start.windows, [self.start.latents.to(device)]
+            overlap = None if self.start.overlap is None else self.start.overlap.to(device)
+            yield waiting[0]
+            if self.start.last:
+                return
         first, checked = _checked(frames, self.components.side_multiple)
         noise = noise_source(config, first.shape[0], first.shape[1], self.total)
-        conditioning = condition(checked, self.encode, noise, config.noise_aug, config.encode_batch)
-        overlap: Tensor | None = None
-        for segment in split(self._counted(conditioning), config.window, config.overlap):
+        conditioning = self._conditioning(checked, noise)
+        for segment in split(conditioning, config.window, config.overlap, passed):
             window = self._within_memory(partial(self.denoised, segment, noise, overlap))
             stitched = stitch(window, overlap)
             final = len(stitched) if segment.last else config.window - config.overlap
+            overlap = stitched[final:] if config.overlap and not segment.last else None
+            left = segment.window.start - self.frames_decoded
+            waiting = [torch.cat([*waiting, stitched[:final]])[-(left + final) :]]
+            done = segment.window.index + 1
+            self.on_window(Checkpoint(done, self.frames_decoded, waiting[0], overlap, segment.last))
             yield stitched[:final]
-            overlap = stitched[final:] if config.overlap else None
+
+    def _conditioning(
+        self, frames: Iterator[RgbImage], noise: NoiseSource
+    ) -> Iterator[Conditioning]:
+        """The conditioning of each frame of the windows to come."""
+        config, begin = self.config, self.frames_read
+        stream = condition(frames, self.encode, noise, config.noise_aug, config.encode_batch, begin)
+        known = 0 if self.start is None else self.start.next_frame - begin
+        return islice(self._counted(stream), known, None)
 
     def encode(self, video: Tensor, noisy: Tensor) -> Conditioning:
         """The conditioning of some frames."""

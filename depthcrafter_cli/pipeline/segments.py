@@ -35,11 +35,16 @@ class Segment(Generic[Item]):
     last: bool
 
 
-def split(items: Iterable[Item], window: int, overlap: int) -> Iterator[Segment[Item]]:
-    """Cut a stream of unknown length into segments, reading one item ahead of each."""
+def split(
+    items: Iterable[Item], window: int, overlap: int, index: int = 0
+) -> Iterator[Segment[Item]]:
+    """Cut a stream of unknown length into segments, reading one item ahead of each.
+
+    ``items`` begin with those of window ``index``.
+    """
     stream = iter(items)
     held = list(islice(stream, window))
-    index, start, shared = 0, 0, 0
+    start, shared = index * (window - overlap), overlap if index else 0
     while held:
         ahead = list(islice(stream, 1))
         yield Segment(Window(index, start, start + len(held), shared), tuple(held), last=not ahead)

@@ -2,54 +2,27 @@
 
 import math
 import shutil
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from depthcrafter_cli.depth.normalize import Normalization
 from depthcrafter_cli.errors import OutputError
 from depthcrafter_cli.media.reader import count_frames, probe
 from depthcrafter_cli.media.resize import model_size, output_size, reference_stride
 from depthcrafter_cli.media.selection import ReadOptions, selected_rate
-from depthcrafter_cli.media.sinks.registry import check_outputs
+from depthcrafter_cli.media.sinks.registry import check_outputs, expected_bytes
 from depthcrafter_cli.memory.planner import Choice
 from depthcrafter_cli.models.weights import WeightsFolder, find_configs, find_weights
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.pipeline.segments import count_windows
 from depthcrafter_cli.types import Size, VideoInfo
+from depthcrafter_cli.workflows.deliver import Delivery
+from depthcrafter_cli.workflows.folder import RunFolder
 from depthcrafter_cli.workflows.memory import choose_memory
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """One video and what shall become of it, as the user asked; None means the default.
-
-    ``settings`` are fields of :class:`PipelineConfig` that override the model's own.
-    ``reference`` reproduces the published program: its noise, its choice of frames and
-    frame-rate label, its output at the model's size. ``max_vram`` and ``max_ram`` are GB, None
-    what is free. Without ``outputs`` a run can be planned but not carried out.
-    """
-
-    source: Path
-    outputs: tuple[Path, ...]
-    weights: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    reading: ReadOptions = field(default_factory=ReadOptions)
-    max_res: int | None = None
-    size: str = "source"
-    normalization: Normalization = field(default_factory=Normalization)
-    colormap: str = "inferno"
-    side_by_side: bool = False
-    crf: int = 18
-    overwrite: bool = False
-    record: bool = True
-    reference: bool = False
-    max_vram: float | None = None
-    max_ram: float | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
+from depthcrafter_cli.workflows.record import check_record, describe
+from depthcrafter_cli.workflows.request import RunRequest
 
 
 @dataclass(frozen=True)
@@ -57,7 +30,8 @@ class RunPlan:
     """A request with every open question answered.
 
     ``frames`` and ``windows`` are estimates from the container, None where it says nothing;
-    in reference mode they are exact. ``reading`` selects the frames, ``rate`` labels them.
+    in reference mode they are exact. ``reading`` selects the frames, ``rate`` labels them,
+    ``facts`` say how the disparity is made, ``resumed`` that a stopped run goes on.
     """
 
     request: RunRequest
@@ -72,6 +46,8 @@ class RunPlan:
     memory: Choice
     device: str
     dtype: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    resumed: bool = False
 
     @property
     def windows(self) -> int | None:
@@ -80,16 +56,9 @@ class RunPlan:
             return None
         return count_windows(self.frames, self.config.window, self.config.overlap)
 
-    @property
-    def record_path(self) -> Path | None:
-        """The JSON record beside the first output."""
-        first = self.request.outputs[0]
-        return first.with_name(f"{first.name}.json") if self.request.record else None
-
-    @property
-    def spool_folder(self) -> Path:
-        """Where raw disparity waits: on the disk of the first output."""
-        return next(p for p in self.request.outputs[0].absolute().parents if p.is_dir())
+    def delivery(self) -> Delivery:
+        """What becomes of the disparity."""
+        return Delivery(self.request, self.reading, self.rate, self.output_size, self.facts)
 
 
 def plan_run(request: RunRequest) -> RunPlan:
@@ -101,6 +70,7 @@ def plan_run(request: RunRequest) -> RunPlan:
     """
     info = probe(request.source, request.reading)
     if request.outputs:
+        request = _claimable(request)
         check_outputs(
             request.outputs,
             source=request.source,
@@ -136,10 +106,33 @@ def plan_run(request: RunRequest) -> RunPlan:
         device=device,
         dtype=dtype,
     )
-    if request.outputs:
-        _check_record(plan)
-        _check_disk(plan)
+    if not request.outputs:
+        return plan
+    check_record(request)
+    plan = replace(plan, facts=describe(plan))
+    folder = RunFolder(request.work_folder)
+    if request.resume and folder.in_use:
+        return folder.adopt(plan)
+    _check_disk(plan)
     return plan
+
+
+def _claimable(request: RunRequest) -> RunRequest:
+    """The request, which may replace outputs that a stopped run of its own made.
+
+    Raises OutputError where another run's state would be lost.
+    """
+    folder = RunFolder(request.work_folder)
+    if not folder.in_use:
+        return request
+    if request.resume:
+        return replace(request, overwrite=request.overwrite or folder.delivering)
+    if not request.overwrite:
+        raise OutputError(
+            f"{folder.path} holds a run that was not finished, or was kept, expected none: go on "
+            "with it by --resume, or start again with --overwrite."
+        )
+    return request
 
 
 def expected_frames(info: VideoInfo, reading: ReadOptions) -> int | None:
@@ -178,23 +171,27 @@ def _machine(request: RunRequest) -> tuple[str, str]:
     return str(device), str(pick_dtype(request.dtype, device)).removeprefix("torch.")
 
 
-def _check_record(plan: RunPlan) -> None:
-    path = plan.record_path
-    if path is not None and path.exists() and not plan.request.overwrite:
-        raise OutputError(
-            f"{path} exists, expected a free name for the run's record: "
-            "pass --overwrite, or --no-record."
-        )
-
-
 def _check_disk(plan: RunPlan) -> None:
-    """The raw disparity of the whole clip must fit beside the output."""
+    """The raw disparity of the whole clip and the outputs must fit on their disks."""
     if plan.frames is None:
         return
-    needed = plan.frames * plan.model_size.height * plan.model_size.width * 4
-    free = shutil.disk_usage(plan.spool_folder).free
-    if free < needed:
-        raise OutputError(
-            f"{plan.spool_folder} has {free / 1e9:.1f} GB free, expected {needed / 1e9:.1f} GB for "
-            "the raw disparity of the clip: free some space or write to another disk."
-        )
+    request, needed = plan.request, Counter[Path]()
+    spooled = plan.frames * plan.model_size.height * plan.model_size.width * 4
+    needed[_disk(request.work_folder)] += spooled
+    for out in request.outputs:
+        needed[_disk(out)] += expected_bytes(out, plan.output_size, plan.frames)
+    for disk, count in needed.items():
+        free = shutil.disk_usage(disk).free
+        if free < count:
+            raise OutputError(
+                f"{disk} has {free / 1e9:.2f} GB free, expected {count / 1e9:.2f} GB for the raw "
+                "disparity of the clip and its outputs: free some space or write to another disk."
+            )
+
+
+def _disk(path: Path) -> Path:
+    """A folder that stands for the disk ``path`` will be on; the same for all on one disk."""
+    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+    while folder.parent != folder and folder.parent.stat().st_dev == folder.stat().st_dev:
+        folder = folder.parent
+    return folder

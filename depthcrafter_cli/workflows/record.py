@@ -1,34 +1,34 @@
-"""The record a run leaves beside its first output: enough to repeat it, and to cite it."""
+"""The record a run leaves beside its first output: enough to repeat it, to cite it, to check it."""
 
 import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import depthcrafter_cli
+from depthcrafter_cli.errors import OutputError
 from depthcrafter_cli.media.files import output_errors, partial_path, publish, sync
-from depthcrafter_cli.types import ValueRange
+from depthcrafter_cli.media.sinks.png16 import NUMBER, numbered_files
 from depthcrafter_cli.workflows.memory import facts
-from depthcrafter_cli.workflows.plan import RunPlan
+from depthcrafter_cli.workflows.request import RunRequest
+
+if TYPE_CHECKING:
+    from depthcrafter_cli.workflows.plan import RunPlan
 
 _SAMPLE_BYTES = 1 << 20
 
 
-def describe(plan: RunPlan, values: ValueRange, frames: int) -> dict[str, Any]:
-    """What was run on what, as plain JSON values."""
+def describe(plan: "RunPlan") -> dict[str, Any]:
+    """What disparity is computed from, and how, as plain JSON values."""
     request, variant = plan.request, plan.weights.variant
     return {
         "program": f"depthcrafter {depthcrafter_cli.__version__}",
         "disparity": "affine-invariant, larger is nearer",
-        "input": _identity(request.source),
-        "frames": frames,
+        "input": identity(request.source),
         "rate": str(plan.rate),
         "source_size": str(plan.info.size),
         "model_size": str(plan.model_size),
-        "output_size": str(plan.output_size),
-        "normalize": request.normalization.mode,
-        "value_range": [values.low, values.high],
         "model": variant.name,
         "weights_sha256": plan.weights.hashes(),
         "licences": [f"{licence.title}: {licence.url}" for licence in variant.licences],
@@ -38,35 +38,82 @@ def describe(plan: RunPlan, values: ValueRange, frames: int) -> dict[str, Any]:
         "reference": request.reference,
         "device": plan.device,
         "dtype": plan.dtype,
-        "outputs": [str(path) for path in request.outputs],
     }
 
 
-def write_record(plan: RunPlan, record: dict[str, Any]) -> None:
-    """Write the record under its final name in one step."""
-    path = plan.record_path
+def record_path(request: RunRequest) -> Path | None:
+    """The JSON record beside the first output."""
+    first = request.outputs[0]
+    return first.with_name(f"{first.name}.json") if request.record else None
+
+
+def check_record(request: RunRequest) -> None:
+    """Raises OutputError if the record's name is taken."""
+    path = record_path(request)
+    if path is not None and path.exists() and not request.overwrite:
+        raise OutputError(
+            f"{path} exists, expected a free name for the run's record: "
+            "pass --overwrite, or --no-record."
+        )
+
+
+def write_record(request: RunRequest, record: dict[str, Any]) -> None:
+    """Write the record of finished outputs under its final name in one step."""
+    path = record_path(request)
     if path is None:
         return
+    made = [identity(out) for out in request.outputs]
+    whole = {**record, "request": request.to_json(), "outputs": made}
     partial = partial_path(path)
     with output_errors(path):
-        partial.write_text(json.dumps(record, indent=2) + "\n")
+        partial.write_text(json.dumps(whole, indent=2) + "\n")
         sync(partial)
-    publish(partial, path, overwrite=plan.request.overwrite)
+    publish(partial, path, overwrite=request.overwrite)
 
 
-def _identity(source: Path) -> dict[str, Any]:
-    """Path, size, date and a hash of the head and tail: cheap for a film of any length."""
-    if not source.is_file():
-        return {"path": str(source)}
-    status = source.stat()
-    digest = hashlib.sha256()
-    with source.open("rb") as file:
-        digest.update(file.read(_SAMPLE_BYTES))
-        file.seek(max(0, status.st_size - _SAMPLE_BYTES))
-        digest.update(file.read(_SAMPLE_BYTES))
-    return {
-        "path": str(source),
-        "bytes": status.st_size,
-        "modified": status.st_mtime,
-        "sha256_head_tail": digest.hexdigest(),
-    }
+def is_complete(request: RunRequest) -> bool:
+    """Whether this very request has been carried out on this very input and nothing was changed.
+
+    By the record and by the contents of the files, not by their names.
+    """
+    path = record_path(request)
+    if path is None or not path.is_file():
+        return False
+    try:
+        record = json.loads(path.read_text())
+        return bool(
+            record["request"] == request.to_json()
+            and record["input"] == identity(request.source)
+            and record["outputs"] == [identity(out) for out in request.outputs]
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def identity(path: Path) -> dict[str, Any]:
+    """Path, size, date and a hash of the head and tail: cheap for a film of any length.
+
+    For images, the files' names, sizes and dates are hashed.
+    """
+    place = str(path.absolute())
+    if path.is_file():
+        status = path.stat()
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            digest.update(file.read(_SAMPLE_BYTES))
+            file.seek(max(0, status.st_size - _SAMPLE_BYTES))
+            digest.update(file.read(_SAMPLE_BYTES))
+        return {
+            "path": place,
+            "bytes": status.st_size,
+            "modified": status.st_mtime,
+            "sha256_head_tail": digest.hexdigest(),
+        }
+    files = numbered_files(path) if NUMBER.search(path.name) else _entries(path)
+    listing = [(file.name, file.stat().st_size, file.stat().st_mtime) for file in sorted(files)]
+    digest = hashlib.sha256(json.dumps(listing).encode())
+    return {"path": place, "files": len(listing), "sha256_listing": digest.hexdigest()}
+
+
+def _entries(folder: Path) -> list[Path]:
+    return [file for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []

@@ -1,32 +1,32 @@
-"""From a video to its depth files: infer into a spool, choose the range, write every output."""
+"""From a video to its depth files: infer into a spool, then deliver. Killed, it can go on."""
 
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import partial
-from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from depthcrafter_cli.depth.normalize import normalize, value_range
 from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.media.files import claimed
 from depthcrafter_cli.media.reader import read_frames
-from depthcrafter_cli.media.scale import resize_disparity
-from depthcrafter_cli.media.sinks.base import DepthFrame, SinkSettings
-from depthcrafter_cli.media.sinks.registry import sink_for
+from depthcrafter_cli.media.sinks.registry import check_outputs
 from depthcrafter_cli.media.spool import DisparitySpool
 from depthcrafter_cli.memory.planner import step_down
 from depthcrafter_cli.progress import Observer, Progress, ignore
 from depthcrafter_cli.types import MemoryPlan, RgbImage, ValueRange
+from depthcrafter_cli.workflows.deliver import deliver
+from depthcrafter_cli.workflows.folder import RunFolder
 from depthcrafter_cli.workflows.memory import cap_device
 from depthcrafter_cli.workflows.plan import RunPlan
-from depthcrafter_cli.workflows.record import describe, write_record
+from depthcrafter_cli.workflows.record import check_record, write_record
+from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.resources import PeakMemory, peak_memory
 
 if TYPE_CHECKING:
+    from depthcrafter_cli.pipeline.checkpoint import Checkpoint
     from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
 
 Warn = Callable[[str], None]
@@ -36,8 +36,8 @@ Warn = Callable[[str], None]
 class RunResult:
     """What a finished run made and what it took.
 
-    ``seconds`` covers reading to the last written byte, without loading the model;
-    ``predicted_peak`` is the planner's figure for ``peak``, in bytes.
+    ``seconds`` covers reading to the last written byte, without loading the model, since the run
+    was started or resumed; ``predicted_peak`` is the planner's figure for ``peak``, in bytes.
     """
 
     outputs: tuple[Path, ...]
@@ -57,15 +57,92 @@ class RunResult:
 def run(plan: RunPlan, observer: Observer = ignore, warn: Warn = lambda _: None) -> RunResult:
     """Carry out a plan. Outputs appear under their names only when complete.
 
-    ``warn`` gets a sentence for what did not stop the run, such as a damaged end of the video.
+    A run that stops for whatever reason leaves its folder, from which it can be resumed; one that
+    has nothing to go on from leaves nothing. ``warn`` gets a sentence for what did not stop it,
+    such as a damaged end of the video.
 
     Raises:
         InputError, WeightsError, OutputError: as :func:`plan_run`, for what shows only now.
     """
+    request = plan.request
+    if not request.outputs:
+        raise UsageError("Got no output, expected at least one: pass --out such as depth.mp4.")
+    with claimed(request.outputs), _state(plan) as folder:
+        pipeline, retreats = _load(plan, observer, warn)
+        started = time.monotonic()
+        with DisparitySpool(folder.spool_path) as spool:
+            _infer(plan, pipeline, folder, spool, observer, warn)
+            inferred = time.monotonic()
+            folder.begin_delivery()
+            metadata = deliver(plan.delivery(), spool, observer)
+            frames = len(spool)
+        finished = time.monotonic()
+        result = RunResult(
+            outputs=request.outputs,
+            frames=frames,
+            seconds=finished - started,
+            value_range=ValueRange(*metadata["value_range"]),
+            peak=peak_memory(pipeline.components.device),
+            predicted_peak=plan.memory.measured_as,
+            device=plan.device,
+        )
+        timings = {"infer_seconds": inferred - started, "write_seconds": finished - inferred}
+        peaks = {"peak_memory_bytes": result.peak.bytes, "memory_retreats": retreats}
+        write_record(request, {**metadata, **timings, **peaks})
+        if not request.keep_work:
+            folder.discard()
+    return result
+
+
+def finish(request: RunRequest, observer: Observer = ignore) -> int:
+    """Make other outputs of a run that was kept, without its model; returns their frame count.
+
+    Of ``request``, the outputs and how they look count; ``work_dir`` is the run's folder.
+
+    Raises:
+        UsageError: the folder is no run's, or its disparity is not complete.
+        OutputError: an output cannot be written.
+    """
+    folder = RunFolder(request.work_folder)
+    delivery = folder.delivery(request)
+    check_outputs(
+        request.outputs,
+        source=request.source,
+        colormap=request.colormap,
+        overwrite=request.overwrite,
+    )
+    check_record(request)
+    with claimed(request.outputs), DisparitySpool(folder.spool_path) as spool:
+        saved = folder.load(len(spool))
+        if saved is None or not saved[0].finished:
+            raise UsageError(
+                f"{folder.path} holds {len(spool)} frames of a run that is not complete, expected "
+                f"all: go on with `depthcrafter resume {folder.path} --keep-work` first."
+            )
+        write_record(request, deliver(delivery, spool, observer))
+        return len(spool)
+
+
+@contextmanager
+def _state(plan: RunPlan) -> Iterator[RunFolder]:
+    """The run's folder, which goes if the run stops before there is anything to go on from."""
+    folder = RunFolder(plan.request.work_folder)
+    if not plan.resumed:
+        folder.begin(plan)
+    try:
+        yield folder
+    except BaseException:
+        if not folder.progressed:
+            folder.discard()
+        raise
+
+
+def _load(
+    plan: RunPlan, observer: Observer, warn: Warn
+) -> "tuple[DepthCrafterPipeline, list[str]]":
+    """The pipeline, and what it will tell of running out of memory."""
     from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
 
-    if not plan.request.outputs:
-        raise UsageError("Got no output, expected at least one: pass --out such as depth.mp4.")
     observer(Progress("load", 0, 1, unit="model"))
     cap_device(plan.device, plan.request.max_vram)
     pipeline = DepthCrafterPipeline.from_pretrained(
@@ -78,30 +155,7 @@ def run(plan: RunPlan, observer: Observer = ignore, warn: Warn = lambda _: None)
     retreats: list[str] = []
     pipeline.step_down = partial(_retreat, retreats, warn, pipeline.components.device.type)
     observer(Progress("load", 1, 1, unit="model"))
-
-    started = time.monotonic()
-    with DisparitySpool(plan.spool_folder) as spool:
-        _infer(plan, pipeline, spool, observer, warn)
-        inferred = time.monotonic()
-        values = value_range(plan.request.normalization, spool)
-        metadata = describe(plan, values, len(spool))
-        _write(plan, spool, values, metadata, observer)
-        frames = len(spool)
-    finished = time.monotonic()
-    result = RunResult(
-        outputs=plan.request.outputs,
-        frames=frames,
-        seconds=finished - started,
-        value_range=values,
-        peak=peak_memory(pipeline.components.device),
-        predicted_peak=plan.memory.measured_as,
-        device=plan.device,
-    )
-    if plan.record_path is not None:
-        timings = {"infer_seconds": inferred - started, "write_seconds": finished - inferred}
-        peaks = {"peak_memory_bytes": result.peak.bytes, "memory_retreats": retreats}
-        write_record(plan, {**metadata, **timings, **peaks})
-    return result
+    return pipeline, retreats
 
 
 def _retreat(told: list[str], warn: Warn, kind: str, plan: MemoryPlan) -> MemoryPlan | None:
@@ -116,59 +170,30 @@ def _retreat(told: list[str], warn: Warn, kind: str, plan: MemoryPlan) -> Memory
 def _infer(
     plan: RunPlan,
     pipeline: "DepthCrafterPipeline",
+    folder: RunFolder,
     spool: DisparitySpool,
     observer: Observer,
     warn: Warn,
 ) -> None:
     """Every frame's raw disparity into the spool, with the frame's time."""
-    times: deque[Fraction] = deque()
+    start, times = folder.load(len(spool)) or (None, [])
+    if start is None and len(spool):
+        warn(f"{folder.path} does not fit together, and the run begins again.")
+        spool.clear()
+    pending, known = deque(times), len(spool) + len(times)
+    first = 0 if start is None else start.first_read(plan.config.encode_batch)
 
     def pictures() -> Iterator[RgbImage]:
-        for frame in read_frames(plan.request.source, plan.model_size, plan.reading, warn):
-            labelled = frame.index / plan.rate if plan.request.reference else frame.time
-            times.append(labelled)
+        for frame in read_frames(plan.request.source, plan.model_size, plan.reading, warn, first):
+            if frame.index >= known:
+                labelled = frame.index / plan.rate if plan.request.reference else frame.time
+                pending.append(labelled)
             yield frame.rgb
 
-    for disparity in pipeline(pictures(), total=plan.frames, observer=observer):
-        spool.append(disparity, [times.popleft() for _ in disparity])
+    def keep(checkpoint: "Checkpoint") -> None:
+        folder.require_unchanged(plan)
+        folder.save(checkpoint, pending)
 
-
-def _write(
-    plan: RunPlan,
-    spool: DisparitySpool,
-    values: ValueRange,
-    metadata: dict[str, object],
-    observer: Observer,
-) -> None:
-    """The second pass: normalise, scale and hand each frame to every sink."""
-    request = plan.request
-    settings = SinkSettings(
-        size=plan.output_size,
-        frame_count=len(spool),
-        rate=plan.rate,
-        time_base=spool.time_base,
-        value_range=values,
-        colormap=request.colormap,
-        side_by_side=request.side_by_side,
-        crf=request.crf,
-        metadata=metadata,
-        overwrite=request.overwrite,
-    )
-    sinks = [sink_for(out, settings) for out in request.outputs]
-    wants_source = any(sink.needs_rgb for sink in sinks)
-    pictures = _source_pictures(plan) if wants_source else repeat(None)
-    with ExitStack() as stack:
-        for sink in sinks:
-            stack.enter_context(sink)
-        for index, ((raw, shown), rgb) in enumerate(zip(spool.frames(), pictures, strict=False)):
-            disparity = resize_disparity(raw, plan.output_size)
-            frame = DepthFrame(index, shown, disparity, normalize(disparity, values), rgb)
-            for sink in sinks:
-                sink.write(frame)
-            observer(Progress("write", index + 1, len(spool)))
-
-
-def _source_pictures(plan: RunPlan) -> Iterator[RgbImage]:
-    """The same frames once more, at the output's size, to stand beside their depth."""
-    for frame in read_frames(plan.request.source, plan.output_size, plan.reading):
-        yield frame.rgb
+    stream = pipeline(pictures(), total=plan.frames, observer=observer, start=start, on_window=keep)
+    for disparity in stream:
+        spool.append(disparity, [pending.popleft() for _ in disparity])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 from depthcrafter_cli.media.files import output_errors, partial_path, publish, sync
 from depthcrafter_cli.types import Disparity, RgbImage, Size, ValueRange
@@ -52,8 +52,11 @@ class SinkSettings:
 class DisparitySink(ABC):
     """Writes one output; a context manager that completes it, or removes it on any exception.
 
-    All methods raise OutputError for what the operating system refuses.
+    All methods raise OutputError for what the operating system refuses. ``bytes_per_pixel`` is
+    about what a frame takes on the disk, rather too much than too little.
     """
+
+    bytes_per_pixel: ClassVar[float]
 
     def __init__(self, path: Path, settings: SinkSettings) -> None:
         self.path = path

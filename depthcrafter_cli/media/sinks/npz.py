@@ -18,6 +18,8 @@ class NpzSink(FileSink):
     show as 0 and 1; ``metadata_json``: a string.
     """
 
+    bytes_per_pixel = 4.0
+
     def _begin(self) -> None:
         self._archive = zipfile.ZipFile(self._file, "w", zipfile.ZIP_STORED)
         self._member = self._archive.open("depth.npy", "w", force_zip64=True)

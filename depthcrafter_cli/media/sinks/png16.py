@@ -39,6 +39,8 @@ class PngSink(DisparitySink):
     Each carries its time and the raw disparities of 0 and 65535 as PNG text.
     """
 
+    bytes_per_pixel = 2.0
+
     def __init__(self, path: Path, settings: SinkSettings) -> None:
         super().__init__(path, settings)
         self._pattern = png_pattern(path)

@@ -13,6 +13,7 @@ from depthcrafter_cli.media.sinks.base import DisparitySink, SinkSettings
 from depthcrafter_cli.media.sinks.npz import NpzSink
 from depthcrafter_cli.media.sinks.png16 import NUMBER, PngSink, numbered_files, png_pattern
 from depthcrafter_cli.media.sinks.video import ENCODER, VideoSink
+from depthcrafter_cli.types import Size
 
 _BY_SUFFIX: Mapping[str, type[DisparitySink]] = {
     ".mp4": VideoSink,
@@ -29,6 +30,11 @@ def sink_for(out: Path, settings: SinkSettings) -> DisparitySink:
     Raises UsageError for a suffix that no sink writes.
     """
     return _sink_class(out)(out, settings)
+
+
+def expected_bytes(out: Path, size: Size, frames: int) -> int:
+    """About how much room an output takes, on the safe side."""
+    return round(_sink_class(out).bytes_per_pixel * size.height * size.width * frames)
 
 
 def check_outputs(

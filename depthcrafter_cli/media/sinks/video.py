@@ -15,6 +15,8 @@ from depthcrafter_cli.types import RgbImage
 ENCODER = "libx264"
 _BT709 = 1  # the same code for primaries, transfer and matrix, ITU-T H.273
 _LIMITED_RANGE = 1
+# x264's macroblock tree reads memory it has not set: the same pictures gave another file each time.
+_EXACT = "mbtree=0"
 
 
 class VideoSink(FileSink):
@@ -23,6 +25,8 @@ class VideoSink(FileSink):
     With ``side_by_side`` the source stands to the left of the depth. H.264 in 4:2:0 has even
     sides only: an odd one is extended by repeating its last row or column.
     """
+
+    bytes_per_pixel = 0.25
 
     @property
     def needs_rgb(self) -> bool:
@@ -40,7 +44,7 @@ class VideoSink(FileSink):
         stream.width, stream.height = _even(width), _even(settings.size.height)
         stream.pix_fmt = "yuv420p"
         stream.time_base = settings.time_base
-        stream.options = {"crf": str(settings.crf), "preset": "veryfast"}
+        stream.options = {"crf": str(settings.crf), "preset": "veryfast", "x264-params": _EXACT}
         context = stream.codec_context
         context.time_base = settings.time_base
         context.color_range = _LIMITED_RANGE

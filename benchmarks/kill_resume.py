@@ -1,0 +1,126 @@
+"""Kill real runs at random moments, resume them, and compare the results byte for byte.
+
+    python benchmarks/kill_resume.py                 # nano, 40 kills; about 20 minutes of one core
+    python benchmarks/kill_resume.py --rounds 4 --weights DIR
+
+Each round starts ``depthcrafter run`` on several windows, waits for a stage drawn by lot and a
+moment in it drawn by lot, sends SIGKILL, and resumes. Returns 1 if a resumed run's files differ
+from those of a run that nothing disturbed, or if a half-written file got its final name.
+"""
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+EXAMPLE = next((Path(__file__).parents[1] / "examples").glob("*.mp4"))
+STAGES = ("denoise", "write", "decode", "end", "start", "condition", "load")
+OUTPUTS = ("depth.mp4", "depth.npz", "frames")
+OPTIONS = ("--window", "12", "--overlap", "4", "--steps", "2", "--max-res", "128")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Kill, resume, compare.")
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--frames", type=int, default=45)
+    parser.add_argument("--source", type=Path, default=EXAMPLE)
+    parser.add_argument("--weights", default="nano")
+    arguments = parser.parse_args()
+    lot, told, failures = random.Random(arguments.seed), Counter[str](), 0
+    with tempfile.TemporaryDirectory() as folder:
+        undisturbed = Path(folder, "undisturbed")
+        seconds = _timed_run(_command(arguments, undisturbed))
+        expected = _contents(undisturbed)
+        for index in range(arguments.rounds):
+            place = Path(folder, f"round{index}")
+            stage = STAGES[index % len(STAGES)]
+            killed = _kill(_command(arguments, place), stage, lot, seconds)
+            early = _published(place)
+            subprocess.run(
+                [*_command(arguments, place), "--resume"], check=True, stdout=subprocess.DEVNULL
+            )
+            same = _contents(place) == expected
+            whole = all(expected[name] == data for name, data in early.items())
+            failures += not (same and whole)
+            told[stage] += killed
+            print(
+                f"{index + 1:3} {'killed' if killed else 'finished first'} in {stage:9} "
+                f"{'identical' if same and whole else 'DIFFERENT'}",
+                flush=True,
+            )
+    moments = ", ".join(f"{count} in {stage}" for stage, count in told.items())
+    print(f"{told.total()} kills ({moments}), {failures} of {arguments.rounds} rounds differ")
+    return 1 if failures else 0
+
+
+def _command(arguments: argparse.Namespace, place: Path) -> list[str]:
+    place.mkdir(exist_ok=True)
+    outputs = [part for name in OUTPUTS for part in ("--out", str(place / name))]
+    return [
+        sys.executable, "-m", "depthcrafter_cli", "run", str(arguments.source), *outputs, *OPTIONS,
+        "--weights", str(arguments.weights), "--max-frames", str(arguments.frames), "--json",
+    ]  # fmt: skip
+
+
+def _timed_run(command: list[str]) -> float:
+    """Seconds from the first to the last progress of a run that nothing disturbs."""
+    started = time.monotonic()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.monotonic() - started
+
+
+def _kill(command: list[str], stage: str, lot: random.Random, seconds: float) -> bool:
+    """Kill a run in a stage, after some of its events; False if it was over before."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    if stage == "start":
+        time.sleep(lot.uniform(0, 0.3 * seconds))
+    else:
+        _wait_for(process.stdout, stage, lot)
+        time.sleep(lot.uniform(0, 0.02))
+    process.kill()
+    process.stdout.close()
+    return process.wait() < 0
+
+
+def _wait_for(lines: Iterable[str], stage: str, lot: random.Random) -> None:
+    """Read events up to one of a stage's; ``end`` is the last progress of all."""
+    wanted = None
+    for line in lines:
+        event = json.loads(line)
+        if event["event"] != "progress":
+            continue
+        done, total = event["done"], event["total"] or event["done"]
+        if stage == "end" and event["stage"] == "write" and done == total:
+            return
+        if event["stage"] == stage:
+            wanted = lot.randint(0, total - 1) if wanted is None else wanted
+            if done >= wanted:
+                return
+
+
+def _published(place: Path) -> dict[str, bytes]:
+    """Outputs that have their final names; images of a folder that is still being filled too."""
+    return {name: data for name, data in _contents(place).items() if name in OUTPUTS[:2]}
+
+
+def _contents(place: Path) -> dict[str, bytes]:
+    """All outputs, without the record (it holds timings) and the run's own folder."""
+    return {
+        str(file.relative_to(place)): file.read_bytes()
+        for file in sorted(place.rglob("*"))
+        if file.is_file() and file.relative_to(place).parts[0] in OUTPUTS
+    }
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sys.exit(main())

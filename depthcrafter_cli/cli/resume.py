@@ -1,0 +1,79 @@
+"""``depthcrafter resume`` and ``finish``: go on from a run's folder."""
+
+from dataclasses import replace
+
+from depthcrafter_cli.cli import options as opt
+from depthcrafter_cli.cli.console import reported
+from depthcrafter_cli.cli.run import carry_out
+
+
+def resume(
+    folder: opt.WorkFolder,
+    keep_work: opt.KeepWork = False,
+    max_vram: opt.MaxVram = "auto",
+    max_ram: opt.MaxRam = "auto",
+    quiet: opt.Quiet = False,
+    json: opt.Json = False,
+    debug: opt.Debug = False,
+) -> None:
+    """Go on with a run that was stopped or killed, at its first unfinished window.
+
+    \b
+    Examples:
+      depthcrafter resume depth.mp4.work
+    """
+    with reported(quiet=quiet, json=json, debug=debug) as console:
+        from depthcrafter_cli.workflows.folder import RunFolder
+
+        request = replace(
+            RunFolder(folder).request(),
+            resume=True,
+            keep_work=keep_work,
+            max_vram=opt.parse_gigabytes("--max-vram", max_vram),
+            max_ram=opt.parse_gigabytes("--max-ram", max_ram),
+        )
+        carry_out(request, console)
+
+
+def finish(
+    folder: opt.WorkFolder,
+    out: opt.Outputs,
+    size: opt.Size = "source",
+    normalize: opt.Normalize = "clip",
+    colormap: opt.Colormap = "inferno",
+    side_by_side: opt.SideBySide = False,
+    crf: opt.Crf = 18,
+    overwrite: opt.Overwrite = False,
+    record: opt.Record = True,
+    quiet: opt.Quiet = False,
+    json: opt.Json = False,
+    debug: opt.Debug = False,
+) -> None:
+    """Make other outputs from a run that was kept (--keep-work), without its model.
+
+    \b
+    Examples:
+      depthcrafter finish depth.mp4.work --out matte.mp4 --colormap gray --normalize percentile
+      depthcrafter finish depth.mp4.work --out frames/ --size 1280x720
+    """
+    with reported(quiet=quiet, json=json, debug=debug) as console:
+        from depthcrafter_cli.depth.normalize import Normalization
+        from depthcrafter_cli.workflows.folder import RunFolder
+
+        mode, limits = opt.parse_normalize(normalize)
+        request = replace(
+            RunFolder(folder).request(),
+            outputs=tuple(out),
+            size=size,
+            normalization=Normalization(mode, *limits),  # type: ignore[arg-type]
+            colormap=colormap,
+            side_by_side=side_by_side,
+            crf=crf,
+            overwrite=overwrite,
+            record=record,
+        )
+        with console.watching() as observer:
+            from depthcrafter_cli.workflows import run as workflow
+
+            workflow.finish(request, observer)
+        console.made(request.outputs)

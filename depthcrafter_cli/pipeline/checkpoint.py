@@ -1,0 +1,52 @@
+"""All that crosses from one window to the next, so that a pass can go on where another stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A pass between two windows.
+
+    Attributes:
+        windows: how many are finished.
+        decoded: frames whose disparity has been handed out, on a border of the decode grid.
+        latents: float32 [n, 4, h, w], final but not decoded: those of frame ``decoded`` and on.
+        overlap: float32 [o, 4, h, w] of the frames the next window shares, None without overlap.
+        last: whether the clip has no frames beyond ``latents``.
+    """
+
+    windows: int
+    decoded: int
+    latents: Tensor
+    overlap: Tensor | None
+    last: bool
+
+    @property
+    def next_frame(self) -> int:
+        """The first frame of the next window."""
+        return self.decoded + len(self.latents)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.last and not len(self.latents)
+
+    def first_read(self, encode_batch: int) -> int:
+        """The frame to read from: batches are encoded as if nothing had stopped, to the bit."""
+        return self.next_frame // encode_batch * encode_batch
+
+    def after(self, decoded: int) -> Checkpoint:
+        """The same pass with ``decoded`` frames handed out."""
+        return replace(self, decoded=decoded, latents=self.latents[decoded - self.decoded :])
+
+
+OnWindow = Callable[[Checkpoint], None]
+
+
+def forget(_checkpoint: Checkpoint) -> None:
+    """For a pass that nobody will go on with."""

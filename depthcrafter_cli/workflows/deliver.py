@@ -1,0 +1,82 @@
+"""The second pass: choose the range, write every output. It needs no model."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import repeat
+from typing import Any
+
+from depthcrafter_cli.depth.normalize import normalize, value_range
+from depthcrafter_cli.media.reader import read_frames
+from depthcrafter_cli.media.scale import resize_disparity
+from depthcrafter_cli.media.selection import ReadOptions
+from depthcrafter_cli.media.sinks.base import DepthFrame, SinkSettings
+from depthcrafter_cli.media.sinks.registry import sink_for
+from depthcrafter_cli.media.spool import DisparitySpool
+from depthcrafter_cli.progress import Observer, Progress
+from depthcrafter_cli.types import RgbImage, Size
+from depthcrafter_cli.workflows.request import RunRequest
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What becomes of a clip's disparity.
+
+    ``reading`` selects the source's frames again where they are shown, ``rate`` labels them,
+    ``size`` is the result's, ``facts`` say how the disparity was made.
+    """
+
+    request: RunRequest
+    reading: ReadOptions
+    rate: Fraction
+    size: Size
+    facts: dict[str, Any]
+
+
+def deliver(delivery: Delivery, spool: DisparitySpool, observer: Observer) -> dict[str, Any]:
+    """Normalise, scale and hand each frame to every sink; returns the outputs' metadata.
+
+    Raises:
+        OutputError, InputError: an output cannot be written, or its source picture not be read.
+    """
+    request = delivery.request
+    values = value_range(request.normalization, spool)
+    metadata = {
+        **delivery.facts,
+        "frames": len(spool),
+        "output_size": str(delivery.size),
+        "normalize": request.normalization.mode,
+        "value_range": [values.low, values.high],
+    }
+    settings = SinkSettings(
+        size=delivery.size,
+        frame_count=len(spool),
+        rate=delivery.rate,
+        time_base=spool.time_base,
+        value_range=values,
+        colormap=request.colormap,
+        side_by_side=request.side_by_side,
+        crf=request.crf,
+        metadata=metadata,
+        overwrite=request.overwrite,
+    )
+    sinks = [sink_for(out, settings) for out in request.outputs]
+    wants_source = any(sink.needs_rgb for sink in sinks)
+    pictures = _source_pictures(delivery) if wants_source else repeat(None)
+    with ExitStack() as stack:
+        for sink in sinks:
+            stack.enter_context(sink)
+        for index, ((raw, shown), rgb) in enumerate(zip(spool.frames(), pictures, strict=False)):
+            disparity = resize_disparity(raw, delivery.size)
+            frame = DepthFrame(index, shown, disparity, normalize(disparity, values), rgb)
+            for sink in sinks:
+                sink.write(frame)
+            observer(Progress("write", index + 1, len(spool)))
+    return metadata
+
+
+def _source_pictures(delivery: Delivery) -> Iterator[RgbImage]:
+    """The same frames once more, at the output's size, to stand beside their depth."""
+    for frame in read_frames(delivery.request.source, delivery.size, delivery.reading):
+        yield frame.rgb

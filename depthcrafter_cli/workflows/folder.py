@@ -1,0 +1,192 @@
+"""The folder a run keeps its state in, so that a killed one can go on and a kept one be reused.
+
+``job.json`` says what was asked of what; ``window.safetensors`` is the pass between two windows;
+``disparity.spool`` holds what is decoded. Each is replaced in one step or only appended to.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from depthcrafter_cli.errors import InputError, UsageError
+from depthcrafter_cli.media.files import output_errors, write_whole
+from depthcrafter_cli.types import MemoryPlan, Size
+from depthcrafter_cli.workflows.deliver import Delivery
+from depthcrafter_cli.workflows.record import identity
+from depthcrafter_cli.workflows.request import RunRequest
+
+if TYPE_CHECKING:
+    from depthcrafter_cli.pipeline.checkpoint import Checkpoint
+    from depthcrafter_cli.workflows.plan import RunPlan
+
+_FORMAT = 1
+
+
+class RunFolder:
+    """The state of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.spool_path = path / "disparity.spool"
+        self._job, self._window = path / "job.json", path / "window.safetensors"
+        self._delivery = path / "delivering"
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a run began here and was not finished, or was kept."""
+        return self._job.is_file()
+
+    @property
+    def progressed(self) -> bool:
+        """Whether there is anything to go on from."""
+        return self._window.is_file()
+
+    @property
+    def delivering(self) -> bool:
+        """Whether the run had begun to write its outputs, so that they may exist."""
+        return self._delivery.exists()
+
+    def begin(self, plan: "RunPlan") -> None:
+        """An empty folder for a new run. Raises OutputError."""
+        self.discard()
+        with output_errors(self.path):
+            self.path.mkdir(parents=True)
+        request = plan.request
+        job = {
+            "format": _FORMAT,
+            "request": request.to_json(),
+            "facts": plan.facts,
+            "memory_plan": asdict(plan.memory.plan),
+            "limits": [request.max_vram, request.max_ram],
+            "stride": plan.reading.stride,
+            "source_size": [plan.info.size.height, plan.info.size.width],
+            "model_size": [plan.model_size.height, plan.model_size.width],
+        }
+        write_whole(self._job, json.dumps(job, indent=2).encode())
+
+    def job(self) -> dict[str, Any]:
+        """What :meth:`begin` wrote. Raises UsageError for a folder that is no run's."""
+        try:
+            job = json.loads(self._job.read_text())
+        except (OSError, ValueError):
+            raise UsageError(
+                f"{self.path} holds no unfinished or kept run, expected a folder such as "
+                "depth.mp4.work: check the path."
+            ) from None
+        if job.get("format") != _FORMAT:
+            raise UsageError(
+                f"{self.path} is of another version of depthcrafter, expected format {_FORMAT}: "
+                "finish it with that version, or start again with --overwrite."
+            )
+        return dict(job)
+
+    def request(self) -> RunRequest:
+        """What was asked of the run that is here. Raises UsageError."""
+        return replace(RunRequest.from_json(self.job()["request"]), work_dir=self.path)
+
+    def adopt(self, plan: "RunPlan") -> "RunPlan":
+        """The plan with what the run that is here had settled, if it is the same run.
+
+        Raises:
+            InputError: its input has changed.
+            UsageError: it was asked for, or made, differently.
+        """
+        job = self.job()
+        self._require_same(plan, job)
+        settled = replace(plan.config, **job["facts"]["settings"])
+        memory, limits = plan.memory, [plan.request.max_vram, plan.request.max_ram]
+        if limits == job["limits"]:
+            memory = replace(memory, plan=MemoryPlan(**job["memory_plan"]))
+        return replace(plan, config=settled, memory=memory, facts=job["facts"], resumed=True)
+
+    def _require_same(self, plan: "RunPlan", job: Mapping[str, Any]) -> None:
+        if plan.facts["input"] != job["facts"]["input"]:
+            raise _changed_input(plan.request.source)
+        asked = plan.request.to_json()
+        differing = [f"--{name}" for name in asked if asked[name] != job["request"].get(name)]
+        made = ("program", "model", "weights_sha256", "device", "dtype")
+        differing += [name for name in made if plan.facts[name] != job["facts"][name]]
+        if differing:
+            raise UsageError(
+                f"{self.path} is a run that differs in {', '.join(differing)}, expected the same "
+                f"run to go on with: use `depthcrafter resume {self.path}`, or --overwrite to "
+                "start again."
+            )
+
+    def require_unchanged(self, plan: "RunPlan") -> None:
+        """Raises InputError if the input is no longer what the run began with."""
+        if identity(plan.request.source) != plan.facts["input"]:
+            raise _changed_input(plan.request.source)
+
+    def save(self, checkpoint: "Checkpoint", times: Iterable[Fraction]) -> None:
+        """Keep a pass between two windows, and the times of its frames from ``decoded`` on."""
+        from safetensors.torch import save
+
+        tensors = {"latents": checkpoint.latents.contiguous().cpu()}
+        if checkpoint.overlap is not None:
+            tensors["overlap"] = checkpoint.overlap.contiguous().cpu()
+        state = {
+            "windows": checkpoint.windows,
+            "decoded": checkpoint.decoded,
+            "last": checkpoint.last,
+            "times": [str(time) for time in times],
+        }
+        write_whole(self._window, save(tensors, metadata={"state": json.dumps(state)}))
+
+    def load(self, decoded: int) -> tuple["Checkpoint", list[Fraction]] | None:
+        """What was saved last, with ``decoded`` frames in the spool; None if they do not match."""
+        from safetensors import safe_open
+
+        from depthcrafter_cli.pipeline.checkpoint import Checkpoint
+
+        if not self.progressed:
+            return None
+        with safe_open(self._window, "pt") as file:
+            state = json.loads(file.metadata()["state"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        saved = Checkpoint(
+            state["windows"], state["decoded"], tensors["latents"], tensors.get("overlap"),
+            state["last"],
+        )  # fmt: skip
+        if not saved.decoded <= decoded <= saved.next_frame:
+            return None
+        times = [Fraction(time) for time in state["times"][decoded - saved.decoded :]]
+        return saved.after(decoded), times
+
+    def begin_delivery(self) -> None:
+        """From here on, outputs under their final names are this run's own."""
+        with output_errors(self._delivery):
+            self._delivery.touch()
+
+    def delivery(self, request: RunRequest) -> Delivery:
+        """How ``request`` would have the disparity that is here delivered. Raises UsageError."""
+        from depthcrafter_cli.media.resize import output_size
+
+        job = self.job()
+        reading = request.reading
+        if job["stride"] is not None:
+            reading = replace(reading, fps=None, stride=job["stride"])
+        source, model = Size(*job["source_size"]), Size(*job["model_size"])
+        size = model if request.reference else output_size(request.size, source, model)
+        facts = job["facts"]
+        return Delivery(request, reading, Fraction(facts["rate"]), size, facts)
+
+    def discard(self) -> None:
+        """Remove the folder; its job first, so that what is left of it is nobody's run."""
+        if not self.path.exists():
+            return
+        with output_errors(self.path):
+            for file in (self._job, self._window, self.spool_path, self._delivery):
+                file.unlink(missing_ok=True)
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _changed_input(source: Path) -> InputError:
+    return InputError(
+        f"{source} is not what it was when the run began, expected the same video to the end: "
+        "put it back and resume, or start again with --overwrite."
+    )

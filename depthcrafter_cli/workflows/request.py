@@ -1,0 +1,91 @@
+"""What a user asked of a run, and the same as JSON for the run folder."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from depthcrafter_cli.depth.normalize import Normalization
+from depthcrafter_cli.media.selection import ReadOptions
+from depthcrafter_cli.media.sinks.png16 import NUMBER
+
+# How a run is carried out, not what comes of it: may differ when it is resumed.
+_CIRCUMSTANCES = ("overwrite", "work_dir", "keep_work", "resume", "max_vram", "max_ram")
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """One video and what shall become of it, as the user asked; None means the default.
+
+    ``settings`` are fields of :class:`PipelineConfig` that override the model's own.
+    ``reference`` reproduces the published program: its noise, its choice of frames and
+    frame-rate label, its output at the model's size. ``max_vram`` and ``max_ram`` are GB, None
+    what is free. Without ``outputs`` a run can be planned but not carried out. ``resume`` goes on
+    with a run that stopped; its state is in ``work_dir`` (None: beside the first output), which
+    goes when the run is finished unless ``keep_work``.
+    """
+
+    source: Path
+    outputs: tuple[Path, ...]
+    weights: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    reading: ReadOptions = field(default_factory=ReadOptions)
+    max_res: int | None = None
+    size: str = "source"
+    normalization: Normalization = field(default_factory=Normalization)
+    colormap: str = "inferno"
+    side_by_side: bool = False
+    crf: int = 18
+    overwrite: bool = False
+    record: bool = True
+    reference: bool = False
+    max_vram: float | None = None
+    max_ram: float | None = None
+    work_dir: Path | None = None
+    keep_work: bool = False
+    resume: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def work_folder(self) -> Path:
+        """Where the run keeps its state, such as ``depth.mp4.work`` beside ``depth.mp4``."""
+        if self.work_dir is not None:
+            return self.work_dir
+        first = self.outputs[0].absolute()
+        name = NUMBER.sub("", first.name) if NUMBER.search(first.name) else first.name
+        return first.with_name(f"{name}.work")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; paths are absolute, so that they mean the same from any folder."""
+        values = {**vars(self), "reading": asdict(self.reading)}
+        values["source"] = str(self.source.absolute())
+        values["outputs"] = [str(out.absolute()) for out in self.outputs]
+        values["weights"] = _absolute_folder(self.weights)
+        values["normalization"] = asdict(self.normalization)
+        values["settings"] = dict(self.settings)
+        values["reading"] = {
+            name: str(value) if isinstance(value, Fraction) else value
+            for name, value in values["reading"].items()
+        }
+        return {name: value for name, value in values.items() if name not in _CIRCUMSTANCES}
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> "RunRequest":
+        """The request that :meth:`to_json` was called on, with default circumstances."""
+        reading: dict[str, Any] = {
+            name: Fraction(value) if isinstance(value, str) else value
+            for name, value in values["reading"].items()
+        }
+        typed = {
+            "source": Path(values["source"]),
+            "outputs": tuple(Path(out) for out in values["outputs"]),
+            "reading": ReadOptions(**reading),
+            "normalization": Normalization(**values["normalization"]),
+        }
+        return RunRequest(**{**values, **typed})
+
+
+def _absolute_folder(weights: str | None) -> str | None:
+    return str(Path(weights).absolute()) if weights and Path(weights).is_dir() else weights

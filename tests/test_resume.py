@@ -1,0 +1,192 @@
+"""Runs that stop, and go on: killed, interrupted, out of disk, changed under way, kept."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import make_clip
+from filelock import FileLock
+
+from depthcrafter_cli.types import Size
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def clip(tmp_path) -> Path:
+    return make_clip(tmp_path / "clip.mp4", frames=16, size=Size(64, 64))
+
+
+@pytest.fixture
+def options(tiny_folder) -> list[object]:
+    """Four windows a clip, of a second each."""
+    return [
+        "--weights", tiny_folder, "--steps", 1, "--window", 6, "--overlap", 2, "--decode-chunk", 3
+    ]  # fmt: skip
+
+
+def stop_at(stage: str, done: int, arguments: list[object], number=signal.SIGTERM) -> str:
+    """Run, and send a signal at the first event of a stage from ``done`` on; its last line."""
+    command = [sys.executable, "-m", "depthcrafter_cli", "run", *arguments, "--json"]
+    process = subprocess.Popen(
+        [str(part) for part in command], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        event = json.loads(line)
+        if event.get("stage") == stage and event["done"] >= done:
+            break
+    process.send_signal(number)
+    rest = process.communicate(timeout=120)[0]
+    return rest.splitlines()[-1] if rest else ""
+
+
+def test_killed_runs_resume_to_identical_files(tiny_folder):
+    """The benchmark with fewer kills: in denoising, the final write, decoding, at the end."""
+    script = [ROOT / "benchmarks" / "kill_resume.py", "--rounds", "4", "--frames", "13"]
+    source = ["--source", ROOT / "tests" / "data" / "parity" / "video" / "clip_a.mp4"]
+    command = [sys.executable, *script, *source, "--weights", tiny_folder]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_interrupt_says_how_to_go_on_and_resume_finishes(cli, clip, options, tmp_path):
+    out, whole = tmp_path / "d.npz", tmp_path / "whole.npz"
+    last = json.loads(stop_at("decode", 6, [clip, "--out", out, *options]))
+    folder = tmp_path / "d.npz.work"
+    assert last["exit_code"] == 130 and f"depthcrafter resume {folder}" in last["message"]
+    assert not out.exists() and folder.is_dir()
+    refused = cli("run", clip, "--out", out, *options)
+    assert refused.code == 6 and "--resume" in refused.err
+    done = cli("resume", folder, "--json")
+    assert done.code == 0, done.err
+    stages = [json.loads(line) for line in done.out.splitlines() if "progress" in line]
+    assert min(event["done"] for event in stages if event["stage"] == "decode") > 3
+    assert not folder.exists()
+    cli("run", clip, "--out", whole, *options)
+    with np.load(out) as resumed, np.load(whole) as expected:
+        for name in ("depth", "times", "range"):
+            np.testing.assert_array_equal(resumed[name], expected[name])
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "says"),
+    [
+        (["--seed", 1], 2, "--settings"),
+        (["--colormap", "gray"], 2, "--colormap"),
+        ("clip", 3, "not what it was"),
+    ],
+)
+def test_a_run_that_differs_is_not_resumed(cli, clip, options, tmp_path, change, code, says):
+    out = tmp_path / "d.npz"
+    kept = cli("run", clip, "--out", out, *options, "--keep-work", "--no-record")
+    assert kept.code == 0, kept.err
+    if change == "clip":
+        make_clip(clip, frames=15, size=Size(64, 64))
+        change = []
+    out.unlink()
+    refused = cli("run", clip, "--out", out, *options, *change, "--resume", "--no-record")
+    assert (refused.code, says in refused.err) == (code, True), refused.err
+    assert "Traceback" not in refused.err
+
+
+def test_a_kept_run_is_finished_otherwise_without_its_model_or_input(
+    cli, clip, options, tmp_path, tiny_folder
+):
+    model, out, other = tmp_path / "model", tmp_path / "d.npz", tmp_path / "frames"
+    shutil.copytree(tiny_folder, model)
+    options[1] = model
+    assert cli("run", clip, "--out", out, *options, "--keep-work").code == 0
+    shutil.rmtree(model)
+    clip.unlink()
+    folder = tmp_path / "d.npz.work"
+    again = tmp_path / "again.npz"
+    choices = ["--normalize", "percentile 5 95", "--size", "32x48"]
+    done = cli("finish", folder, "--out", other, "--out", again, *choices)
+    assert done.code == 0, done.err
+    assert len(list(other.iterdir())) == 16
+    with np.load(out) as first, np.load(again) as second:
+        assert second["depth"].shape == (16, 48, 32)
+        assert list(second["range"]) == pytest.approx(
+            np.percentile(first["depth"], [5, 95]), abs=1e-3
+        )
+    refused = cli("finish", folder, "--out", other, "--size", "model")
+    assert refused.code == 6 and "--overwrite" in refused.err
+
+
+def test_an_unfinished_run_cannot_be_finished_without_inference(cli, clip, options, tmp_path):
+    stop_at("decode", 3, [clip, "--out", tmp_path / "d.npz", *options])
+    refused = cli("finish", tmp_path / "d.npz.work", "--out", tmp_path / "e.npz")
+    assert refused.code == 2 and "resume" in refused.err
+    nothing = cli("resume", tmp_path / "elsewhere")
+    assert nothing.code == 2 and "work" in nothing.err
+
+
+def test_a_finished_run_is_not_repeated_but_a_damaged_output_is_noticed(
+    cli, clip, options, tmp_path
+):
+    out = tmp_path / "d.npz"
+    assert cli("run", clip, "--out", out, *options).code == 0
+    made = out.stat().st_mtime_ns
+    again = cli("run", clip, "--out", out, *options, "--resume")
+    assert again.code == 0 and "already finished" in again.err
+    assert out.stat().st_mtime_ns == made
+    out.write_bytes(out.read_bytes()[:-10])
+    refused = cli("run", clip, "--out", out, *options, "--resume")
+    assert refused.code == 6
+
+
+def test_two_runs_do_not_write_the_same_output(cli, clip, options, tmp_path):
+    out = tmp_path / "d.npz"
+    with FileLock(tmp_path / ".d.npz.lock"):
+        refused = cli("run", clip, "--out", tmp_path / "other.mp4", "--out", out, *options)
+        assert refused.code == 6 and "another run" in refused.err
+    assert cli("run", clip, "--out", out, *options).code == 0
+    assert sorted(file.name for file in tmp_path.iterdir() if "lock" in file.name) == []
+
+
+def test_a_full_disk_is_one_sentence_and_the_run_goes_on_when_there_is_room(
+    cli, clip, options, tmp_path
+):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=120k", "none", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    try:
+        command = ["run", clip, "--out", disk / "d.npz", *options]
+        full = cli(*command, "--json")
+        assert full.code == 6, full.out
+        message = json.loads(full.out.splitlines()[-1])["message"]
+        assert "free" in message and "Traceback" not in full.err
+        subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
+        resumed = cli(*command, "--resume")
+        assert resumed.code == 0, resumed.err
+        assert cli("run", clip, "--out", tmp_path / "w.npz", *options).code == 0
+        with np.load(disk / "d.npz") as ours, np.load(tmp_path / "w.npz") as expected:
+            np.testing.assert_array_equal(ours["depth"], expected["depth"])
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_an_input_that_changes_under_way_ends_the_run(clip, options, tmp_path):
+    command = [sys.executable, "-m", "depthcrafter_cli", "run", clip, "--json", *options]
+    command += ["--out", tmp_path / "d.npz", "--steps", 40]
+    process = subprocess.Popen(
+        [str(part) for part in command], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if '"denoise"' in line:
+            os.utime(clip, (1, 1))
+            break
+    rest = process.communicate(timeout=120)[0]
+    assert process.returncode == 3
+    assert "not what it was" in rest and not (tmp_path / "d.npz").exists()
