@@ -73,7 +73,9 @@ def _command(arguments: argparse.Namespace, place: Path) -> list[str]:
 def _timed_run(command: list[str]) -> float:
     """Seconds from the first to the last progress of a run that nothing disturbs."""
     started = time.monotonic()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"exit code {done.returncode}: {done.stdout.splitlines()[-1:]}")
     return time.monotonic() - started
 
 

@@ -1,5 +1,7 @@
 """Folders of images, numbered patterns and single pictures as videos."""
 
+import struct
+import zlib
 from fractions import Fraction
 
 import numpy as np
@@ -80,3 +82,14 @@ def test_a_broken_image_ends_the_result_with_a_warning(folder):
     sentences = []
     assert len(list(read_frames(folder, SMALL, warn=sentences.append))) == 8
     assert len(sentences) == 1 and "shot_8.png" in sentences[0]
+
+
+def test_an_image_of_absurd_size_is_refused_from_its_header(tmp_path):
+    path = tmp_path / "a.png"
+    Image.new("L", (8, 8)).save(path)
+    data = bytearray(path.read_bytes())
+    data[16:24] = struct.pack(">II", 13000, 13000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="million pixels"):
+        probe(path)

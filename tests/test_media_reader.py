@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import struct
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from clips import SMALL, ffmpeg, index_of, make_audio, make_clip
@@ -241,3 +243,23 @@ def test_an_empty_selection_is_an_error(tmp_path):
         list(read_frames(path, SMALL, late))
     with pytest.raises(InputError, match="at or after 5 s"):
         count_frames(path, late)
+
+
+def test_a_playlist_is_refused_whatever_it_names(tmp_path):
+    make_clip(tmp_path / "clip.mp4")
+    playlist = tmp_path / "list.ffconcat"
+    playlist.write_text("ffconcat version 1.0\nfile clip.mp4\n")
+    with av.open(str(playlist)) as opened:  # FFmpeg itself would read it
+        assert sum(1 for _ in opened.decode(video=0)) == 10
+    with pytest.raises(InputError, match="playlist"):
+        probe(playlist)
+
+
+def test_a_video_of_absurd_size_is_refused_before_it_is_decoded(tmp_path):
+    path = make_clip(tmp_path / "clip.avi", codec="rawvideo", pix_fmt="bgr24")
+    data = bytearray(path.read_bytes())
+    header = data.index(b"strf") + 8  # BITMAPINFOHEADER: its size, width, height
+    data[header + 4 : header + 12] = struct.pack("<ii", 20000, 20000)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="million pixels"):
+        probe(path)

@@ -1,6 +1,7 @@
 """Images as a video: a folder, a numbered pattern, or one picture."""
 
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from depthcrafter_cli.errors import InputError
+from depthcrafter_cli.media.resize import require_sane
 from depthcrafter_cli.types import RgbImage, Size, VideoInfo
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
@@ -92,10 +94,19 @@ def _natural_order(file: Path) -> list[tuple[int, str]]:
 def _stored_size(file: Path) -> Size:
     """From the header alone, before any EXIF rotation: quick for thousands of images."""
     try:
-        with Image.open(file) as image:
-            return Size(image.height, image.width)
-    except OSError as error:
+        with _open(file) as image:
+            size = Size(image.height, image.width)
+    except (OSError, Image.DecompressionBombError) as error:
         raise _unreadable(file) from error
+    require_sane(file, size)
+    return size
+
+
+def _open(file: Path) -> Image.Image:
+    """Without Pillow's warning of large pictures: what is too large is refused by us."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(file)
 
 
 def _unreadable(file: Path) -> InputError:
@@ -105,7 +116,7 @@ def _unreadable(file: Path) -> InputError:
 
 
 def _load(file: Path) -> RgbImage:
-    with Image.open(file) as opened:
+    with _open(file) as opened:
         image = ImageOps.exif_transpose(opened)
         if image.mode.startswith("I"):  # 16-bit gray: Pillow would clip it to 255
             gray = (np.asarray(image) / 257).round().astype(np.uint8)

@@ -12,11 +12,15 @@ import av.filter
 from av.stream import Disposition
 
 from depthcrafter_cli.errors import InputError
+from depthcrafter_cli.media.resize import MOST_PIXELS, require_sane
 from depthcrafter_cli.media.scale import quarter_turns
 from depthcrafter_cli.types import Size, VideoInfo
 
 # Containers whose index makes a seek to a time exact; others are read from the beginning.
 _INDEXED_FORMATS = ("mov", "matroska")
+# These only list other files, which could be any of this machine's.
+_PLAYLISTS = {"hls", "concat", "dash", "imf", "webm_dash_manifest", "sdp"}
+_LOCAL_ONLY = {"protocol_whitelist": "file"}
 _SEEK_FROM = Fraction(2)  # seconds: below this, decoding is quicker than seeking
 _HDR_TRANSFERS = (16, 18)  # PQ and HLG, ITU-T H.273 table 3
 
@@ -83,7 +87,7 @@ class VideoFile:
                 raise InputError(
                     f"{self.path} is empty (0 bytes), expected a video: check its download or copy."
                 )
-            return av.open(str(self.path), metadata_errors="ignore")
+            container = av.open(str(self.path), metadata_errors="ignore", options=_LOCAL_ONLY)
         except FileNotFoundError:
             raise InputError(
                 f"There is no {self.path}, expected a video file or a folder of images: "
@@ -99,6 +103,13 @@ class VideoFile:
                 f"{self.path} cannot be opened ({error.strerror}), expected a readable file: "
                 "check its permissions."
             ) from error
+        if container.format.name in _PLAYLISTS:
+            container.close()
+            raise InputError(
+                f"{self.path} is a playlist ({container.format.name}), expected a video: give one "
+                "of the files it names."
+            )
+        return container
 
     def _video_stream(self, container: av.container.InputContainer) -> av.VideoStream:
         for stream in container.streams.video:
@@ -109,6 +120,9 @@ class VideoFile:
                     f"{self.path} holds video of a kind that cannot be decoded here, expected a "
                     "common codec: convert it to H.264 first."
                 )
+            context = stream.codec_context
+            require_sane(self.path, Size(context.height, context.width))
+            context.options = {"max_pixels": str(MOST_PIXELS)}  # for frames of another size
             stream.thread_type = "AUTO"
             return stream
         kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]

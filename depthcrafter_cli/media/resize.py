@@ -3,10 +3,13 @@
 import re
 from collections.abc import Mapping
 from fractions import Fraction
+from pathlib import Path
 from types import MappingProxyType
 
 from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.types import Size
+
+MOST_PIXELS = 160_000_000  # of one picture: twice 12K film
 
 # The sizes that the reference fixes for its evaluation sets, whatever the video's own size.
 DATASET_SIZES: Mapping[str, Size] = MappingProxyType(
@@ -62,6 +65,15 @@ def _too_small(source: Size, max_res: int, multiple: int) -> str:
         f"The video is {source}, expected at least {shortest} pixels a side: "
         "enlarge it before the run."
     )
+
+
+def require_sane(path: Path, size: Size) -> None:
+    """Raises InputError for a picture so large that decoding it would exhaust the machine."""
+    if size.height * size.width > MOST_PIXELS:
+        raise InputError(
+            f"{path} is {size}, expected at most {MOST_PIXELS / 1e6:.0f} million pixels: check "
+            "that the file is what you think, or scale it down first."
+        )
 
 
 def output_size(choice: str, source: Size, model: Size) -> Size:
