@@ -46,14 +46,15 @@ def run(clip: Path, out: Path, arguments: argparse.Namespace) -> dict[str, float
         text=True,
     )
     assert process.stdout is not None
-    line, most = "{}", 0
+    last, most = "{}", 0
     for index, line in enumerate(process.stdout):
+        last = line
         if index % SAMPLED == 0:
             with suppress(OSError):  # it may have ended
                 most = max(most, len(list(Path(f"/proc/{process.pid}/fd").iterdir())))
     if process.wait():
-        raise SystemExit(line)
-    return {**json.loads(line), "open_files": most}
+        raise SystemExit(last)
+    return {**json.loads(last), "open_files": most}
 
 
 def main() -> int:
