@@ -190,3 +190,19 @@ def test_an_input_that_changes_under_way_ends_the_run(clip, options, tmp_path):
     rest = process.communicate(timeout=120)[0]
     assert process.returncode == 3
     assert "not what it was" in rest and not (tmp_path / "d.npz").exists()
+
+
+def test_a_folder_of_other_things_is_neither_used_nor_emptied(cli, clip, options, tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    refused = cli("run", clip, "--out", tmp_path / "d.npz", *options, "--work-dir", mine)
+    assert refused.code == 6 and "--work-dir" in refused.err
+    assert [file.name for file in mine.iterdir()] == ["thesis.txt"]
+    for existing in (True, False):
+        work = tmp_path / f"empty{existing}"
+        if existing:
+            work.mkdir()
+        command = ["run", clip, "--out", tmp_path / f"{work.name}.npz", *options]
+        assert cli(*command, "--work-dir", work).code == 0
+        assert not work.exists()

@@ -5,15 +5,15 @@
 """
 
 import json
-import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from depthcrafter_cli.errors import InputError, UsageError
-from depthcrafter_cli.media.files import output_errors, write_whole
+from depthcrafter_cli.errors import InputError, OutputError, UsageError
+from depthcrafter_cli.media.files import output_errors, partial_path, write_whole
 from depthcrafter_cli.types import MemoryPlan, Size
 from depthcrafter_cli.workflows.deliver import Delivery
 from depthcrafter_cli.workflows.record import identity
@@ -51,8 +51,13 @@ class RunFolder:
         return self._delivery.exists()
 
     def begin(self, plan: "RunPlan") -> None:
-        """An empty folder for a new run. Raises OutputError."""
+        """An empty folder for a new run. Raises OutputError, also for a folder of other things."""
         self.discard()
+        if self.path.exists():
+            raise OutputError(
+                f"{self.path} holds other files, expected a folder for the state of this run "
+                "alone: choose another --work-dir."
+            )
         with output_errors(self.path):
             self.path.mkdir(parents=True)
         request = plan.request
@@ -176,13 +181,16 @@ class RunFolder:
         return Delivery(request, reading, Fraction(facts["rate"]), size, facts)
 
     def discard(self) -> None:
-        """Remove the folder; its job first, so that what is left of it is nobody's run."""
-        if not self.path.exists():
-            return
+        """Remove the run; its job first, so that what is left of it is nobody's run.
+
+        A folder that holds anything else stays.
+        """
+        files = (self._job, self._window, self.spool_path, self._delivery)
         with output_errors(self.path):
-            for file in (self._job, self._window, self.spool_path, self._delivery):
+            for file in (*files, *map(partial_path, files)):
                 file.unlink(missing_ok=True)
-            shutil.rmtree(self.path, ignore_errors=True)
+        with suppress(OSError):
+            self.path.rmdir()
 
 
 def _changed_input(source: Path) -> InputError:
