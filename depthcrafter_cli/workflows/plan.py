@@ -3,6 +3,7 @@
 import math
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -24,14 +25,16 @@ from depthcrafter_cli.workflows.memory import choose_memory
 from depthcrafter_cli.workflows.record import check_record, describe
 from depthcrafter_cli.workflows.request import RunRequest
 
+Warn = Callable[[str], None]
+"""Receives a sentence the user should know that does not stop a run."""
+
 
 @dataclass(frozen=True)
-class RunPlan:
-    """A request with every open question answered.
+class CheckedRun:
+    """A request with every question answered that is the same on any machine.
 
     ``frames`` and ``windows`` are estimates from the container, None where it says nothing;
-    in reference mode they are exact. ``reading`` selects the frames, ``rate`` labels them,
-    ``facts`` say how the disparity is made, ``resumed`` that a stopped run goes on.
+    in reference mode they are exact. ``reading`` selects the frames, ``rate`` labels them.
     """
 
     request: RunRequest
@@ -43,11 +46,6 @@ class RunPlan:
     output_size: Size
     weights: WeightsFolder
     config: PipelineConfig
-    memory: Choice
-    device: str
-    dtype: str
-    facts: dict[str, Any] = field(default_factory=dict)
-    resumed: bool = False
 
     @property
     def windows(self) -> int | None:
@@ -55,6 +53,20 @@ class RunPlan:
         if self.frames is None:
             return None
         return count_windows(self.frames, self.config.window, self.config.overlap)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan(CheckedRun):
+    """A request with every open question answered.
+
+    ``facts`` say how the disparity is made, ``resumed`` that a stopped run goes on.
+    """
+
+    memory: Choice
+    device: str
+    dtype: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    resumed: bool = False
 
     def delivery(self) -> Delivery:
         """What becomes of the disparity."""
@@ -68,6 +80,30 @@ def plan_run(request: RunRequest) -> RunPlan:
         UsageError, InputError, WeightsError, MemoryLimitError, OutputError: whatever would stop
             the run later.
     """
+    checked = check_run(request)
+    request, config = checked.request, checked.config
+    device, dtype = _machine(request)
+    limits = request.max_vram, request.max_ram
+    memory = choose_memory(
+        checked.weights, config, checked.model_size, checked.frames, device, dtype, limits
+    )
+    if memory.shortened:
+        config = replace(config, window=memory.job.window)
+    settled = {**vars(checked), "config": config}
+    plan = RunPlan(**settled, memory=memory, device=device, dtype=dtype)
+    if not request.outputs:
+        return plan
+    plan = replace(plan, facts=describe(plan))
+    folder = RunFolder(request.work_folder)
+    return folder.adopt(plan) if request.resume and folder.in_use else plan
+
+
+def check_run(request: RunRequest) -> CheckedRun:
+    """Settle and check what does not depend on the machine that will compute; without PyTorch.
+
+    Raises:
+        UsageError, InputError, WeightsError, OutputError: as :func:`plan_run`.
+    """
     info = probe(request.source, request.reading)
     if request.outputs:
         request = _claimable(request)
@@ -77,6 +113,7 @@ def plan_run(request: RunRequest) -> RunPlan:
             colormap=request.colormap,
             overwrite=request.overwrite,
         )
+        check_record(request)
     weights = find_weights(request.weights) if request.outputs else find_configs(request.weights)
     variant = weights.variant
     published = {"steps": variant.steps, "window": variant.window, "overlap": variant.overlap}
@@ -87,12 +124,7 @@ def plan_run(request: RunRequest) -> RunPlan:
     exact = config.noise == "reference"
     frames = count_frames(request.source, reading) if exact else expected_frames(info, reading)
     size = model_size(info.size, request.max_res or variant.max_res)
-    device, dtype = _machine(request)
-    limits = request.max_vram, request.max_ram
-    memory = choose_memory(weights, config, size, frames, device, dtype, limits)
-    if memory.shortened:
-        config = replace(config, window=memory.job.window)
-    plan = RunPlan(
+    checked = CheckedRun(
         request=request,
         info=info,
         reading=reading,
@@ -102,19 +134,10 @@ def plan_run(request: RunRequest) -> RunPlan:
         output_size=size if request.reference else output_size(request.size, info.size, size),
         weights=weights,
         config=config,
-        memory=memory,
-        device=device,
-        dtype=dtype,
     )
-    if not request.outputs:
-        return plan
-    check_record(request)
-    plan = replace(plan, facts=describe(plan))
-    folder = RunFolder(request.work_folder)
-    if request.resume and folder.in_use:
-        return folder.adopt(plan)
-    _check_disk(plan)
-    return plan
+    if request.outputs and not (request.resume and RunFolder(request.work_folder).in_use):
+        _check_disk(checked)
+    return checked
 
 
 def _claimable(request: RunRequest) -> RunRequest:
@@ -171,7 +194,7 @@ def _machine(request: RunRequest) -> tuple[str, str]:
     return str(device), str(pick_dtype(request.dtype, device)).removeprefix("torch.")
 
 
-def _check_disk(plan: RunPlan) -> None:
+def _check_disk(plan: CheckedRun) -> None:
     """The raw disparity of the whole clip and the outputs must fit on their disks."""
     if plan.frames is None:
         return

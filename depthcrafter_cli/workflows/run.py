@@ -2,10 +2,9 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +13,12 @@ from depthcrafter_cli.media.files import claimed
 from depthcrafter_cli.media.reader import read_frames
 from depthcrafter_cli.media.sinks.registry import check_outputs
 from depthcrafter_cli.media.spool import DisparitySpool
-from depthcrafter_cli.memory.planner import step_down
-from depthcrafter_cli.progress import Observer, Progress, ignore
-from depthcrafter_cli.types import MemoryPlan, RgbImage, ValueRange
+from depthcrafter_cli.progress import Observer, ignore
+from depthcrafter_cli.types import RgbImage, ValueRange
 from depthcrafter_cli.workflows.deliver import deliver
 from depthcrafter_cli.workflows.folder import RunFolder
-from depthcrafter_cli.workflows.memory import cap_device
-from depthcrafter_cli.workflows.plan import RunPlan
+from depthcrafter_cli.workflows.model import LoadedModel
+from depthcrafter_cli.workflows.plan import RunPlan, Warn
 from depthcrafter_cli.workflows.record import check_record, write_record
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.resources import PeakMemory, peak_memory
@@ -28,8 +26,6 @@ from depthcrafter_cli.workflows.resources import PeakMemory, peak_memory
 if TYPE_CHECKING:
     from depthcrafter_cli.pipeline.checkpoint import Checkpoint
     from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
-
-Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -54,12 +50,17 @@ class RunResult:
         return self.frames / self.seconds
 
 
-def run(plan: RunPlan, observer: Observer = ignore, warn: Warn = lambda _: None) -> RunResult:
+def run(
+    plan: RunPlan,
+    observer: Observer = ignore,
+    warn: Warn = lambda _: None,
+    model: LoadedModel | None = None,
+) -> RunResult:
     """Carry out a plan. Outputs appear under their names only when complete.
 
     A run that stops for whatever reason leaves its folder, from which it can be resumed; one that
     has nothing to go on from leaves nothing. ``warn`` gets a sentence for what did not stop it,
-    such as a damaged end of the video.
+    such as a damaged end of the video. ``model`` keeps the networks for the next run.
 
     Raises:
         InputError, WeightsError, OutputError: as :func:`plan_run`, for what shows only now.
@@ -68,7 +69,7 @@ def run(plan: RunPlan, observer: Observer = ignore, warn: Warn = lambda _: None)
     if not request.outputs:
         raise UsageError("Got no output, expected at least one: pass --out such as depth.mp4.")
     with claimed(request.outputs), _state(plan) as folder:
-        pipeline, retreats = _load(plan, observer, warn)
+        pipeline, retreats = (model or LoadedModel()).pipeline(plan, observer, warn)
         started = time.monotonic()
         with DisparitySpool(folder.spool_path) as spool:
             _infer(plan, pipeline, folder, spool, observer, warn)
@@ -135,36 +136,6 @@ def _state(plan: RunPlan) -> Iterator[RunFolder]:
         if not folder.progressed:
             folder.discard()
         raise
-
-
-def _load(
-    plan: RunPlan, observer: Observer, warn: Warn
-) -> "tuple[DepthCrafterPipeline, list[str]]":
-    """The pipeline, and what it will tell of running out of memory."""
-    from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
-
-    observer(Progress("load", 0, 1, unit="model"))
-    cap_device(plan.device, plan.request.max_vram)
-    pipeline = DepthCrafterPipeline.from_pretrained(
-        str(plan.weights.path),
-        device=plan.request.device,
-        dtype=plan.request.dtype,
-        plan=plan.memory.plan,
-    )
-    pipeline.config = plan.config
-    retreats: list[str] = []
-    pipeline.step_down = partial(_retreat, retreats, warn, pipeline.components.device.type)
-    observer(Progress("load", 1, 1, unit="model"))
-    return pipeline, retreats
-
-
-def _retreat(told: list[str], warn: Warn, kind: str, plan: MemoryPlan) -> MemoryPlan | None:
-    """The plan to go on with where memory ran out, which the user and the record are told of."""
-    smaller = step_down(plan, kind)
-    if smaller is not None:
-        told.append(f"memory ran out under {plan}; went on with {smaller}")
-        warn(f"{told[-1]}.")
-    return smaller
 
 
 def _infer(
