@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import reported
+from depthcrafter_cli.cli.groups import ResultOptions, spread
 from depthcrafter_cli.cli.run import carry_out
 
 
@@ -35,16 +36,11 @@ def resume(
         carry_out(request, console)
 
 
+@spread
 def finish(
     folder: opt.WorkFolder,
     out: opt.Outputs,
-    size: opt.Size = "source",
-    normalize: opt.Normalize = "clip",
-    colormap: opt.Colormap = "inferno",
-    side_by_side: opt.SideBySide = False,
-    crf: opt.Crf = 18,
-    overwrite: opt.Overwrite = False,
-    record: opt.Record = True,
+    result: ResultOptions,
     quiet: opt.Quiet = False,
     json: opt.Json = False,
     debug: opt.Debug = False,
@@ -57,21 +53,10 @@ def finish(
       depthcrafter finish depth.mp4.work --out frames/ --size 1280x720
     """
     with reported(quiet=quiet, json=json, debug=debug) as console:
-        from depthcrafter_cli.depth.normalize import Normalization
         from depthcrafter_cli.workflows.folder import RunFolder
 
-        mode, limits = opt.parse_normalize(normalize)
-        request = replace(
-            RunFolder(folder).request(),
-            outputs=tuple(out),
-            size=size,
-            normalization=Normalization(mode, *limits),  # type: ignore[arg-type]
-            colormap=colormap,
-            side_by_side=side_by_side,
-            crf=crf,
-            overwrite=overwrite,
-            record=record,
-        )
+        kept = RunFolder(folder).request()
+        request = replace(kept, outputs=tuple(out), **result.asked())
         with console.watching() as observer:
             from depthcrafter_cli.workflows import run as workflow
 

@@ -111,8 +111,7 @@ class RunFolder:
     def _require_same(self, plan: "RunPlan", job: Mapping[str, Any]) -> None:
         if plan.facts["input"] != job["facts"]["input"]:
             raise _changed_input(plan.request.source)
-        asked = plan.request.to_json()
-        differing = [f"--{name}" for name in asked if asked[name] != job["request"].get(name)]
+        differing = [f"--{name}" for name in plan.request.differences(job["request"])]
         made = ("program", "model", "weights_sha256", "device", "dtype")
         differing += [name for name in made if plan.facts[name] != job["facts"][name]]
         if differing:

@@ -112,6 +112,7 @@ def check_run(request: RunRequest) -> CheckedRun:
             source=request.source,
             colormap=request.colormap,
             overwrite=request.overwrite,
+            create_folders=request.create_folders,
         )
         check_record(request)
     weights = find_weights(request.weights) if request.outputs else find_configs(request.weights)

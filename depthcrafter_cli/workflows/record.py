@@ -36,7 +36,7 @@ def describe(plan: "RunPlan") -> dict[str, Any]:
         "settings": asdict(plan.config),
         "memory": facts(plan.memory),
         "reference": request.reference,
-        "device": plan.device,
+        "device": plan.device.split(":")[0],
         "dtype": plan.dtype,
     }
 
@@ -82,7 +82,7 @@ def is_complete(request: RunRequest) -> bool:
     try:
         record = json.loads(path.read_text())
         return bool(
-            record["request"] == request.to_json()
+            not request.differences(record["request"])
             and record["input"] == identity(request.source)
             and record["outputs"] == [identity(out) for out in request.outputs]
         )

@@ -11,7 +11,9 @@ from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.media.sinks.png16 import NUMBER
 
 # How a run is carried out, not what comes of it: may differ when it is resumed.
-_CIRCUMSTANCES = ("overwrite", "work_dir", "keep_work", "resume", "max_vram", "max_ram")
+_CIRCUMSTANCES = (
+    "overwrite", "work_dir", "keep_work", "resume", "max_vram", "max_ram", "create_folders"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class RunRequest:
     frame-rate label, its output at the model's size. ``max_vram`` and ``max_ram`` are GB, None
     what is free. Without ``outputs`` a run can be planned but not carried out. ``resume`` goes on
     with a run that stopped; its state is in ``work_dir`` (None: beside the first output), which
-    goes when the run is finished unless ``keep_work``.
+    goes when the run is finished unless ``keep_work``. ``create_folders`` makes those that the
+    outputs need.
     """
 
     source: Path
@@ -46,6 +49,7 @@ class RunRequest:
     work_dir: Path | None = None
     keep_work: bool = False
     resume: bool = False
+    create_folders: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -70,6 +74,15 @@ class RunRequest:
             for name, value in values["reading"].items()
         }
         return {name: value for name, value in values.items() if name not in _CIRCUMSTANCES}
+
+    def differences(self, made: Mapping[str, Any]) -> list[str]:
+        """What else was asked in ``made``, a request as :meth:`to_json` gives it.
+
+        The device is none: the same run may go on at another card of its kind, and the kind is
+        among the facts of how disparity is made.
+        """
+        asked = self.to_json()
+        return [name for name in asked if name != "device" and asked[name] != made.get(name)]
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> "RunRequest":

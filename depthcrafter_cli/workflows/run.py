@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from depthcrafter_cli.errors import UsageError
-from depthcrafter_cli.media.files import claimed
+from depthcrafter_cli.media.files import claimed, output_errors
 from depthcrafter_cli.media.reader import read_frames
 from depthcrafter_cli.media.sinks.registry import check_outputs
 from depthcrafter_cli.media.spool import DisparitySpool
@@ -68,6 +68,8 @@ def run(
     request = plan.request
     if not request.outputs:
         raise UsageError("Got no output, expected at least one: pass --out such as depth.mp4.")
+    if request.create_folders:
+        _create_folders(request)
     with claimed(request.outputs), _state(plan) as folder:
         pipeline, retreats = (model or LoadedModel()).pipeline(plan, observer, warn)
         started = time.monotonic()
@@ -122,6 +124,12 @@ def finish(request: RunRequest, observer: Observer = ignore) -> int:
             )
         write_record(request, deliver(delivery, spool, observer))
         return len(spool)
+
+
+def _create_folders(request: RunRequest) -> None:
+    for out in request.outputs:
+        with output_errors(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager

@@ -43,12 +43,13 @@ def check_outputs(
     source: Path | None = None,
     colormap: str = "inferno",
     overwrite: bool = False,
+    create_folders: bool = False,
 ) -> None:
     """Finds out before any work whether all outputs can be written.
 
     Raises UsageError for none at all, an unknown suffix or colormap, a path given twice or equal
-    to the input, and OutputError for a folder that is missing or not writable and for files that
-    exist while ``overwrite`` is off.
+    to the input, and OutputError for a folder that is missing (unless ``create_folders`` says that
+    it will be made) or not writable and for files that exist while ``overwrite`` is off.
     """
     if not outputs:
         raise UsageError("Got no output, expected at least one: pass --out such as depth.mp4.")
@@ -67,7 +68,7 @@ def check_outputs(
                 f"{out} needs the encoder {ENCODER}, which this build of PyAV lacks, expected the "
                 "one from PyPI: pip install --force-reinstall av, or write .npz or .png."
             )
-        _check_place(out, kind, overwrite=overwrite)
+        _check_place(out, kind, overwrite=overwrite, create_folders=create_folders)
 
 
 def _sink_class(out: Path) -> type[DisparitySink]:
@@ -94,7 +95,9 @@ def _place(path: Path) -> Path:
     return resolved.parent if NUMBER.search(path.name) else resolved
 
 
-def _check_place(out: Path, kind: type[DisparitySink], *, overwrite: bool) -> None:
+def _check_place(
+    out: Path, kind: type[DisparitySink], *, overwrite: bool, create_folders: bool
+) -> None:
     if kind is PngSink:
         pattern = png_pattern(out)
         existing = numbered_files(pattern)
@@ -106,6 +109,8 @@ def _check_place(out: Path, kind: type[DisparitySink], *, overwrite: bool) -> No
         raise OutputError(
             f"{existing[0]} exists, expected a free name: choose another or pass --overwrite."
         )
+    if create_folders:
+        folder = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not folder.is_dir():
         raise OutputError(
             f"There is no folder {folder} for {out.name}, expected it to exist: create it first."
