@@ -1,4 +1,4 @@
-"""All that crosses from one window to the next, so that a pass can go on where another stopped."""
+"""All that crosses from one step to the next, so that a pass can go on where another stopped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A pass between two windows.
+    """A pass between two windows, or between two steps of one.
 
     Attributes:
         windows: how many are finished.
@@ -18,6 +18,8 @@ class Checkpoint:
         latents: float32 [n, 4, h, w], final but not decoded: those of frame ``decoded`` and on.
         overlap: float32 [o, 4, h, w] of the frames the next window shares, None without overlap.
         last: whether the clip has no frames beyond ``latents``.
+        steps: of the next window, how many are done.
+        under_way: float32 [m, 4, h, w], that window after ``steps``; None if it is not begun.
     """
 
     windows: int
@@ -25,6 +27,8 @@ class Checkpoint:
     latents: Tensor
     overlap: Tensor | None
     last: bool
+    steps: int = 0
+    under_way: Tensor | None = None
 
     @property
     def next_frame(self) -> int:
@@ -45,7 +49,7 @@ class Checkpoint:
         return replace(self, decoded=decoded, latents=self.latents[decoded - self.decoded :])
 
 
-OnWindow = Callable[[Checkpoint], None]
+OnCheckpoint = Callable[[Checkpoint], None]
 
 
 def forget(_checkpoint: Checkpoint) -> None:

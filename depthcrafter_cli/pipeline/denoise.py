@@ -39,12 +39,14 @@ def denoise(
     schedule: Schedule,
     guidance: float,
     on_step: Callable[[Tensor], None],
+    first: int = 0,
 ) -> Tensor:
-    """Run all Euler steps on one window: latents [m, 4, h, w] in, clean latents out.
+    """Run the Euler steps from ``first`` on: a window's latents [m, 4, h, w] in, clean ones out.
 
     ``seen`` is the network told of the frames; ``blind``, needed for guidance, is told nothing.
     """
-    for step, timestep in enumerate(schedule.timesteps):
+    for step in range(first, len(schedule.timesteps)):
+        timestep = schedule.timesteps[step]
         sigma, following = schedule.sigmas[step : step + 2]
         scaled = latents / (sigma**2 + 1) ** 0.5
         velocity = seen(scaled, timestep)

@@ -6,20 +6,19 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import replace
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.models.components import Components
-from depthcrafter_cli.pipeline.checkpoint import Checkpoint, OnWindow, forget
+from depthcrafter_cli.pipeline.checkpoint import Checkpoint, OnCheckpoint, forget
 from depthcrafter_cli.pipeline.conditioning import Conditioning, condition, encode
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.pipeline.decode import decode_disparity, on_grid
 from depthcrafter_cli.pipeline.denoise import Velocity, anchor, denoise, velocity_of
+from depthcrafter_cli.pipeline.frames import checked
 from depthcrafter_cli.pipeline.noise import NoiseSource, noise_source
 from depthcrafter_cli.pipeline.retries import StepDown, give_up, out_of_memory, stepped_down
 from depthcrafter_cli.pipeline.schedule import karras_schedule
@@ -91,7 +90,7 @@ class DepthCrafterPipeline:
         total: int | None = None,
         observer: Observer = ignore,
         start: Checkpoint | None = None,
-        on_window: OnWindow = forget,
+        on_checkpoint: OnCheckpoint = forget,
     ) -> Iterator[Disparity]:
         """Yield raw disparity, float32 [n, H, W] in [0, 1], in order, as soon as it is final.
 
@@ -102,7 +101,8 @@ class DepthCrafterPipeline:
             observer: receives a :class:`Progress` per batch, step and chunk.
             start: where another pass over the clip stopped. ``frames`` then begin with frame
                 ``start.first_read(config.encode_batch)``, and the result with ``start.decoded``.
-            on_window: receives a :class:`Checkpoint` after each window, before its decoding.
+            on_checkpoint: receives a :class:`Checkpoint` after each step, and after each window
+                before its decoding; for each, before the observer hears of it.
 
         Raises:
             InputError: no frames, or frames of another type or size than expected.
@@ -112,7 +112,7 @@ class DepthCrafterPipeline:
         if total is None and start is None and isinstance(frames, Sized):
             total = len(frames)
         clip = ClipPass(
-            self.components, self.config, total, observer, self.step_down, start, on_window
+            self.components, self.config, total, observer, self.step_down, start, on_checkpoint
         )
         try:
             yield from clip.run(frames)
@@ -131,11 +131,12 @@ class ClipPass:
         observer: Observer,
         step_down: StepDown = give_up,
         start: Checkpoint | None = None,
-        on_window: OnWindow = forget,
+        on_checkpoint: OnCheckpoint = forget,
     ) -> None:
         self.components, self.config, self.observer = components, config, observer
         self.total, self.step_down = total, step_down
-        self.start, self.on_window = start, on_window
+        self.start, self.on_checkpoint = start, on_checkpoint
+        self.reached = start  # the pass as it is between two windows; None before the first
         windows = None if total is None else count_windows(total, config.window, config.overlap)
         self.total_steps = None if windows is None else windows * config.steps
         self.schedule = karras_schedule(config.steps)
@@ -149,32 +150,41 @@ class ClipPass:
     def run(self, frames: Iterable[RgbImage]) -> Iterator[Disparity]:
         """Frames to raw disparity."""
         for chunk in on_grid(self.latents(frames), self.config.decode_chunk):
-            yield self.decode(chunk)
+            disparity = self.decode(chunk)
+            self.frames_decoded += len(disparity)
+            yield disparity
+            # Told once the caller asks for more, and has kept what it got.
+            self.observer(Progress("decode", self.frames_decoded, self.total))
 
     def latents(self, frames: Iterable[RgbImage]) -> Iterator[Tensor]:
         """Frames to stitched latents [n, 4, h, w], final as soon as no later window covers them."""
-        config, device, passed = self.config, self.components.device, 0
+        config, device = self.config, self.components.device
         overlap: Tensor | None = None
-        waiting: list[Tensor] = []  # final latents, some of which may be decoded meanwhile
         if self.start is not None:
-            passed, waiting = self.start.windows, [self.start.latents.to(device)]
             overlap = None if self.start.overlap is None else self.start.overlap.to(device)
-            yield waiting[0]
+            yield self.start.latents.to(device)
             if self.start.last:
                 return
-        first, checked = _checked(frames, self.components.side_multiple)
+        first, sound = checked(frames, self.components.side_multiple)
         noise = noise_source(config, first.shape[0], first.shape[1], self.total)
-        conditioning = self._conditioning(checked, noise)
+        passed = 0 if self.start is None else self.start.windows
+        conditioning = self._conditioning(sound, noise)
         for segment in split(conditioning, config.window, config.overlap, passed):
             window = self._within_memory(partial(self.denoised, segment, noise, overlap))
             stitched = stitch(window, overlap)
             final = len(stitched) if segment.last else config.window - config.overlap
             overlap = stitched[final:] if config.overlap and not segment.last else None
-            left = segment.window.start - self.frames_decoded
-            waiting = [torch.cat([*waiting, stitched[:final]])[-(left + final) :]]
+            waiting = torch.cat([self.between(stitched).latents.to(device), stitched[:final]])
             done = segment.window.index + 1
-            self.on_window(Checkpoint(done, self.frames_decoded, waiting[0], overlap, segment.last))
+            self.reached = Checkpoint(done, self.frames_decoded, waiting, overlap, segment.last)
+            self.on_checkpoint(self.reached)
             yield stitched[:final]
+
+    def between(self, like: Tensor) -> Checkpoint:
+        """The pass as it is before the window under way, whose latents are ``like`` these."""
+        if self.reached is None:
+            return Checkpoint(0, 0, like[:0], None, last=False)
+        return self.reached.after(self.frames_decoded)
 
     def _conditioning(
         self, frames: Iterator[RgbImage], noise: NoiseSource
@@ -194,13 +204,17 @@ class ClipPass:
     ) -> Tensor:
         """One window's latents [m, 4, h, w], before they are blended into the result."""
         device, guidance = self.components.device, self.config.guidance
-        self.steps_done = segment.window.index * self.config.steps
+        at, steps = segment.window.index, 0
         start = anchor(noise.latents(segment.window).to(device), overlap, self.schedule)
+        if self.start is not None and self.start.under_way is not None and at == self.start.windows:
+            start, steps = self.start.under_way.to(device), self.start.steps
+        self.steps_done = at * self.config.steps + steps
+        self.observer(Progress("denoise", self.steps_done, self.total_steps, unit="steps"))
         conditioning = Conditioning.join(segment.items)
         with self.components.at_work(self.components.unet):
             seen = self.velocity(conditioning)
             blind = self.velocity(conditioning.blank()) if guidance > 1 else None
-            return denoise(start, seen, blind, self.schedule, guidance, self.step_done)
+            return denoise(start, seen, blind, self.schedule, guidance, self.step_done, steps)
 
     def velocity(self, conditioning: Conditioning) -> Velocity:
         """The network on one window."""
@@ -208,10 +222,7 @@ class ClipPass:
 
     def decode(self, latents: Tensor) -> Disparity:
         """One chunk of the decode grid to raw disparity."""
-        disparity = self._within_memory(lambda: decode_disparity(self.components, latents)).numpy()
-        self.frames_decoded += len(disparity)
-        self.observer(Progress("decode", self.frames_decoded, self.total))
-        return disparity
+        return self._within_memory(lambda: decode_disparity(self.components, latents)).numpy()
 
     def _within_memory(self, work: Callable[[], Result]) -> Result:
         """Do it again under a smaller plan, as often as memory runs out."""
@@ -230,38 +241,10 @@ class ClipPass:
             self.observer(Progress("condition", self.frames_read, self.total))
             yield item
 
-    def step_done(self, _latents: Tensor) -> None:
+    def step_done(self, latents: Tensor) -> None:
         """Count a step; it is given the window's latents after that step."""
         self.steps_done += 1
+        steps = self.steps_done % self.config.steps
+        if steps:  # after the last one comes the window's own checkpoint
+            self.on_checkpoint(replace(self.between(latents), steps=steps, under_way=latents))
         self.observer(Progress("denoise", self.steps_done, self.total_steps, unit="steps"))
-
-
-def _checked(frames: Iterable[RgbImage], multiple: int) -> tuple[RgbImage, Iterator[RgbImage]]:
-    """The first frame and the whole stream, with every frame's type and size checked."""
-    stream = iter(frames)
-    opening = list(islice(stream, 1))
-    if not opening:
-        raise InputError("got no frames, expected at least one: check the clip and its time range.")
-    first = opening[0]
-    if first.ndim != 3 or first.shape[2] != 3 or first.dtype != np.uint8:
-        raise InputError(
-            f"got frames of {first.dtype} {list(first.shape)}, expected uint8 [H, W, 3]: "
-            "convert them to 8-bit RGB."
-        )
-    height, width = first.shape[:2]
-    if height % multiple or width % multiple or not height or not width:
-        raise InputError(
-            f"got frames of {width}x{height} pixels, expected sides divisible by {multiple}: "
-            "resize them first."
-        )
-
-    def same_size() -> Iterator[RgbImage]:
-        for frame in chain(opening, stream):
-            if frame.shape != first.shape or frame.dtype != first.dtype:
-                raise InputError(
-                    f"got a frame of {list(frame.shape)} after frames of {list(first.shape)}, "
-                    "expected one size for the whole clip: resize them first."
-                )
-            yield frame
-
-    return first, same_size()

@@ -41,6 +41,8 @@ def deliver(delivery: Delivery, spool: DisparitySpool, observer: Observer) -> di
         OutputError, InputError: an output cannot be written, or its source picture not be read.
     """
     request = delivery.request
+    if request.normalization.mode == "percentile":  # a pass over the whole clip
+        observer(Progress("normalize", 0, 1, unit="pass"))
     values = value_range(request.normalization, spool)
     metadata = {
         **delivery.facts,

@@ -1,6 +1,6 @@
 """The folder a run keeps its state in, so that a killed one can go on and a kept one be reused.
 
-``job.json`` says what was asked of what; ``window.safetensors`` is the pass between two windows;
+``job.json`` says what was asked of what; ``window.safetensors`` is the pass between two steps;
 ``disparity.spool`` holds what is decoded. Each is replaced in one step or only appended to.
 """
 
@@ -67,6 +67,7 @@ class RunFolder:
             "facts": plan.facts,
             "memory_plan": asdict(plan.memory.plan),
             "limits": [request.max_vram, request.max_ram],
+            "keep_work": request.keep_work,
             "stride": plan.reading.stride,
             "source_size": [plan.info.size.height, plan.info.size.width],
             "model_size": [plan.model_size.height, plan.model_size.width],
@@ -91,7 +92,15 @@ class RunFolder:
 
     def request(self) -> RunRequest:
         """What was asked of the run that is here. Raises UsageError."""
-        return replace(RunRequest.from_json(self.job()["request"]), work_dir=self.path)
+        job = self.job()
+        max_vram, max_ram = job["limits"]
+        return replace(
+            RunRequest.from_json(job["request"]),
+            work_dir=self.path,
+            keep_work=job["keep_work"],
+            max_vram=max_vram,
+            max_ram=max_ram,
+        )
 
     def adopt(self, plan: "RunPlan") -> "RunPlan":
         """The plan with what the run that is here had settled, if it is the same run.
@@ -127,39 +136,47 @@ class RunFolder:
             raise _changed_input(plan.request.source)
 
     def save(self, checkpoint: "Checkpoint", times: Iterable[Fraction]) -> None:
-        """Keep a pass between two windows, and the times of its frames from ``decoded`` on."""
+        """Keep a pass, and the times of its frames from ``decoded`` on."""
         from safetensors.torch import save
 
-        tensors = {"latents": checkpoint.latents.contiguous().cpu()}
-        if checkpoint.overlap is not None:
-            tensors["overlap"] = checkpoint.overlap.contiguous().cpu()
+        tensors = {
+            name: part.contiguous().cpu()
+            for name in ("latents", "overlap", "under_way")
+            if (part := getattr(checkpoint, name)) is not None
+        }
         state = {
             "windows": checkpoint.windows,
             "decoded": checkpoint.decoded,
             "last": checkpoint.last,
+            "steps": checkpoint.steps,
             "times": [str(time) for time in times],
         }
         write_whole(self._window, save(tensors, metadata={"state": json.dumps(state)}))
 
     def load(self, decoded: int) -> tuple["Checkpoint", list[Fraction]] | None:
         """What was saved last, with ``decoded`` frames in the spool; None if they do not match."""
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
         from depthcrafter_cli.pipeline.checkpoint import Checkpoint
 
         if not self.progressed:
             return None
-        with safe_open(self._window, "pt") as file:
-            state = json.loads(file.metadata()["state"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        saved = Checkpoint(
-            state["windows"], state["decoded"], tensors["latents"], tensors.get("overlap"),
-            state["last"],
-        )  # fmt: skip
+        try:
+            with safe_open(self._window, "pt") as file:
+                state = json.loads(file.metadata()["state"])
+                tensors: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError:
+            return None
+        times = [Fraction(time) for time in state.pop("times")]
+        saved = Checkpoint(**{"overlap": None, **state, **tensors})
         if not saved.decoded <= decoded <= saved.next_frame:
             return None
-        times = [Fraction(time) for time in state["times"][decoded - saved.decoded :]]
-        return saved.after(decoded), times
+        return saved.after(decoded), times[decoded - saved.decoded :]
+
+    def complete(self, decoded: int) -> bool:
+        """Whether ``decoded`` frames in the spool are all that the run was to compute."""
+        saved = self.load(decoded)
+        return saved is not None and saved[0].finished
 
     def begin_delivery(self) -> None:
         """From here on, outputs under their final names are this run's own."""

@@ -3,7 +3,6 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -14,9 +13,9 @@ class PeakMemory:
     kind: str
 
 
-def peak_memory(device: Any) -> PeakMemory:
+def peak_memory(device: str) -> PeakMemory:
     """The peak since the process began, of the memory that is scarce on ``device``."""
-    if device.type == "cuda":
+    if device.startswith("cuda"):
         import torch
 
         return PeakMemory(torch.cuda.max_memory_allocated(device), "GPU")

@@ -1,5 +1,6 @@
 """From a video to its depth files: infer into a spool, then deliver. Killed, it can go on."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -26,6 +27,9 @@ from depthcrafter_cli.workflows.resources import PeakMemory, peak_memory
 if TYPE_CHECKING:
     from depthcrafter_cli.pipeline.checkpoint import Checkpoint
     from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
+
+# Quicker steps are not worth a write each: as much is the most that a stop costs.
+_STEP_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -71,10 +75,13 @@ def run(
     if request.create_folders:
         _create_folders(request)
     with claimed(request.outputs), _state(plan) as folder:
-        pipeline, retreats = (model or LoadedModel()).pipeline(plan, observer, warn)
-        started = time.monotonic()
         with DisparitySpool(folder.spool_path) as spool:
-            _infer(plan, pipeline, folder, spool, observer, warn)
+            retreats: list[str] = []
+            started = time.monotonic()
+            if not folder.complete(len(spool)):
+                pipeline, retreats = (model or LoadedModel()).pipeline(plan, observer, warn)
+                started = time.monotonic()
+                _infer(plan, pipeline, folder, spool, observer, warn)
             inferred = time.monotonic()
             folder.begin_delivery()
             metadata = deliver(plan.delivery(), spool, observer)
@@ -85,7 +92,7 @@ def run(
             frames=frames,
             seconds=finished - started,
             value_range=ValueRange(*metadata["value_range"]),
-            peak=peak_memory(pipeline.components.device),
+            peak=peak_memory(plan.device),
             predicted_peak=plan.memory.measured_as,
             device=plan.device,
         )
@@ -116,8 +123,7 @@ def finish(request: RunRequest, observer: Observer = ignore) -> int:
     )
     check_record(request)
     with claimed(request.outputs), DisparitySpool(folder.spool_path) as spool:
-        saved = folder.load(len(spool))
-        if saved is None or not saved[0].finished:
+        if not folder.complete(len(spool)):
             raise UsageError(
                 f"{folder.path} holds {len(spool)} frames of a run that is not complete, expected "
                 f"all: go on with `depthcrafter resume {folder.path} --keep-work` first."
@@ -169,10 +175,19 @@ def _infer(
                 pending.append(labelled)
             yield frame.rgb
 
-    def keep(checkpoint: "Checkpoint") -> None:
-        folder.require_unchanged(plan)
-        folder.save(checkpoint, pending)
+    saved_at = -math.inf
 
-    stream = pipeline(pictures(), total=plan.frames, observer=observer, start=start, on_window=keep)
+    def keep(checkpoint: "Checkpoint") -> None:
+        nonlocal saved_at
+        if checkpoint.under_way is None:
+            folder.require_unchanged(plan)
+        elif time.monotonic() - saved_at < _STEP_SECONDS:
+            return
+        folder.save(checkpoint, pending)
+        saved_at = time.monotonic()
+
+    stream = pipeline(
+        pictures(), total=plan.frames, observer=observer, start=start, on_checkpoint=keep
+    )
     for disparity in stream:
         spool.append(disparity, [pending.popleft() for _ in disparity])
