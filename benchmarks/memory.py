@@ -1,6 +1,6 @@
 """Peak memory and open files of a run against the length of its video: they must not grow.
 
-    python benchmarks/memory.py [--frames 1000 20000] [--side 64] [--steps 5] [--weights nano]
+    python benchmarks/memory.py [--frames 1000 20000] [--side 64] [--steps 5]
 
 Makes one clip per length, runs ``depthcrafter run`` on each in a process of its own, and prints the
 peak resident memory and the most open files of each, and the ratios of the largest to the smallest.
@@ -40,6 +40,7 @@ def run(clip: Path, out: Path, arguments: argparse.Namespace) -> dict[str, float
     """The last event of a run (frames, seconds, peak memory) and its most ``open_files``."""
     command = [sys.executable, "-m", "depthcrafter_cli", "run", clip, "--out", out, "--json"]
     options = ["--weights", arguments.weights, "--steps", arguments.steps, "--no-record"]
+    options += ["--window", arguments.window, "--overlap", arguments.overlap]
     process = subprocess.Popen(
         [str(part) for part in (*command, *options, "--max-res", arguments.side)],
         stdout=subprocess.PIPE,
@@ -62,6 +63,8 @@ def main() -> int:
     parser.add_argument("--frames", type=int, nargs="+", default=[1000, 20000])
     parser.add_argument("--side", type=int, default=64)
     parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--window", type=int, default=12)
+    parser.add_argument("--overlap", type=int, default=2)
     parser.add_argument("--weights", default="nano")
     arguments = parser.parse_args()
     peaks, files = [], []

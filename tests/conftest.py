@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from clips import make_clip
+
+from depthcrafter_cli.types import Size
 
 PARITY = Path(__file__).parent / "data" / "parity"
 
@@ -65,3 +68,17 @@ def cli(monkeypatch, capfd) -> Callable[..., Finished]:
         return Finished(code, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture
+def clip(tmp_path) -> Path:
+    """Sixteen frames of 64x64."""
+    return make_clip(tmp_path / "clip.mp4", frames=16, size=Size(64, 64))
+
+
+@pytest.fixture
+def options(tiny_folder) -> list[object]:
+    """Four windows a clip, of a second each, with the tiny model."""
+    return [
+        "--weights", tiny_folder, "--steps", 1, "--window", 6, "--overlap", 2, "--decode-chunk", 3
+    ]  # fmt: skip

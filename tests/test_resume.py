@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,40 +11,11 @@ import numpy as np
 import pytest
 from clips import make_clip
 from filelock import FileLock
+from processes import ENVIRONMENT, stop_at
 
 from depthcrafter_cli.types import Size
 
 ROOT = Path(__file__).parents[1]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-
-@pytest.fixture
-def clip(tmp_path) -> Path:
-    return make_clip(tmp_path / "clip.mp4", frames=16, size=Size(64, 64))
-
-
-@pytest.fixture
-def options(tiny_folder) -> list[object]:
-    """Four windows a clip, of a second each."""
-    return [
-        "--weights", tiny_folder, "--steps", 1, "--window", 6, "--overlap", 2, "--decode-chunk", 3
-    ]  # fmt: skip
-
-
-def stop_at(stage: str, done: int, arguments: list[object], number=signal.SIGTERM) -> str:
-    """Run, and send a signal at the first event of a stage from ``done`` on; its last line."""
-    command = [sys.executable, "-m", "depthcrafter_cli", "run", *arguments, "--json"]
-    process = subprocess.Popen(
-        [str(part) for part in command], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        event = json.loads(line)
-        if event.get("stage") == stage and event["done"] >= done:
-            break
-    process.send_signal(number)
-    rest = process.communicate(timeout=120)[0]
-    return rest.splitlines()[-1] if rest else ""
 
 
 def test_killed_runs_resume_to_identical_files(tiny_folder):
@@ -55,25 +25,6 @@ def test_killed_runs_resume_to_identical_files(tiny_folder):
     command = [sys.executable, *script, *source, "--weights", tiny_folder]
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_an_interrupt_says_how_to_go_on_and_resume_finishes(cli, clip, options, tmp_path):
-    out, whole = tmp_path / "d.npz", tmp_path / "whole.npz"
-    last = json.loads(stop_at("decode", 6, [clip, "--out", out, *options]))
-    folder = tmp_path / "d.npz.work"
-    assert last["exit_code"] == 130 and f"depthcrafter resume {folder}" in last["message"]
-    assert not out.exists() and folder.is_dir()
-    refused = cli("run", clip, "--out", out, *options)
-    assert refused.code == 6 and "--resume" in refused.err
-    done = cli("resume", folder, "--json")
-    assert done.code == 0, done.err
-    stages = [json.loads(line) for line in done.out.splitlines() if "progress" in line]
-    assert min(event["done"] for event in stages if event["stage"] == "decode") > 3
-    assert not folder.exists()
-    cli("run", clip, "--out", whole, *options)
-    with np.load(out) as resumed, np.load(whole) as expected:
-        for name in ("depth", "times", "range"):
-            np.testing.assert_array_equal(resumed[name], expected[name])
 
 
 @pytest.mark.parametrize(

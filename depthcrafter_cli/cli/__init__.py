@@ -21,5 +21,5 @@ def main() -> None:
         print(f"depthcrafter: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except Interrupted:
-        print("depthcrafter: interrupted; nothing half-written was left behind.", file=sys.stderr)
+        print("depthcrafter: interrupted.", file=sys.stderr)
         sys.exit(INTERRUPTED_EXIT_CODE)

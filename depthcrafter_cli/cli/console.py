@@ -1,6 +1,7 @@
 """How a run looks: for people (rich), for programs (JSON lines), or not at all."""
 
 import json as json_module
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from depthcrafter_cli.cli.interrupts import Interrupted
+from depthcrafter_cli.cli.interrupts import Interrupted, stopping_between_steps
+from depthcrafter_cli.cli.summary import facts_of, summary_of
 from depthcrafter_cli.errors import INTERRUPTED_EXIT_CODE, DepthCrafterError
 from depthcrafter_cli.progress import Observer, Progress, ignore
 
@@ -24,11 +26,14 @@ STAGES = {
     "condition": "read, encode",
     "denoise": "denoise",
     "decode": "decode",
+    "normalize": "find range",
     "write": "write",
     "image_encoder": "image encoder",
     "vae": "autoencoder",
     "unet": "denoiser",
 }
+
+STOPPING = "stopping once the step under way is on the disk; interrupt again to stop at once"
 
 
 class QuietConsole:
@@ -47,8 +52,18 @@ class QuietConsole:
 
     @contextmanager
     def watching(self) -> Iterator[Observer]:
-        """The observer of work that is under way."""
+        """The observer of work that is under way, which ends between two steps at Ctrl-C."""
+        with self.drawing() as draw, stopping_between_steps(draw, self.stopping) as observer:
+            yield observer
+
+    @contextmanager
+    def drawing(self) -> Iterator[Observer]:
+        """What shows each event."""
         yield ignore
+
+    def stopping(self) -> None:
+        """A first signal came; called in another thread than the rest."""
+        print(f"depthcrafter: {STOPPING}", file=sys.stderr, flush=True)
 
     def finished(self, result: "RunResult") -> None:
         """What a run that succeeded made."""
@@ -64,7 +79,7 @@ class QuietConsole:
         """How to go on with what was stopped, with a space before it; empty if there is no way."""
         if self.work is None or not self.work.progressed:
             return ""
-        return f" Go on with: depthcrafter resume {self.work.path}"
+        return f" Go on with: depthcrafter resume {shlex.quote(str(self.work.path))}"
 
     def warn(self, sentence: str) -> None:
         """Something the user should know that did not stop the run."""
@@ -80,10 +95,10 @@ class JsonConsole(QuietConsole):
 
     def planned(self, plan: "RunPlan") -> None:
         super().planned(plan)
-        emit("plan", **_facts(plan))
+        emit("plan", **facts_of(plan))
 
     @contextmanager
-    def watching(self) -> Iterator[Observer]:
+    def drawing(self) -> Iterator[Observer]:
         yield lambda event: emit("progress", **vars(event))
 
     def finished(self, result: "RunResult") -> None:
@@ -103,6 +118,9 @@ class JsonConsole(QuietConsole):
     def made(self, outputs: Sequence[Path]) -> None:
         emit("done", outputs=[str(path) for path in outputs])
 
+    def stopping(self) -> None:
+        emit("stopping", message=STOPPING)
+
     def warn(self, sentence: str) -> None:
         emit("warning", message=sentence)
 
@@ -118,11 +136,11 @@ class RichConsole(QuietConsole):
 
         super().planned(plan)
         screen = Console(stderr=True)
-        for label, text in _summary(plan):
+        for label, text in summary_of(plan):
             screen.print(f"[bold]{label:<7}[/] {text}", highlight=False, soft_wrap=True)
 
     @contextmanager
-    def watching(self) -> Iterator[Observer]:
+    def drawing(self) -> Iterator[Observer]:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -191,8 +209,9 @@ def reported(*, quiet: bool, json: bool, debug: bool) -> Iterator[QuietConsole]:
         raise typer.Exit(error.exit_code) from None
     except Interrupted:
         _traceback_if(debug)
-        stopped = f"interrupted; no half-written file is left.{console.advice()}"
-        console.failed(stopped, INTERRUPTED_EXIT_CODE)
+        advice = console.advice()
+        kept = "what is finished is kept." if advice else "nothing was finished yet."
+        console.failed(f"interrupted; {kept}{advice}", INTERRUPTED_EXIT_CODE)
         raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
     except Exception as error:
         _traceback_if(debug)
@@ -208,52 +227,6 @@ def _traceback_if(debug: bool) -> None:
 
 def emit(event: str, **values: Any) -> None:
     """Print one event as a line of JSON."""
-    print(json_module.dumps({"event": event, **values}), flush=True)
-
-
-def _facts(plan: "RunPlan") -> dict[str, Any]:
-    from depthcrafter_cli.workflows.memory import facts as memory_facts
-
-    return {
-        "input": str(plan.request.source),
-        "source_size": str(plan.info.size),
-        "model_size": str(plan.model_size),
-        "output_size": str(plan.output_size),
-        "frames": plan.frames,
-        "rate": float(plan.rate),
-        "windows": plan.windows,
-        "window": plan.config.window,
-        "overlap": plan.config.overlap,
-        "model": plan.weights.variant.name,
-        "weights": str(plan.weights.path),
-        "memory": memory_facts(plan.memory),
-        "device": plan.device,
-        "dtype": plan.dtype,
-        "outputs": [str(path) for path in plan.request.outputs],
-    }
-
-
-def _summary(plan: "RunPlan") -> Iterator[tuple[str, str]]:
-    """(label, text) lines: what will be done."""
-    frames = "unknown length" if plan.frames is None else f"about {plan.frames} frames"
-    yield "input", f"{plan.request.source}  {plan.info.size}, {float(plan.rate):.4g} fps, {frames}"
-    variant = plan.weights.variant
-    yield "model", f"{variant.title}: {variant.description}"
-    if variant.name == "nano":
-        yield "", "For the published quality (non-commercial licence): depthcrafter weights pull"
-    if variant.non_commercial:
-        yield "licence", "the weights are for non-commercial use only (depthcrafter weights list)"
-    config = plan.config
-    windows = f"windows of {config.window} frames, overlap {config.overlap}"
-    if plan.windows is not None:
-        windows = "1 window" if plan.windows == 1 else f"{plan.windows} {windows}"
-    if plan.resumed:
-        yield "resume", f"from {plan.request.work_folder}"
-    yield "plan", f"{plan.model_size} pixels, {windows}, {config.steps} steps each"
-    yield "device", f"{plan.device}, {plan.dtype}"
-    memory = plan.memory
-    how = ", ".join(memory.concessions) or "everything on the device"
-    host = f", host {memory.peaks.host / 1e9:.1f} GB" if memory.peaks.host else ""
-    yield "memory", f"{memory.measured_as / 1e9:.2f} GB predicted{host}: {how}"
-    outputs = ", ".join(str(path) for path in plan.request.outputs)
-    yield "output", f"{outputs}  {plan.output_size}"
+    # One call, so that a line of another thread cannot come between it and its end.
+    sys.stdout.write(json_module.dumps({"event": event, **values}) + "\n")
+    sys.stdout.flush()

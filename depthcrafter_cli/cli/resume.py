@@ -7,17 +7,21 @@ from depthcrafter_cli.cli.console import reported
 from depthcrafter_cli.cli.groups import ResultOptions, spread
 from depthcrafter_cli.cli.run import carry_out
 
+_AS_BEFORE = "as before"
+
 
 def resume(
     folder: opt.WorkFolder,
     keep_work: opt.KeepWork = False,
-    max_vram: opt.MaxVram = "auto",
-    max_ram: opt.MaxRam = "auto",
+    max_vram: opt.MaxVram = _AS_BEFORE,
+    max_ram: opt.MaxRam = _AS_BEFORE,
     quiet: opt.Quiet = False,
     json: opt.Json = False,
     debug: opt.Debug = False,
 ) -> None:
-    """Go on with a run that was stopped or killed, at its first unfinished window.
+    """Go on with a run that was stopped or killed, at its first unfinished step.
+
+    Memory limits are those of the run unless others are given.
 
     \b
     Examples:
@@ -26,13 +30,13 @@ def resume(
     with reported(quiet=quiet, json=json, debug=debug) as console:
         from depthcrafter_cli.workflows.folder import RunFolder
 
-        request = replace(
-            RunFolder(folder).request(),
-            resume=True,
-            keep_work=keep_work,
-            max_vram=opt.parse_gigabytes("--max-vram", max_vram),
-            max_ram=opt.parse_gigabytes("--max-ram", max_ram),
-        )
+        request = RunFolder(folder).request()
+        if max_vram != _AS_BEFORE:
+            request = replace(request, max_vram=opt.parse_gigabytes("--max-vram", max_vram))
+        if max_ram != _AS_BEFORE:
+            request = replace(request, max_ram=opt.parse_gigabytes("--max-ram", max_ram))
+        kept = keep_work or request.keep_work
+        request = replace(request, resume=True, keep_work=kept)
         carry_out(request, console)
 
 

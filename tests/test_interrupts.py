@@ -1,0 +1,109 @@
+"""Ctrl-C and SIGTERM, sent to real processes: what is kept, what is said, how it goes on."""
+
+import json
+import os
+import shlex
+import signal
+from threading import Event
+
+import numpy as np
+import pytest
+from processes import stop_at
+
+from depthcrafter_cli.cli.interrupts import Interrupted, stopping_between_steps
+from depthcrafter_cli.progress import Progress, ignore
+
+
+def resumed(cli, message, arguments=()):
+    """Carry out the command that a message ends with; the stages of its events."""
+    command = shlex.split(message.partition("Go on with: ")[2])
+    assert command[:2] == ["depthcrafter", "resume"], message
+    done = cli(*command[1:], *arguments, "--json")
+    assert done.code == 0, done.err
+    events = [json.loads(line) for line in done.out.splitlines()]
+    return [event for event in events if event["event"] == "progress"]
+
+
+@pytest.mark.parametrize(
+    ("number", "done", "kept"), [(signal.SIGINT, 1, 1), (signal.SIGTERM, 6, 4)]
+)
+def test_a_signal_lets_the_step_end_and_the_run_goes_on_from_there(
+    cli, clip, options, tmp_path, number, done, kept
+):
+    place = tmp_path / "a place"  # the command must survive a shell
+    place.mkdir()
+    out, whole = place / "d.npz", tmp_path / "whole.npz"
+    options += ["--steps", 4]
+    code, events = stop_at("denoise", done, [clip, "--out", out, *options], number)
+    assert code == 130
+    assert [event["event"] for event in events].count("stopping") == 1
+    assert [path.name for path in place.iterdir()] == ["d.npz.work"]
+    refused = cli("run", clip, "--out", out, *options)
+    assert refused.code == 6 and "--resume" in refused.err
+    progress = resumed(cli, events[-1]["message"])
+    steps = [event["done"] for event in progress if event["stage"] == "denoise"]
+    assert steps[0] >= kept and steps[-1] == 4 * 4
+    assert {path.name for path in place.iterdir()} == {"d.npz", "d.npz.json"}
+    assert cli("run", clip, "--out", whole, *options).code == 0
+    with np.load(out) as ours, np.load(whole) as expected:
+        for name in ("depth", "times", "range"):
+            np.testing.assert_array_equal(ours[name], expected[name])
+
+
+def test_a_second_signal_stops_at_once_and_the_run_can_go_on(cli, clip, options, tmp_path):
+    command = [clip, "--out", tmp_path / "d.npz", *options]
+    code, events = stop_at("decode", 6, command, signal.SIGINT, times=2)
+    assert code == 130
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "d.npz.work"]
+    progress = resumed(cli, events[-1]["message"])
+    assert min(event["done"] for event in progress if event["stage"] == "decode") > 3
+    with np.load(tmp_path / "d.npz") as made:
+        assert len(made["depth"]) == 16
+
+
+def test_a_run_stopped_while_writing_goes_on_without_its_model(cli, clip, options, tmp_path):
+    out = tmp_path / "d.mp4"
+    command = [clip, "--out", out, "--out", tmp_path / "frames", *options, "--size", "1280x720"]
+    code, events = stop_at("write", 2, [*command, "--normalize", "percentile"], signal.SIGINT)
+    assert code == 130
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "d.mp4.work"]
+    progress = resumed(cli, events[-1]["message"])
+    assert {event["stage"] for event in progress} == {"normalize", "write"}
+    assert out.exists() and len(list((tmp_path / "frames").iterdir())) == 16
+
+
+def test_a_run_stopped_while_loading_leaves_nothing(clip, options, tmp_path):
+    code, events = stop_at("load", 0, [clip, "--out", tmp_path / "d.npz", *options])
+    assert code == 130 and "nothing was finished" in events[-1]["message"]
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+@pytest.fixture
+def watched():
+    """(observer, event that is set when the user is told) with handlers for real signals."""
+    told = Event()
+    with stopping_between_steps(ignore, told.set) as observe:
+        yield observe, told
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_step_worth_keeping_is_waited_for_once(watched, number):
+    observe, told = watched
+    observe(Progress("denoise", 1))
+    os.kill(os.getpid(), number)
+    assert told.wait(5)
+    with pytest.raises(Interrupted):
+        os.kill(os.getpid(), number)
+        told.wait(5)
+    with pytest.raises(Interrupted):
+        observe(Progress("denoise", 2))
+
+
+@pytest.mark.parametrize("stage", ["load", "condition", "normalize"])
+def test_where_nothing_would_be_kept_a_signal_stops_at_once(watched, stage):
+    observe, told = watched
+    observe(Progress(stage, 0))
+    with pytest.raises(Interrupted):
+        os.kill(os.getpid(), signal.SIGINT)
+        told.wait(5)
+    assert not told.is_set()
