@@ -1,23 +1,27 @@
 """Clips with true depth, drawn by ray casting: the only data nano has ever seen.
 
-``textures`` paints surfaces, ``props`` and ``buildings`` make things of ``solids``, ``scenes``
-arranges them, ``camera`` moves through them, ``render`` casts the rays, ``effects`` adds what
-lenses, sensors and codecs do. Everything follows from one integer seed.
+``textures`` and ``palette`` paint surfaces, ``plants``, ``figures`` and ``buildings`` make things
+of ``solids``, ``scenes``, ``indoors``, ``landscapes`` and ``closeups`` arrange them, ``foreground``
+puts something before them, ``camera`` moves through them, ``render`` casts the rays, ``effects``
+adds what lenses, sensors and codecs do. Everything follows from one integer seed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from depthcrafter_cli.training.generator import camera, effects, scenes, textures
-from depthcrafter_cli.training.generator.render import render
+from depthcrafter_cli.training.generator import camera, effects, kinds, textures
+from depthcrafter_cli.training.generator.render import Image, render
 
 ATLASES = 24  # sets of textures; painting one takes longer than drawing a clip with it
+ATTEMPTS = 8
+Style = Literal["realistic", "precise"]
 
 
 @lru_cache(maxsize=ATLASES)
@@ -34,29 +38,50 @@ class Clip:
 
 
 def draw_clip(
-    seed: int, frames: int, height: int, width: int, device: torch.device | str = "cpu"
-) -> Clip:
+    seed: int, frames: int, height: int, width: int, device: torch.device | str = "cpu",
+    *, style: Style = "realistic",
+) -> Clip:  # fmt: skip
     """The clip of a seed at 24 frames a second or slower; the same on every call.
 
-    Scenes that show next to nothing (all sky, or a wall in the face) are thrown away and drawn
-    anew from the same random stream.
+    ``"realistic"`` adds the defects of lenses, sensors, codecs and artists; ``"precise"`` is the
+    same scene clean and sharp. Scenes that show next to nothing (all sky, or a wall in the face)
+    are drawn anew from the same random stream, at most ``ATTEMPTS`` times; then the best is taken.
     """
     rng = np.random.default_rng(seed)
     atlas = _atlas(int(rng.integers(ATLASES))).to(device)
-    while True:
-        times = np.arange(frames) / 24.0 * float(rng.choice([1.0, 1.0, 2.0, 4.0]))
-        scene = scenes.arrange(rng, times)
-        path = camera.film(rng, scene, times)
-        image = render(scene, path, times, height, width, atlas, shadows=rng.random() < 0.65)
-        if _worth_showing(image.depth):
-            return Clip(effects.develop(rng, image), image.depth)
+    best, most = None, -1.0
+    for _ in range(ATTEMPTS):
+        image = _shot(rng, frames, height, width, atlas)
+        worth = min(_worth(frame) for frame in image.depth[[0, -1]])
+        if worth > most:
+            best, most = image, worth
+        if worth >= 1:
+            break
+    assert best is not None
+    return Clip(effects.develop(rng, best, style == "precise"), best.depth)
 
 
-def _worth_showing(depth: Tensor) -> bool:
-    first = depth[0]
-    solid = first[torch.isfinite(first)]
-    if len(solid) < 0.15 * first.numel():
-        return False
-    low, high = torch.quantile(solid[:: max(1, len(solid) // 4096)], torch.tensor([0.05, 0.95]))
-    crowded = (first < 0.35).float().mean() > 0.35
-    return bool(high / low > 1.25) and not bool(crowded)
+def _shot(rng: np.random.Generator, frames: int, height: int, width: int, atlas: Tensor) -> Image:
+    times = np.arange(frames) / 24.0 * float(rng.choice([1.0, 1.0, 2.0, 4.0]))
+    scene = kinds.arrange(rng, times)
+    path = camera.film(rng, scene, times)
+    scene = camera.mounted(scene, path)
+    return render(scene, path, times, height, width, atlas, shadowed=rng.random() < 0.7)
+
+
+def _worth(depth: Tensor) -> float:
+    """How far a frame [H, W] is worth showing: 1 for a good one, less the more it lacks."""
+    solid = depth[torch.isfinite(depth)]
+    share = len(solid) / depth.numel()
+    if len(solid) == 0:
+        return 0.0
+    low, high = torch.quantile(
+        solid[:: max(1, len(solid) // 4096)], torch.tensor([0.05, 0.95], device=depth.device)
+    )
+    crowded = float((depth < 0.35).float().mean())
+    relief = float((high / low).log())
+    nearest = torch.quantile(solid[:: max(1, len(solid) // 4096)], 0.02)
+    dwarfed = float((solid > 12 * nearest).float().mean())  # next to a speck before the lens
+    return min(
+        1.0, share / 0.15, relief / 0.2, 0.35 / max(crowded, 1e-6), 0.75 / max(dwarfed, 1e-6)
+    )

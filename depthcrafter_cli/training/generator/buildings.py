@@ -9,6 +9,7 @@ from depthcrafter_cli.training.generator.props import any_rotation, solid
 from depthcrafter_cli.training.generator.solids import Material, Shape, Solid, turn
 
 Rng = np.random.Generator
+CONVEX = (Shape.SPHERE, Shape.CUBE, Shape.CYLINDER, Shape.CONE)
 _LYING = turn(2, np.pi / 2)  # a cylinder whose axis points sideways
 
 
@@ -82,7 +83,7 @@ def table(rng: Rng) -> list[Solid]:
     for _ in range(int(rng.integers(0, 4))):
         size = rng.uniform(0.05, 0.22)
         spot = (rng.uniform(-0.8, 0.8) * width, tall + size, rng.uniform(-0.8, 0.8) * deep)
-        shape = Shape(int(rng.integers(3)))
+        shape = CONVEX[int(rng.integers(4))]
         parts.append(solid(shape, spot, (size * 0.8, size, size * 0.8), anything(rng, 2)))
     return parts
 
@@ -133,7 +134,7 @@ def cabinet(rng: Rng) -> list[Solid]:
 def lump(rng: Rng) -> list[Solid]:
     """One plain solid of any shape, standing or tumbled."""
     size = rng.uniform(0.1, 0.6) * rng.uniform(0.3, 1.0, 3)
-    shape = Shape(int(rng.integers(3)))
+    shape = CONVEX[int(rng.integers(4))]
     upright = rng.random() < 0.5
     rotation = turn(1, rng.uniform(0, 6.3)) if upright else any_rotation(rng)
     lift = float(size[1] if upright else size.max())
@@ -148,3 +149,34 @@ def heap(rng: Rng) -> list[Solid]:
         shift[1] = abs(shift[1])
         parts.extend(part.moved(shift) for part in lump(rng))
     return parts
+
+
+def vessel(rng: Rng) -> list[Solid]:
+    """A cup, bowl, pipe, crate or ring: something hollow, standing or tumbled."""
+    size = rng.uniform(0.1, 0.6) * rng.uniform(0.4, 1.0, 3)
+    if rng.random() < 0.7:
+        size[2] = size[0]
+    shape = (Shape.CYLINDER, Shape.CYLINDER, Shape.CUBE, Shape.SPHERE)[int(rng.integers(4))]
+    wall = rng.uniform(0.6, 0.93)
+    bottom = rng.choice([0.1, 0.5, -1.0])  # negative: open at both ends
+    inner = size * np.array([wall, 1.2, wall])
+    rotation = turn(1, rng.uniform(0, 6.3)) if rng.random() < 0.6 else any_rotation(rng)
+    lift = np.array([0, float(size.max() if rng.random() < 0.3 else size[1]), 0])
+    shift = rotation @ np.array([0, size[1] * (0.3 + bottom if bottom > 0 else 0), 0])
+    cavity = Solid(shape, lift + shift, inner, anything(rng), rotation)
+    return [Solid(shape, lift, size, anything(rng, 2), rotation, hole=cavity)]
+
+
+def arch(rng: Rng) -> list[Solid]:
+    """A wall or gate with an opening: doorway, tunnel mouth, bridge."""
+    wide, tall, deep = rng.uniform(1.5, 6), rng.uniform(1.5, 4), rng.uniform(0.15, 3)
+    stone = material(rng, str(rng.choice(["grey", "earth", "wall"])), "bricks fractal plain marble")
+    inside = stone if rng.random() < 0.6 else anything(rng)
+    size = np.array([wide * rng.uniform(0.2, 0.6), tall * rng.uniform(0.5, 0.85), deep * 1.5])
+    where = np.array([rng.normal() * 0.2 * wide, 0.0, 0.0])
+    if rng.random() < 0.5:
+        opening = Solid(Shape.CUBE, where, size, inside)
+    else:
+        opening = Solid(Shape.CYLINDER, where, size[[0, 2, 1]], inside, turn(0, np.pi / 2))
+    block = np.array([wide, tall / 2, deep])
+    return [Solid(Shape.CUBE, np.array([0, tall / 2, 0]), block, stone, hole=opening)]

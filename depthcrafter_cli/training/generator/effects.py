@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from PIL import Image as Pillow
 from torch import Tensor
 
+from depthcrafter_cli.training.generator import overlays
 from depthcrafter_cli.training.generator.render import Image
 
 Rng = np.random.Generator
@@ -56,12 +57,16 @@ def _outlines(image: Image, colour: Tensor) -> Tensor:
 
 def _grade(rng: Rng, colour: Tensor) -> Tensor:
     """Exposure, white balance, saturation, tone curve: linear light to display values."""
-    level = torch.quantile(colour[:, ::4, ::4].mean(-1), 0.6).clamp_min(1e-3)
-    colour = colour * (float(np.exp(rng.normal() * 0.4)) * 0.3 / level)
-    balance = torch.tensor(np.exp(rng.normal(size=3) * 0.08), dtype=torch.float32)
+    level = torch.quantile(colour[:, ::4, ::4].mean(-1), float(rng.uniform(0.4, 0.9)))
+    colour = colour * (float(np.exp(rng.normal() * 0.5)) * 0.3 / level.clamp_min(1e-3))
+    if rng.random() < 0.1:  # an automatic exposure that has not settled
+        drift = torch.linspace(0, float(rng.normal() * 0.5), len(colour), device=colour.device)
+        colour = colour * drift.exp()[:, None, None, None]
+    tint = 0.3 if rng.random() < 0.15 else 0.08
+    balance = torch.tensor(np.exp(rng.normal(size=3) * tint), dtype=torch.float32)
     colour = colour * balance.to(colour.device)
     grey = colour.mean(-1, keepdim=True)
-    saturation = 0.0 if rng.random() < 0.04 else float(rng.uniform(0.5, 1.4))
+    saturation = 0.0 if rng.random() < 0.04 else float(rng.uniform(0.55, 1.5))
     colour = (grey + (colour - grey) * saturation).clamp_min(0)
     if rng.random() < 0.7:
         colour = colour / (1 + colour * 0.35)
@@ -70,6 +75,13 @@ def _grade(rng: Rng, colour: Tensor) -> Tensor:
         contrast = float(rng.uniform(0.7, 1.3))
         colour = 0.5 + (colour - 0.5) * contrast + float(rng.normal() * 0.04)
     return colour.clamp(0, 1)
+
+
+def _bloom(rng: Rng, colour: Tensor) -> Tensor:
+    """Light that spills over from what is much brighter than the rest."""
+    level = torch.quantile(colour[:, ::4, ::4].mean(-1), 0.9)
+    spill = (colour - level).clamp(0, 2)
+    return colour + _blur(spill, float(rng.uniform(3, 8))) * float(rng.uniform(0.2, 1.0))
 
 
 def _vignette(rng: Rng, colour: Tensor) -> Tensor:
@@ -81,12 +93,12 @@ def _vignette(rng: Rng, colour: Tensor) -> Tensor:
 def _noise(rng: Rng, colour: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
     grain = torch.randn(colour.shape, generator=generator).to(colour.device)
-    return colour + grain * float(rng.uniform(0.004, 0.04))
+    return colour + grain * (0.003 + 0.035 * float(rng.random()) ** 2)
 
 
 def _codec(rng: Rng, pictures: Tensor) -> Tensor:
     """uint8 [T, H, W, 3] through JPEG, which blocks and rings like video codecs do."""
-    quality = int(rng.integers(25, 90))
+    quality = int(rng.integers(30, 95))
     decoded = []
     for picture in pictures.cpu().numpy():
         file = io.BytesIO()
@@ -95,20 +107,38 @@ def _codec(rng: Rng, pictures: Tensor) -> Tensor:
     return torch.from_numpy(np.stack(decoded)).to(pictures.device)
 
 
-def develop(rng: Rng, image: Image) -> Tensor:
-    """Display colour, uint8 [T, H, W, 3], of a rendered clip."""
+def _quantised(colour: Tensor) -> Tensor:
+    return (colour.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
+
+
+def develop(rng: Rng, image: Image, clean: bool = False) -> Tensor:
+    """Display colour, uint8 [T, H, W, 3], of a rendered clip; ``clean`` only exposes it."""
     colour = image.colour
+    if clean:
+        return _quantised(_grade(rng, _blur(colour, 0.35)))
     if rng.random() < 0.08:
         colour = _outlines(image, colour)
-    if rng.random() < 0.2:
+    if rng.random() < 0.15:
         colour = _defocus(rng, colour, image.depth)
     if rng.random() < 0.1:
         colour = _smear(rng, colour)
-    colour = _blur(colour, float(rng.uniform(0.35, 0.9)))
+    if rng.random() < 0.15:
+        colour = _bloom(rng, colour)
+    colour = _blur(colour, 0.3 + 0.6 * float(rng.random()) ** 2)
+    if rng.random() < 0.2:
+        colour = overlays.wash(rng, colour)
     colour = _grade(rng, colour)
     if rng.random() < 0.3:
         colour = _vignette(rng, colour)
+    if rng.random() < 0.06:
+        colour = overlays.particles(rng, colour)
+    if rng.random() < 0.06:
+        colour = overlays.coarse(rng, colour)
+    if rng.random() < 0.05:
+        colour = overlays.lettering(rng, colour)
     if rng.random() < 0.5:
         colour = _noise(rng, colour)
-    pictures = (colour.clamp(0, 1) * 255 + 0.5).to(torch.uint8)
+    if rng.random() < 0.04:
+        colour = overlays.bars(rng, colour)
+    pictures = _quantised(colour)
     return _codec(rng, pictures) if rng.random() < 0.4 else pictures

@@ -7,7 +7,7 @@ import colorsys
 import numpy as np
 
 from depthcrafter_cli.training.generator import textures
-from depthcrafter_cli.training.generator.solids import Material
+from depthcrafter_cli.training.generator.solids import Cut, Material
 
 Rng = np.random.Generator
 Colour = tuple[float, float, float]
@@ -33,9 +33,12 @@ def colour(rng: Rng, kind: str) -> Colour:
     return (red**2.2, green**2.2, blue**2.2)
 
 
+_STAINS = ("fractal", "blotches", "marble", "picture", "photo", "fractal")
+
+
 def material(
     rng: Rng, kind: str, patterns: str, *, scale: float = 1.0, contrast: float | None = None,
-    fuzz: float = 0.0,
+    fuzz: float = 0.0, cut: Cut = Cut.PATCHES,
 ) -> Material:  # fmt: skip
     """A material of two related colours and one of the named patterns (space separated)."""
     base = np.array(colour(rng, kind))
@@ -43,13 +46,23 @@ def material(
     depth = rng.uniform(0.1, 1.0) if contrast is None else contrast
     dark = base + (other - base) * depth
     pattern = str(rng.choice(patterns.split()))
+    scale = float(scale * np.exp(rng.normal() * 0.5))
+    stained = float(rng.uniform(0.1, 0.9)) if rng.random() < 0.5 else 0.0
+    over = kind if rng.random() < 0.7 else "any"
     return Material(
         dark=(float(dark[0]), float(dark[1]), float(dark[2])),
         light=(float(base[0]), float(base[1]), float(base[2])),
         texture=textures.index(pattern, rng),
-        scale=float(scale * np.exp(rng.normal() * 0.5)),
+        scale=scale,
         fuzz=fuzz,
         gloss=float(rng.uniform(0.1, 0.8)) if rng.random() < 0.25 else 0.0,
+        mirror=float(rng.uniform(0.1, 0.7)) if rng.random() < 0.06 else 0.0,
+        bump=float(rng.uniform(0.2, 2.0)) if rng.random() < 0.5 else 0.0,
+        stain=colour(rng, over),
+        stain_texture=textures.index(str(rng.choice(_STAINS)), rng),
+        stain_scale=scale * float(np.exp(rng.uniform(np.log(0.15), np.log(1.5)))),
+        stained=stained,
+        cut=cut,
     )
 
 

@@ -1,44 +1,32 @@
-"""What scenes are made with: light, sky, ground, and bodies placed or moving on it."""
+"""What scenes are made with: ground, hills, things spread over them, things in the way."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
-from depthcrafter_cli.training.generator import buildings, props
-from depthcrafter_cli.training.generator.palette import Colour, colour, material
-from depthcrafter_cli.training.generator.solids import Body, Shape, Solid, Vector
+from depthcrafter_cli.training.generator import buildings, figures, plants
+from depthcrafter_cli.training.generator.bodies import Body, moving, still
+from depthcrafter_cli.training.generator.light import Light, Sky
+from depthcrafter_cli.training.generator.palette import material
+from depthcrafter_cli.training.generator.props import Builder
+from depthcrafter_cli.training.generator.solids import Shape, Solid, Vector
+from depthcrafter_cli.training.generator.terrain import Terrain
 
 Rng = np.random.Generator
 
 
 @dataclass(frozen=True)
-class Light:
-    """A sun (``direction`` towards it) or, where ``lamp`` is set, a lamp at that place."""
-
-    direction: Vector
-    colour: Colour
-    above: Colour
-    below: Colour
-    lamp: Vector | None = None
-
-
-@dataclass(frozen=True)
-class Sky:
-    """A gradient with clouds; disparity zero. ``haze`` is fog density per metre."""
-
-    horizon: Colour
-    zenith: Colour
-    clouds: float
-    texture: int
-    haze: float
-
-
-@dataclass(frozen=True)
 class Scene:
-    """All that is drawn, and where a camera may stand: ``eye``, ``target``, ``roam`` metres."""
+    """All that is drawn, and where a camera may stand: ``eye``, ``target``, ``roam`` metres.
+
+    With a ``terrain``, heights of bodies, eye and target are above it. ``mounts`` are fixed to
+    the camera, which they see from (0, 0, 0) along +z. ``focal`` is the range of focal lengths in
+    half pictures (see ``Camera``), ``roll`` the spread of the camera's roll in radians.
+    """
 
     bodies: list[Body]
     light: Light
@@ -46,73 +34,21 @@ class Scene:
     eye: Vector
     target: Vector
     roam: float
-    clear: float = field(default=0.5)
-
-
-def still(solids: list[Solid], frames: int, at: Sequence[float], heading: float = 0.0) -> Body:
-    """A body that does not move."""
-    ones = np.ones(frames)
-    return Body(solids, np.tile(np.asarray(at, float), (frames, 1)), ones * heading, ones)
-
-
-def moving(rng: Rng, solids: list[Solid], times: Vector, at: Sequence[float], pace: float) -> Body:
-    """A body that stands, walks on a line or a curve, turns, hops or breathes."""
-    frames = len(times)
-    heading = rng.uniform(0, 2 * np.pi) if rng.random() < 0.6 else np.pi + rng.normal() * 0.5
-    spin = rng.normal() * 0.6 if rng.random() < 0.3 else 0.0
-    speed = rng.uniform(0, pace) if rng.random() < 0.6 else 0.0
-    angle = heading + spin * times
-    step = np.diff(times, prepend=times[0])
-    path = np.stack([np.sin(angle), np.zeros(frames), np.cos(angle)], axis=1) * speed
-    position = np.asarray(at, float) + np.cumsum(path * step[:, None], axis=0)
-    if rng.random() < 0.2:
-        hop = np.abs(np.sin(rng.uniform(2, 6) * times)) * rng.uniform(0.05, 0.5)
-        position[:, 1] += hop
-    bounce = 1 + rng.uniform(0, 0.05) * np.sin(rng.uniform(1, 6) * times)
-    return Body(solids, position, angle, bounce)
-
-
-def daylight(rng: Rng) -> tuple[Light, Sky]:
-    dusk = rng.random() < 0.2
-    zenith = colour(rng, "sky" if rng.random() < 0.75 else "any")
-    white = np.array(colour(rng, "snow"))
-    horizon = np.array(colour(rng, "autumn" if dusk else "sky")) * 0.4 + white * 0.6
-    height = rng.uniform(0.15, 0.6) if dusk else rng.uniform(0.4, 1.5)
-    around = rng.uniform(0, 2 * np.pi)
-    direction = np.array(
-        [np.cos(around) * np.cos(height), np.sin(height), np.sin(around) * np.cos(height)]
-    )
-    overcast = rng.random() < 0.3
-    sun = np.array([1.0, rng.uniform(0.8, 1), rng.uniform(0.55, 1)]) * (0.25 if overcast else 1.0)
-    above = np.array(zenith) * 0.4 + white * (0.55 if overcast else 0.15)
-    below = np.array(colour(rng, "earth")) * 0.3
-    light = Light(direction, _rgb(sun), _rgb(above), _rgb(below))
-    haze = float(np.exp(rng.uniform(np.log(0.001), np.log(0.06)))) if rng.random() < 0.7 else 0.0
-    sky = Sky(_rgb(horizon), zenith, float(rng.uniform(0, 1)), int(rng.integers(4, 12)), haze)
-    return light, sky
-
-
-def lamplight(rng: Rng, lamp: Vector) -> tuple[Light, Sky]:
-    warm = np.array([1.0, rng.uniform(0.75, 1.0), rng.uniform(0.5, 1.0)])
-    glow = float(rng.uniform(0.15, 0.6))
-    above, below = glow * warm, glow * rng.uniform(0.4, 0.9) * np.array(colour(rng, "wall"))
-    light = Light(np.array([0.0, 1.0, 0.0]), _rgb(warm), _rgb(above), _rgb(below), lamp)
-    return light, Sky((0, 0, 0), (0, 0, 0), 0.0, 0, 0.0)
-
-
-def _rgb(vector: Vector) -> Colour:
-    red, green, blue = (float(x) for x in np.clip(vector, 0, 1.5))
-    return (red, green, blue)
+    terrain: Terrain | None = None
+    mounts: tuple[Solid, ...] = ()
+    focal: tuple[float, float] = (0.65, 2.6)
+    roll: float = 0.05
 
 
 def ground(rng: Rng, frames: int, kinds: str) -> Body:
     """A level floor without end, its top at height zero."""
     kind = str(rng.choice(kinds.split()))
     snowy = "plain fractal marble"
-    patterns = snowy if kind == "snow" else "grass fractal blotches grass bricks checks"
-    floor = material(
-        rng, kind, patterns, scale=float(rng.uniform(0.1, 0.8)), contrast=rng.uniform(0.1, 0.7)
-    )
+    patterns = snowy if kind == "snow" else "grass fractal blotches grass bricks checks photo plain"
+    scale = float(np.exp(rng.uniform(np.log(0.06), np.log(1.5))))
+    floor = material(rng, kind, patterns, scale=scale, contrast=rng.uniform(0.1, 0.9))
+    if rng.random() < 0.12:  # water, ice, a wet road
+        floor = replace(floor, mirror=float(rng.uniform(0.4, 0.95)), bump=rng.uniform(0, 0.3))
     slab = Solid(
         Shape.CUBE, np.array([0, -1.0, 0]), np.array([900.0, 1.0, 900.0]), floor, casts_shadow=False
     )
@@ -138,7 +74,7 @@ def hills(rng: Rng, frames: int, kinds: str) -> list[Body]:
 
 
 def spread(
-    rng: Rng, builders: Sequence[props.Builder], count: int, times: Vector,
+    rng: Rng, builders: Sequence[Builder], count: int, times: Vector,
     near: float, far: float, *, pace: float = 0.0, width: float = 0.9,
 ) -> list[Body]:  # fmt: skip
     """Things on the ground, dense near and sparse far, within ``width`` of the view's tangent."""
@@ -154,7 +90,25 @@ def spread(
     return bodies
 
 
-FIGURES = (props.person, props.furry, props.furry, props.beast)
-GREEN = (props.tree, props.tree, props.bush, props.rock)
+def settle(scene: Scene) -> Scene:
+    """The scene with bodies, eye and target lifted onto its terrain."""
+    if scene.terrain is None:
+        return scene
+    bodies = [
+        replace(body, position=_lifted(scene.terrain, body.position)) for body in scene.bodies
+    ]
+    eye, target = _lifted(scene.terrain, np.stack([scene.eye, scene.target]))
+    return replace(scene, bodies=bodies, eye=eye, target=target)
+
+
+def _lifted(terrain: Terrain, points: Vector) -> Vector:
+    x, z = torch.from_numpy(points[:, [0, 2]]).float().unbind(1)
+    up = terrain.floor(x, z).numpy().astype(float)
+    return points + up[:, None] * np.array([0.0, 1.0, 0.0])
+
+
+FIGURES = (figures.person, figures.person, figures.furry, figures.furry, figures.beast)
+GREEN = (plants.tree, plants.tree, plants.conifer, plants.bush, plants.rock)
+LOW = (plants.bush, plants.rock, plants.grass, plants.grass)
 FURNITURE = (buildings.table, buildings.seat, buildings.cabinet, buildings.post, buildings.heap)
-SMALL = (buildings.lump, buildings.lump, buildings.heap, props.rock, props.furry)
+SMALL = (buildings.lump, buildings.lump, buildings.heap, buildings.vessel, plants.rock)

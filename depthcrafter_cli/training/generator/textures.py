@@ -122,6 +122,22 @@ def _picture(rng: Rng) -> Vector:
     return image
 
 
+def _photo(rng: Rng) -> Vector:
+    """Soft light and dark masses with a few hard contours, as a printed photograph has."""
+    u, v = _coordinates()
+    image = noise(rng, rng.uniform(1.6, 2.6)) + rng.normal() * (v - 0.5) * 2
+    for _ in range(int(rng.integers(1, 7))):
+        x, y, angle = rng.uniform(0.1, 0.9), rng.uniform(0.1, 0.9), rng.uniform(0, np.pi)
+        a, b = rng.uniform(0.05, 0.4, 2)
+        du, dv = u - x, v - y
+        along = (du * np.cos(angle) + dv * np.sin(angle)) / a
+        across = (dv * np.cos(angle) - du * np.sin(angle)) / b
+        radius = along**2 + across**2
+        shading = rng.random() + rng.normal() * 0.4 * along + 0.15 * noise(rng, 1.6)
+        image = np.where(radius < 1, shading * rng.uniform(0.5, 1.5), image)
+    return _unit(image)
+
+
 def _plain(rng: Rng) -> Vector:
     return 0.5 + rng.uniform(0, 0.25) * (noise(rng, 1.5) - 0.5)
 
@@ -130,6 +146,7 @@ PATTERNS: dict[str, Callable[[Rng], Vector]] = {
     "plain": _plain, "fractal": _fractal, "blotches": _blotches, "grass": _grass,
     "checks": _checks, "stripes": _stripes, "bricks": _bricks, "planks": _planks, "dots": _dots,
     "windows": _windows, "patches": _patches, "marble": _marble, "picture": _picture,
+    "photo": _photo,
 }  # fmt: skip
 VARIANTS = 4
 
