@@ -62,12 +62,9 @@ def forest(rng: Rng, times: Vector) -> Scene:
     )
 
 
-def street(rng: Rng, times: Vector) -> Scene:
-    """A road between rows of houses, with traffic and people."""
-    frames = len(times)
-    light, sky = sunlit(rng)
-    road = rng.uniform(3, 9)
-    bodies = [ground(rng, frames, "grey grey earth")]
+def _houses(rng: Rng, frames: int, road: float) -> list[Body]:
+    """Rows of houses and pavements on both sides of a road of half-width ``road``."""
+    bodies = []
     for side in (-1, 1):
         z = rng.uniform(-4, 4)
         while z < 90 and rng.random() < 0.95:
@@ -75,46 +72,37 @@ def street(rng: Rng, times: Vector) -> Scene:
             bodies.append(still(buildings.house(rng), frames, at, rng.choice([0, np.pi / 2])))
             z += rng.uniform(5, 16)
         kerb = material(rng, "grey", "plain fractal bricks", scale=0.5)
-        walk = Solid(
-            Shape.CUBE, np.array([0, 0.07, 0]), np.array([1.5, 0.07, 200]), kerb, casts_shadow=False
-        )
+        size = np.array([1.5, 0.07, 200])
+        walk = Solid(Shape.CUBE, np.array([0, 0.07, 0]), size, kerb, casts_shadow=False)
         bodies.append(still([walk], frames, (side * (road + 0.5), 0, 0)))
+    return bodies
+
+
+def _traffic(rng: Rng, times: Vector, road: float) -> list[Body]:
+    bodies = []
     for _ in range(int(rng.integers(0, 7))):
         lane = rng.choice([-0.75, -0.4, 0.4, 0.75]) * road
-        path = np.zeros((frames, 3)) + np.array([lane, 0, rng.uniform(4, 45)])
-        speed = rng.choice([0, rng.uniform(1, 12)]) * -np.sign(lane)
-        path[:, 2] += speed * times
-        facing = np.zeros(frames) + rng.normal() * 0.05
-        bodies.append(Body(buildings.vehicle(rng), path, facing, np.ones(frames)))
-    bodies += spread(
-        rng,
-        (figures.person, figures.person, figures.beast),
-        int(rng.integers(0, 6)),
-        times,
-        2,
-        25,
-        pace=1.5,
-        width=0.6,
-    )
-    bodies += spread(
-        rng,
-        (buildings.post, plants.tree, plants.bush, buildings.arch),
-        int(rng.integers(0, 8)),
-        times,
-        3,
-        40,
-        width=0.7,
-    )
+        path = np.zeros((len(times), 3)) + np.array([lane, 0, rng.uniform(4, 45)])
+        path[:, 2] += rng.choice([0, rng.uniform(1, 12)]) * -np.sign(lane) * times
+        facing = np.zeros(len(times)) + rng.normal() * 0.05
+        bodies.append(Body(buildings.vehicle(rng), path, facing, np.ones(len(times))))
+    return bodies
+
+
+def street(rng: Rng, times: Vector) -> Scene:
+    """A road between rows of houses, with traffic and people."""
+    light, sky = sunlit(rng)
+    road = rng.uniform(3, 9)
+    bodies = [ground(rng, len(times), "grey grey earth any")]
+    bodies += _houses(rng, len(times), road) + _traffic(rng, times, road)
+    people = (figures.person, figures.person, figures.beast)
+    bodies += spread(rng, people, int(rng.integers(0, 6)), times, 2, 25, pace=1.5, width=0.6)
+    things = (buildings.post, plants.tree, plants.bush, buildings.arch)
+    bodies += spread(rng, things, int(rng.integers(0, 8)), times, 3, 40, width=0.7)
     eye = np.array([rng.normal() * road * 0.4, np.exp(rng.uniform(np.log(0.8), np.log(6))), 0])
-    return Scene(
-        bodies,
-        light,
-        sky,
-        eye,
-        eye + np.array([rng.normal() * 2, rng.normal() * 0.6 - 0.3, 10]),
-        1.5,
-        focal=(0.65, 2.6) if rng.random() < 0.8 else (2.6, 6.0),
-    )
+    target = eye + np.array([rng.normal() * 2, rng.normal() * 0.6 - 0.3, 10])
+    focal = (0.65, 2.6) if rng.random() < 0.8 else (2.6, 6.0)
+    return Scene(bodies, light, sky, eye, target, 1.5, focal=focal)
 
 
 def aerial(rng: Rng, times: Vector) -> Scene:

@@ -98,16 +98,15 @@ def surface(
     bump = column("bump") * 0.6 / (1 + level.float()) ** 2
     tilt_u = bump * (_texel(atlas, level, texture, u + 1.5, v) - grey)
     tilt_v = bump * (_texel(atlas, level, texture, u, v + 1.5) - grey)
-    local = local.clone()
     rows = torch.arange(len(local), device=device)
     local[rows, torch.where(facing == 0, 2, 0)] -= tilt_u
     local[rows, torch.where(facing == 1, 2, 1)] -= tilt_v
     normal = F.normalize((rotation * local[:, None, :]).sum(2), dim=1)
-    view = -F.normalize(ray, dim=1)
     inside = torch.tensor([solid.shape == Shape.ROOM for solid in posed.solids], device=device)
     for hole in posed.holes:
         inside[hole] = True
     normal = torch.where(inside[ident][:, None], -normal, normal)
+    view = -F.normalize(ray, dim=1)
     return Surface(point, normal, view, albedo, column("gloss"), column("mirror"), column("glow"))
 
 
