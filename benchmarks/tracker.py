@@ -74,8 +74,7 @@ def simulated() -> Iterator[Tracker]:
         mock.patch(f"{blocks}._share_of_time", lambda _: 0.5),
         # Weights stay where they are; the copies that would replace them are counted.
         mock.patch("depthcrafter_cli.models.residency._place", lambda *_: None),
-        mock.patch("depthcrafter_cli.models.reordered.hidden.park", _park),
-        mock.patch("depthcrafter_cli.models.reordered.unet.park", _park),
+        mock.patch("depthcrafter_cli.models.copies.Copies.begin", lambda *_: None),
         Tracker() as tracker,
     ):
         yield tracker
@@ -88,8 +87,3 @@ def _flash_attention(query: Tensor, key: Tensor, value: Tensor, **_: Any) -> Ten
     per_query = torch.empty(query.shape[:-1], dtype=torch.float32, device=query.device)
     del per_query
     return mixed
-
-
-def _park(tensor: Tensor) -> Tensor:
-    """Host memory of the right size; never written to, so the system does not even provide it."""
-    return torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")

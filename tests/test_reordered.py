@@ -1,5 +1,6 @@
 """The reordered networks give what diffusers' own forward gives."""
 
+from functools import cache
 from itertools import product
 
 import pytest
@@ -20,6 +21,7 @@ PLANS = [
 ]
 
 
+@cache
 def random_unet(levels: int, dtype: torch.dtype) -> DepthUNet:
     """Random weights everywhere, mixing factors and affine parameters included."""
     torch.manual_seed(levels)
@@ -42,6 +44,13 @@ def random_unet(levels: int, dtype: torch.dtype) -> DepthUNet:
     return unet.to(dtype).eval().requires_grad_(False)
 
 
+@cache
+def plain_unet(levels: int, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    sample, timestep, embeds, ids = inputs(*shape, dtype)
+    with torch.inference_mode():
+        return random_unet(levels, dtype)(sample[None], timestep, embeds, ids)[0]
+
+
 def inputs(frames: int, height: int, width: int, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
     generator = torch.Generator().manual_seed(1)
     sample = torch.randn(frames, 8, height, width, generator=generator).to(dtype)
@@ -57,7 +66,7 @@ def test_unet_equals_the_plain_forward(levels, shape, plan, dtype, limit):
     unet = random_unet(levels, dtype)
     sample, timestep, embeds, ids = inputs(*shape, dtype)
     with torch.inference_mode():
-        plain = unet(sample[None], timestep, embeds, ids)[0]
+        plain = plain_unet(levels, shape, dtype)
         before = [parameter.data_ptr() for parameter in unet.parameters()]
         blocks = Residency(CPU, plan.stream_weights)
         window = WindowForward(unet, embeds, plan, blocks)
@@ -69,6 +78,7 @@ def test_unet_equals_the_plain_forward(levels, shape, plan, dtype, limit):
     assert (ours - plain).abs().max() <= limit * plain.abs().max()
 
 
+@cache
 def random_vae(layers: int, dtype: torch.dtype) -> AutoencoderKLTemporalDecoder:
     torch.manual_seed(layers)
     vae = AutoencoderKLTemporalDecoder(

@@ -5,7 +5,9 @@ A network's peak is the largest sum, over its layers, of
     weights (if streamed) + waiting + held + at work
 
 where *waiting* are the tensors kept for the way up, *held* is the layer's input and result
-(T x pixels x channels), and *at work* is what a chunk needs on the way. Chunks are as in
+(T x pixels x channels), and *at work* is what a chunk needs on the way. A layer that was sent to
+the host still counts until the next one is there, and of one that comes back, the chunk in use and
+the next one count: :mod:`depthcrafter_cli.models.parking` keeps to that. Chunks are as in
 :mod:`depthcrafter_cli.models.reordered`: at most ``MemoryPlan.values`` values of the widest tensor
 that a layer names, a frame, row or pixel at least. With C channels and e bytes a value, a chunk
 takes per pixel (its 32-bit statistics included):
@@ -42,7 +44,8 @@ class Walk:
         self.values, self.temporal, self.parked, self.frugal = values, temporal, parked, frugal
         self.waiting: list[tuple[int, int, int]] = []  # bytes, height, width
         self.own = 0  # bytes of the layer that nobody else keeps
-        self.shared = False
+        self.shared = False  # somebody else keeps the layer, too
+        self.leaving = False  # it is on its way to the host
         self.enlarged = 0  # channels, if the layer is yet to be enlarged
 
     def peak(self, layers: Iterable[Layer], weights: Callable[[Layer], int] = lambda _: 0) -> int:
@@ -72,7 +75,7 @@ class Walk:
         }[layer.kind](layer)
         if layer.keep:
             self.waiting.append((0 if self.parked else self.own, self.height, self.width))
-            self.shared = not self.parked
+            self.shared, self.leaving = not self.parked, self.parked
         return need
 
     @property
@@ -87,7 +90,7 @@ class Walk:
         return sum(size for size, _, _ in self.waiting) + (0 if self.shared else self.own)
 
     def _become(self, size: int) -> None:
-        self.own, self.shared, self.enlarged = size, False, 0
+        self.own, self.shared, self.leaving, self.enlarged = size, False, False, 0
 
     def _convolve(self, layer: Layer) -> int:
         result, before = self._bytes(layer.outputs), self._waiting()
@@ -101,17 +104,18 @@ class Walk:
     def _residual(self, layer: Layer) -> int:
         result = self._bytes(layer.outputs)
         before = self._waiting()
-        free = not (self.shared or self.enlarged or layer.skip)
+        free = not (self.shared or self.leaving or self.enlarged or layer.skip)
         in_place = free and layer.inputs == layer.outputs
         n = self._pieces(self.frames, self.area * max(layer.inputs, layer.outputs))
         pixels = n * self.area
         part = pixels * self.itemsize
-        fetched = 0
+        in_use, fetched = self._from_host(n, layer)
         if self.enlarged:
             fetched += part * self.enlarged
         if layer.skip:
-            fetched += part * (layer.inputs + (layer.skip if self.parked else 0))
+            fetched += part * layer.inputs
         at_work = max(
+            fetched + in_use,
             fetched + self._filtered(n, layer.inputs, layer.outputs),
             fetched + part * layer.outputs + self._filtered(n, layer.outputs, layer.outputs),
         )
@@ -158,6 +162,14 @@ class Walk:
             self.own = 0
         self.enlarged = layer.outputs
         return self._waiting()
+
+    def _from_host(self, n: int, layer: Layer) -> tuple[int, int]:
+        """Bytes of ``n`` frames that waited there: those in use, and those sent for meanwhile."""
+        values = n * self.area * layer.skip if self.parked else 0
+        if self.frugal:
+            values += n * self.area * self.enlarged // 4
+        in_use = values * self.itemsize
+        return in_use, in_use if n < self.frames else 0
 
     def _filtered(self, n: int, inputs: int, outputs: int) -> int:
         """Norm, activation and 3x3 convolution of ``n`` frames, by rows: result and work."""

@@ -1,13 +1,15 @@
 """The three networks of a model, on their device, in their precision."""
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
 from torch import nn
 from transformers import CLIPVisionModelWithProjection
 
+from depthcrafter_cli.models.host import Stash
+from depthcrafter_cli.models.parking import Parking
 from depthcrafter_cli.models.residency import Residency, settle
 from depthcrafter_cli.models.unet import DepthUNet
 from depthcrafter_cli.types import MemoryPlan
@@ -18,7 +20,8 @@ class Components:
     """Loaded networks, in evaluation mode, without gradients.
 
     ``dtype`` is that of the UNet, the image encoder and the VAE's decoder; the VAE's encoder
-    stays in float32 where its config says ``force_upcast``.
+    stays in float32 where its config says ``force_upcast``. ``stash`` is the host memory of tensors
+    that wait; it outlives plans and clips.
     """
 
     unet: DepthUNet
@@ -27,6 +30,7 @@ class Components:
     device: torch.device
     dtype: torch.dtype
     plan: MemoryPlan
+    stash: Stash = field(default_factory=Stash, repr=False, compare=False)
 
     def at_work(self, network: nn.Module) -> AbstractContextManager[None]:
         """Inside, the weights of ``network`` (or a part of one) are on the device.
@@ -41,12 +45,19 @@ class Components:
         if plan.hosted != self.plan.hosted:
             for network in (self.unet, self.vae, self.image_encoder):
                 settle(network, self.device, plan.hosted)
+        if not (plan.park_skips or plan.frugal_decode):
+            self.stash.clear()
         return replace(self, plan=plan)
 
     @property
     def blocks(self) -> Residency:
         """Brings a block of the UNet to the device while it works."""
         return Residency(self.device, self.plan.stream_weights)
+
+    @property
+    def parking(self) -> Parking:
+        """Takes tensors that wait on the host."""
+        return Parking(self.device, self.stash)
 
     @property
     def side_multiple(self) -> int:

@@ -1,4 +1,4 @@
-"""Where weights and waiting tensors are: on the device, or on the host until they are needed.
+"""Where weights are: on the device, or on the host until they are needed.
 
 This is the only place that moves weights.
 """
@@ -7,9 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from depthcrafter_cli.models.copies import Copies, copies_for
+from depthcrafter_cli.models.host import host_memory
+
+_ALIGNMENT = 64
+
+Modules = tuple[nn.Module, ...]
 
 
 class Residency:
@@ -20,12 +28,13 @@ class Residency:
     the next is under way. So there is room for two at a time, never for more.
     """
 
-    def __init__(self, device: torch.device, hosted: bool) -> None:
+    def __init__(self, device: torch.device, hosted: bool, copies: Copies | None = None) -> None:
+        """``copies`` is for tests."""
         self._device, self._hosted = device, hosted
-        self._copies = _CopyStream(device if hosted else torch.device("cpu"))
-        self._following: dict[tuple[nn.Module, ...], tuple[nn.Module, ...]] = {}
-        self._last: tuple[nn.Module, ...] = ()
-        self._ahead: tuple[tuple[nn.Module, ...], list[Tensor]] = ((), [])
+        self._copies = copies or copies_for(device if hosted else torch.device("cpu"))
+        self._following: dict[Modules, Modules] = {}
+        self._last: Modules = ()
+        self._ahead: tuple[Modules, list[Tensor], Any] | None = None
 
     @contextmanager
     def present(self, *modules: nn.Module) -> Iterator[None]:
@@ -36,82 +45,63 @@ class Residency:
         self._following[self._last], self._last = modules, modules
         tensors = _tensors(*modules)
         homes = [tensor.data for tensor in tensors]
-        arrived = self._arrived(modules, homes)
-        _place(tensors, arrived)
-        self._send_for(self._following.get(modules, ()))
+        arrived = self._arrived(modules)
         try:
+            _place(tensors, arrived)
+            following = self._following.get(modules, ())
+            if following and following != modules:
+                self._ahead = self._send_for(following)
             yield
         finally:
             _place(tensors, homes)
-            self._copies.finished()
 
-    def _arrived(self, modules: tuple[nn.Module, ...], homes: list[Tensor]) -> list[Tensor]:
-        expected, tensors = self._ahead
-        self._ahead = ((), [])
-        if expected == modules:
-            self._copies.wait_for(tensors)
-            return tensors
-        return [host.to(self._device, non_blocking=True, copy=True) for host in homes]
+    def _arrived(self, modules: Modules) -> list[Tensor]:
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            self._copies.wait(ahead[2])
+        if ahead is None or ahead[0] != modules:
+            ahead = None  # makes room
+            ahead = self._send_for(modules)
+            self._copies.wait(ahead[2])
+        return ahead[1]
 
-    def _send_for(self, modules: tuple[nn.Module, ...]) -> None:
-        if not modules or modules == self._last:
-            return
-        with self._copies.under_way():
-            homes = [tensor.data for tensor in _tensors(*modules)]
-            copies = [host.to(self._device, non_blocking=True, copy=True) for host in homes]
-        self._ahead = (modules, copies)
-
-
-class _CopyStream:
-    """On CUDA a stream of its own for copies; elsewhere they are over when the call returns."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self._copied: torch.cuda.Event | None = None
-        self._used: list[torch.cuda.Event] = []
-
-    @contextmanager
-    def under_way(self) -> Iterator[None]:
-        """Copies made inside run beside the computation, once the block before it is done."""
-        if self._stream is None:
-            yield
-            return
-        for used in self._used:
-            used.synchronize()  # its memory is free now: never three blocks at once
-        with torch.cuda.stream(self._stream):
-            yield
-        self._copied = self._stream.record_event()
-
-    def wait_for(self, tensors: list[Tensor]) -> None:
-        """Let the computation wait for the last copies, and their memory for the computation."""
-        if self._copied is not None:
-            computation = torch.cuda.current_stream(self._device)
-            computation.wait_event(self._copied)
-            for tensor in tensors:
-                tensor.record_stream(computation)
-
-    def finished(self) -> None:
-        """What was computed so far needs its weights no longer."""
-        if self._stream is not None:
-            self._used = [torch.cuda.current_stream(self._device).record_event()]
+    def _send_for(self, modules: Modules) -> tuple[Modules, list[Tensor], Any]:
+        homes = [tensor.data for tensor in _tensors(*modules)]
+        places = [torch.empty_like(home, device=self._device) for home in homes]
+        return modules, places, self._copies.begin(places, homes)
 
 
 def settle(network: nn.Module, device: torch.device, hosted: bool) -> None:
-    """Put a loaded network where its weights live: the device, or (pinned) host memory."""
+    """Put a loaded network where its weights live: the device, or (pinned) host memory.
+
+    Raises:
+        MemoryLimitError: so much host memory cannot be pinned.
+    """
     if not hosted:
         network.to(device)
         return
-    for tensor in _tensors(network):
-        host = tensor.data.cpu()
-        tensor.data = host.pin_memory() if device.type == "cuda" else host
+    tensors = _tensors(network)
+    if device.type != "cuda":  # its memory is the host's, or reached like it
+        _place(tensors, [tensor.data.cpu() for tensor in tensors])
+        return
+    ends = _ends(tensors)
+    memory = host_memory(ends[-1] if ends else 0, device)
+    for tensor, end in zip(tensors, ends, strict=True):
+        home = memory[end - _padded(tensor) :][: tensor.nbytes].view(tensor.dtype)
+        tensor.data = home.view(tensor.shape).copy_(tensor.data)
 
 
-def park(tensor: Tensor) -> Tensor:
-    """A copy in host memory, pinned where that speeds the way back."""
-    pinned = tensor.device.type == "cuda"
-    host = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=pinned)
-    return host.copy_(tensor, non_blocking=pinned)
+def _ends(tensors: list[Tensor]) -> list[int]:
+    """Where each tensor's place ends, in bytes, all of them in a row."""
+    ends, end = [], 0
+    for tensor in tensors:
+        end += _padded(tensor)
+        ends.append(end)
+    return ends
+
+
+def _padded(tensor: Tensor) -> int:
+    return -(-tensor.nbytes // _ALIGNMENT) * _ALIGNMENT
 
 
 def _place(tensors: list[Tensor], contents: list[Tensor]) -> None:

@@ -6,16 +6,19 @@ from typing import Any
 
 from torch import Tensor
 
+from depthcrafter_cli.models.parking import Parking
 from depthcrafter_cli.models.reordered.hidden import HiddenLayer
 from depthcrafter_cli.models.reordered.layers import convolve_time, to_images, to_tokens
 from depthcrafter_cli.models.residency import Residency
 from depthcrafter_cli.types import MemoryPlan
 
 
-def decode_latents(decoder: Any, latents: Tensor, plan: MemoryPlan) -> Tensor:
+def decode_latents(
+    decoder: Any, latents: Tensor, plan: MemoryPlan, parking: Parking | None = None
+) -> Tensor:
     """Pictures [n, 3, H, W] of scaled latents [n, 4, h, w], decoded together.
 
-    ``decoder`` is diffusers' TemporalDecoder.
+    ``decoder`` is diffusers' TemporalDecoder, ``parking`` takes layers that wait on the host.
     """
     layer = HiddenLayer(
         lambda span: to_tokens(decoder.conv_in(latents[span])),
@@ -23,6 +26,7 @@ def decode_latents(decoder: Any, latents: Tensor, plan: MemoryPlan) -> Tensor:
         (latents.shape[2], latents.shape[3]),
         plan.values,
         Residency(latents.device, hosted=False),
+        parking or Parking(latents.device),
         frugal=plan.frugal_decode,
     )
     middle = decoder.mid_block

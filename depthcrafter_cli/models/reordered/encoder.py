@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from depthcrafter_cli.models.parking import Parking
 from depthcrafter_cli.models.reordered.hidden import HiddenLayer
 from depthcrafter_cli.models.reordered.layers import to_images, to_tokens
 from depthcrafter_cli.models.residency import Residency
@@ -28,6 +29,7 @@ def encode_images(vae: Any, images: Tensor, plan: MemoryPlan) -> Tensor:
         (images.shape[2], images.shape[3]),
         plan.values,
         Residency(images.device, hosted=False),
+        Parking(images.device),
     )
     layer.compute(encoder.conv_in.out_channels)
     for stage in encoder.down_blocks:

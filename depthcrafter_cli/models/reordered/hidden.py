@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from depthcrafter_cli.models.parking import Parked, Parking
 from depthcrafter_cli.models.reordered.blocks import (
     Context,
     Source,
@@ -25,7 +26,7 @@ from depthcrafter_cli.models.reordered.layers import (
     to_images,
     to_tokens,
 )
-from depthcrafter_cli.models.residency import Residency, park
+from depthcrafter_cli.models.residency import Residency
 
 
 class HiddenLayer:
@@ -33,8 +34,9 @@ class HiddenLayer:
 
     Nothing else holds them, so a layer is freed as soon as the next one is there. ``values`` bounds
     how much is worked on at a time (see MemoryPlan), ``blocks`` brings in the blocks' weights,
-    ``level`` [1, d] is the noise level's embedding, the same for all frames. ``frugal`` trades time
-    for memory: layers wait on the host, and some are computed twice.
+    ``parking`` takes layers that wait on the host, ``level`` [1, d] is the noise level's embedding,
+    the same for all frames. ``frugal`` trades time for memory: layers wait on the host while they
+    are enlarged, and some are computed twice.
     """
 
     def __init__(
@@ -44,11 +46,13 @@ class HiddenLayer:
         size: ImageSize,
         values: int,
         blocks: Residency,
+        parking: Parking,
         level: Tensor | None = None,
         frugal: bool = False,
     ) -> None:
         self.size, self.frames, self.values = size, frames, values
-        self._source, self._blocks, self._level, self._frugal = source, blocks, level, frugal
+        self._source, self._blocks, self._parking = source, blocks, parking
+        self._level, self._frugal = level, frugal
         self._needed: tuple[nn.Module, ...] = ()  # what the source computes with
         self._tokens: Tensor | None = None
         self._ours = False  # the source is a layer in memory that nobody else keeps
@@ -63,6 +67,10 @@ class HiddenLayer:
         """The layer in memory, for someone who keeps it: from now on it is not written to."""
         self._ours = False
         return self.tokens
+
+    def park(self) -> Parked:
+        """The layer on the host. It stays in memory, not written to, until the next is there."""
+        return self._parking.park(self.share())
 
     def residual(self, block: Any) -> None:
         """Through a SpatioTemporalResBlock."""
@@ -100,13 +108,12 @@ class HiddenLayer:
         with self._blocks.present(model):
             transformer(model, self.tokens, context, self.values)
 
-    def join(self, skip: Tensor, size: ImageSize) -> None:
+    def join(self, skip: Tensor | Parked, size: ImageSize) -> None:
         """Append the channels of an earlier layer, wherever it waits."""
         source, self.size, self._ours = self._source, size, False
 
         def joined(span: slice) -> Tensor:
-            before = source(span)
-            return torch.cat([before, skip[span].to(before.device, non_blocking=True)], dim=2)
+            return torch.cat([source(span), skip[span]], dim=2)
 
         self._source = joined
 
@@ -122,12 +129,12 @@ class HiddenLayer:
         """Through an Upsample2D, but only as frames are asked for: all at once they would be the
         largest tensor of the network.
         """
-        device, size = self.tokens.device, self.size
-        before = park(self.tokens) if self._frugal else self.tokens
+        size, values = self.size, self.values
+        before = self.park() if self._frugal else self.tokens
+        self._parking.departed()
 
         def enlarged(span: slice) -> Tensor:
-            part = before[span].to(device, non_blocking=True)
-            return _convolve_enlarged(part, size, wanted, sampler.conv, self.values)
+            return _convolve_enlarged(before[span], size, wanted, sampler.conv, values)
 
         self.size, self._needed = wanted, (sampler,)
         self._source, self._tokens, self._ours = enlarged, None, False
@@ -152,6 +159,7 @@ class HiddenLayer:
         return result
 
     def _hold(self, tokens: Tensor) -> None:
+        self._parking.departed()  # the layer before goes now
         self._tokens, self._source, self._needed = tokens, tokens.__getitem__, ()
         self._ours = True
 

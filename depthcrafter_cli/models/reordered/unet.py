@@ -6,24 +6,33 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from depthcrafter_cli.models.parking import Parked, Parking
 from depthcrafter_cli.models.reordered.blocks import Context, cross_attention
 from depthcrafter_cli.models.reordered.hidden import HiddenLayer
 from depthcrafter_cli.models.reordered.layers import ImageSize, to_images, to_tokens
-from depthcrafter_cli.models.residency import Residency, park
+from depthcrafter_cli.models.residency import Residency
 from depthcrafter_cli.models.unet import DepthUNet
 from depthcrafter_cli.types import MemoryPlan
 
-Skip = tuple[Tensor, ImageSize]
+Skip = tuple["Tensor | Parked", ImageSize]
 
 
 class WindowForward:
     """The UNet on one window of frames: what does not change from step to step is kept."""
 
     def __init__(
-        self, unet: DepthUNet, embeds: Tensor, plan: MemoryPlan, blocks: Residency
+        self,
+        unet: DepthUNet,
+        embeds: Tensor,
+        plan: MemoryPlan,
+        blocks: Residency,
+        parking: Parking | None = None,
     ) -> None:
-        """``embeds`` [T, 1, e] of the window's frames; ``blocks`` brings in blocks' weights."""
+        """``embeds`` [T, 1, e] of the window's frames; ``blocks`` brings in blocks' weights,
+        ``parking`` takes skips that wait on the host.
+        """
         self._unet, self._plan, self._blocks = unet, plan, blocks
+        self._parking = parking or Parking(embeds.device)
         self._context: dict[nn.Module, Context] = {}
         for module in unet.modules():
             if hasattr(module, "temporal_transformer_blocks"):
@@ -42,6 +51,7 @@ class WindowForward:
             (sample.shape[2], sample.shape[3]),
             self._plan.values,
             self._blocks,
+            self._parking,
             level,
         )
         skips: list[Skip] = []
@@ -87,5 +97,4 @@ class WindowForward:
 
     def _keep(self, layer: HiddenLayer, skips: list[Skip]) -> None:
         """Keep the layer for the way up."""
-        kept = park(layer.tokens) if self._plan.park_skips else layer.share()
-        skips.append((kept, layer.size))
+        skips.append((layer.park() if self._plan.park_skips else layer.share(), layer.size))
