@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from depthcrafter_cli.training.clips import HELD_OUT, draw_sample
 from PIL import Image
 
 from depthcrafter_cli import DepthCrafterPipeline
@@ -19,7 +20,6 @@ from depthcrafter_cli.evaluation.alignment import resize_bilinear
 from depthcrafter_cli.evaluation.metrics import evaluate_clip
 from depthcrafter_cli.evaluation.temporal import temporal_score
 from depthcrafter_cli.evaluation.trivial import trivial_predictions
-from depthcrafter_cli.training.clips import HELD_OUT, draw_sample
 from depthcrafter_cli.training.generator import draw_clip
 from depthcrafter_cli.types import Size
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-
-from depthcrafter_cli.training.clips import target_disparity
+from depthcrafter_cli.training.data.samples import target_disparity
 from depthcrafter_cli.training.generator import draw_clip, kinds, textures
 from depthcrafter_cli.training.generator.bodies import still
 from depthcrafter_cli.training.generator.camera import Camera, film, mounted

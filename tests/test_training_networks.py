@@ -3,16 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from depthcrafter_cli.training.clips import ClipCache, clip_path, fill_cache, shape_of
+from depthcrafter_cli.training.latents import LatentCache, encode_clips
+from depthcrafter_cli.training.stages.unet import UnetStage
 
 from depthcrafter_cli.models.loading import load_components
-from depthcrafter_cli.training.clips import ClipCache, clip_path, fill_cache, shape_of
 from depthcrafter_cli.training.config import (
     ImageEncoderConfig,
     Optimisation,
     UnetConfig,
     VaeConfig,
 )
-from depthcrafter_cli.training.latents import LatentCache, encode_clips
 from depthcrafter_cli.training.networks import (
     build_image_encoder,
     build_unet,
@@ -24,7 +25,6 @@ from depthcrafter_cli.training.shortcuts import (
     flatten_temporal_convolutions,
 )
 from depthcrafter_cli.training.stages.image_encoder import ImageEncoderStage
-from depthcrafter_cli.training.stages.unet import UnetStage
 from depthcrafter_cli.training.stages.vae import VaeStage
 
 PLAN = Optimisation(steps=1, learning_rate=1e-3, frames=2)

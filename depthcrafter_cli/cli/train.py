@@ -16,28 +16,37 @@ WorkFolder = Annotated[
 ModelFolder = Annotated[Path, typer.Option("--out", "-o", help="The model folder to write.")]
 
 
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Insist on going on: fail if there is no checkpoint yet.")
+]
+
+
 def train(
     recipe: Recipe,
     out: ModelFolder,
     work_dir: WorkFolder = Path("training"),
+    resume: Resume = False,
+    device: opt.Device = "auto",
     quiet: opt.Quiet = False,
     json: opt.Json = False,
     debug: opt.Debug = False,
 ) -> None:
-    """Train a small model from nothing, on clips with true depth that are drawn as well.
+    """Train a model in stages: on your own clips, or on clips with true depth that are drawn.
 
-    Killed at any moment, the same command goes on from its last checkpoint.
+    Killed at any moment, the same command goes on from its last checkpoint. On several GPUs, start
+    it with `accelerate launch -m depthcrafter_cli train ...`.
 
     \b
-    Example:
+    Examples:
       depthcrafter train examples/nano.toml --out my-nano
+      depthcrafter train examples/fine-tune.toml --out my-model --work-dir tuning
     """
     with reported(quiet=quiet, json=json, debug=debug) as console:
-        from depthcrafter_cli.training.config import load_config
+        from depthcrafter_cli.training.recipe import load_recipe
         from depthcrafter_cli.workflows.train import train as carry_out
 
-        config = load_config(recipe)
+        config = load_recipe(recipe)
         with console.watching() as observer:
-            carry_out(config, recipe.stem, work_dir, out, observer)
+            carry_out(config, recipe.stem, work_dir, out, observer, device=device, resume=resume)
         if not quiet and not json:
             print(out)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.training.ema import MovingAverage
 
 
@@ -18,21 +19,24 @@ from depthcrafter_cli.training.ema import MovingAverage
 class TrainingState:
     """Everything a stage needs to go on as if never stopped.
 
-    Random numbers need no state: every step draws from a stream seeded by its own number.
+    Random numbers need no state: every step draws from a stream seeded by its own number. Nor do
+    weights that the stage does not train: they are those of the stage before.
     """
 
     network: nn.Module
     optimizer: Optimizer
     average: MovingAverage
+    recipe: dict[str, Any]
     step: int = 0
 
     def save(self, path: Path) -> None:
         """Write to a neighbouring file first, so that ``path`` is never half a checkpoint."""
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {
-            "network": self.network.state_dict(),
+            "network": self._trained(),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state_dict(),
+            "recipe": self.recipe,
             "step": self.step,
         }
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
@@ -40,9 +44,30 @@ class TrainingState:
         partial.replace(path)
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint."""
-        content: dict[str, Any] = torch.load(path, weights_only=True)
-        self.network.load_state_dict(content["network"])
+        """Go on from a checkpoint.
+
+        Raises:
+            UsageError: it was made by another recipe.
+        """
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if content["recipe"] != self.recipe:
+            changed = sorted(
+                key for key, value in self.recipe.items() if content["recipe"].get(key) != value
+            )
+            raise UsageError(
+                f"got the checkpoint {path} of a recipe with other {changed}, expected the recipe "
+                "it was begun with: restore it, or choose another --work-dir."
+            )
+        with torch.no_grad():
+            for name, tensor in self._trained().items():
+                tensor.copy_(content["network"][name])
         self.optimizer.load_state_dict(content["optimizer"])
         self.average.load_state_dict(content["average"])
         self.step = content["step"]
+
+    def _trained(self) -> dict[str, Tensor]:
+        return {
+            name: parameter.detach()
+            for name, parameter in self.network.named_parameters()
+            if parameter.requires_grad
+        }

@@ -1,31 +1,26 @@
-"""The training recipe: one TOML file, one section per stage. Unknown keys are errors."""
+"""The training recipe: one TOML file that names the data, the start and every stage in order.
+
+What each key means stands here; :mod:`~depthcrafter_cli.training.recipe` reads the file.
+"""
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass, field, fields, is_dataclass
-from pathlib import Path
-from typing import Any, get_type_hints
+from dataclasses import dataclass, field
+from typing import Literal
 
-from depthcrafter_cli.errors import UsageError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+LayerGroup = Literal["all", "temporal", "spatial"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Optimisation:
     """``steps`` of AdamW; the rate warms up over ``warmup`` steps and falls to a tenth by cosine.
 
-    ``frames`` is the number of frames a step sees, ``ema`` the decay of the averaged weights that
-    are kept, ``clip_norm`` the largest gradient norm, ``save_every`` the checkpoint interval.
+    ``ema`` is the decay of the averaged weights that are kept (0: no average), ``clip_norm`` the
+    largest gradient norm, ``save_every`` the checkpoint interval in steps.
     """
 
     steps: int
     learning_rate: float
-    frames: int
     warmup: int = 100
     weight_decay: float = 0.01
     ema: float = 0.998
@@ -33,25 +28,101 @@ class Optimisation:
     save_every: int = 200
 
 
-@dataclass(frozen=True)
-class DataConfig:
-    """Clips of seeds ``0 .. clips - 1``."""
+@dataclass(frozen=True, kw_only=True)
+class StageConfig(Optimisation):
+    """One stage of the denoiser's training (arXiv 2409.02095, section 3.3).
 
-    clips: int
+    ``trains`` names the layers that learn, ``sources`` the data with their shares. Every step
+    shows clips of one length, random in ``frames`` (least, most), of which there are ``batch``;
+    or, with ``batch_frames``, as many as have that many frames together. ``micro_batch`` clips
+    at a time go through the network (0: all at once), and their gradients are added up.
+    ``checkpointing`` computes activations twice instead of keeping them.
+    """
+
+    name: str
+    trains: LayerGroup
+    sources: dict[str, float]
+    frames: list[int]
+    batch: int = 8
+    batch_frames: int = 0
+    micro_batch: int = 0
+    checkpointing: bool = False
+
+
+@dataclass(frozen=True)
+class ClipSize:
+    """``share`` is how often a generated source draws clips of this size."""
+
+    frames: int
+    height: int
+    width: int
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """Where clips come from.
+
+    ``generated`` draws ``clips`` clips of the seeds from ``first_seed`` on, in ``style``, each of
+    one of the ``sizes``. All other kinds read ``path``: ``folder`` is our own layout, the rest are
+    those of the benchmarks; their clips are resized to ``height`` and ``width``.
+    """
+
+    kind: str
+    path: str = ""
+    height: int = 320
+    width: int = 640
+    style: str = "realistic"
+    clips: int = 0
+    first_seed: int = 0
+    sizes: list[ClipSize] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """Which noise levels are trained.
+
+    Log-normal around ``log_mean`` with ``log_std``, or, where ``levels`` are given, those of a
+    short sampler alone: drawn with ``level_shares`` and spread log-normally by ``level_spread``.
+    With probability ``rollout`` a sample at the last but one of them starts from the network's own
+    estimate, as it does when sampling, instead of from the truth.
+    """
+
+    log_mean: float = 0.7
+    log_std: float = 1.6
+    levels: list[float] = field(default_factory=list)
+    level_shares: list[float] = field(default_factory=list)
+    level_spread: float = 0.3
+    rollout: float = 0.0
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """Every ``every`` steps the first ``clips`` clips of ``source`` go through the pipeline.
+
+    ``frames`` of each at most; depth from ``max_depth`` on does not count.
+    """
+
+    source: str
+    every: int = 500
+    clips: int = 8
+    frames: int = 16
+    max_depth: float = 80.0
 
 
 @dataclass(frozen=True)
 class VaeConfig:
     """Stage 0a: the autoencoder, on disparity, with an eye on pictures.
 
-    Every step sees ``optimisation.frames`` squares of disparity, ``crop`` pixels wide, and
-    ``pictures`` whole frames. The weights are those of the loss terms: disparity's gradients,
-    disparity guessed from the pictures' latents, pictures restored from them, and the
-    Kullback-Leibler term; disparity's own values weigh 1.
+    Every step sees ``frames`` squares of disparity, ``crop`` pixels wide, and ``pictures`` whole
+    frames. The weights are those of the loss terms: disparity's gradients, disparity guessed from
+    the pictures' latents, pictures restored from them, and the Kullback-Leibler term; disparity's
+    own values weigh 1.
     """
 
     optimisation: Optimisation
     channels: list[int]
+    frames: int = 8
     crop: int = 64
     pictures: int = 6
     edge_weight: float = 0.5
@@ -62,90 +133,54 @@ class VaeConfig:
 
 @dataclass(frozen=True)
 class ImageEncoderConfig:
-    """Stage 0b: the CLIP tower, on the coarse layout of disparity."""
+    """Stage 0b: the CLIP tower, on the coarse layout of disparity in ``frames`` frames a step."""
 
     optimisation: Optimisation
     hidden: int
     layers: int
     heads: int
     embedding: int
+    frames: int = 24
 
 
 @dataclass(frozen=True)
 class UnetConfig:
-    """Stage 1: the denoiser, on cached latents.
+    """The shape of a denoiser that starts from nothing."""
 
-    ``clip_lengths`` in frames are drawn with ``length_shares``. ``levels`` are the noise levels
-    trained around and ``level_shares`` how often each is drawn. With probability ``rollout`` a
-    sample at the last but one level starts from the network's own estimate, as it does when
-    sampling, instead of from the truth.
-    """
-
-    optimisation: Optimisation
     channels: list[int]
     heads: list[int]
-    levels: list[float]
-    level_shares: list[float]
-    clip_lengths: list[int]
-    length_shares: list[float]
-    level_spread: float = 0.3
-    rollout: float = 0.5
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
-    """All stages of a model trained from nothing; ``seed`` fixes every random choice.
+class FoundationConfig:
+    """Stage 0, for a model that starts from nothing: its networks, learnt from ``source``."""
 
-    ``settings`` go into the model's manifest: the max_res, window and overlap that suit it.
-    """
-
-    data: DataConfig
+    source: str
     vae: VaeConfig
     image_encoder: ImageEncoderConfig
     unet: UnetConfig
-    settings: dict[str, int] = field(default_factory=dict)
-    seed: int = 0
-    mixed_precision: bool = field(default=True)
 
 
-def load_config(path: Path) -> TrainingConfig:
-    """Read a recipe.
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """A whole recipe; ``seed`` fixes every random choice.
 
-    Raises:
-        UsageError: the file is missing, no TOML, or has unknown, missing or ill-typed keys.
+    It starts from ``weights`` (a model's name or folder) or from ``foundation``, exactly one of
+    them. ``precision`` is ``fp32`` or ``bf16``. ``latents`` says whether clips are encoded once and
+    ``cached``, or ``streamed`` and encoded anew each time, read ahead by ``workers`` processes.
+    Parameters whose names contain one of ``frozen`` are never trained. ``settings`` go into the
+    model's manifest: the max_res, window and overlap that suit it.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read {path} ({error.strerror}): name a recipe file") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} is no TOML ({error}): mend the file") from error
-    return _build(TrainingConfig, table, path.name)
 
-
-def _build(kind: type, table: dict[str, Any], where: str) -> Any:
-    hints = get_type_hints(kind)
-    unknown = sorted(set(table) - set(hints))
-    if unknown:
-        raise UsageError(
-            f"{where} has unknown keys {unknown}, expected only {sorted(hints)}: remove them"
-        )
-    values: dict[str, Any] = {}
-    for item in fields(kind):
-        if item.name not in table:
-            continue
-        value, expected = table[item.name], hints[item.name]
-        if is_dataclass(expected) and isinstance(value, dict):
-            value = _build(expected, value, f"{where}: {item.name}")  # type: ignore[arg-type]
-        elif expected is float and isinstance(value, int):
-            value = float(value)
-        elif isinstance(expected, type) and type(value) is not expected:
-            got = type(value).__name__
-            raise UsageError(
-                f"{where}: {item.name} is {got}, expected {expected.__name__}: mend it"
-            )
-        values[item.name] = value
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise UsageError(f"{where} lacks keys ({error}): add them") from error
+    sources: dict[str, SourceConfig]
+    stages: list[StageConfig]
+    weights: str = ""
+    foundation: FoundationConfig | None = None
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    validation: ValidationConfig | None = None
+    settings: dict[str, int] = field(default_factory=dict)
+    frozen: list[str] = field(default_factory=list)
+    seed: int = 0
+    precision: Literal["fp32", "bf16"] = "bf16"
+    latents: Literal["cached", "streamed"] = "cached"
+    workers: int = 0

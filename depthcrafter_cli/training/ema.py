@@ -2,34 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
 
 class MovingAverage:
-    """Averages the trained parameters of a network.
+    """Averages the trained parameters of a network; with a decay of 0 it is the network.
 
-    The decay starts low, ``(1 + step) / (10 + step)``, so that the average soon forgets the
-    random start.
+    The decay starts low, ``(1 + step) / (10 + step)``, so that the average soon forgets where it
+    began.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self._decay = decay
         self._live = {name: p for name, p in network.named_parameters() if p.requires_grad}
-        self._mean = {name: p.detach().clone() for name, p in self._live.items()}
+        self._mean = {name: p.detach().clone() for name, p in self._live.items()} if decay else {}
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the weights after ``step`` steps."""
-        decay = min(self._decay, (1 + step) / (10 + step))
-        live = [p.detach() for p in self._live.values()]
-        torch._foreach_lerp_(list(self._mean.values()), live, 1 - decay)
+        if self._mean:
+            decay = min(self._decay, (1 + step) / (10 + step))
+            live = [p.detach() for p in self._live.values()]
+            torch._foreach_lerp_(list(self._mean.values()), live, 1 - decay)
 
     @torch.no_grad()
     def copy_to_network(self) -> None:
         """Overwrite the network's weights with their average."""
-        for name, parameter in self._live.items():
-            parameter.copy_(self._mean[name])
+        for name, mean in self._mean.items():
+            self._live[name].copy_(mean)
+
+    @contextmanager
+    def in_network(self) -> Iterator[None]:
+        """Inside, the network has the averaged weights."""
+        kept = {name: self._live[name].detach().clone() for name in self._mean}
+        self.copy_to_network()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, tensor in kept.items():
+                    self._live[name].copy_(tensor)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The averaged tensors by parameter name."""

@@ -32,8 +32,15 @@ def noise_label(sigma: Tensor) -> Tensor:
     return sigma.log() / 4
 
 
-def score_matching_loss(noisy: Tensor, velocity: Tensor, clean: Tensor, sigma: Tensor) -> Tensor:
-    """``lambda(s) * |x0 estimate - x0|^2``, averaged; in float32 whatever the network's type."""
+def score_matching_loss(
+    noisy: Tensor, velocity: Tensor, clean: Tensor, sigma: Tensor, mask: Tensor
+) -> Tensor:
+    """``lambda(s) * |x0 estimate - x0|^2``, averaged; in float32 whatever the network's type.
+
+    Latents are [B, T, 4, h, w], ``mask`` [B, T, 1, h, w] weighs their cells. Every clip counts the
+    same, however much of it the mask leaves; one of which it leaves nothing counts as 0.
+    """
     weight = (sigma**2 + 1) / sigma**2
-    error = clean_estimate(noisy, velocity.float(), sigma) - clean
-    return torch.mean(weight * error**2)
+    error = weight * (clean_estimate(noisy, velocity.float(), sigma) - clean) ** 2
+    total = (error.mean(dim=2, keepdim=True) * mask).flatten(1).sum(1)
+    return torch.mean(total / mask.flatten(1).sum(1).clamp_min(1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import torch
@@ -49,8 +50,8 @@ def build_image_encoder(config: ImageEncoderConfig) -> CLIPVisionModelWithProjec
 def build_unet(config: UnetConfig, embedding: int) -> DepthUNet:
     """An untrained denoiser; attention at all levels but the deepest.
 
-    The embedding of frame numbers stays zero and untrained: order in time reaches the network
-    through its temporal convolutions, so a window may be longer than any clip seen in training.
+    The embedding of frame numbers is zero. A recipe that also freezes ``time_pos_embed`` leaves
+    order in time to the temporal convolutions, so that a window may be longer than any clip seen.
     """
     deeper = len(config.channels) - 1
     unet = DepthUNet(
@@ -67,7 +68,6 @@ def build_unet(config: UnetConfig, embedding: int) -> DepthUNet:
     for name, parameter in unet.named_parameters():
         if "time_pos_embed" in name:
             nn.init.zeros_(parameter)
-            parameter.requires_grad_(False)
     return unet
 
 
@@ -111,25 +111,13 @@ _INDEX: dict[str, Any] = {
 }
 
 
-def export(folder: Path, unet: nn.Module, vae: nn.Module, image_encoder: nn.Module) -> None:
-    """Write a model folder in the Hugging Face layout, weights as fp16 safetensors."""
-    for name, network, stem in (
-        ("unet", unet, "diffusion_pytorch_model"),
-        ("vae", vae, "diffusion_pytorch_model"),
-        ("image_encoder", image_encoder, "model"),
-    ):
-        home = folder / name
-        home.mkdir(parents=True, exist_ok=True)
-        if name == "image_encoder":
-            _write_json(home / "config.json", json.loads(network.config.to_json_string()))
-        else:
-            network.save_config(home)
-        half = {k: v.to(torch.float16).contiguous() for k, v in network.state_dict().items()
-                if v.is_floating_point()}  # fmt: skip
-        partial = home / f"{stem}.partial"
-        # Not save_file, which lets nobody else read the file.
-        partial.write_bytes(save(half, metadata={"format": "pt"}))
-        partial.replace(home / f"{stem}.safetensors")
+def save_foundation(
+    folder: Path, unet: nn.Module, vae: nn.Module, image_encoder: CLIPVisionModelWithProjection
+) -> None:
+    """Write a model folder of new networks in the Hugging Face layout."""
+    save_network(folder / "unet", unet)
+    save_network(folder / "vae", vae)
+    save_network(folder / "image_encoder", image_encoder)
     for name, file, content in (
         ("scheduler", "scheduler_config.json", _SCHEDULER),
         ("feature_extractor", "preprocessor_config.json", _FEATURE_EXTRACTOR),
@@ -137,6 +125,37 @@ def export(folder: Path, unet: nn.Module, vae: nn.Module, image_encoder: nn.Modu
         (folder / name).mkdir(exist_ok=True)
         _write_json(folder / name / file, content)
     _write_json(folder / "model_index.json", _INDEX)
+
+
+def save_trained(folder: Path, start: Path, unet: nn.Module) -> None:
+    """Write the model folder of a trained denoiser; all else is that of the folder ``start``."""
+    for path in sorted(start.glob("*/*")):
+        home = path.parent.name
+        if home != "unet" and path.suffix in (".json", ".safetensors"):
+            (folder / home).mkdir(parents=True, exist_ok=True)
+            copyfile(path, folder / home / path.name)
+    _write_json(folder / "model_index.json", _INDEX)
+    save_network(folder / "unet", unet)
+
+
+def save_network(home: Path, network: nn.Module) -> None:
+    """Write a network's config, and its weights as fp16 safetensors."""
+    home.mkdir(parents=True, exist_ok=True)
+    if isinstance(network, CLIPVisionModelWithProjection):
+        _write_json(home / "config.json", json.loads(network.config.to_json_string()))
+        stem = "model"
+    else:
+        network.save_config(home)
+        stem = "diffusion_pytorch_model"
+    half = {
+        name: tensor.to(torch.float16).contiguous().cpu()
+        for name, tensor in network.state_dict().items()
+        if tensor.is_floating_point()
+    }
+    partial = home / f"{stem}.partial"
+    # Not save_file, which lets nobody else read the file.
+    partial.write_bytes(save(half, metadata={"format": "pt"}))
+    partial.replace(home / f"{stem}.safetensors")
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -1,32 +1,51 @@
-"""The loop every stage shares: draw a batch, step, average, save, report."""
+"""The loop every stage shares: gradients of a batch, step, average, save, report."""
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from depthcrafter_cli.progress import Observer, Progress
 from depthcrafter_cli.training.checkpoint import TrainingState
 from depthcrafter_cli.training.config import Optimisation
 from depthcrafter_cli.training.ema import MovingAverage
+from depthcrafter_cli.training.journal import Journal
 
-Rng = np.random.Generator
+REPORT_EVERY = 20  # steps
+
+Validate = Callable[[], dict[str, float]]
+"""Scores of the network as it is."""
 
 
 class Stage(Protocol):
     """What is trained, and on what: ``network`` holds all parameters, frozen ones included."""
 
     name: str
-    network: nn.Module
 
-    def loss(self, rng: Rng) -> Tensor:
-        """The loss of one batch; every random choice comes from ``rng``."""
+    @property
+    def network(self) -> nn.Module:
+        """What is trained, on its device."""
+        ...
+
+    def pieces(self, steps: range) -> Iterator[list[Any]]:
+        """What this process computes in each of ``steps``.
+
+        A piece has a ``weight`` in the batch's mean, all of which in all processes add up to 1,
+        and counts its ``frames``.
+        """
+        ...
+
+    def loss(self, network: nn.Module, piece: Any) -> Tensor:
+        """The loss of a piece; ``network`` is the stage's, perhaps wrapped for many processes."""
         ...
 
 
@@ -38,50 +57,138 @@ def learning_rate(plan: Optimisation, step: int) -> float:
     return plan.learning_rate * (0.55 + 0.45 * math.cos(math.pi * min(done, 1.0)))
 
 
-def new_state(stage: Stage, plan: Optimisation) -> TrainingState:
+def new_state(stage: Stage, plan: Optimisation, seed: int) -> TrainingState:
     """Optimiser and average for a stage about to start."""
     trained = [p for p in stage.network.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         trained, lr=plan.learning_rate, weight_decay=plan.weight_decay, betas=(0.9, 0.99)
     )
-    return TrainingState(stage.network, optimizer, MovingAverage(stage.network, plan.ema))
+    average = MovingAverage(stage.network, plan.ema)
+    return TrainingState(stage.network, optimizer, average, asdict(plan) | {"seed": seed})
 
 
-def train_step(stage: Stage, state: TrainingState, plan: Optimisation, seed: int) -> float:
-    """One optimiser step; returns the loss. Depends on nothing but state, seed and step number."""
-    rng = np.random.default_rng([seed, state.step])
+def train_step(
+    stage: Stage,
+    network: nn.Module,
+    state: TrainingState,
+    plan: Optimisation,
+    pieces: list[Any],
+    accelerator: Accelerator,
+) -> float:
+    """One optimiser step; returns the loss. Depends on nothing but its arguments."""
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(plan, state.step)
-    loss = stage.loss(rng)
     state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    total = torch.zeros((), device=accelerator.device)
+    for number, piece in enumerate(pieces):
+        # Processes exchange gradients once, with the last piece, and average what they exchange.
+        last = number == len(pieces) - 1
+        with nullcontext() if last else accelerator.no_sync(network):
+            loss = stage.loss(network, piece) * piece.weight
+            (loss * accelerator.num_processes).backward()
+        total += loss.detach()
     trained = [p for group in state.optimizer.param_groups for p in group["params"]]
     nn.utils.clip_grad_norm_(trained, plan.clip_norm)
     state.optimizer.step()
     state.step += 1
     state.average.update(state.step)
-    return float(loss.detach())
+    return float(accelerator.reduce(total, reduction="sum"))
 
 
-def train(
-    stage: Stage, plan: Optimisation, seed: int, checkpoint: Path, observer: Observer
-) -> None:
+@dataclass(frozen=True)
+class Session:
+    """What all stages of a run share: processes, work folder, log, seed, and who watches.
+
+    ``validate`` scores the network every ``validate_every`` steps (0: never).
+    """
+
+    accelerator: Accelerator
+    folder: Path
+    journal: Journal
+    seed: int
+    observer: Observer
+    validate: Validate | None = None
+    validate_every: int = 0
+
+    def validated(self, validate: Validate, every: int) -> Session:
+        """The same session, with scores every so many steps."""
+        return replace(self, validate=validate, validate_every=every)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that writes files."""
+        return bool(self.accelerator.is_main_process)
+
+
+def train(stage: Stage, plan: Optimisation, session: Session) -> None:
     """Run a stage to its last step, from its checkpoint if there is one.
 
     The network ends up with the averaged weights. Killed at any moment, a run loses at most
     ``save_every`` steps.
     """
-    state = new_state(stage, plan)
+    state = new_state(stage, plan, session.seed)
+    checkpoint = session.folder / f"{stage.name}.ckpt"
     if checkpoint.exists():
         state.load(checkpoint)
-    smooth, since, start = None, time.monotonic(), state.step
-    while state.step < plan.steps:
-        loss = train_step(stage, state, plan, seed)
-        smooth = loss if smooth is None else 0.98 * smooth + 0.02 * loss
-        if state.step % plan.save_every == 0 or state.step == plan.steps:
-            state.save(checkpoint)
-        if state.step % 20 == 0:
-            pace = (state.step - start) / (time.monotonic() - since)
-            detail = f"loss {smooth:.4f}, {pace:.2f} steps/s"
-            observer(Progress(stage.name, state.step, plan.steps, "steps", detail))
+    session.journal.rewind(stage.name, state.step)
+    if state.step < plan.steps:
+        _run(stage, plan, session, state, checkpoint)
     state.average.copy_to_network()
+    stage.network.requires_grad_(False)
+
+
+def _run(
+    stage: Stage, plan: Optimisation, session: Session, state: TrainingState, checkpoint: Path
+) -> None:
+    accelerator = session.accelerator
+    network = stage.network
+    if accelerator.num_processes > 1:
+        network = accelerator.prepare_model(network)
+    pace = _Pace(accelerator.num_processes)
+    for pieces in stage.pieces(range(state.step, plan.steps)):
+        loss = train_step(stage, network, state, plan, pieces, accelerator)
+        pace.add(loss, sum(piece.frames for piece in pieces))
+        done = state.step == plan.steps
+        if state.step % REPORT_EVERY == 0 or done:
+            _report(stage, plan, session, state.step, pace)
+        if session.validate and (state.step % session.validate_every == 0 or done):
+            if session.leads:
+                with state.average.in_network():
+                    scores = session.validate()
+                session.journal.write(stage.name, state.step, **scores)
+            accelerator.wait_for_everyone()
+        if (state.step % plan.save_every == 0 or done) and session.leads:
+            state.save(checkpoint)
+            session.journal.draw()
+
+
+def _report(stage: Stage, plan: Optimisation, session: Session, step: int, pace: _Pace) -> None:
+    loss, speed = pace.take()
+    rate = learning_rate(plan, step - 1)
+    session.journal.write(
+        stage.name, step, loss=loss, learning_rate=rate, frames_per_second=round(speed, 2)
+    )
+    detail = f"loss {loss:.4f}, lr {rate:.1e}, {speed:.1f} frames/s"
+    session.observer(Progress(stage.name, step, plan.steps, "steps", detail))
+
+
+class _Pace:
+    """Mean loss and speed since they were last taken."""
+
+    def __init__(self, processes: int) -> None:
+        self._processes = processes
+        self._reset()
+
+    def _reset(self) -> None:
+        self._losses: list[float] = []
+        self._frames, self._since = 0, time.monotonic()
+
+    def add(self, loss: float, frames: int) -> None:
+        self._losses.append(loss)
+        self._frames += frames
+
+    def take(self) -> tuple[float, float]:
+        seconds = max(time.monotonic() - self._since, 1e-9)
+        taken = sum(self._losses) / len(self._losses), self._processes * self._frames / seconds
+        self._reset()
+        return taken

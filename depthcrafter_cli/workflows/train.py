@@ -1,71 +1,140 @@
-"""From a recipe to a model folder: draw clips, train every stage, export.
+"""From a recipe to a model folder: a start, its data, every stage in order, export.
 
 Everything finished stays in the work folder, so that a run that was killed goes on from there.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from depthcrafter_cli.errors import OutputError
-from depthcrafter_cli.progress import Observer
+from depthcrafter_cli.errors import OutputError, UsageError
+from depthcrafter_cli.progress import Observer, ignore
 
 if TYPE_CHECKING:
-    from depthcrafter_cli.training.config import Optimisation, TrainingConfig
-    from depthcrafter_cli.training.trainer import Stage
+    from depthcrafter_cli.models.components import Components
+    from depthcrafter_cli.training.config import TrainingConfig
+    from depthcrafter_cli.training.data.batches import Readable
+    from depthcrafter_cli.training.data.latents import Encoder
+    from depthcrafter_cli.training.precision import Precision
+    from depthcrafter_cli.training.trainer import Session
 
 
 def train(
-    config: "TrainingConfig", variant: str, work: Path, out: Path, observer: Observer
+    config: "TrainingConfig",
+    variant: str,
+    work: Path,
+    out: Path,
+    observer: Observer,
+    *,
+    device: str = "auto",
+    resume: bool = False,
 ) -> None:
-    """Train a model from nothing and write its folder ``out``.
+    """Train a model and write its folder ``out``, and one after every stage into ``work``.
+
+    Started by ``accelerate launch`` or ``torchrun``, all processes share the work.
 
     Raises:
         OutputError: ``out`` already holds a model.
+        UsageError: ``resume`` and ``work`` holds no checkpoint.
     """
     from depthcrafter_cli.models.manifest import MANIFEST_NAME, write_manifest
-    from depthcrafter_cli.training.clips import ClipCache, fill_cache
-    from depthcrafter_cli.training.latents import LatentCache, encode_clips
-    from depthcrafter_cli.training.networks import export
-    from depthcrafter_cli.training.stages.image_encoder import ImageEncoderStage
-    from depthcrafter_cli.training.stages.unet import UnetStage
-    from depthcrafter_cli.training.stages.vae import VaeStage
+    from depthcrafter_cli.training.data.latents import Encoder
+    from depthcrafter_cli.training.networks import save_trained
+    from depthcrafter_cli.training.precision import Precision
+    from depthcrafter_cli.training.stages.denoiser import train_denoiser
+    from depthcrafter_cli.workflows.validation import validator
 
     if (out / MANIFEST_NAME).exists():
         raise OutputError(f"{out} holds a model, expected a free folder: choose another --out.")
-    seeds, mixed = range(config.data.clips), config.mixed_precision
-    fill_cache(work / "clips", seeds, observer)
-    clips = ClipCache(work / "clips", config.data.clips)
+    if resume and not any(work.glob("*.ckpt")):
+        raise UsageError(
+            f"got --resume, expected a checkpoint in {work}, and there is none: leave it out."
+        )
+    session = _session(config.seed, work, observer, device)
+    precision = Precision(config.precision, session.accelerator.device)
+    start = _start(config, precision, session)
+    networks = _load(start, precision)
+    encoder = Encoder(networks.vae, networks.image_encoder, precision.dtype)
+    sources = _sources(config, encoder, session)
+    if config.validation:
+        session = session.validated(validator(config, networks), config.validation.every)
 
-    def trained(make: "Callable[[], Stage]", plan: "Optimisation") -> "Stage":
-        return _train_stage(make, plan, config.seed, work, observer)
+    def deliver(folder: Path) -> None:
+        if session.leads and not (folder / MANIFEST_NAME).exists():
+            save_trained(folder, start, networks.unet)
+            write_manifest(folder, variant, settings=config.settings)
 
-    tower = trained(
-        lambda: ImageEncoderStage(config.image_encoder, clips, mixed),
-        config.image_encoder.optimisation,
-    ).network.tower
-    vae = trained(lambda: VaeStage(config.vae, clips, mixed), config.vae.optimisation).network.vae
-    encode_clips(work / "clips", work / "latents", seeds, vae, tower, mixed, observer)
-    latents = LatentCache(work / "latents")
-    vae.register_to_config(scaling_factor=1 / latents.disparity_deviation())
-    unet = trained(
-        lambda: UnetStage(config.unet, config.image_encoder.embedding, latents, mixed),
-        config.unet.optimisation,
-    ).network
-    export(out, unet, vae, tower)
-    write_manifest(out, variant, settings=config.settings)
+    for stage in config.stages:
+        train_denoiser(stage, config, networks.unet, encoder, sources, precision, session)
+        deliver(work / f"after-{stage.name}")
+    deliver(out)
+    session.accelerator.wait_for_everyone()
 
 
-def _train_stage(
-    make: "Callable[[], Stage]", plan: "Optimisation", seed: int, work: Path, observer: Observer
-) -> "Stage":
-    """A stage trained to its last step, starting from its checkpoint if there is one."""
+def _session(seed: int, work: Path, observer: Observer, device: str) -> "Session":
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    from depthcrafter_cli.models.devices import pick_device
+    from depthcrafter_cli.training.journal import Journal
+    from depthcrafter_cli.training.trainer import Session
+
+    on_cpu = pick_device(device).type == "cpu"
+    # Cross-attention to one token gives its queries no gradient (see training/shortcuts.py).
+    spread = DistributedDataParallelKwargs(find_unused_parameters=True)
+    accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[spread])
+    leads = accelerator.is_main_process
+    work.mkdir(parents=True, exist_ok=True)
+    journal = Journal(work, active=leads)
+    return Session(accelerator, work, journal, seed, observer if leads else ignore)
+
+
+def _start(config: "TrainingConfig", precision: "Precision", session: "Session") -> Path:
+    """The model folder that the denoiser's stages start from."""
+    from depthcrafter_cli.models.weights import find_weights
+    from depthcrafter_cli.training.data.sources import open_source
+    from depthcrafter_cli.training.foundation import make_foundation
+
+    if config.foundation is None:
+        return find_weights(config.weights).path
+    source = open_source(config.sources[config.foundation.source])
+    return make_foundation(config.foundation, source, precision, session)
+
+
+def _load(start: Path, precision: "Precision") -> "Components":
     import torch
 
-    from depthcrafter_cli.training.trainer import train as train_stage
+    from depthcrafter_cli.models.loading import load_components
+    from depthcrafter_cli.training.shortcuts import (
+        collapse_cross_attention,
+        flatten_temporal_convolutions,
+    )
 
-    torch.manual_seed(seed)
-    stage = make()
-    train_stage(stage, plan, seed, work / f"{stage.name}.ckpt", observer)
-    stage.network.eval().requires_grad_(False)
-    return stage
+    networks = load_components(start, device=precision.device, dtype=torch.float32)
+    for parameter in networks.unet.parameters():
+        parameter.data = parameter.data.clone()  # it may be a view of the file
+    flatten_temporal_convolutions(networks.unet)
+    collapse_cross_attention(networks.unet)
+    return networks
+
+
+def _sources(
+    config: "TrainingConfig", encoder: "Encoder", session: "Session"
+) -> "dict[str, Readable]":
+    """The data of all stages, encoded now if the recipe caches latents."""
+    from depthcrafter_cli.training.data.batches import StreamedClips
+    from depthcrafter_cli.training.data.cache import CachedClips, fill_cache
+    from depthcrafter_cli.training.data.sources import open_source
+
+    names = {name for stage in config.stages for name in stage.sources}
+    clips = {name: open_source(config.sources[name]) for name in sorted(names)}
+    if config.latents == "streamed":
+        return {name: StreamedClips(source) for name, source in clips.items()}
+    accelerator = session.accelerator
+    share = slice(accelerator.process_index, None, accelerator.num_processes)
+    for name, source in clips.items():
+        fill_cache(session.folder / "latents" / name, source, encoder, session.observer, share)
+    accelerator.wait_for_everyone()
+    return {
+        name: CachedClips(session.folder / "latents" / name, source)
+        for name, source in clips.items()
+    }

@@ -8,25 +8,28 @@ size; so the few numbers they hold are spent on what depth can be told from.
 from __future__ import annotations
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from depthcrafter_cli.training.clips import ClipCache
 from depthcrafter_cli.training.config import VaeConfig
+from depthcrafter_cli.training.data.clips import ClipCache
 from depthcrafter_cli.training.networks import build_vae
+from depthcrafter_cli.training.precision import Precision
 from depthcrafter_cli.training.shortcuts import flatten_temporal_convolutions
+from depthcrafter_cli.training.stages.foundation import FoundationStage, noise_like
 
 Rng = np.random.Generator
 
 
-class VaeStage(nn.Module):
+class VaeStage(FoundationStage):
     """The autoencoder with its head, and the loss of one batch."""
 
     name = "vae"
 
-    def __init__(self, config: VaeConfig, clips: ClipCache, mixed_precision: bool) -> None:
-        super().__init__()
+    def __init__(
+        self, config: VaeConfig, clips: ClipCache, seed: int, precision: Precision
+    ) -> None:
+        super().__init__(clips, config.frames, seed, precision)
         self.vae = build_vae(config)
         flatten_temporal_convolutions(self.vae)
         widths = (64, 1), (64, 2), (64, 4), (64, 8), (64, 2)
@@ -40,16 +43,11 @@ class VaeStage(nn.Module):
             ]
             inputs = width
         self.head = nn.Sequential(*layers, nn.Conv2d(inputs, 16 * (1 + 3), 3, padding=1))
-        self._config, self._clips, self._mixed = config, clips, mixed_precision
+        self._config = config
 
-    @property
-    def network(self) -> nn.Module:
-        """All that is trained."""
-        return self
-
-    def loss(self, rng: Rng) -> Tensor:
+    def batch_loss(self, rng: Rng) -> Tensor:
         """Restoration of cut-out disparity, foresight from whole pictures, Kullback-Leibler."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._mixed):
+        with self._precision():
             restoration, divergence = self._restore(rng)
             foresight, of_pictures = self._foresee(rng)
         kl = divergence + of_pictures
@@ -57,11 +55,11 @@ class VaeStage(nn.Module):
 
     def _restore(self, rng: Rng) -> tuple[Tensor, Tensor]:
         frames = int(rng.choice([1, 2, 4, 8]))
-        clips = max(1, self._config.optimisation.frames // frames)
-        _, disparity = self._clips.batch(rng, clips, frames, self._config.crop)
+        clips = max(1, self._frames // frames)
+        _, disparity = self.clips(rng, clips, frames, self._config.crop)
         maps = (disparity.flatten(0, 1)[:, None] * 2 - 1).expand(-1, 3, -1, -1)
         posterior = self.vae.encode(maps).latent_dist
-        sample = posterior.mean + posterior.std * _noise(rng, posterior.mean)
+        sample = posterior.mean + posterior.std * noise_like(rng, posterior.mean)
         restored = self.vae.decode(sample, num_frames=disparity.shape[1]).sample.float()
         error = restored - maps
         edges = (error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()) / 2
@@ -69,9 +67,9 @@ class VaeStage(nn.Module):
         return loss, _divergence(posterior.mean, posterior.logvar)
 
     def _foresee(self, rng: Rng) -> tuple[Tensor, Tensor]:
-        rgb, disparity = self._clips.batch(rng, self._config.pictures, 1)
+        rgb, disparity = self.clips(rng, self._config.pictures, 1)
         pictures = rgb[:, 0].permute(0, 3, 1, 2).float() / 127.5 - 1
-        pictures = pictures + 0.02 * _noise(rng, pictures)
+        pictures = pictures + 0.02 * noise_like(rng, pictures)
         posterior = self.vae.encode(pictures).latent_dist
         guess, seen = self.head(posterior.mean).float().split([16, 48], dim=1)
         loss = F.l1_loss(guess, _blocks(disparity * 2 - 1))
@@ -82,11 +80,6 @@ class VaeStage(nn.Module):
 def _blocks(pictures: Tensor) -> Tensor:
     """[n, 16 c, H / 8, W / 8] of pictures [n, c, H, W]: those at half their size, cell by cell."""
     return F.pixel_unshuffle(F.avg_pool2d(pictures, 2), 4)
-
-
-def _noise(rng: Rng, like: Tensor) -> Tensor:
-    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    return torch.randn(like.shape, generator=generator)
 
 
 def _divergence(mean: Tensor, logvar: Tensor) -> Tensor:

@@ -1,0 +1,146 @@
+"""What every step is shown: a pure function of seed, step and sample number.
+
+So a run may be stopped and resumed, read ahead, or spread over any number of processes, and still
+sees the same clips with the same noise in every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from torch.utils.data import DataLoader, Dataset
+
+from depthcrafter_cli.training.config import StageConfig
+from depthcrafter_cli.training.data.latents import Latents
+from depthcrafter_cli.training.data.samples import ClipSource, Sample, Shape
+
+Clip = Latents | Sample
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which samples of a step this process takes: every ``of``-th from ``rank`` on."""
+
+    rank: int = 0
+    of: int = 1
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Clips that go through the network together, and their ``weight`` in the step's mean.
+
+    ``seeds`` fix all that is random about each of the ``clips``, of ``frames`` frames in all.
+    """
+
+    clips: list[Clip]
+    seeds: list[list[int]]
+    weight: float
+    frames: int
+
+
+class Readable(Protocol):
+    """A source as batches need it."""
+
+    def shapes(self) -> list[Shape]:
+        """Frames, height and width of every clip."""
+        ...
+
+    def read(self, index: int, frames: int, rng: np.random.Generator) -> Clip:
+        """``frames`` consecutive frames of a clip, from a random start."""
+        ...
+
+
+class StreamedClips:
+    """Clips read anew each time, half of them mirrored; they are encoded by who trains."""
+
+    def __init__(self, source: ClipSource) -> None:
+        self._source = source
+
+    def shapes(self) -> list[Shape]:
+        return [self._source.shape(index) for index in range(len(self._source))]
+
+    def read(self, index: int, frames: int, rng: np.random.Generator) -> Sample:
+        start = int(rng.integers(self._source.shape(index)[0] - frames + 1))
+        clip = self._source.read(index, start, frames)
+        return clip.mirrored() if rng.random() < 0.5 else clip
+
+
+class Steps(Dataset[list[Piece]]):
+    """The pieces of every step of a stage, by step number."""
+
+    def __init__(
+        self, config: StageConfig, sources: Mapping[str, Readable], seed: int, share: Share
+    ) -> None:
+        self._config, self._seed, self._share = config, seed, share
+        self._sources = [sources[name] for name in config.sources]
+        self._weights = _unit(list(config.sources.values()))
+        self._buckets = [_buckets(source.shapes(), config.frames[0]) for source in self._sources]
+
+    def __getitem__(self, step: int) -> list[Piece]:
+        rng = np.random.default_rng([self._seed, step])
+        chosen = int(rng.choice(len(self._sources), p=self._weights))
+        least, most = self._config.frames
+        buckets = self._buckets[chosen]
+        # Every frame of a source is shown equally often.
+        shown = [len(held) * min(shape[0], most) for shape, held in buckets]
+        shape, held = buckets[int(rng.choice(len(buckets), p=_unit(shown)))]
+        longest = min(most, shape[0])
+        frames = int(rng.integers(min(least, longest), longest + 1))
+        total = self._config.batch
+        if self._config.batch_frames:
+            total = max(1, self._config.batch_frames // frames)
+        return self._pieces(self._sources[chosen], held, step, total, frames)
+
+    def _pieces(
+        self, source: Readable, held: list[int], step: int, total: int, frames: int
+    ) -> list[Piece]:
+        mine = list(range(self._share.rank, total, self._share.of))
+        # Every process must take part in every step, if only with a sample that weighs nothing.
+        worth = 1 / total if mine else 0.0
+        mine = mine or [0]
+        # As many pieces in every process: each has a turn in the exchange of gradients.
+        most = -(-total // self._share.of)
+        size = self._config.micro_batch or most
+        pieces = []
+        for first in range(0, most, size):
+            samples = mine[first : first + size]
+            weight = worth * len(samples)
+            pieces.append(self._piece(source, held, step, samples or mine[:1], frames, weight))
+        return pieces
+
+    def _piece(
+        self,
+        source: Readable,
+        held: list[int],
+        step: int,
+        samples: Sequence[int],
+        frames: int,
+        weight: float,
+    ) -> Piece:
+        seeds = [[self._seed, step, 1 + sample] for sample in samples]
+        clips = []
+        for seed in seeds:
+            rng = np.random.default_rng(seed)
+            clips.append(source.read(held[int(rng.integers(len(held)))], frames, rng))
+        return Piece(clips, seeds, weight, frames * len(clips))
+
+    def over(self, steps: range, workers: int) -> Iterator[list[Piece]]:
+        """The pieces of ``steps`` in order, read ahead by ``workers`` processes."""
+        order: list[int] = list(steps)
+        return iter(DataLoader(self, batch_size=None, sampler=order, num_workers=workers))
+
+
+def _buckets(shapes: list[Shape], least: int) -> list[tuple[Shape, list[int]]]:
+    """Clips by size, those too short left out unless all are."""
+    buckets: dict[Shape, list[int]] = {}
+    for index, shape in enumerate(shapes):
+        buckets.setdefault(shape, []).append(index)
+    long = {shape: held for shape, held in buckets.items() if shape[0] >= least}
+    return sorted((long or buckets).items())
+
+
+def _unit(shares: Sequence[float]) -> np.ndarray:
+    return np.array(shares, float) / sum(shares)

@@ -1,0 +1,79 @@
+"""Encoded clips kept on disk and held in memory, for recipes whose data is small.
+
+A cached clip is one ``.npz`` of float16 ``image`` and ``disparity`` [T, 4, h, w], ``embeds``
+[T, e] and ``mask`` [T, 1, h, w]. Half of the clips are mirrored.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from depthcrafter_cli.progress import Observer, Progress, ignore
+from depthcrafter_cli.training.data.latents import Encoder, Latents
+from depthcrafter_cli.training.data.samples import ClipSource, Shape
+
+_NAMES = [field.name for field in fields(Latents)]
+
+
+def fill_cache(
+    folder: Path,
+    source: ClipSource,
+    encoder: Encoder,
+    observer: Observer = ignore,
+    share: slice = slice(None),
+) -> None:
+    """Encode the clips that ``folder`` lacks; safe to stop and to run twice at once.
+
+    ``share`` picks the clips of one of several processes.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    mine = range(len(source))[share]
+    for done, index in enumerate(mine):
+        observer(Progress(f"encode {folder.name}", done, len(mine), "clips"))
+        path = _path(folder, index)
+        if path.exists():
+            continue
+        clip = source.read(index, 0, source.shape(index)[0])
+        if np.random.default_rng([index, 3]).random() < 0.5:
+            clip = clip.mirrored()
+        latents = encoder.encode(clip, index)
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        with partial.open("wb") as file:
+            np.savez(file, **{name: getattr(latents, name).half().cpu().numpy() for name in _NAMES})
+        partial.replace(path)
+
+
+class CachedClips:
+    """All encoded clips of one source, in memory."""
+
+    def __init__(self, folder: Path, source: ClipSource) -> None:
+        self._clips = []
+        for index in range(len(source)):
+            with np.load(_path(folder, index)) as arrays:
+                self._clips.append(Latents(*(torch.from_numpy(arrays[name]) for name in _NAMES)))
+
+    def shapes(self) -> list[Shape]:
+        """Frames and latent sides of every clip."""
+        return [
+            (clip.image.shape[0], clip.image.shape[2], clip.image.shape[3]) for clip in self._clips
+        ]
+
+    def read(self, index: int, frames: int, rng: np.random.Generator) -> Latents:
+        """``frames`` consecutive frames of a clip, from a random start."""
+        clip = self._clips[index]
+        start = int(rng.integers(len(clip.embeds) - frames + 1))
+        return clip.part(start, frames)
+
+    def disparity_deviation(self) -> float:
+        """Standard deviation of the disparity latents: the inverse of the VAE's scaling factor."""
+        values = [clip.disparity.flatten() for clip in self._clips[:2000]]
+        return float(torch.cat(values).float().std())
+
+
+def _path(folder: Path, index: int) -> Path:
+    return folder / f"{index:06d}.npz"

@@ -1,0 +1,80 @@
+"""Whole clips kept on disk and read back at random: what stage 0 learns from.
+
+A cached clip is one ``.npz`` of ``rgb`` uint8 [T, H, W, 3] and ``disparity`` float16 [T, H, W] in
+[0, 1].
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from depthcrafter_cli.progress import Observer, Progress, ignore
+from depthcrafter_cli.training.data.samples import ClipSource, Shape, target_disparity
+
+LARGEST = 128 * 256  # pixels; larger clips teach stage 0 nothing more and take longer
+
+
+class ClipCache:
+    """The clips of a source that are small enough, drawn once."""
+
+    def __init__(self, folder: Path, source: ClipSource, observer: Observer = ignore) -> None:
+        self._folder, self._source = folder, source
+        self._by_shape: dict[Shape, list[int]] = {}
+        for index in range(len(source)):
+            shape = source.shape(index)
+            if shape[1] * shape[2] <= LARGEST:
+                self._by_shape.setdefault(shape, []).append(index)
+        self._fill(observer)
+
+    def _fill(self, observer: Observer) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        wanted = [index for held in self._by_shape.values() for index in held]
+        for done, index in enumerate(wanted):
+            observer(Progress("clips", done, len(wanted), "clips"))
+            path = self._path(index)
+            if path.exists():
+                continue
+            clip = self._source.read(index, 0, self._source.shape(index)[0])
+            disparity = target_disparity(clip.disparity, clip.valid)
+            partial = path.with_suffix(f".{os.getpid()}.partial")
+            with partial.open("wb") as file:
+                np.savez(file, rgb=clip.rgb.numpy(), disparity=disparity.numpy().astype(np.float16))
+            partial.replace(path)
+
+    def _path(self, index: int) -> Path:
+        return self._folder / f"{index:06d}.npz"
+
+    def batch(
+        self, rng: np.random.Generator, clips: int, frames: int, crop: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """``rgb`` uint8 [B, T, H, W, 3] and ``disparity`` [B, T, H, W] of clips of one size.
+
+        T is at most ``frames``. Half of the clips are mirrored. With ``crop``, each is cut to a
+        square of that many pixels.
+        """
+        shapes = list(self._by_shape)
+        counts = np.array([len(self._by_shape[shape]) for shape in shapes], float)
+        shape = shapes[int(rng.choice(len(shapes), p=counts / counts.sum()))]
+        length = min(frames, shape[0])
+        rgb, disparity = [], []
+        for index in rng.choice(self._by_shape[shape], clips):
+            with np.load(self._path(int(index))) as arrays:
+                pictures = torch.from_numpy(arrays["rgb"])
+                maps = torch.from_numpy(arrays["disparity"].astype(np.float32))
+            start = int(rng.integers(shape[0] - length + 1))
+            top = int(rng.integers(shape[1] - crop + 1)) if crop else 0
+            left = int(rng.integers(shape[2] - crop + 1)) if crop else 0
+            part = (
+                slice(start, start + length),
+                slice(top, top + (crop or shape[1])),
+                slice(left, left + (crop or shape[2])),
+            )
+            axes = [2] if rng.random() < 0.5 else []
+            rgb.append(pictures[part].flip(axes))
+            disparity.append(maps[part].flip(axes))
+        return torch.stack(rgb), torch.stack(disparity)

@@ -1,0 +1,99 @@
+"""Clips as the UNet sees them: encoded by the frozen VAE and image encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from depthcrafter_cli.pipeline.conditioning import clip_pixels
+from depthcrafter_cli.training.data.samples import Sample, latent_mask, target_disparity
+
+NOISE_AUG = 0.02  # as in inference
+ENCODE_BATCH = 8  # frames; bounds memory only
+
+
+@dataclass(frozen=True)
+class Latents:
+    """A clip, or a batch of clips with one more axis in front.
+
+    ``image``, ``disparity`` [T, 4, h, w], unscaled modes of the VAE's posterior; ``embeds`` [T, e];
+    ``mask`` [T, 1, h, w], 1 where disparity is known, 0 elsewhere.
+    """
+
+    image: Tensor
+    disparity: Tensor
+    embeds: Tensor
+    mask: Tensor
+
+    def part(self, start: int, frames: int) -> Latents:
+        """``frames`` frames from ``start`` on."""
+        return Latents(*(tensor[start : start + frames] for tensor in vars(self).values()))
+
+    def chosen(self, clips: Tensor) -> Latents:
+        """The clips of a batch for which bool [B] ``clips`` holds."""
+        return Latents(*(tensor[clips] for tensor in vars(self).values()))
+
+    def to(self, device: torch.device) -> Latents:
+        """On ``device``, in float32."""
+        return Latents(*(tensor.to(device, torch.float32) for tensor in vars(self).values()))
+
+    @staticmethod
+    def stack(clips: list[Latents]) -> Latents:
+        """A batch of clips of one size."""
+        names = vars(clips[0])
+        return Latents(*(torch.stack([getattr(clip, name) for clip in clips]) for name in names))
+
+
+class Encoder:
+    """The frozen networks. The VAE's encoder is brought to ``dtype``, the type it works in."""
+
+    def __init__(self, vae: nn.Module, image_encoder: nn.Module, dtype: torch.dtype) -> None:
+        self._vae, self._image_encoder, self._dtype = vae, image_encoder, dtype
+        for part in (vae.encoder, vae.quant_conv):
+            part.to(dtype=dtype, memory_format=torch.channels_last)
+
+    @property
+    def scaling_factor(self) -> float:
+        """What brings disparity latents to unit variance."""
+        return float(self._vae.config.scaling_factor)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self._vae.parameters()).device
+
+    @torch.no_grad()
+    def encode(self, clip: Sample, seed: int) -> Latents:
+        """Encode a clip; ``seed`` fixes the noise added to its pictures, as in inference."""
+        generator = torch.Generator().manual_seed(seed)
+        pictures = clip.rgb.permute(0, 3, 1, 2).float() / 127.5 - 1
+        noisy = pictures + NOISE_AUG * torch.randn(pictures.shape, generator=generator)
+        maps = target_disparity(clip.disparity, clip.valid)[:, None] * 2 - 1
+        image = self._modes(noisy)
+        mask = latent_mask(clip.valid, cell=pictures.shape[-1] // image.shape[-1])
+        disparity = self._modes(maps.expand(-1, 3, -1, -1))
+        return Latents(image, disparity, self._embeds(pictures), mask.to(image.device))
+
+    def _modes(self, pictures: Tensor) -> Tensor:
+        return torch.cat(
+            [
+                self._vae.encode(
+                    part.to(self.device, self._dtype).contiguous(memory_format=torch.channels_last)
+                )
+                .latent_dist.mode()
+                .float()
+                for part in pictures.split(ENCODE_BATCH)
+            ]
+        )
+
+    def _embeds(self, pictures: Tensor) -> Tensor:
+        encoder = self._image_encoder
+        dtype = next(encoder.parameters()).dtype
+        return torch.cat(
+            [
+                encoder(clip_pixels(part.to(self.device)).to(dtype)).image_embeds.float()
+                for part in pictures.split(ENCODE_BATCH)
+            ]
+        )

@@ -1,0 +1,103 @@
+"""One clip of training data, whatever its source, and what the VAE is shown of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from depthcrafter_cli.errors import InputError
+
+Shape = tuple[int, int, int]  # T, H, W
+
+
+@dataclass(frozen=True)
+class Sample:
+    """``rgb`` uint8 [T, H, W, 3]; ``disparity`` float32 [T, H, W], larger is nearer.
+
+    Disparity is inverse depth in any unit, 0 infinitely far; ``valid`` bool [T, H, W] says where
+    it is known.
+    """
+
+    rgb: Tensor
+    disparity: Tensor
+    valid: Tensor
+
+    def part(self, start: int, frames: int) -> Sample:
+        """``frames`` frames from ``start`` on."""
+        chosen = slice(start, start + frames)
+        return Sample(self.rgb[chosen], self.disparity[chosen], self.valid[chosen])
+
+    def mirrored(self) -> Sample:
+        """Left and right exchanged."""
+        return Sample(self.rgb.flip(2), self.disparity.flip(2), self.valid.flip(2))
+
+
+class ClipSource(Protocol):
+    """Clips by number. Reading is a pure function, so any process may do it, in any order."""
+
+    def __len__(self) -> int:
+        """How many clips there are."""
+        ...
+
+    def shape(self, index: int) -> Shape:
+        """Frames, height and width of a clip."""
+        ...
+
+    def read(self, index: int, start: int, frames: int) -> Sample:
+        """``frames`` frames of a clip from ``start`` on."""
+        ...
+
+
+def target_disparity(disparity: Tensor, valid: Tensor) -> Tensor:
+    """Disparity of a clip under one scale and one shift, float32 [T, H, W] in [0, 1].
+
+    The ends are the 0.5 and 99 % quantiles of the whole clip, so that a speck in front of the lens
+    does not flatten everything else (arXiv 2409.02095, section 3.1: the whole sequence shares one
+    scale and shift). What is not valid is filled from its surroundings.
+
+    Raises:
+        InputError: nothing is valid.
+    """
+    values = disparity[valid]
+    if not len(values):
+        raise InputError("got a clip without a valid pixel, expected some: leave the clip out")
+    values = values[:: max(1, len(values) // 100_000)]
+    low, high = torch.quantile(values, torch.tensor([0.005, 0.99], device=values.device))
+    unit = ((disparity - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)
+    return unit if bool(valid.all()) else fill_invalid(unit, valid)
+
+
+def fill_invalid(values: Tensor, valid: Tensor) -> Tensor:
+    """``values`` [T, H, W] with what is not valid taken from ever wider surroundings.
+
+    So no edge that isn't there reaches the VAE, whose cells see far beyond their own pixels.
+    """
+    weight = valid.float()[:, None]
+    return _pulled(values[:, None] * weight, weight)[:, 0]
+
+
+def _pulled(total: Tensor, weight: Tensor) -> Tensor:
+    """Weighted means where there is weight, those of half the size elsewhere."""
+    mean = total / weight.clamp_min(1e-6)
+    if min(total.shape[-2:]) < 2 or bool((weight > 0).all()):
+        # A frame without any valid pixel takes the clip's mean.
+        overall = (total.sum() / weight.sum().clamp_min(1e-6)).expand_as(mean)
+        return torch.where(weight > 0, mean, overall)
+    coarse = _pulled(
+        F.avg_pool2d(total, 2, ceil_mode=True), F.avg_pool2d(weight, 2, ceil_mode=True)
+    )
+    wide = F.interpolate(coarse, size=total.shape[-2:], mode="bilinear", align_corners=False)
+    return torch.where(weight > 0, mean, wide)
+
+
+def latent_mask(valid: Tensor, cell: int = 8) -> Tensor:
+    """``valid`` [T, H, W] on the latent grid, float32 [T, 1, h, w].
+
+    A cell counts, with 1, where all of its pixels are valid; a cell that was filled in part would
+    teach the filling.
+    """
+    return 1 - F.max_pool2d((~valid[:, None]).float(), cell)

@@ -1,0 +1,80 @@
+"""What a training run leaves to read: a line of JSON every few steps, and a picture of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+LOG, PLOT = "log.jsonl", "loss.png"
+_COLOURS = ("#2458a6", "#c2571a", "#2b8a3e", "#7a3e9d", "#a0203a")
+
+
+class Journal:
+    """The log of a work folder.
+
+    A stage that goes on from a checkpoint first forgets what came after it, so that the log of a
+    resumed run holds every step once.
+    """
+
+    def __init__(self, folder: Path, active: bool = True) -> None:
+        self._folder, self._active = folder, active
+        if active:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def rewind(self, stage: str, step: int) -> None:
+        """Drop the entries of ``stage`` beyond ``step``."""
+        kept = [line for line in self.lines() if line["stage"] != stage or line["step"] <= step]
+        if self._active:
+            partial = self._folder / f"{LOG}.{os.getpid()}.partial"
+            partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+            partial.replace(self._folder / LOG)
+
+    def write(self, stage: str, step: int, **values: Any) -> None:
+        """Add a line."""
+        if self._active:
+            with (self._folder / LOG).open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"stage": stage, "step": step, **values}) + "\n")
+
+    def lines(self) -> list[dict[str, Any]]:
+        """All whole entries so far; a run killed while writing leaves half a line at most."""
+        path = self._folder / LOG
+        if not path.exists():
+            return []
+        entries = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                entries.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return entries
+
+    def draw(self) -> None:
+        """Loss and validation error of all stages, one after the other, as a picture."""
+        if not self._active:
+            return
+        from matplotlib.figure import Figure
+
+        entries = self.lines()
+        figure = Figure(figsize=(9, 4), layout="constrained")
+        left = figure.subplots()
+        left.set(xlabel="step, stage after stage", ylabel="loss (smoothed)", yscale="log")
+        right, begin = None, 0
+        for number, stage in enumerate(dict.fromkeys(entry["stage"] for entry in entries)):
+            colour = _COLOURS[number % len(_COLOURS)]
+            rows = [entry for entry in entries if entry["stage"] == stage]
+            losses = [(begin + row["step"], row["loss"]) for row in rows if "loss" in row]
+            left.plot(*zip(*losses, strict=True), color=colour, label=stage) if losses else None
+            checks = [(begin + row["step"], row["abs_rel"]) for row in rows if "abs_rel" in row]
+            if checks:
+                right = right or left.twinx()
+                right.plot(*zip(*checks, strict=True), color=colour, marker="o", linestyle=":")
+            begin += max(row["step"] for row in rows)
+        if right is not None:
+            right.set(ylabel="AbsRel on held-out clips (dotted)")
+        if entries:
+            left.legend()
+        partial = self._folder / f"{PLOT}.{os.getpid()}.partial"
+        figure.savefig(partial, format="png", dpi=120)
+        partial.replace(self._folder / PLOT)

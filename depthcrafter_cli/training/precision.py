@@ -1,0 +1,28 @@
+"""In which type networks compute while they train; their weights stay in float32."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Precision:
+    """``fp32``, or ``bf16``: matrix products and convolutions in bfloat16.
+
+    bfloat16 has the range of float32, so no loss needs scaling; fp16, which does, is not offered.
+    """
+
+    name: str
+    device: torch.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of products, and of networks that do not learn."""
+        return torch.bfloat16 if self.name == "bf16" else torch.float32
+
+    def __call__(self) -> AbstractContextManager[object]:
+        """Inside, networks compute so."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.name == "bf16")

@@ -1,0 +1,126 @@
+"""The denoiser's stages, by denoising score matching on latents.
+
+Which of its layers learn, on what and for how long is the stage's; the loss is the same in all.
+Few-step samplers visit few noise levels, and a small network does best to learn these. At the level
+before last it may also be shown what sampling will show it: noise on its own estimate instead of
+on the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from depthcrafter_cli.pipeline.denoise import FPS_ID, MOTION_BUCKET_ID
+from depthcrafter_cli.training import loss
+from depthcrafter_cli.training.config import ObjectiveConfig, StageConfig, TrainingConfig
+from depthcrafter_cli.training.data.batches import Piece, Readable, Share, Steps
+from depthcrafter_cli.training.data.latents import NOISE_AUG, Encoder, Latents
+from depthcrafter_cli.training.data.samples import Sample
+from depthcrafter_cli.training.layers import select_layers
+from depthcrafter_cli.training.precision import Precision
+from depthcrafter_cli.training.stages.foundation import noise_like
+from depthcrafter_cli.training.trainer import Session, train
+
+
+class DenoiserStage:
+    """The denoiser and the loss of one piece of a batch."""
+
+    def __init__(
+        self,
+        config: StageConfig,
+        unet: nn.Module,
+        encoder: Encoder,
+        objective: ObjectiveConfig,
+        steps: Steps,
+        precision: Precision,
+        workers: int = 0,
+    ) -> None:
+        self.name, self.network = config.name, unet
+        unet.train()
+        if config.checkpointing:
+            unet.enable_gradient_checkpointing()
+        else:
+            unet.disable_gradient_checkpointing()
+        self._encoder, self._objective, self._precision = encoder, objective, precision
+        self._steps, self._workers = steps, workers
+
+    def pieces(self, steps: range) -> Iterator[list[Piece]]:
+        """What this process computes in each of ``steps``."""
+        return self._steps.over(steps, self._workers)
+
+    def loss(self, network: nn.Module, piece: Piece) -> Tensor:
+        """Weighted error of the clean latents, each clip at a noise level of its own."""
+        batch = self._latents(piece)
+        rngs = [np.random.default_rng([*seed, 1]) for seed in piece.seeds]
+        clean = batch.disparity * self._encoder.scaling_factor
+        noise = torch.stack([noise_like(rng, clean[0]) for rng in rngs])
+        drawn = [self._level(rng) for rng in rngs]
+        sigma = clean.new_tensor([level for level, _ in drawn]).view(-1, 1, 1, 1, 1)
+        imagined = torch.tensor([rollout for _, rollout in drawn], device=clean.device)
+        start = clean
+        if imagined.any():
+            start = clean.clone()
+            start[imagined] = self._imagine(network, batch.chosen(imagined), noise[imagined])
+        noisy = start + sigma * noise
+        velocity = self._velocity(network, noisy, sigma, batch)
+        return loss.score_matching_loss(noisy, velocity, clean, sigma, batch.mask)
+
+    def _latents(self, piece: Piece) -> Latents:
+        clips = [
+            self._encoder.encode(clip, seed=int(np.random.default_rng([*seed, 2]).integers(2**31)))
+            if isinstance(clip, Sample)
+            else clip
+            for clip, seed in zip(piece.clips, piece.seeds, strict=True)
+        ]
+        return Latents.stack(clips).to(next(self.network.parameters()).device)
+
+    def _level(self, rng: np.random.Generator) -> tuple[float, bool]:
+        """A noise level, and whether its sample starts from the network's own estimate."""
+        plan = self._objective
+        if not plan.levels:
+            return float(np.exp(plan.log_mean + plan.log_std * rng.normal())), False
+        shares = np.array(plan.level_shares) / sum(plan.level_shares)
+        level = int(rng.choice(len(plan.levels), p=shares))
+        sigma = plan.levels[level] * float(np.exp(plan.level_spread * rng.normal()))
+        return sigma, level == len(plan.levels) - 2 and rng.random() < plan.rollout
+
+    @torch.no_grad()
+    def _imagine(self, network: nn.Module, batch: Latents, noise: Tensor) -> Tensor:
+        """The network's estimate from pure noise: the very noise its next step will start from."""
+        sigma = noise.new_full((len(noise), 1, 1, 1, 1), self._objective.levels[0])
+        noisy = sigma * noise
+        return loss.clean_estimate(noisy, self._velocity(network, noisy, sigma, batch), sigma)
+
+    def _velocity(self, network: nn.Module, noisy: Tensor, sigma: Tensor, batch: Latents) -> Tensor:
+        sample = torch.cat([loss.scale_input(noisy, sigma), batch.image], dim=2)
+        ids = noisy.new_tensor([FPS_ID, MOTION_BUCKET_ID, NOISE_AUG]).expand(len(sample), -1)
+        with self._precision():
+            velocity: Tensor = network(
+                sample, loss.noise_label(sigma.flatten()), batch.embeds.flatten(0, 1)[:, None], ids
+            )
+        return velocity.float()
+
+
+def train_denoiser(
+    stage: StageConfig,
+    recipe: TrainingConfig,
+    unet: nn.Module,
+    encoder: Encoder,
+    sources: Mapping[str, Readable],
+    precision: Precision,
+    session: Session,
+) -> None:
+    """Take ``unet`` through one stage of a recipe, from its checkpoint if there is one."""
+    share = Share(session.accelerator.process_index, session.accelerator.num_processes)
+    # Stages are numbered so that no two see the same noise.
+    seed = 1000 * session.seed + recipe.stages.index(stage)
+    steps = Steps(stage, sources, seed, share)
+    select_layers(unet, stage.trains, recipe.frozen)
+    denoiser = DenoiserStage(
+        stage, unet, encoder, recipe.objective, steps, precision, recipe.workers
+    )
+    train(denoiser, stage, session)
