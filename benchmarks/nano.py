@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from depthcrafter_cli.training.clips import HELD_OUT, draw_sample
+import torch
 from PIL import Image
 
 from depthcrafter_cli import DepthCrafterPipeline
@@ -20,6 +20,8 @@ from depthcrafter_cli.evaluation.alignment import resize_bilinear
 from depthcrafter_cli.evaluation.metrics import evaluate_clip
 from depthcrafter_cli.evaluation.temporal import temporal_score
 from depthcrafter_cli.evaluation.trivial import trivial_predictions
+from depthcrafter_cli.training.data.generated import HELD_OUT, NEAREST
+from depthcrafter_cli.training.data.samples import target_disparity
 from depthcrafter_cli.training.generator import draw_clip
 from depthcrafter_cli.types import Size
 
@@ -30,8 +32,9 @@ Scores = tuple[float, float, float]
 def mean_training_disparity(clips: int) -> np.ndarray:
     """[H, W], over the first frames of the first training clips."""
     size = Size(WIDTH, HEIGHT)
-    frames = [draw_sample(seed, (1, 96, 160)).disparity[0].numpy() for seed in range(clips)]
-    return np.mean([resize_bilinear(frame, size) for frame in frames], axis=0)
+    frames = [1 / draw_clip(seed, 1, 96, 160).depth.clamp_min(NEAREST) for seed in range(clips)]
+    targets = [target_disparity(frame, torch.ones_like(frame, dtype=bool))[0] for frame in frames]
+    return np.mean([resize_bilinear(target.numpy(), size) for target in targets], axis=0)
 
 
 def score(prediction: np.ndarray, depth: np.ndarray) -> Scores:

@@ -1,8 +1,10 @@
 """``depthcrafter train`` from a recipe to a model that runs."""
 
+import json
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 CLIP = Path(__file__).parent / "data" / "parity" / "video" / "clip_a.mp4"  # 13 frames, 180x100
 
@@ -10,29 +12,58 @@ RECIPE = """
 [settings]
 max_res = 128
 
-[data]
+[sources.drawn]
+kind = "generated"
 clips = 3
+sizes = [{ frames = 3, height = 64, width = 64 }]
 
-[image_encoder]
+[foundation]
+source = "drawn"
+
+[foundation.image_encoder]
 hidden = 32
 layers = 1
 heads = 2
 embedding = 32
+frames = 2
+optimisation = { steps = 2, learning_rate = 1e-3 }
 
-[vae]
+[foundation.vae]
 channels = [32, 32, 32, 32]
 pictures = 1
+frames = 2
+optimisation = { steps = 2, learning_rate = 1e-3 }
 
-[unet]
+[foundation.unet]
 channels = [32, 64]
 heads = [1, 2]
+
+[objective]
 levels = [700.0, 0.678, 0.002]
 level_shares = [0.4, 0.5, 0.1]
-clip_lengths = [1, 4]
-length_shares = [0.5, 0.5]
+rollout = 0.5
+
+[validation]
+source = "drawn"
+every = 2
+clips = 1
+frames = 2
 """ + "".join(
-    f"\n[{stage}.optimisation]\nsteps = 2\nlearning_rate = 1e-3\nframes = 2\n"
-    for stage in ("image_encoder", "vae", "unet")
+    f"""
+[[stages]]
+name = "{name}"
+trains = "{trains}"
+sources = {{ drawn = 1 }}
+frames = [{frames}]
+batch = 2
+steps = 2
+learning_rate = 1e-3
+"""
+    for name, trains, frames in (
+        ("1", "all", "1, 3"),
+        ("2", "temporal", "1, 4"),
+        ("3", "spatial", "3, 3"),
+    )
 )
 
 
@@ -48,6 +79,12 @@ def test_a_recipe_becomes_a_model_that_verifies_and_runs(cli, tmp_path):
     assert done.code == 0, done.err
     with np.load(depth) as arrays:
         assert arrays["depth"].shape == (2, 100, 180) and np.ptp(arrays["depth"]) > 0
+    entries = [json.loads(line) for line in (tmp_path / "work" / "log.jsonl").open()]
+    for stage in "123":
+        logged = [entry for entry in entries if entry["stage"] == stage]
+        assert {"loss", "learning_rate", "abs_rel", "delta1", "temporal"} <= set().union(*logged)
+        assert cli("weights", "verify", tmp_path / "work" / f"after-{stage}").code == 0
+    assert Image.open(tmp_path / "work" / "loss.png").size[0] > 500
 
 
 def test_a_recipe_with_an_unknown_key_is_refused(cli, tmp_path):
@@ -56,3 +93,17 @@ def test_a_recipe_with_an_unknown_key_is_refused(cli, tmp_path):
     done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work")
     assert done.code == 2 and "photographs" in done.err
     assert list(tmp_path.iterdir()) == [recipe]
+
+
+def test_a_recipe_whose_stage_names_an_unknown_source_is_refused(cli, tmp_path):
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(RECIPE.replace("sources = { drawn = 1 }", "sources = { filmed = 1 }"))
+    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work")
+    assert done.code == 2 and "filmed" in done.err
+
+
+def test_resume_without_a_checkpoint_is_refused(cli, tmp_path):
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(RECIPE)
+    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path, "--resume")
+    assert done.code == 2 and "checkpoint" in done.err

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from depthcrafter_cli.training.data.samples import target_disparity
 from depthcrafter_cli.training.generator import draw_clip, kinds, textures
 from depthcrafter_cli.training.generator.bodies import still
@@ -157,7 +158,7 @@ def test_nearer_solid_hides_the_farther():
 def test_target_puts_sky_at_zero_and_the_nearest_at_one():
     depth = torch.full((2, 8, 8), torch.inf)
     depth[:, 4:] = torch.linspace(1, 10, 8)
-    disparity = target_disparity(depth)
+    disparity = target_disparity(1 / depth, torch.ones_like(depth, dtype=torch.bool))
     assert disparity[:, :4].max() == 0
     assert disparity.max() == 1
     assert bool((disparity[0, 5].diff() < 0).all())

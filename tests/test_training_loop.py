@@ -1,15 +1,22 @@
 """The loss's identities, and that a stopped run goes on as if it had never stopped."""
 
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.progress import ignore
 from depthcrafter_cli.training import loss
-from depthcrafter_cli.training.config import Optimisation, load_config
-from depthcrafter_cli.training.trainer import train
+from depthcrafter_cli.training.config import Optimisation
+from depthcrafter_cli.training.journal import Journal
+from depthcrafter_cli.training.recipe import load_recipe
+from depthcrafter_cli.training.trainer import Session, train
 
 
 @pytest.mark.parametrize("level", [700.0, 15.59, 0.678, 0.01])
@@ -23,10 +30,29 @@ def test_target_velocity_restores_the_clean_latents(level):
 
 def test_weighted_error_of_clean_latents_is_the_error_of_velocity():
     torch.manual_seed(0)
-    clean, guess, sigma = torch.randn(2, 4, 8), torch.randn(2, 4, 8), torch.tensor(0.678)
+    shape = 2, 3, 4, 8, 8
+    clean, guess, sigma = torch.randn(shape), torch.randn(shape), torch.tensor(0.678)
     noisy = clean + sigma * torch.randn_like(clean)
     plain = (guess - loss.velocity_target(noisy, clean, sigma)).square().mean()
-    assert torch.allclose(loss.score_matching_loss(noisy, guess, clean, sigma), plain, rtol=1e-4)
+    everywhere = torch.ones(2, 3, 1, 8, 8)
+    weighted = loss.score_matching_loss(noisy, guess, clean, sigma, everywhere)
+    assert torch.allclose(weighted, plain, rtol=1e-4)
+
+
+def test_masked_cells_do_not_count():
+    torch.manual_seed(0)
+    shape = 2, 3, 4, 8, 8
+    clean, guess, sigma = torch.randn(shape), torch.randn(shape), torch.tensor(0.678)
+    noisy = clean + sigma * torch.randn_like(clean)
+    mask = torch.ones(2, 3, 1, 8, 8)
+    mask[0, :, :, :4] = 0
+    spoilt = clean.clone()
+    spoilt[0, :, :, :4] += 100
+    first = loss.score_matching_loss(noisy, guess, clean, sigma, mask)
+    assert torch.equal(first, loss.score_matching_loss(noisy, guess, spoilt, sigma, mask))
+    left = guess[0, :, :, 4:] - loss.velocity_target(noisy, clean, sigma)[0, :, :, 4:]
+    right = guess[1] - loss.velocity_target(noisy, clean, sigma)[1]
+    assert torch.allclose(first, (left.square().mean() + right.square().mean()) / 2, rtol=1e-4)
 
 
 def test_network_input_has_unit_variance_at_every_level():
@@ -35,6 +61,14 @@ def test_network_input_has_unit_variance_at_every_level():
         sigma = torch.tensor(level)
         noisy = torch.randn(100_000) + sigma * torch.randn(100_000)
         assert loss.scale_input(noisy, sigma).std().item() == pytest.approx(1.0, abs=0.02)
+
+
+class Point(NamedTuple):
+    """One step of the line."""
+
+    step: int
+    weight: float = 1.0
+    frames: int = 1
 
 
 class Line(nn.Module):
@@ -51,37 +85,58 @@ class Line(nn.Module):
     def network(self) -> nn.Module:
         return self
 
-    def loss(self, rng: np.random.Generator) -> torch.Tensor:
+    def pieces(self, steps):
+        return ([Point(step)] for step in steps)
+
+    def loss(self, network, piece):
+        rng = np.random.default_rng(piece.step)
         points = torch.from_numpy(rng.normal(size=(16, 3)).astype(np.float32))
         return (self.layer(points) - points.sum(1, keepdim=True)).square().mean()
 
 
-def test_resumed_run_equals_uninterrupted_run_bit_for_bit(tmp_path):
+PLAN = Optimisation(steps=40, learning_rate=0.01, warmup=5, save_every=10)
+
+
+def session(folder: Path) -> Session:
+    return Session(Accelerator(cpu=True), folder, Journal(folder), 3, ignore)
+
+
+def test_resumed_stage_equals_uninterrupted_stage_bit_for_bit(tmp_path):
     whole, stopped, resumed = Line(), Line(), Line()
-    plan = Optimisation(steps=40, learning_rate=0.01, frames=1, warmup=5, save_every=10)
-    train(whole, plan, 3, tmp_path / "whole.pt", ignore)
+    train(whole, PLAN, session(tmp_path / "whole"))
 
     class KilledError(Exception):
         pass
 
-    taken = stopped.loss
-    calls = iter(range(26))
-
-    def loss_until_killed(rng):
-        if next(calls, None) is None:
+    def loss_until_killed(network, piece):
+        if piece.step == 26:
             raise KilledError
-        return taken(rng)
+        return Line.loss(stopped, network, piece)
 
     stopped.loss = loss_until_killed
+    folder = tmp_path / "stopped"
     with pytest.raises(KilledError):
-        train(stopped, plan, 3, tmp_path / "resumed.pt", ignore)
-    train(resumed, plan, 3, tmp_path / "resumed.pt", ignore)
+        train(stopped, PLAN, session(folder))
+    train(resumed, PLAN, session(folder))
     assert torch.equal(whole.layer.weight, resumed.layer.weight)
     assert torch.equal(whole.layer.bias, resumed.layer.bias)
+    steps = [entry["step"] for entry in Journal(folder).lines()]
+    assert steps == [entry["step"] for entry in Journal(tmp_path / "whole").lines()] == [20, 40]
+
+
+def test_checkpoint_of_another_recipe_is_refused(tmp_path):
+    train(Line(), PLAN, session(tmp_path))
+    with pytest.raises(UsageError, match="learning_rate"):
+        train(Line(), replace(PLAN, learning_rate=0.02), session(tmp_path))
 
 
 def test_unknown_key_is_an_error(tmp_path):
     recipe = tmp_path / "recipe.toml"
-    recipe.write_text("[data]\nclips = 3\nclops = 4\n")
-    with pytest.raises(UsageError, match="clops"):
-        load_config(recipe)
+    recipe.write_text("[objective]\nrollout = 3\nrolling = 4\n")
+    with pytest.raises(UsageError, match="rolling"):
+        load_recipe(recipe)
+
+
+@pytest.mark.parametrize("name", ["nano", "nano-v1", "fine-tune"])
+def test_recipes_that_ship_can_be_read(name):
+    assert load_recipe(Path("examples") / f"{name}.toml").stages

@@ -3,42 +3,54 @@
 import numpy as np
 import pytest
 import torch
-from depthcrafter_cli.training.clips import ClipCache, clip_path, fill_cache, shape_of
-from depthcrafter_cli.training.latents import LatentCache, encode_clips
-from depthcrafter_cli.training.stages.unet import UnetStage
 
 from depthcrafter_cli.models.loading import load_components
+from depthcrafter_cli.training.config import ClipSize as Size
 from depthcrafter_cli.training.config import (
     ImageEncoderConfig,
+    ObjectiveConfig,
     Optimisation,
+    SourceConfig,
+    StageConfig,
     UnetConfig,
     VaeConfig,
 )
+from depthcrafter_cli.training.data.batches import Share, Steps
+from depthcrafter_cli.training.data.cache import CachedClips, fill_cache
+from depthcrafter_cli.training.data.clips import ClipCache
+from depthcrafter_cli.training.data.generated import GeneratedClips
+from depthcrafter_cli.training.data.latents import Encoder
 from depthcrafter_cli.training.networks import (
     build_image_encoder,
     build_unet,
     build_vae,
-    export,
+    save_foundation,
 )
+from depthcrafter_cli.training.precision import Precision
 from depthcrafter_cli.training.shortcuts import (
     collapse_cross_attention,
     flatten_temporal_convolutions,
 )
+from depthcrafter_cli.training.stages.denoiser import DenoiserStage
 from depthcrafter_cli.training.stages.image_encoder import ImageEncoderStage
 from depthcrafter_cli.training.stages.vae import VaeStage
 
-PLAN = Optimisation(steps=1, learning_rate=1e-3, frames=2)
-VAE = VaeConfig(PLAN, channels=[32, 32, 32, 32], pictures=2)
-TOWER = ImageEncoderConfig(PLAN, hidden=32, layers=1, heads=2, embedding=32)
-UNET = UnetConfig(
-    PLAN, [32, 64], [2, 4], [700.0, 0.678, 0.002], [0.4, 0.5, 0.1], [1, 2], [0.5, 0.5]
-)
+PLAN = Optimisation(steps=1, learning_rate=1e-3)
+VAE = VaeConfig(PLAN, channels=[32, 32, 32, 32], frames=2, pictures=2)
+TOWER = ImageEncoderConfig(PLAN, hidden=32, layers=1, heads=2, embedding=32, frames=2)
+UNET = UnetConfig([32, 64], [2, 4])
+OBJECTIVE = ObjectiveConfig(levels=[700.0, 0.678, 0.002], level_shares=[0.4, 0.5, 0.1], rollout=0.5)
+STAGE = StageConfig(
+    name="1", trains="all", sources={"drawn": 1.0}, frames=[1, 2], batch=2, steps=1,
+    learning_rate=1e-3,
+)  # fmt: skip
+EXACT = Precision("fp32", torch.device("cpu"))
 
 
 def test_exported_folder_loads_through_the_product(tmp_path):
     unet = build_unet(UNET, embedding=32)
     vae, tower = build_vae(VAE), build_image_encoder(TOWER)
-    export(tmp_path, unet, vae, tower)
+    save_foundation(tmp_path, unet, vae, tower)
     loaded = load_components(tmp_path, device=torch.device("cpu"), dtype=torch.float32)
     for ours, theirs in ((unet, loaded.unet), (vae, loaded.vae), (tower, loaded.image_encoder)):
         read = theirs.state_dict()
@@ -68,30 +80,32 @@ def test_collapsed_cross_attention_gives_the_same_velocity():
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    """A cache of two square clips."""
-    folder = tmp_path_factory.mktemp("clips")
-    seeds = [seed for seed in range(1000) if shape_of(seed) == (4, 128, 128)][:2]
-    fill_cache(folder, seeds)
-    assert all(clip_path(folder, seed).exists() for seed in seeds)
-    return folder, seeds
+def drawn():
+    """Two square clips of four frames."""
+    return GeneratedClips(SourceConfig("generated", clips=2, sizes=[Size(4, 64, 64)]))
 
 
-def test_autoencoder_loss_reaches_encoder_and_decoder(drawn):
+@pytest.fixture(scope="module")
+def kept(drawn, tmp_path_factory):
+    """The same clips on disk."""
+    return ClipCache(tmp_path_factory.mktemp("clips"), drawn)
+
+
+def test_autoencoder_loss_reaches_encoder_and_decoder(kept):
     torch.manual_seed(0)
-    stage = VaeStage(VAE, ClipCache(drawn[0], 1000), mixed_precision=False)
-    stage.loss(np.random.default_rng(0)).backward()
+    stage = VaeStage(VAE, kept, 0, EXACT)
+    stage.batch_loss(np.random.default_rng(0)).backward()
     for part in (stage.vae.encoder.conv_in, stage.vae.decoder.conv_in, stage.head[0]):
         assert part.weight.grad.abs().max() > 0
 
 
-def test_image_encoder_learns_the_layout_of_two_clips(drawn):
+def test_image_encoder_learns_the_layout_of_two_clips(kept):
     torch.manual_seed(0)
-    stage = ImageEncoderStage(TOWER, ClipCache(drawn[0], 1000), mixed_precision=False)
+    stage = ImageEncoderStage(TOWER, kept, 0, EXACT)
     optimizer = torch.optim.AdamW(stage.parameters(), lr=3e-3)
     losses = []
     for step in range(30):
-        losses.append(stage.loss(np.random.default_rng(step)))
+        losses.append(stage.batch_loss(np.random.default_rng(step)))
         optimizer.zero_grad()
         losses[-1].backward()
         optimizer.step()
@@ -100,21 +114,25 @@ def test_image_encoder_learns_the_layout_of_two_clips(drawn):
 
 def test_denoiser_learns_two_encoded_clips(drawn, tmp_path):
     torch.manual_seed(0)
-    vae, tower = build_vae(VAE).eval(), build_image_encoder(TOWER).eval()
-    encode_clips(*(drawn[0], tmp_path, drawn[1]), vae, tower, mixed_precision=False)
-    latents = LatentCache(tmp_path)
-    batch = latents.batch(np.random.default_rng(0), clips=3, frames=9)
-    assert (batch.image.shape, batch.embeds.shape) == ((3, 4, 4, 16, 16), (3, 4, 32))
-    stage = UnetStage(UNET, 32, latents, mixed_precision=False)
+    encoder = Encoder(build_vae(VAE).eval(), build_image_encoder(TOWER).eval(), torch.float32)
+    fill_cache(tmp_path, drawn, encoder)
+    cached = CachedClips(tmp_path, drawn)
+    assert cached.shapes() == [(4, 8, 8)] * 2
+    steps = Steps(STAGE, {"drawn": cached}, 0, Share())
+    stage = DenoiserStage(STAGE, build_unet(UNET, 32), encoder, OBJECTIVE, steps, EXACT)
     optimizer = torch.optim.AdamW(stage.network.parameters(), lr=1e-3)
+
+    def loss(step):
+        (piece,) = steps[step]
+        return stage.loss(stage.network, piece)
 
     def error():
         with torch.no_grad():
-            return sum(stage.loss(np.random.default_rng(1000 + i)).item() for i in range(20))
+            return sum(loss(1000 + i).item() for i in range(20))
 
     before = error()
     for step in range(60):
         optimizer.zero_grad()
-        stage.loss(np.random.default_rng(step)).backward()
+        loss(step).backward()
         optimizer.step()
     assert error() < 0.7 * before

@@ -66,10 +66,11 @@ def _table(kind: Any, table: dict[str, Any], where: str) -> Any:
         raise UsageError(
             f"{where} has unknown keys {unknown}, expected only {sorted(hints)}: remove them"
         )
+    values = {key: _value(hints[key], item, f"{where}: {key}") for key, item in table.items()}
     needed = {f.name for f in fields(kind) if f.default is f.default_factory is MISSING}
     if lacking := sorted(needed - set(table)):
         raise UsageError(f"{where} lacks the keys {lacking}, expected {sorted(needed)}: add them")
-    return kind(**{key: _value(hints[key], item, f"{where}: {key}") for key, item in table.items()})
+    return kind(**values)
 
 
 def _check(recipe: TrainingConfig, where: str) -> None:

@@ -54,7 +54,6 @@ def train(
     start = _start(config, precision, session)
     networks = _load(start, precision)
     encoder = Encoder(networks.vae, networks.image_encoder, precision.dtype)
-    sources = _sources(config, encoder, session)
     if config.validation:
         session = session.validated(validator(config, networks), config.validation.every)
 
@@ -64,6 +63,7 @@ def train(
             write_manifest(folder, variant, settings=config.settings)
 
     for stage in config.stages:
+        sources = _sources(config, list(stage.sources), encoder, session)
         train_denoiser(stage, config, networks.unet, encoder, sources, precision, session)
         deliver(work / f"after-{stage.name}")
     deliver(out)
@@ -118,23 +118,20 @@ def _load(start: Path, precision: "Precision") -> "Components":
 
 
 def _sources(
-    config: "TrainingConfig", encoder: "Encoder", session: "Session"
+    config: "TrainingConfig", names: list[str], encoder: "Encoder", session: "Session"
 ) -> "dict[str, Readable]":
-    """The data of all stages, encoded now if the recipe caches latents."""
+    """The data of a stage, encoded now if the recipe caches latents."""
     from depthcrafter_cli.training.data.batches import StreamedClips
     from depthcrafter_cli.training.data.cache import CachedClips, fill_cache
     from depthcrafter_cli.training.data.sources import open_source
 
-    names = {name for stage in config.stages for name in stage.sources}
-    clips = {name: open_source(config.sources[name]) for name in sorted(names)}
+    clips = {name: open_source(config.sources[name]) for name in names}
     if config.latents == "streamed":
         return {name: StreamedClips(source) for name, source in clips.items()}
     accelerator = session.accelerator
     share = slice(accelerator.process_index, None, accelerator.num_processes)
+    folders = {name: session.folder / "latents" / name for name in names}
     for name, source in clips.items():
-        fill_cache(session.folder / "latents" / name, source, encoder, session.observer, share)
+        fill_cache(folders[name], source, encoder, session.observer, share)
     accelerator.wait_for_everyone()
-    return {
-        name: CachedClips(session.folder / "latents" / name, source)
-        for name, source in clips.items()
-    }
+    return {name: CachedClips(folders[name], source) for name, source in clips.items()}

@@ -69,11 +69,6 @@ class CachedClips:
         start = int(rng.integers(len(clip.embeds) - frames + 1))
         return clip.part(start, frames)
 
-    def disparity_deviation(self) -> float:
-        """Standard deviation of the disparity latents: the inverse of the VAE's scaling factor."""
-        values = [clip.disparity.flatten() for clip in self._clips[:2000]]
-        return float(torch.cat(values).float().std())
-
 
 def _path(folder: Path, index: int) -> Path:
     return folder / f"{index:06d}.npz"

@@ -10,6 +10,8 @@ from depthcrafter_cli.training.data.samples import Sample, Shape
 from depthcrafter_cli.training.generator import draw_clip
 
 NEAREST = 0.05  # metres
+HELD_OUT = 10_000_000
+"""Seeds from here on are for evaluation and are never trained on."""
 
 
 class GeneratedClips:
@@ -31,7 +33,8 @@ class GeneratedClips:
 
     def read(self, index: int, start: int, frames: int) -> Sample:
         _, height, width = self.shape(index)
-        clip = draw_clip(self._config.first_seed + index, start + frames, height, width)
+        seed, style = self._config.first_seed + index, self._config.style
+        clip = draw_clip(seed, start + frames, height, width, style=style)
         disparity = 1 / clip.depth.clamp_min(NEAREST)
         valid = torch.ones_like(disparity, dtype=torch.bool)
         return Sample(clip.rgb, disparity, valid).part(start, frames)
