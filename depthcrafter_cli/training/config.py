@@ -72,7 +72,7 @@ class SourceConfig:
     path: str = ""
     height: int = 320
     width: int = 640
-    style: str = "realistic"
+    style: Literal["realistic", "precise"] = "realistic"
     clips: int = 0
     first_seed: int = 0
     sizes: list[ClipSize] = field(default_factory=list)
