@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 RgbImage = npt.NDArray[np.uint8]  # [H, W, 3]
+Stage = Literal["condition", "denoise", "decode"]  # of what a pipeline computes
 Disparity = npt.NDArray[np.float32]  # [..., H, W], larger is nearer
 
 

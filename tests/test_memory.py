@@ -2,6 +2,7 @@
 
 import json
 import sys
+import weakref
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +20,7 @@ from depthcrafter_cli.errors import MemoryLimitError
 from depthcrafter_cli.memory.architecture import Architecture
 from depthcrafter_cli.memory.budget import Budget, card_budget
 from depthcrafter_cli.memory.estimate import Job, estimate
-from depthcrafter_cli.memory.planner import choose, plans, step_down
+from depthcrafter_cli.memory.planner import choose, plans
 from depthcrafter_cli.models.layout import network_configs
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
@@ -102,13 +103,27 @@ def test_what_fits_nowhere_is_refused_with_what_would():
         select(4, host=10**9)
 
 
+@pytest.mark.parametrize("stage", ["condition", "denoise", "decode"])
 @pytest.mark.parametrize("device", ["cuda", "cpu"])
-def test_every_step_down_takes_less_until_there_is_none(device):
-    plan, sizes = replace(MemoryPlan.default(device), encode_batch=8), []
-    while plan is not None:
-        sizes.append(estimate(FULL, JOB, plan).denoise)
-        plan = step_down(plan, device)
-    assert len(sizes) > 3 and all(a >= b for a, b in pairwise(sizes))
+def test_every_step_down_spares_the_stage_that_failed_until_there_is_none(device, stage):
+    choice = choose(FULL, JOB, Budget(), device, batch=8, overlap=25)
+    plan, peaks = choice.plan, [choice.peaks]
+    while (plan := choice.smaller(plan, stage)) is not None:
+        peaks.append(estimate(FULL, JOB, plan))
+    assert len(peaks) > 2
+    for before, after in pairwise(peaks):
+        assert after.of(stage) < before.of(stage) and after.within(before)
+
+
+def test_a_step_down_keeps_what_another_stage_is_fastest_with():
+    choice = select(24)
+    assert choice.smaller(choice.plan, "condition") == replace(choice.plan, encode_batch=4)
+    assert choice.smaller(choice.plan, "decode") == replace(choice.plan, frugal_decode=True)
+    fewer = replace(choice.plan, values=choice.plan.values // 2)
+    assert choice.smaller(choice.plan, "denoise") == fewer
+    tight = replace(choice, budget=replace(choice.budget, host=0))
+    assert tight.smaller(fewer, "denoise") == replace(fewer, values=choice.plan.values // 4)
+    assert tight.smaller(replace(fewer, values=1), "denoise") is None
 
 
 def test_a_capped_run_gives_the_depth_of_a_free_one(cli, tiny_folder, tmp_path):
@@ -127,38 +142,79 @@ def test_a_capped_run_gives_the_depth_of_a_free_one(cli, tiny_folder, tmp_path):
     assert np.abs(least - expected).max() <= 1e-4
 
 
-class Shortage(TorchDispatchMode):
-    """A device that has no room for a large result, for the first few times."""
+class Layers(TorchDispatchMode):
+    """Follows the networks' layers: results of convolutions above ``values`` values."""
 
-    def __init__(self, times: int, values: int) -> None:
+    def __init__(self, values: int) -> None:
         super().__init__()
-        self.times, self.values = times, values
+        self.values, self.made = values, []
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         result = operation(*args, **(kwargs or {}))
-        if "conv" in str(operation) and result.numel() > self.values and self.times:
-            self.times -= 1
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate too much")
+        if "conv" in str(operation) and result.numel() > self.values:
+            self.made.append(weakref.ref(result.untyped_storage()))
         return result
 
+    @property
+    def alive(self) -> int:
+        return sum(ref() is not None for ref in self.made)
 
-def test_where_memory_runs_out_the_work_is_repeated_under_a_smaller_plan(tiny):
-    frames = np.random.default_rng(0).integers(0, 255, (7, 64, 64, 3), dtype=np.uint8)
+
+def failing(module: torch.nn.Module, times: int):
+    """Let a network's part run out of memory for the first few times."""
+    left = [times]
+
+    def fail(*_):
+        if left[0]:
+            left[0] -= 1
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate too much")
+
+    return module.register_forward_pre_hook(fail)
+
+
+PARTS = {
+    "condition": lambda model: model.vae.encoder.mid_block.resnets[0].conv2,
+    "denoise": lambda model: model.unet.up_blocks[1].resnets[0].spatial_res_block.conv1,
+    "decode": lambda model: model.vae.decoder.up_blocks[3].resnets[0].spatial_res_block.conv2,
+}
+
+
+@pytest.mark.parametrize("stage", PARTS)
+def test_where_memory_runs_out_the_work_is_repeated_under_a_smaller_plan(tiny, tiny_folder, stage):
+    frames = np.random.default_rng(0).integers(0, 255, (6, 64, 64, 3), dtype=np.uint8)
     config = PipelineConfig(window=4, overlap=1, steps=2)
     expected = np.concatenate(list(DepthCrafterPipeline(tiny, config)(frames)))
-    retreats = []
+    model = Architecture.of(**network_configs(tiny_folder))
+    job = Job(Size(64, 64), 4, 8, 4)
+    choice = choose(model, job, Budget(), "cuda", batch=8, overlap=1)
+    retreats, left = [], []
 
-    def smaller(plan):
-        retreats.append(plan)
-        return step_down(plan, "cpu")
+    def smaller(plan, where):
+        retreats.append(where)
+        left.append(layers.alive)
+        return choice.smaller(plan, where)
 
     pipeline = DepthCrafterPipeline(tiny, config, smaller)
-    with Shortage(3, 20_000):
-        found = np.concatenate(list(pipeline(frames)))
-    assert len(retreats) == 3 and pipeline.components.plan.values < tiny.plan.values
+    hook = failing(PARTS[stage](tiny), 1)
+    try:
+        with Layers(4000) as layers:
+            found = np.concatenate(list(pipeline(frames)))
+    finally:
+        hook.remove()
+    assert retreats == [stage] and layers.made
+    assert left == [0]  # nothing of the failed attempt is in memory when the next one begins
+    now = estimate(model, job, pipeline.components.plan)
+    assert now.of(stage) < estimate(model, job, tiny.plan).of(stage)
     assert np.abs(found - expected).max() <= 1e-4
-    with Shortage(1, 20_000), pytest.raises(MemoryLimitError, match="close other programs"):
-        list(DepthCrafterPipeline(tiny, config)(frames))
+
+
+def test_where_there_is_no_smaller_plan_the_run_ends_with_a_sentence(tiny):
+    hook, frames = failing(PARTS["denoise"](tiny), 1), np.zeros((1, 64, 64, 3), np.uint8)
+    try:
+        with pytest.raises(MemoryLimitError, match="close other programs"):
+            list(DepthCrafterPipeline(tiny, PipelineConfig(steps=1))(frames))
+    finally:
+        hook.remove()
 
 
 def test_plan_needs_neither_weights_nor_a_gpu(cli, tmp_path, monkeypatch):

@@ -7,10 +7,11 @@ the real code's allocations.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import get_args
 
 from depthcrafter_cli.memory.architecture import Architecture, Layer
 from depthcrafter_cli.memory.walk import Walk
-from depthcrafter_cli.types import MemoryPlan, Size
+from depthcrafter_cli.types import MemoryPlan, Size, Stage
 
 LATENT_FACTOR = 8  # pixels of a picture per latent, each way
 _CLIP_SIDE = 224
@@ -50,12 +51,22 @@ class Peaks:
         """The run's peak on the device."""
         return max(self.clip, self.encode, self.denoise, self.decode)
 
+    def of(self, stage: Stage) -> int:
+        """The peak on the device of one of a pipeline's stages."""
+        if stage == "condition":
+            return max(self.clip, self.encode)
+        return self.denoise if stage == "denoise" else self.decode
+
+    def within(self, other: "Peaks") -> bool:
+        """Whether no stage takes more of the device than under ``other``."""
+        return all(self.of(stage) <= other.of(stage) for stage in get_args(Stage))
+
 
 def estimate(model: Architecture, job: Job, plan: MemoryPlan) -> Peaks:
     """Predict a run under ``plan``."""
     weights = Weights.of(model, job)
     window = 4 * 4 * job.window * job.latent_area  # the float32 latents of a window, once
-    skips = _skip_bytes(model.unet, job)
+    skips = _skip_bytes(model.unet, job) if plan.park_skips else [0]
     hosted = plan.hosted
 
     def at_home(own: int) -> int:
@@ -68,9 +79,10 @@ def estimate(model: Architecture, job: Job, plan: MemoryPlan) -> Peaks:
         + at_home(0 if plan.stream_weights else weights.unet)
         + _denoise(model, job, plan),
         decode=window + at_home(weights.decoder) + _decode(model, job, plan),
-        host=(weights.total if hosted else 0) + (skips if plan.park_skips else 0),
-        bus_bytes=(weights.unet if plan.stream_weights else 0)
-        + (2 * skips if plan.park_skips else 0),
+        host=(weights.total if hosted else 0)
+        + sum(skips)
+        + (max(0, _largest_enlarged(model.decoder, job) - max(skips)) if plan.frugal_decode else 0),
+        bus_bytes=(weights.unet if plan.stream_weights else 0) + 2 * sum(skips),
     )
 
 
@@ -105,9 +117,7 @@ def _clip(model: Architecture, job: Job, plan: MemoryPlan, weights: Weights) -> 
     pixels = 3 * job.size.height * job.size.width
     blur = 4 * plan.encode_batch * 4 * max(pixels, 3 * _CLIP_SIDE**2)
     thinking = 4 * plan.encode_batch * pixels + plan.encode_batch * model.clip_values * job.itemsize
-    if plan.hosted:
-        return max(blur, weights.clip + thinking)
-    return weights.total + max(blur, thinking)
+    return (weights.clip if plan.hosted else weights.total) + max(blur, thinking)
 
 
 def _encode(model: Architecture, job: Job, plan: MemoryPlan) -> int:
@@ -138,12 +148,23 @@ def _decode(model: Architecture, job: Job, plan: MemoryPlan) -> int:
     return max(walk.peak(model.decoder), pictures)
 
 
-def _skip_bytes(layers: Iterable[Layer], job: Job) -> int:
-    """Everything the UNet keeps for its way up."""
+def _skip_bytes(layers: Iterable[Layer], job: Job) -> list[int]:
+    """Bytes of each layer that the UNet keeps for its way up."""
     height, width = job.size.height // LATENT_FACTOR, job.size.width // LATENT_FACTOR
-    total = 0
+    kept = []
     for layer in layers:
         if layer.kind == "halve":
             height, width = -(-height // 2), -(-width // 2)
-        total += layer.keep * job.window * height * width * layer.outputs * job.itemsize
-    return total
+        if layer.keep:
+            kept.append(job.window * height * width * layer.outputs * job.itemsize)
+    return kept
+
+
+def _largest_enlarged(layers: Iterable[Layer], job: Job) -> int:
+    """Bytes of the largest layer that the decoder enlarges: waiting ones share host memory."""
+    area, largest = job.latent_area, 0
+    for layer in layers:
+        if layer.kind == "enlarge":
+            largest = max(largest, job.decode_chunk * area * layer.inputs * job.itemsize)
+            area *= 4
+    return largest

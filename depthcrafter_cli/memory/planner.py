@@ -7,7 +7,7 @@ from depthcrafter_cli.errors import MemoryLimitError
 from depthcrafter_cli.memory.architecture import Architecture
 from depthcrafter_cli.memory.budget import Budget, card_for, process_peak
 from depthcrafter_cli.memory.estimate import Job, Peaks, estimate
-from depthcrafter_cli.types import MemoryPlan, Size
+from depthcrafter_cli.types import MemoryPlan, Size, Stage
 
 _SMALLEST_VALUES = 1 << 18
 _ENCODE_BATCHES = (8, 4, 2, 1)
@@ -20,7 +20,9 @@ class Choice:
     ``concessions`` are sentences on what was given up, those that change the result last.
     """
 
+    model: Architecture
     device: str
+    budget: Budget
     plan: MemoryPlan
     job: Job
     peaks: Peaks
@@ -30,6 +32,18 @@ class Choice:
     def measured_as(self) -> int:
         """The predicted peak in the sense in which it is measured: see ``process_peak``."""
         return process_peak(self.peaks.device, self.device)
+
+    def smaller(self, plan: MemoryPlan, stage: Stage) -> MemoryPlan | None:
+        """The fastest plan that takes less than ``plan`` in ``stage``, where memory ran out under
+        it on a device that had less than predicted, and in no stage more.
+        """
+        now = estimate(self.model, self.job, plan)
+        for other in plans(self.device, plan.encode_batch):
+            then = estimate(self.model, self.job, other)
+            spared = then.of(stage) < now.of(stage)
+            if spared and then.within(now) and _host_allows(then, self.budget):
+                return other
+        return None
 
     @property
     def shortened(self) -> bool:
@@ -48,7 +62,8 @@ def choose(
     for plan in plans(device, batch):
         peaks = estimate(model, job, plan)
         if _fits(peaks, budget):
-            return Choice(device, plan, job, peaks, tuple(_told(plan, device, batch)))
+            told = tuple(_told(plan, device, batch))
+            return Choice(model, device, budget, plan, job, peaks, told)
     shorter = _shorter_window(model, job, budget, device, overlap)
     if shorter is None:
         raise MemoryLimitError(_nothing_fits(model, job, budget, device))
@@ -87,22 +102,6 @@ def plans(device: str, batch: int) -> Iterator[MemoryPlan]:
     )
 
 
-def step_down(plan: MemoryPlan, device: str) -> MemoryPlan | None:
-    """The next smaller plan, for when a real device had less memory than predicted."""
-    order = list(plans(device, plan.encode_batch))
-    smallest = order[-1]
-    if plan == smallest:
-        return None
-    later = order[order.index(plan) + 1 :] if plan in order else [smallest]
-    wanted = (step for step in later if _severity(step) > _severity(plan))
-    return next(wanted, smallest)
-
-
-def _severity(plan: MemoryPlan) -> tuple[int, int]:
-    moved = plan.swap_networks + plan.stream_weights + plan.park_skips
-    return moved, -plan.values
-
-
 def _encoders(batch: int) -> Iterator[tuple[int, bool]]:
     """Frames at a time, and whether by rows."""
     for size in (batch, *(size for size in _ENCODE_BATCHES if size < batch)):
@@ -112,7 +111,11 @@ def _encoders(batch: int) -> Iterator[tuple[int, bool]]:
 
 def _fits(peaks: Peaks, budget: Budget) -> bool:
     on_device = budget.device is None or peaks.device <= budget.device
-    return on_device and (budget.host is None or peaks.host <= budget.host)
+    return on_device and _host_allows(peaks, budget)
+
+
+def _host_allows(peaks: Peaks, budget: Budget) -> bool:
+    return budget.host is None or peaks.host <= budget.host
 
 
 def _told(plan: MemoryPlan, device: str, batch: int) -> Iterator[str]:
@@ -142,7 +145,8 @@ def _shorter_window(
         peaks = estimate(model, shorter, plan)
         if _fits(peaks, budget):
             changed = f"windows of {window} instead of {job.window} frames: this changes the result"
-            return Choice(device, plan, shorter, peaks, (*_told(plan, device, 1), changed))
+            told = (*_told(plan, device, 1), changed)
+            return Choice(model, device, budget, plan, shorter, peaks, told)
     return None
 
 

@@ -73,11 +73,7 @@ def condition(
 
 def encode(components: Components, video: Tensor, noisy: Tensor) -> Conditioning:
     """See :data:`Encode`; as many frames at a time as the plan allows."""
-    batch = components.plan.encode_batch
-    return Conditioning(
-        torch.cat([encode_embeds(components, part) for part in video.split(batch)]),
-        torch.cat([encode_latents(components, part) for part in noisy.split(batch)]),
-    )
+    return Conditioning(encode_embeds(components, video), encode_latents(components, noisy))
 
 
 def to_signed(frames: np.ndarray) -> Tensor:
@@ -89,17 +85,26 @@ def to_signed(frames: np.ndarray) -> Tensor:
 def encode_embeds(components: Components, video: Tensor) -> Tensor:
     """CLIP image embeddings, float32 [n, e], of ``video`` [n, 3, H, W] in [-1, 1]."""
     encoder = components.image_encoder
-    pixels = clip_pixels(video.to(components.device))
     with components.at_work(encoder):
-        return encoder(pixels.to(encoder.dtype)).image_embeds.float()
+        pixels = (clip_pixels(part.to(components.device)) for part in _batches(components, video))
+        return torch.cat([encoder(part.to(encoder.dtype)).image_embeds.float() for part in pixels])
 
 
 def encode_latents(components: Components, video: Tensor) -> Tensor:
     """Modes of the VAE posterior, float32 [n, 4, h, w]; not multiplied by the scaling factor."""
     vae = components.vae
     with components.at_work(vae.encoder), components.at_work(vae.quant_conv):
-        pixels = video.to(components.device, vae.encoder.conv_in.weight.dtype)
-        return encode_images(vae, pixels, components.plan).float()
+        place, dtype = components.device, vae.encoder.conv_in.weight.dtype
+        modes = (
+            encode_images(vae, part.to(place, dtype), components.plan)
+            for part in _batches(components, video)
+        )
+        return torch.cat([part.float() for part in modes])
+
+
+def _batches(components: Components, frames: Tensor) -> tuple[Tensor, ...]:
+    """Frames on the host, as many at a time as the plan allows on the device."""
+    return frames.split(components.plan.encode_batch)
 
 
 def clip_pixels(video: Tensor) -> Tensor:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,14 +20,12 @@ from depthcrafter_cli.pipeline.decode import decode_disparity, on_grid
 from depthcrafter_cli.pipeline.denoise import Velocity, anchor, denoise, velocity_of
 from depthcrafter_cli.pipeline.frames import checked
 from depthcrafter_cli.pipeline.noise import NoiseSource, noise_source
-from depthcrafter_cli.pipeline.retries import StepDown, give_up, out_of_memory, stepped_down
+from depthcrafter_cli.pipeline.retries import Retries, StepDown, give_up
 from depthcrafter_cli.pipeline.schedule import karras_schedule
 from depthcrafter_cli.pipeline.segments import Segment, count_windows, split
 from depthcrafter_cli.pipeline.stitch import stitch
 from depthcrafter_cli.progress import Observer, Progress, ignore
 from depthcrafter_cli.types import Disparity, MemoryPlan, RgbImage
-
-Result = TypeVar("Result")
 
 
 class DepthCrafterPipeline:
@@ -133,8 +131,8 @@ class ClipPass:
         start: Checkpoint | None = None,
         on_checkpoint: OnCheckpoint = forget,
     ) -> None:
-        self.components, self.config, self.observer = components, config, observer
-        self.total, self.step_down = total, step_down
+        self.config, self.observer, self.total = config, observer, total
+        self.memory = Retries(components, step_down)
         self.start, self.on_checkpoint = start, on_checkpoint
         self.reached = start  # the pass as it is between two windows; None before the first
         windows = None if total is None else count_windows(total, config.window, config.overlap)
@@ -145,6 +143,11 @@ class ClipPass:
             self.steps_done = start.windows * config.steps
             self.frames_read = start.first_read(config.encode_batch)
             self.frames_decoded = start.decoded
+
+    @property
+    def components(self) -> Components:
+        """The networks, under the plan in force."""
+        return self.memory.components
 
     @torch.inference_mode()
     def run(self, frames: Iterable[RgbImage]) -> Iterator[Disparity]:
@@ -170,7 +173,8 @@ class ClipPass:
         passed = 0 if self.start is None else self.start.windows
         conditioning = self._conditioning(sound, noise)
         for segment in split(conditioning, config.window, config.overlap, passed):
-            window = self._within_memory(partial(self.denoised, segment, noise, overlap))
+            work = partial(self.denoised, segment, noise, overlap)
+            window = self.memory.until_it_fits("denoise", work)
             stitched = stitch(window, overlap)
             final = len(stitched) if segment.last else config.window - config.overlap
             overlap = stitched[final:] if config.overlap and not segment.last else None
@@ -197,7 +201,7 @@ class ClipPass:
 
     def encode(self, video: Tensor, noisy: Tensor) -> Conditioning:
         """The conditioning of some frames."""
-        return self._within_memory(lambda: encode(self.components, video, noisy))
+        return self.memory.until_it_fits("condition", lambda: encode(self.components, video, noisy))
 
     def denoised(
         self, segment: Segment[Conditioning], noise: NoiseSource, overlap: Tensor | None
@@ -222,18 +226,9 @@ class ClipPass:
 
     def decode(self, latents: Tensor) -> Disparity:
         """One chunk of the decode grid to raw disparity."""
-        return self._within_memory(lambda: decode_disparity(self.components, latents)).numpy()
-
-    def _within_memory(self, work: Callable[[], Result]) -> Result:
-        """Do it again under a smaller plan, as often as memory runs out."""
-        while True:
-            try:
-                return work()
-            except (RuntimeError, MemoryError) as error:
-                reason = out_of_memory(error)
-                if reason is None:
-                    raise
-            self.components = stepped_down(self.components, self.step_down, reason)
+        return self.memory.until_it_fits(
+            "decode", lambda: decode_disparity(self.components, latents)
+        ).numpy()
 
     def _counted(self, conditioning: Iterator[Conditioning]) -> Iterator[Conditioning]:
         for item in conditioning:

@@ -3,9 +3,9 @@
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from depthcrafter_cli.memory.planner import step_down
+from depthcrafter_cli.memory.planner import Choice
 from depthcrafter_cli.progress import Observer, Progress
-from depthcrafter_cli.types import MemoryPlan
+from depthcrafter_cli.types import MemoryPlan, Stage
 from depthcrafter_cli.workflows.memory import cap_device
 from depthcrafter_cli.workflows.plan import RunPlan, Warn
 
@@ -40,7 +40,7 @@ class LoadedModel:
             _prepare_again(self._pipeline, plan.memory.plan)
         pipeline, retreats = self._pipeline, list[str]()
         pipeline.config = plan.config
-        pipeline.step_down = partial(_retreat, retreats, warn, pipeline.components.device.type)
+        pipeline.step_down = partial(_retreat, retreats, warn, plan.memory)
         return pipeline, retreats
 
 
@@ -68,10 +68,12 @@ def _prepare_again(pipeline: "DepthCrafterPipeline", memory: MemoryPlan) -> None
         torch.cuda.reset_peak_memory_stats(pipeline.components.device)
 
 
-def _retreat(told: list[str], warn: Warn, kind: str, plan: MemoryPlan) -> MemoryPlan | None:
+def _retreat(
+    told: list[str], warn: Warn, choice: Choice, plan: MemoryPlan, stage: Stage
+) -> MemoryPlan | None:
     """The plan to go on with where memory ran out, which the user and the record are told of."""
-    smaller = step_down(plan, kind)
+    smaller = choice.smaller(plan, stage)
     if smaller is not None:
-        told.append(f"memory ran out under {plan}; went on with {smaller}")
+        told.append(f"memory ran out in {stage} under {plan}; went on with {smaller}")
         warn(f"{told[-1]}.")
     return smaller
