@@ -43,4 +43,10 @@ class OutputError(DepthCrafterError):
     exit_code = 6
 
 
+class BatchError(DepthCrafterError):
+    """Clips of a batch that failed, while the others were done."""
+
+    exit_code = 7
+
+
 INTERRUPTED_EXIT_CODE = 130

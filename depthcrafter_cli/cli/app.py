@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from depthcrafter_cli import __version__
+from depthcrafter_cli.cli.batch import batch
 from depthcrafter_cli.cli.plan import plan
 from depthcrafter_cli.cli.resume import finish, resume
 from depthcrafter_cli.cli.run import run
@@ -12,7 +13,8 @@ from depthcrafter_cli.cli.train import train
 from depthcrafter_cli.cli.weights import app as weights
 
 EXIT_CODES = """
-Exit codes: 0 done, 1 unexpected, 2 usage, 3 input, 4 weights, 5 memory, 6 output, 130 interrupted.
+Exit codes: 0 done, 1 unexpected, 2 usage, 3 input, 4 weights, 5 memory, 6 output, 7 clips of a
+batch failed, 130 interrupted.
 """
 
 app = typer.Typer(
@@ -23,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(epilog=EXIT_CODES)(run)
+app.command(epilog=EXIT_CODES)(batch)
 app.command(epilog=EXIT_CODES)(resume)
 app.command(epilog=EXIT_CODES)(finish)
 app.command(epilog=EXIT_CODES)(plan)
@@ -42,6 +45,7 @@ def depthcrafter(
     Examples:
       depthcrafter run clip.mp4 --out depth.mp4
       depthcrafter run clip.mp4 --out depth.mp4 --out depth.npz --side-by-side
+      depthcrafter batch shots/ --out depth/ --resume
       depthcrafter resume depth.mp4.work
       depthcrafter plan clip.mp4 --max-vram 8 --weights depthcrafter
       depthcrafter weights pull depthcrafter

@@ -39,10 +39,12 @@ STOPPING = "stopping once the step under way is on the disk; interrupt again to 
 class QuietConsole:
     """Says nothing but errors.
 
-    ``work`` is the folder of the run under way, from which it could go on if it failed.
+    ``work`` is the folder of the run under way, from which it could go on if it failed; ``hint``
+    says how else.
     """
 
     work: "RunFolder | None" = None
+    hint: str = ""
 
     def planned(self, plan: "RunPlan") -> None:
         """What a run is about to do."""
@@ -78,7 +80,7 @@ class QuietConsole:
     def advice(self) -> str:
         """How to go on with what was stopped, with a space before it; empty if there is no way."""
         if self.work is None or not self.work.progressed:
-            return ""
+            return self.hint and f" {self.hint}"
         return f" Go on with: depthcrafter resume {shlex.quote(str(self.work.path))}"
 
     def warn(self, sentence: str) -> None:

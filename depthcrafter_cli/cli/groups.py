@@ -2,12 +2,13 @@
 
 import functools
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from depthcrafter_cli.cli import options as opt
+from depthcrafter_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from depthcrafter_cli.depth.normalize import Normalization
@@ -105,6 +106,38 @@ class RunOptions(ResultOptions):
             **self.asked(),
             **circumstances,
         )
+
+
+CELLS = tuple(
+    field.name for field in fields(RunOptions) if field.name not in ("overwrite", "record")
+)
+"""The options that a list may set for each of its clips."""
+
+
+def with_cells(options: RunOptions, cells: Mapping[str, str], origin: str) -> RunOptions:
+    """The options with those of one line of a list in their place.
+
+    Raises UsageError, naming ``origin``, for a text that is not of the option's type.
+    """
+    hints = get_type_hints(RunOptions)
+    return replace(
+        options, **{name: _typed(text, hints[name], name, origin) for name, text in cells.items()}
+    )
+
+
+def _typed(text: str, hint: Any, name: str, origin: str) -> Any:
+    """A text as the first type of ``hint``, which may be optional."""
+    kind = (get_args(hint) or (hint,))[0]
+    try:
+        return _TRUTH[text.lower()] if kind is bool else kind(text)
+    except (ValueError, KeyError):
+        raise UsageError(
+            f"{origin} has {name} {text!r}, expected {_KINDS[kind]}: correct it."
+        ) from None
+
+
+_KINDS = {bool: "yes or no", int: "a whole number", float: "a number"}
+_TRUTH = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:

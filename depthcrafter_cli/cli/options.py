@@ -135,6 +135,75 @@ KeepWork = Annotated[
 WorkFolder = Annotated[
     Path, typer.Argument(help="The folder of a run, such as depth.mp4.work.", metavar="WORKDIR")
 ]
+BatchSources = Annotated[
+    list[str],
+    typer.Argument(
+        help="Folders (with all below), quoted patterns such as 'shots/**/*.mov', lists (.txt with "
+        "a path a line; .csv with a column 'source', one 'name' and any of run's options), videos.",
+        metavar="SOURCE...",
+    ),
+]
+OutFolder = Annotated[
+    Path, _option("--out", "-o", text="The folder of the results, which mirrors the sources.")
+]
+Formats = Annotated[
+    list[str] | None,
+    _option(
+        "--format", "-f", text="mp4 (default), mov, npz or png; may be given several times."
+    ),
+]
+ResumeBatch = Annotated[
+    bool,
+    _option(
+        "--resume",
+        text="Skip what is complete, go on with what was stopped, do the rest.",
+    ),
+]
+SkipExisting = Annotated[
+    bool,
+    _option(
+        "--skip-existing",
+        text="Skip clips whose results are complete, by their records and contents.",
+    ),
+]
+Retries = Annotated[
+    int,
+    _option(
+        "--retries",
+        text="How often a clip is tried again if memory, a disk or a worker failed. Default: 2.",
+    ),
+]
+DryRun = Annotated[bool, _option("--dry-run", text="Check every clip and say what would be done.")]
+Report = Annotated[
+    Path | None, _option("--report", text="Write what came of every clip: .json or .csv.")
+]
+Shard = Annotated[
+    str | None,
+    _option("--shard", text="Only the i-th of n parts, as i/n: one for each job of an array."),
+]
+Devices = Annotated[
+    str,
+    _option(
+        "--devices",
+        text="One worker each: auto (default: every GPU), or a list such as cuda:0,cuda:1.",
+    ),
+]
+EngineName = Annotated[
+    str,
+    _option(
+        "--engine",
+        text="auto (default: a process for each of several devices), local (this process), "
+        "processes, or ray.",
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    _option("--ray-address", text="A Ray cluster, such as auto or head:6379. Default: a new one."),
+]
+BatchWorkDir = Annotated[
+    Path | None,
+    _option("--work-dir", text="Where the clips keep their state. Default: beside the results."),
+]
 Quiet = Annotated[bool, _option("--quiet", "-q", text="Print nothing but errors.")]
 Json = Annotated[bool, _option("--json", text="Print one JSON event a line instead.")]
 Debug = Annotated[bool, _option("--debug", text="Show tracebacks.")]

@@ -32,6 +32,20 @@ def sink_for(out: Path, settings: SinkSettings) -> DisparitySink:
     return _sink_class(out)(out, settings)
 
 
+def path_in_format(stem: Path, name: str) -> Path:
+    """Where the result ``stem`` goes as ``mp4``, ``npz``, ...: beside it, or numbered files in it.
+
+    Raises UsageError for a format that no sink writes.
+    """
+    suffix = f".{name.lower().removeprefix('.')}"
+    if suffix not in _BY_SUFFIX:
+        known = ", ".join(known.removeprefix(".") for known in _BY_SUFFIX if known)
+        raise UsageError(f"got --format {name}, expected one of {known}: choose one.")
+    if _BY_SUFFIX[suffix] is PngSink:
+        return stem / f"{stem.name}_%05d{suffix}"
+    return stem.with_name(f"{stem.name}{suffix}")
+
+
 def expected_bytes(out: Path, size: Size, frames: int) -> int:
     """About how much room an output takes, on the safe side."""
     return round(_sink_class(out).bytes_per_pixel * size.height * size.width * frames)

@@ -1,0 +1,164 @@
+"""``depthcrafter batch``: find the clips, check them all, carry out what is to do, report."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from depthcrafter_cli.cli import options as opt
+from depthcrafter_cli.cli.batch_view import BatchView, batch_view
+from depthcrafter_cli.cli.console import QuietConsole, reported
+from depthcrafter_cli.cli.groups import CELLS, RunOptions, spread, with_cells
+from depthcrafter_cli.errors import BatchError, UsageError
+
+if TYPE_CHECKING:
+    from depthcrafter_cli.workflows.batch.clip import Task
+    from depthcrafter_cli.workflows.batch.engine import Engine
+    from depthcrafter_cli.workflows.batch.report import ClipReport
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """How a batch is carried out, apart from what is asked of its clips."""
+
+    format: opt.Formats = None
+    resume: opt.ResumeBatch = False
+    skip_existing: opt.SkipExisting = False
+    retries: opt.Retries = 2
+    dry_run: opt.DryRun = False
+    report: opt.Report = None
+    shard: opt.Shard = None
+    devices: opt.Devices = "auto"
+    engine: opt.EngineName = "auto"
+    ray_address: opt.RayAddress = None
+    work_dir: opt.BatchWorkDir = None
+    keep_work: opt.KeepWork = False
+
+
+@spread
+def batch(
+    sources: opt.BatchSources,
+    out: opt.OutFolder,
+    how: BatchOptions,
+    options: RunOptions,
+    quiet: opt.Quiet = False,
+    json: opt.Json = False,
+    debug: opt.Debug = False,
+) -> None:
+    """Turn many clips into depth: each as 'run' would, with the model loaded once.
+
+    A clip that fails is reported, and the others are done. Stopped or killed at any moment, the
+    same command with --resume goes on.
+
+    \b
+    Examples:
+      depthcrafter batch shots/ --out depth/
+      depthcrafter batch 'shots/**/*.mov' --out depth/ --format png --format npz --resume
+      depthcrafter batch list.csv --out depth/ --devices cuda:0,cuda:1 --report report.json
+      depthcrafter batch shots/ --out depth/ --engine ray --ray-address auto
+      depthcrafter batch shots/ --out depth/ --shard 3/8
+    """
+    with reported(quiet=quiet, json=json, debug=debug) as console:
+        view = batch_view(quiet=quiet, json=json, debug=debug)
+        _check_options(how, options)
+        tasks = _tasks(sources, out, how, options)
+        clips = _carry_out(tasks, how, view, console)
+        failed = sum(clip.status == "failed" for clip in clips)
+        if failed:
+            where = f"see {how.report}" if how.report and not how.dry_run else "see above"
+            raise BatchError(
+                f"{failed} of {len(clips)} clips failed, expected all to be done: {where}, and run "
+                "the same command with --resume when the causes are gone."
+            )
+
+
+def _check_options(how: BatchOptions, options: RunOptions) -> None:
+    """Raises UsageError and OutputError for what makes no sense for any clip."""
+    from depthcrafter_cli.workflows.batch.report import check_report
+
+    if how.retries < 0:
+        raise UsageError(f"got --retries {how.retries}, expected 0 or more: correct it.")
+    if not options.record and (how.resume or how.skip_existing):
+        raise UsageError(
+            "got --no-record with --resume or --skip-existing, expected records, which tell what "
+            "is complete: leave one of them out."
+        )
+    if how.report is not None:
+        again = how.resume or how.skip_existing or options.overwrite
+        check_report(how.report, replace=again)
+
+
+def _tasks(
+    sources: Sequence[str], out: Path, how: BatchOptions, options: RunOptions
+) -> list["Task"]:
+    """Every clip of this batch, or of its part, as it is to be carried out."""
+    from depthcrafter_cli.workflows.batch.checks import parse_shard
+    from depthcrafter_cli.workflows.batch.clip import Task
+    from depthcrafter_cli.workflows.batch.names import output_paths
+    from depthcrafter_cli.workflows.batch.sources import find_clips
+
+    part, parts = (1, 1) if how.shard is None else parse_shard(how.shard)
+    clips = find_clips(sources, out, CELLS)
+    outputs = output_paths(clips, out, list(dict.fromkeys(how.format or ["mp4"])))
+    tasks = []
+    for clip, paths in zip(clips, outputs, strict=True):
+        asked = with_cells(options, clip.options, clip.origin)
+        request = asked.request(
+            clip.source,
+            paths,
+            keep_work=how.keep_work,
+            resume=how.resume,
+            create_folders=True,
+        )
+        if how.work_dir is not None:
+            place = how.work_dir / request.work_folder.relative_to(out.absolute())
+            request = replace(request, work_dir=place)
+        tasks.append(Task(clip.name, request))
+    return tasks[part - 1 :: parts]
+
+
+def _carry_out(
+    tasks: Sequence["Task"], how: BatchOptions, view: BatchView, console: QuietConsole
+) -> Sequence["ClipReport"]:
+    """Check all clips, do what is to do, and report, also if that is interrupted."""
+    from depthcrafter_cli.workflows.batch.checks import check_clips
+    from depthcrafter_cli.workflows.batch.engine import engine_for
+
+    engine = None if how.dry_run else engine_for(how.engine, how.devices, how.ray_address)
+    clips = check_clips(tasks, skip_complete=how.resume or how.skip_existing)
+    view.checked(list(clips.values()))
+    try:
+        to_do = [task for task in tasks if clips[task.name].status == "to do"]
+        if engine is not None and to_do:
+            console.hint = "Go on with: the same command with --resume."
+            _run(to_do, engine, how, view, clips.__setitem__)
+            console.hint = ""
+    finally:
+        done = list(clips.values())
+        if how.report is not None and not how.dry_run:
+            from depthcrafter_cli.workflows.batch.report import write_report
+
+            write_report(how.report, done)
+        view.finished(done)
+    return done
+
+
+def _run(
+    tasks: Sequence["Task"],
+    engine: "Engine",
+    how: BatchOptions,
+    view: BatchView,
+    settle: Callable[[str, "ClipReport"], None],
+) -> None:
+    from depthcrafter_cli.workflows.batch.queue import carry_out_all
+
+    with view.watching(len(tasks)):
+
+        def settled(clip: "ClipReport") -> None:
+            settle(clip.name, clip)
+            view.settled(clip)
+
+        carry_out_all(
+            tasks, engine, retries=how.retries, watch=view.watch, settled=settled,
+            retried=view.retried,
+        )  # fmt: skip

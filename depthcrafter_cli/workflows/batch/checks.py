@@ -1,0 +1,43 @@
+"""What can be known of a batch before anything is computed: done, impossible, or to do."""
+
+from collections.abc import Sequence
+
+from depthcrafter_cli.errors import InputError, OutputError, UsageError, WeightsError
+from depthcrafter_cli.workflows.batch.clip import Task, failure
+from depthcrafter_cli.workflows.batch.report import ClipReport
+from depthcrafter_cli.workflows.plan import check_run
+from depthcrafter_cli.workflows.record import is_complete
+
+
+def check_clips(tasks: Sequence[Task], *, skip_complete: bool) -> dict[str, ClipReport]:
+    """The state of every clip by its name: ``to do``, ``skipped`` if complete, or ``failed``.
+
+    What is wrong with one clip is that clip's failure.
+
+    Raises:
+        UsageError, WeightsError: what is wrong with the options, of all clips or of one.
+    """
+    return {task.name: _check(task, skip_complete) for task in tasks}
+
+
+def _check(task: Task, skip_complete: bool) -> ClipReport:
+    if skip_complete and is_complete(task.request):
+        return ClipReport.of(task, "skipped")
+    try:
+        checked = check_run(task.request)
+    except (UsageError, WeightsError) as error:
+        raise type(error)(f"{task.name}: {error}") from error
+    except (InputError, OutputError) as error:
+        return ClipReport.of(task, "failed", failure(error))
+    return ClipReport.of(task, "to do", frames=checked.frames)
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """``2/8``: the second of eight parts. Raises UsageError."""
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise UsageError(
+            f"got --shard {text!r}, expected a part and how many there are, from 1/8 to 8/8: "
+            "correct it."
+        )
+    return int(part), int(parts)

@@ -1,0 +1,132 @@
+"""One clip on its way through a batch: what is to be done, and what came of it."""
+
+import errno
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from depthcrafter_cli.errors import (
+    DepthCrafterError,
+    InputError,
+    MemoryLimitError,
+    OutputError,
+)
+from depthcrafter_cli.progress import Observer, Progress
+from depthcrafter_cli.workflows.record import is_complete
+from depthcrafter_cli.workflows.request import RunRequest
+
+if TYPE_CHECKING:
+    from depthcrafter_cli.workflows.model import LoadedModel
+
+# What the operating system says of disks and networks that may be back in a minute.
+_PASSING = frozenset(
+    number
+    for name in (
+        "EAGAIN", "EBUSY", "EDQUOT", "EHOSTDOWN", "EIO", "EMFILE", "ENETDOWN", "ENETUNREACH",
+        "ENFILE", "ENOLINK", "ENOMEM", "ENOSPC", "ESTALE", "ETIMEDOUT",
+    )
+    if (number := getattr(errno, name, None)) is not None
+)  # fmt: skip
+_EVENT_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Task:
+    """A clip to be carried out for the ``attempt``-th time, not by the worker ``avoid``."""
+
+    name: str
+    request: RunRequest
+    attempt: int = 1
+    avoid: str = ""
+
+    def on(self, device: str) -> RunRequest:
+        """What a worker with this device is asked."""
+        return replace(self.request, device=device)
+
+    def again(self, worker: str) -> "Task":
+        """The next attempt, which goes on where this one, by ``worker``, stopped."""
+        request = replace(self.request, resume=True)
+        return Task(self.name, request, self.attempt + 1, avoid=worker)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended; ``error`` is empty if well, else a sentence.
+
+    ``exit_code`` is what ``run`` would have ended with, ``passing`` whether another attempt may
+    succeed, ``seconds`` what the attempt took without loading the model.
+    """
+
+    frames: int = 0
+    seconds: float = 0.0
+    error: str = ""
+    exit_code: int = 0
+    passing: bool = False
+    warnings: tuple[str, ...] = ()
+    trace: str = field(default="", compare=False)
+
+
+def carry_out(request: RunRequest, model: "LoadedModel", observer: Observer) -> Outcome:
+    """Run one clip here; whatever goes wrong becomes part of the outcome."""
+    from depthcrafter_cli.workflows.plan import plan_run
+    from depthcrafter_cli.workflows.run import run
+
+    if request.resume and is_complete(request):
+        return Outcome()  # the worker that finished it died before it could say so
+    warnings: list[str] = []
+    started = time.monotonic()
+    try:
+        result = run(plan_run(request), spaced(observer), warnings.append, model)
+    except Exception as error:
+        failed = failure(error, traceback.format_exc())
+        return replace(failed, seconds=time.monotonic() - started, warnings=tuple(warnings))
+    return Outcome(result.frames, result.seconds, warnings=tuple(warnings))
+
+
+def failure(error: Exception, trace: str = "") -> Outcome:
+    """An exception as an outcome."""
+    if isinstance(error, DepthCrafterError):
+        return Outcome(
+            error=str(error), exit_code=error.exit_code, passing=_may_pass(error), trace=trace
+        )
+    told = f"unexpected {type(error).__name__}: {error}"
+    return Outcome(error=told, exit_code=1, passing=_may_pass(error), trace=trace)
+
+
+def lost(worker: str, how: str) -> Outcome:
+    """The outcome of a clip whose worker is gone."""
+    error = (
+        f"the worker {worker} died ({how}), expected it to finish the clip: look for a lack of "
+        "memory in the system's log, then run the batch again with --resume."
+    )
+    return Outcome(error=error, exit_code=1, passing=True)
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether memory, a disk or a network failed, rather than the video or what was asked."""
+    if isinstance(error, MemoryLimitError | OutputError | MemoryError):
+        return True
+    if isinstance(error, OSError) and error.errno in _PASSING:
+        return True
+    cause = error.__cause__
+    wrapped = isinstance(error, InputError) and cause is not None
+    return wrapped and cause is not None and _may_pass(cause)
+
+
+def spaced(observer: Observer) -> Observer:
+    """The observer, spared the events that follow the last of their stage too closely."""
+    heard: dict[str, float] = {}
+
+    def observe(event: Progress) -> None:
+        now = time.monotonic()
+        if event.done == event.total or now - heard.get(event.stage, 0) >= _EVENT_SECONDS:
+            heard[event.stage] = now
+            observer(event)
+
+    return observe
+
+
+Watch = Callable[[Task, str, Progress], None]
+"""Receives how far a worker is with a clip."""

@@ -1,0 +1,207 @@
+"""Workers as Ray actors, one for each GPU of a cluster, or of this machine."""
+
+import logging
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any
+
+from depthcrafter_cli.errors import DepthCrafterError, UsageError
+from depthcrafter_cli.progress import Progress
+from depthcrafter_cli.workflows.batch.clip import Outcome, Task, Watch, carry_out, lost
+from depthcrafter_cli.workflows.batch.engine import Ended
+from depthcrafter_cli.workflows.model import LoadedModel
+
+_STORE_BYTES = 100_000_000  # only requests and outcomes pass through it
+_DEATHS = 3  # a worker, in a row and without a clip finished meanwhile
+
+
+class _Actor:
+    """The worker's side: a process that Ray placed where the resources are."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._model = LoadedModel()
+        self._events: SimpleQueue[tuple[str, Progress]] = SimpleQueue()
+
+    def place(self) -> str:
+        """The machine and process, once it runs."""
+        import platform
+
+        return f"{platform.node()}/{os.getpid()}"
+
+    def carry_out(self, task: Task) -> Outcome:
+        """One clip from start to end."""
+        request = task.on(self._device)
+        return carry_out(request, self._model, lambda event: self._events.put((task.name, event)))
+
+    def progress(self) -> tuple[str, Progress]:
+        """The next event and its clip, when there is one."""
+        return self._events.get()
+
+
+@dataclass(eq=False)
+class _Worker:
+    """The driver's side. ``name`` is empty until the actor runs."""
+
+    device: str
+    actor: Any
+    name: str = ""
+    task: Task | None = None
+    listening: bool = False
+
+
+class RayEngine(AbstractContextManager["RayEngine"]):
+    """Ray places the workers, watches them and replaces what a lost node held."""
+
+    def __init__(self, devices: str, address: str | None) -> None:
+        """``devices`` is ``auto`` (all GPUs there are) or a list such as ``cpu,cpu``.
+
+        Raises UsageError if Ray is not installed, or for a device that Ray itself chooses.
+        """
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # ships the working folder
+        try:
+            import ray
+        except ImportError:
+            raise UsageError(
+                "got --engine ray without Ray installed, expected its package: "
+                'pip install "depthcrafter[ray]".'
+            ) from None
+        named = [] if devices == "auto" else [name.strip() for name in devices.split(",")]
+        if not set(named) <= {"cpu", "cuda"}:
+            raise UsageError(
+                f"got --devices {devices} for --engine ray, expected auto, or cuda or cpu once a "
+                "worker, such as cpu,cpu: Ray chooses the cards."
+            )
+        self._ray, self._devices, self._address = ray, named, address
+        self._workers: list[_Worker] = []
+        self._awaited: dict[Any, _Worker] = {}
+        self._deaths = 0
+
+    def __enter__(self) -> "RayEngine":
+        """Join the cluster, or start one here, and ask it for workers. Raises UsageError."""
+        with _own_signal_handlers():
+            self._connect()
+        gpus = int(self._ray.cluster_resources().get("GPU", 0))
+        wanted = self._devices or ["cuda"] * gpus or ["cpu"]
+        if wanted.count("cuda") > gpus:
+            raise UsageError(
+                f"got {wanted.count('cuda')} workers with a GPU each, expected at most {gpus}, all "
+                "that this Ray has: correct --devices."
+            )
+        for device in wanted:
+            self._hire(device)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Give the workers back; a cluster stays, a Ray that was started here ends."""
+        for worker in self._workers:
+            self._ray.kill(worker.actor)
+        self._ray.shutdown()
+
+    @property
+    def free(self) -> bool:
+        return bool(self._idle())
+
+    @property
+    def busy(self) -> bool:
+        return any(worker.task for worker in self._workers)
+
+    def start(self, task: Task) -> None:
+        worker = self._idle()[0]
+        worker.task = task
+        self._awaited[worker.actor.carry_out.remote(task)] = worker
+        if not worker.listening:
+            self._listen(worker)
+
+    def wait(self, watch: Watch) -> Sequence[Ended]:
+        ends = []
+        for reference in self._ray.wait(list(self._awaited))[0]:
+            worker = self._awaited.pop(reference)
+            try:
+                told: Outcome | tuple[str, Progress] | str = self._ray.get(reference)
+            except self._ray.exceptions.RayActorError as error:
+                ends += self._replace(worker, error)
+                continue
+            if isinstance(told, str):
+                worker.name = told
+            elif isinstance(told, Outcome):
+                self._deaths = 0
+                ends.append(_ended(worker, told))
+            else:
+                self._listen(worker)
+                name, event = told
+                if worker.task is not None and worker.task.name == name:
+                    watch(worker.task, worker.name, event)
+        return ends
+
+    def _idle(self) -> list[_Worker]:
+        return [worker for worker in self._workers if worker.name and not worker.task]
+
+    def _listen(self, worker: _Worker) -> None:
+        worker.listening = True
+        self._awaited[worker.actor.progress.remote()] = worker
+
+    def _hire(self, device: str) -> None:
+        """Ask for a worker, which is there when Ray has the resources."""
+        gpus = 1 if device == "cuda" else 0
+        # One thread carries out, one tells how far it is.
+        placed = self._ray.remote(_Actor).options(num_cpus=1, num_gpus=gpus, max_concurrency=2)
+        worker = _Worker(device, placed.remote(device))
+        self._workers.append(worker)
+        self._awaited[worker.actor.place.remote()] = worker
+
+    def _replace(self, worker: _Worker, error: Exception) -> list[Ended]:
+        """Another worker for one that is gone, with the end of the clip it held."""
+        self._deaths += 1
+        how = str(error).strip().splitlines()[0]
+        if self._deaths > _DEATHS * len(self._workers):
+            raise DepthCrafterError(
+                f"got {self._deaths} dead workers from Ray in a row ({how}), expected them to "
+                "work: check that every node has this version of depthcrafter and enough memory."
+            ) from error
+        self._awaited = {key: of for key, of in self._awaited.items() if of is not worker}
+        self._workers.remove(worker)
+        self._ray.kill(worker.actor)  # one that only cannot be reached must not go on
+        self._hire(worker.device)
+        return [_ended(worker, lost(worker.name, how))] if worker.task else []
+
+    def _connect(self) -> None:
+        here: dict[str, Any] = {
+            "num_cpus": max(len(self._devices), os.cpu_count() or 1),
+            "include_dashboard": False,
+            "object_store_memory": _STORE_BYTES,
+        }
+        try:
+            self._ray.init(
+                self._address or "local",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **({} if self._address else here),
+            )
+        except ConnectionError as error:
+            raise UsageError(
+                f"got no answer from Ray at {self._address or 'this machine'} ({error}), expected "
+                "a running cluster: start it with `ray start --head`, or leave --ray-address out."
+            ) from error
+
+
+def _ended(worker: _Worker, outcome: Outcome) -> Ended:
+    task, worker.task = worker.task, None
+    assert task is not None
+    return Ended(task, worker.name, outcome)
+
+
+@contextmanager
+def _own_signal_handlers() -> Iterator[None]:
+    """Ray replaces SIGTERM's handler with one of its own; ours is put back."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

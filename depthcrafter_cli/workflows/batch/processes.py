@@ -1,0 +1,147 @@
+"""Workers as processes of this machine, one for each device."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from multiprocessing import connection, get_context, parent_process
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from threading import Thread
+
+from depthcrafter_cli.progress import Progress
+from depthcrafter_cli.workflows.batch.clip import Outcome, Task, Watch, carry_out, lost
+from depthcrafter_cli.workflows.batch.engine import Ended
+from depthcrafter_cli.workflows.model import LoadedModel
+
+_STOP_SECONDS = 30  # for a worker to leave a denoising step
+_DEATHS = 2  # in a row, without a clip between them, before a worker is not replaced
+
+
+@dataclass
+class _Worker:
+    """A device's process, if it has one, and what that is at."""
+
+    name: str
+    device: str
+    threads: int
+    process: SpawnProcess | None = None
+    channel: Connection | None = None
+    task: Task | None = None
+    deaths: int = 0
+
+    def start(self, task: Task) -> None:
+        """Give it a clip; its process is started if it has none."""
+        self.task = task
+        if self.channel is None:
+            context = get_context("spawn")
+            self.channel, theirs = context.Pipe()
+            arguments = (theirs, self.device, self.threads)
+            self.process = context.Process(target=_serve, args=arguments, name=self.name)
+            self.process.daemon = True
+            self.process.start()
+            theirs.close()  # so that its end is the end of the channel
+        with suppress(OSError):  # its end is noticed by whoever listens
+            self.channel.send(task)
+
+    def ended(self, outcome: Outcome) -> Ended:
+        """It is idle again."""
+        task, self.task = self.task, None
+        assert task is not None
+        return Ended(task, self.name, outcome)
+
+    def died(self) -> Ended:
+        """Its process is gone, and the clip with it."""
+        assert self.process is not None and self.channel is not None
+        self.process.join()
+        self.channel.close()
+        how, self.channel, self.deaths = self.process.exitcode, None, self.deaths + 1
+        return self.ended(lost(self.name, f"exit code {how}"))
+
+
+class ProcessEngine(AbstractContextManager["ProcessEngine"]):
+    """One process for each of ``devices``; one that dies is replaced."""
+
+    def __init__(self, devices: Sequence[str]) -> None:
+        threads = max(1, (os.cpu_count() or 1) // len(devices))
+        self._workers = [
+            _Worker(f"{device} #{devices[:at].count(device) + 1}", device, threads)
+            if devices.count(device) > 1
+            else _Worker(device, device, threads)
+            for at, device in enumerate(devices)
+        ]
+
+    def __exit__(self, *_exception: object) -> None:
+        """Stop all workers: an idle one at once, another where its clip can be resumed."""
+        running = [worker.process for worker in self._workers if worker.process is not None]
+        try:
+            for process in running:
+                process.terminate()
+            for process in running:
+                process.join(_STOP_SECONDS)
+        finally:
+            for process in running:
+                process.kill()
+
+    @property
+    def free(self) -> bool:
+        return bool(self._idle())
+
+    @property
+    def busy(self) -> bool:
+        return any(worker.task for worker in self._workers)
+
+    def start(self, task: Task) -> None:
+        idle = self._idle()
+        others = [worker for worker in idle if worker.name != task.avoid]
+        (others or idle)[0].start(task)
+
+    def wait(self, watch: Watch) -> Sequence[Ended]:
+        at_work = {worker.channel: worker for worker in self._workers if worker.task}
+        ends = []
+        for channel in connection.wait([channel for channel in at_work if channel]):
+            assert isinstance(channel, Connection)
+            worker = at_work[channel]
+            try:
+                told: Progress | Outcome = channel.recv()
+            except (EOFError, OSError):
+                ends.append(worker.died())
+                continue
+            if isinstance(told, Outcome):
+                worker.deaths = 0
+                ends.append(worker.ended(told))
+            elif worker.task is not None:
+                watch(worker.task, worker.name, told)
+        return ends
+
+    def _idle(self) -> list[_Worker]:
+        """Workers without a clip; one that only dies is left out while there are others."""
+        alive = [worker for worker in self._workers if worker.deaths < _DEATHS]
+        return [worker for worker in alive or self._workers if worker.task is None]
+
+
+def _serve(channel: Connection, device: str, threads: int) -> None:
+    """A worker's life: clips in, progress and outcomes out."""
+    Thread(target=_die_with_parent, daemon=True).start()
+    # Ctrl-C reaches the whole process group; the batch decides what becomes of its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if device == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+        import torch
+
+        torch.set_num_threads(threads)
+    model = LoadedModel()
+    with suppress(EOFError, OSError):
+        while True:
+            task: Task = channel.recv()
+            channel.send(carry_out(task.on(device), model, channel.send))
+
+
+def _die_with_parent() -> None:
+    """A batch that was killed must not go on in the dark, nor hold the outputs' locks."""
+    parent = parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)

@@ -1,0 +1,104 @@
+"""What came of every clip, for people and programs: a record each, and files of them."""
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import depthcrafter_cli
+from depthcrafter_cli.errors import OutputError, UsageError
+from depthcrafter_cli.media.files import write_whole
+from depthcrafter_cli.workflows.batch.clip import Outcome, Task
+
+
+@dataclass(frozen=True)
+class ClipReport:
+    """``status`` is ``to do``, ``done``, ``skipped`` (complete before) or ``failed``.
+
+    ``frames`` are those made, or for a clip to do those expected if known; ``seconds`` and
+    ``worker`` are of the last of ``attempts``; ``error`` and ``exit_code`` are what ``run`` would
+    have said.
+    """
+
+    name: str
+    status: str
+    source: str
+    outputs: tuple[str, ...]
+    frames: int | None = None
+    seconds: float = 0.0
+    attempts: int = 0
+    worker: str = ""
+    error: str = ""
+    exit_code: int = 0
+    warnings: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(
+        task: Task,
+        status: str,
+        outcome: Outcome | None = None,
+        *,
+        frames: int | None = None,
+        attempts: int = 0,
+        worker: str = "",
+    ) -> "ClipReport":
+        """The report of a task, with what an attempt came to if there was one."""
+        came = outcome or Outcome()
+        return ClipReport(
+            name=task.name,
+            status=status,
+            source=str(task.request.source),
+            outputs=tuple(map(str, task.request.outputs)),
+            frames=came.frames or frames,
+            seconds=round(came.seconds, 3),
+            attempts=attempts,
+            worker=worker,
+            error=came.error,
+            exit_code=came.exit_code,
+            warnings=came.warnings,
+        )
+
+
+def check_report(path: Path, *, replace: bool) -> None:
+    """Raises UsageError for another suffix than .json or .csv, OutputError for a place taken."""
+    if path.suffix.lower() not in (".json", ".csv"):
+        raise UsageError(f"got --report {path}, expected a name in .json or .csv: rename it.")
+    if path.exists() and not replace:
+        raise OutputError(
+            f"{path} exists, expected a free name for the report: choose another, or pass "
+            "--resume, --skip-existing or --overwrite."
+        )
+    if not path.absolute().parent.is_dir():
+        raise OutputError(
+            f"There is no folder {path.parent} for {path.name}, expected it to exist: create it "
+            "first."
+        )
+
+
+def write_report(path: Path, clips: Collection[ClipReport]) -> None:
+    """All clips as JSON, or as CSV with a line each. Raises OutputError."""
+    text = _csv(clips) if path.suffix.lower() == ".csv" else _json(clips)
+    write_whole(path, text.encode())
+
+
+def _json(clips: Collection[ClipReport]) -> str:
+    whole = {
+        "program": f"depthcrafter {depthcrafter_cli.__version__}",
+        "counts": Counter(clip.status for clip in clips),
+        "clips": [asdict(clip) for clip in clips],
+    }
+    return json.dumps(whole, indent=2) + "\n"
+
+
+def _csv(clips: Collection[ClipReport]) -> str:
+    text = io.StringIO()
+    names = [field.name for field in fields(ClipReport)]
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    for clip in clips:
+        lists = {"outputs": " | ".join(clip.outputs), "warnings": " | ".join(clip.warnings)}
+        writer.writerow({**asdict(clip), **lists})
+    return text.getvalue()

@@ -1,0 +1,174 @@
+"""Which clips a batch is about: what folders, patterns and lists hold."""
+
+import csv
+import glob
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from depthcrafter_cli.errors import InputError, UsageError
+from depthcrafter_cli.media.image_sequence import SUFFIXES as IMAGES
+
+_VIDEOS = frozenset(
+    f".{name}"
+    for name in (
+        "3g2", "3gp", "asf", "avi", "dv", "f4v", "flv", "gif", "m2ts", "m2v", "m4v", "mkv", "mov",
+        "mp4", "mpeg", "mpg", "mts", "mxf", "nut", "ogg", "ogv", "rm", "ts", "vob", "webm", "wmv",
+        "y4m",
+    )
+)  # fmt: skip
+_SOURCE, _NAME = "source", "name"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A source, the ``name`` its results shall have (relative, no suffix) and its own options.
+
+    ``origin`` is where it was found, for errors: a folder, or a line of a list.
+    """
+
+    source: Path
+    name: str
+    origin: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_clips(sources: Sequence[str], out: Path, columns: Collection[str]) -> list[Clip]:
+    """The clips of folders (with all below), patterns, lists (.txt, .csv) and single videos.
+
+    Folders and patterns are read in sorted order, and ``out`` is left out of them. A folder that
+    holds images and no video is one clip. ``columns`` are the options that a CSV may set.
+
+    Raises:
+        UsageError: a list with a line or column that makes no sense.
+        InputError: nothing is there.
+    """
+    clips: list[Clip] = []
+    for source in sources:
+        found = list(_clips_of(source, out.resolve(), columns))
+        if not found:
+            raise InputError(
+                f"{source} holds no clip, expected videos, folders of images, or a list of them: "
+                "check the path, and quote patterns."
+            )
+        clips += found
+    return clips
+
+
+def _clips_of(source: str, out: Path, columns: Collection[str]) -> Iterator[Clip]:
+    path = Path(source).expanduser()
+    if path.is_dir():
+        for found in _below(path, out):
+            yield _mirrored(found, path)
+    elif path.suffix.lower() == ".csv" and path.is_file():
+        yield from _csv_rows(path, columns)
+    elif path.suffix.lower() in (".txt", ".list") and path.is_file():
+        yield from _lines(path)
+    elif glob.has_magic(source) and not path.exists():
+        yield from _matches(str(path), out)
+    elif path.exists():
+        yield Clip(path, _stem(path), source)
+
+
+def _below(folder: Path, out: Path) -> Iterator[Path]:
+    """Videos, and folders of images alone, in and below a folder."""
+    for place, folders, files in os.walk(folder):
+        here = Path(place)
+        folders[:] = sorted(name for name in folders if _is_input(here / name, out))
+        paths = [here / name for name in sorted(files) if _is_input(here / name, out)]
+        yield from (path for path in paths if path.suffix.lower() in _VIDEOS)
+        if _is_sequence(here):
+            yield here
+
+
+def _is_sequence(folder: Path) -> bool:
+    """Whether images, and no video among them, make a folder one clip."""
+    suffixes = {file.suffix.lower() for file in folder.iterdir()}
+    return not suffixes.isdisjoint(IMAGES) and suffixes.isdisjoint(_VIDEOS)
+
+
+def _is_input(path: Path, out: Path) -> bool:
+    """Neither hidden, nor a run's own, nor among the results."""
+    ours = path.name.startswith(".") or path.suffix == ".work" or ".partial" in path.suffixes
+    return not ours and not path.resolve().is_relative_to(out)
+
+
+def _matches(pattern: str, out: Path) -> Iterator[Clip]:
+    parts = Path(pattern).parts
+    fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
+    root = Path(*parts[:fixed])
+    # A pattern such as shots/* also finds sidecars; what *.dat finds is meant.
+    suffix = Path(pattern).suffix.lower()
+    chosen = _VIDEOS if glob.has_magic(suffix) else {suffix, *_VIDEOS}
+    for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207
+        path = Path(match)
+        wanted = _is_sequence(path) if path.is_dir() else path.suffix.lower() in chosen
+        if wanted and _is_input(path, out):
+            yield _mirrored(path, root)
+
+
+def _mirrored(path: Path, root: Path) -> Clip:
+    relative = path.relative_to(root)
+    name = root.resolve().name if path == root else (relative.parent / _stem(path)).as_posix()
+    return Clip(path, name, str(root))
+
+
+def _stem(path: Path) -> str:
+    return path.name if path.is_dir() else path.stem
+
+
+def _lines(path: Path) -> Iterator[Clip]:
+    for number, line in enumerate(_text(path).splitlines(), 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield _listed(path, number, line.strip(), None, {})
+
+
+def _csv_rows(path: Path, columns: Collection[str]) -> Iterator[Clip]:
+    reader = csv.DictReader(_text(path).splitlines(), strict=True)
+    header = [column.strip().replace("-", "_") for column in reader.fieldnames or ()]
+    reader.fieldnames = header
+    unknown = [column for column in header if column not in (_SOURCE, _NAME, *columns)]
+    if _SOURCE not in header or unknown or len(set(header)) < len(header):
+        raise UsageError(
+            f"{path} has the columns {', '.join(header) or '(none)'}, expected {_SOURCE} and, each "
+            f"once, any of {', '.join((_NAME, *columns))}: correct its first line."
+        )
+    try:
+        for row in reader:
+            cells = {key: value.strip() for key, value in row.items() if key and value}
+            if None in row or _SOURCE not in cells:
+                raise UsageError(
+                    f"{path}, line {reader.line_num} has {len(row)} cells or no {_SOURCE}, "
+                    f"expected at most {len(header)} with one: correct it, and quote commas."
+                )
+            source, name = cells.pop(_SOURCE), cells.pop(_NAME, None)
+            yield _listed(path, reader.line_num, source, name, cells)
+    except csv.Error as error:
+        raise UsageError(
+            f"{path}, line {reader.line_num} is not CSV ({error}), expected cells between commas: "
+            "correct it."
+        ) from error
+
+
+def _listed(
+    path: Path, number: int, source: str, name: str | None, options: Mapping[str, str]
+) -> Clip:
+    """A clip as a line of a list names it: relative to the list's folder, like its result."""
+    written = Path(source).expanduser()
+    found = path.parent / written
+    if name is None:
+        mirrored = not written.is_absolute() and ".." not in written.parts
+        folder = written.parent if mirrored else Path()
+        name = (folder / _stem(found)).as_posix()
+    return Clip(found, name, f"{path}, line {number}", options)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path} is not UTF-8 text ({error.reason}), expected one path a line, or CSV: save "
+            "it as UTF-8."
+        ) from error
