@@ -49,9 +49,9 @@ def run(
 def carry_out(request: "RunRequest", console: QuietConsole) -> None:
     """Plan a request, say so, run it, and say what came of it."""
     from depthcrafter_cli.workflows.plan import plan_run
-    from depthcrafter_cli.workflows.record import is_complete
+    from depthcrafter_cli.workflows.run import finished_before
 
-    if request.resume and request.outputs and is_complete(request):
+    if request.resume and request.outputs and finished_before(request):
         console.already_done(request.outputs)
         return
     plan = plan_run(request)

@@ -183,6 +183,11 @@ class RunFolder:
         with output_errors(self._delivery):
             self._delivery.touch()
 
+    def keep(self) -> None:
+        """The run is finished, and its state stays for other outputs."""
+        with output_errors(self._delivery):
+            self._delivery.unlink(missing_ok=True)
+
     def delivery(self, request: RunRequest) -> Delivery:
         """How ``request`` would have the disparity that is here delivered. Raises UsageError."""
         from depthcrafter_cli.media.resize import output_size

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from depthcrafter_cli.depth.normalize import Normalization
+from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.media.sinks.png16 import NUMBER
 
@@ -27,6 +28,8 @@ class RunRequest:
     with a run that stopped; its state is in ``work_dir`` (None: beside the first output), which
     goes when the run is finished unless ``keep_work``. ``create_folders`` makes those that the
     outputs need.
+
+    Raises UsageError for a ``crf`` that H.264 does not have.
     """
 
     source: Path
@@ -51,6 +54,12 @@ class RunRequest:
     resume: bool = False
     create_folders: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.crf <= 51:
+            raise UsageError(
+                f"The quality is {self.crf}, expected 0 (lossless) to 51: correct --crf."
+            )
 
     @property
     def work_folder(self) -> Path:

@@ -20,7 +20,7 @@ from depthcrafter_cli.workflows.deliver import deliver
 from depthcrafter_cli.workflows.folder import RunFolder
 from depthcrafter_cli.workflows.model import LoadedModel
 from depthcrafter_cli.workflows.plan import RunPlan, Warn
-from depthcrafter_cli.workflows.record import check_record, write_record
+from depthcrafter_cli.workflows.record import check_record, is_complete, write_record
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.resources import PeakMemory, peak_memory
 
@@ -99,9 +99,24 @@ def run(
         timings = {"infer_seconds": inferred - started, "write_seconds": finished - inferred}
         peaks = {"peak_memory_bytes": result.peak.bytes, "memory_retreats": retreats}
         write_record(request, {**metadata, **timings, **peaks})
-        if not request.keep_work:
+        if request.keep_work:
+            folder.keep()
+        else:
             folder.discard()
     return result
+
+
+def finished_before(request: RunRequest) -> bool:
+    """Whether this very request was carried out before, and its outputs are as they were.
+
+    Of a run that was killed just before it removed its state, that is removed now.
+    """
+    if not is_complete(request):
+        return False
+    folder = RunFolder(request.work_folder)
+    if folder.in_use and folder.delivering:
+        folder.discard()
+    return True
 
 
 def finish(request: RunRequest, observer: Observer = ignore) -> int:

@@ -6,7 +6,7 @@ from depthcrafter_cli.errors import InputError, OutputError, UsageError, Weights
 from depthcrafter_cli.workflows.batch.clip import Task, failure
 from depthcrafter_cli.workflows.batch.report import ClipReport
 from depthcrafter_cli.workflows.plan import check_run
-from depthcrafter_cli.workflows.record import is_complete
+from depthcrafter_cli.workflows.run import finished_before
 
 
 def check_clips(tasks: Sequence[Task], *, skip_complete: bool) -> dict[str, ClipReport]:
@@ -21,7 +21,7 @@ def check_clips(tasks: Sequence[Task], *, skip_complete: bool) -> dict[str, Clip
 
 
 def _check(task: Task, skip_complete: bool) -> ClipReport:
-    if skip_complete and is_complete(task.request):
+    if skip_complete and finished_before(task.request):
         return ClipReport.of(task, "skipped")
     try:
         checked = check_run(task.request)

@@ -14,7 +14,6 @@ from depthcrafter_cli.errors import (
     OutputError,
 )
 from depthcrafter_cli.progress import Observer, Progress
-from depthcrafter_cli.workflows.record import is_complete
 from depthcrafter_cli.workflows.request import RunRequest
 
 if TYPE_CHECKING:
@@ -71,9 +70,9 @@ class Outcome:
 def carry_out(request: RunRequest, model: "LoadedModel", observer: Observer) -> Outcome:
     """Run one clip here; whatever goes wrong becomes part of the outcome."""
     from depthcrafter_cli.workflows.plan import plan_run
-    from depthcrafter_cli.workflows.run import run
+    from depthcrafter_cli.workflows.run import finished_before, run
 
-    if request.resume and is_complete(request):
+    if request.resume and finished_before(request):
         return Outcome()  # the worker that finished it died before it could say so
     warnings: list[str] = []
     started = time.monotonic()

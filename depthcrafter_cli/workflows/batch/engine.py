@@ -107,13 +107,16 @@ def devices_of(text: str) -> list[str]:
 
     Raises UsageError for one that is not here.
     """
+    names = [name.strip() for name in text.split(",")]
+    if set(names) == {"cpu"}:
+        return names  # always there, and known without PyTorch
     import torch
 
     from depthcrafter_cli.models.devices import pick_device
 
-    if text == "auto" and torch.cuda.device_count() > 1:
+    if names == ["auto"] and torch.cuda.device_count() > 1:
         return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    devices = [str(pick_device(name.strip())) for name in text.split(",")]
+    devices = [str(pick_device(name)) for name in names]
     twice = {name for name in devices if name != "cpu" and devices.count(name) > 1}
     if twice:
         raise UsageError(

@@ -75,8 +75,8 @@ def _below(folder: Path, out: Path) -> Iterator[Path]:
     """Videos, and folders of images alone, in and below a folder."""
     for place, folders, files in os.walk(folder):
         here = Path(place)
-        folders[:] = sorted(name for name in folders if _is_input(here / name, out))
-        paths = [here / name for name in sorted(files) if _is_input(here / name, out)]
+        folders[:] = sorted(name for name in folders if _is_input(here / name, folder, out))
+        paths = [here / name for name in sorted(files) if _is_input(here / name, folder, out)]
         yield from (path for path in paths if path.suffix.lower() in _VIDEOS)
         if _is_sequence(here):
             yield here
@@ -88,9 +88,13 @@ def _is_sequence(folder: Path) -> bool:
     return not suffixes.isdisjoint(IMAGES) and suffixes.isdisjoint(_VIDEOS)
 
 
-def _is_input(path: Path, out: Path) -> bool:
-    """Neither hidden, nor a run's own, nor among the results."""
-    ours = path.name.startswith(".") or path.suffix == ".work" or ".partial" in path.suffixes
+def _is_input(path: Path, root: Path, out: Path) -> bool:
+    """Neither hidden below ``root``, nor a run's own, nor among the results."""
+    below = path.relative_to(root).parts
+    ours = any(
+        part.startswith(".") or part.endswith(".work") or ".partial" in Path(part).suffixes
+        for part in below
+    )
     return not ours and not path.resolve().is_relative_to(out)
 
 
@@ -104,7 +108,7 @@ def _matches(pattern: str, out: Path) -> Iterator[Clip]:
     for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207
         path = Path(match)
         wanted = _is_sequence(path) if path.is_dir() else path.suffix.lower() in chosen
-        if wanted and _is_input(path, out):
+        if wanted and _is_input(path, root, out):
             yield _mirrored(path, root)
 
 

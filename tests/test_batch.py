@@ -1,0 +1,228 @@
+"""Many clips: found, named, checked, carried out, killed, resumed, reported."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from multiprocessing import active_children
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import make_audio, make_clip
+from filelock import FileLock
+
+from depthcrafter_cli.types import Size
+from depthcrafter_cli.workflows.batch.clip import Task
+from depthcrafter_cli.workflows.batch.engine import LocalEngine
+from depthcrafter_cli.workflows.batch.on_ray import RayEngine
+from depthcrafter_cli.workflows.batch.processes import ProcessEngine
+from depthcrafter_cli.workflows.batch.queue import carry_out_all
+from depthcrafter_cli.workflows.request import RunRequest
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+BROKEN = {"empty", "cut", "deep/text", "deep/sound", "deep/header"}
+
+
+@pytest.fixture(scope="module")
+def shots(tmp_path_factory) -> Path:
+    """25 clips of 5 frames, in three folders, and 5 that cannot be read."""
+    root = tmp_path_factory.mktemp("shots")
+    (root / "deep" / "er").mkdir(parents=True)
+    first = make_clip(root / "clip00.mp4", frames=5, size=Size(64, 64))
+    for index in range(1, 25):
+        folder = (root, root / "deep", root / "deep" / "er")[index % 3]
+        make_clip(folder / f"clip{index:02d}.mp4", frames=4 + index % 3, size=Size(64, 64))
+    (root / "empty.mp4").touch()
+    (root / "cut.mp4").write_bytes(first.read_bytes()[:40])
+    (root / "deep" / "text.mp4").write_text("these are the notes of the shoot\n" * 20)
+    make_audio(root / "deep" / "sound.mp4")
+    (root / "deep" / "header.mkv").write_bytes(b"\x1a\x45\xdf\xa3" + bytes(200))
+    (root / "deep" / "notes.txt").write_text("no clip")
+    return root
+
+
+@pytest.fixture
+def options(tiny_folder) -> list[object]:
+    """Two windows a clip, a fraction of a second each."""
+    return [
+        "--weights", tiny_folder, "--steps", 1, "--window", 4, "--overlap", 2, "--decode-chunk", 2
+    ]  # fmt: skip
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """What a batch made: everything but the records, which hold times."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".json")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+def killed_at(clips: int, arguments: list[object]) -> None:
+    """SIGKILL for a real batch when so many clips are done and another is under way."""
+    command = [sys.executable, "-m", "depthcrafter_cli", "batch", *arguments, "--json"]
+    process = subprocess.Popen(
+        [str(part) for part in command], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        event = json.loads(line)
+        clips -= event["event"] == "clip"
+        if clips <= 0 and event.get("stage") in ("decode", "denoise"):
+            break
+    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.kill()
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    patience = time.monotonic() + 20
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):  # none goes on in the dark
+        assert time.monotonic() < patience
+        time.sleep(0.05)
+
+
+def test_a_night_of_clips_some_broken_killed_twice_and_resumed(cli, shots, options, tmp_path):
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    formats = ["--format", "npz", "--format", "mp4"]
+    report = tmp_path / "report.json"
+    done = cli("batch", shots, "--out", whole, *formats, *options, "--report", report)
+    assert done.code == 7, done.err
+    told = {clip["name"]: clip for clip in json.loads(report.read_text())["clips"]}
+    assert len(told) == 30
+    assert {name for name, clip in told.items() if clip["status"] == "failed"} == BROKEN
+    assert all(told[name]["exit_code"] == 3 and told[name]["error"] for name in BROKEN)
+    assert "5 of 30 clips failed" in done.err and "Traceback" not in done.err
+    made = files(whole)
+    assert len(made) == 50
+    for name in ("clip00", "deep/er/clip05"):
+        alone = tmp_path / "alone.npz"
+        assert cli("run", shots / f"{name}.mp4", "--out", alone, *options, "--overwrite").code == 0
+        assert alone.read_bytes() == made[f"{name}.npz"]
+
+    arguments = [shots, "--out", resumed, *formats, *options]
+    killed_at(5, [*arguments, "--devices", "cpu,cpu"])
+    assert 10 <= len(list(resumed.rglob("*.npz"))) + len(list(resumed.rglob("*.mp4"))) < 50
+    killed_at(4, [*arguments, "--resume"])
+    again = cli("batch", *arguments, "--resume", "--report", tmp_path / "report.csv")
+    assert again.code == 7, again.err
+    assert files(resumed) == made
+    with (tmp_path / "report.csv").open(newline="") as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    states = [row["status"] for row in rows.values()]
+    assert states.count("failed") == 5 and states.count("skipped") >= 9
+    assert states.count("done") + states.count("skipped") == 25
+
+
+@pytest.fixture
+def three(tmp_path, shots, tiny_folder) -> list[Task]:
+    """Three clips to be carried out."""
+    settings = {"steps": 1, "window": 4, "overlap": 2, "decode_chunk": 2}
+    return [
+        Task(
+            name,
+            RunRequest(
+                shots / f"{name}.mp4",
+                (tmp_path / f"{name}.npz",),
+                weights=str(tiny_folder),
+                settings=settings,
+            ),
+        )
+        for name in ("clip00", "clip03", "clip06")
+    ]
+
+
+def carried_out(tasks, engine, kill=lambda worker: None, retried=lambda ended: None):
+    """The reports by name and the ends that were not the last; ``kill`` gets the first worker."""
+    reports, retries, killed = {}, [], []
+
+    def watch(task, worker, event):
+        if event.stage == "denoise" and not killed:
+            killed.append(worker)
+            kill(worker)
+
+    def again(ended):
+        retries.append(ended)
+        retried(ended)
+
+    def settled(report):
+        reports[report.name] = report
+
+    carry_out_all(tasks, engine, retries=1, watch=watch, settled=settled, retried=again)
+    return reports, retries
+
+
+def check_all_right(tasks, reports):
+    assert {report.status for report in reports.values()} == {"done"}, reports
+    for task in tasks:
+        with np.load(task.request.outputs[0]) as made:
+            assert made["depth"].shape[1:] == (64, 64) and np.isfinite(made["depth"]).all()
+
+
+def test_a_process_that_dies_does_not_take_the_batch_with_it(three):
+    def kill(worker):
+        victims = [child for child in active_children() if child.name == worker]
+        os.kill(victims[0].pid, signal.SIGKILL)
+
+    reports, retries = carried_out(three, ProcessEngine(["cpu", "cpu"]), kill)
+    check_all_right(three, reports)
+    assert [ended.outcome.passing for ended in retries] == [True]
+    assert "died (exit code -9)" in retries[0].outcome.error
+    assert reports[retries[0].task.name].attempts == 2
+    assert not active_children()
+
+
+def test_a_ray_worker_that_dies_does_not_take_the_batch_with_it(three):
+    def kill(worker):
+        os.kill(int(worker.rpartition("/")[2]), signal.SIGKILL)
+
+    handler = signal.getsignal(signal.SIGTERM)
+    reports, retries = carried_out(three, RayEngine("cpu,cpu", None), kill)
+    check_all_right(three, reports)
+    assert len(retries) == 1 and "died" in retries[0].outcome.error
+    assert reports[retries[0].task.name].attempts == 2
+    assert len({report.worker for report in reports.values()}) >= 2
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_what_may_pass_is_tried_again_after_the_others(three):
+    lock = FileLock(three[0].request.outputs[0].parent / ".clip00.npz.lock")
+    lock.acquire()
+    reports, retries = carried_out(three, LocalEngine("cpu"), retried=lambda _: lock.release())
+    check_all_right(three, reports)
+    assert [(ended.task.name, ended.task.attempt) for ended in retries] == [("clip00", 1)]
+    assert list(reports) == ["clip03", "clip06", "clip00"]
+
+
+def test_damage_is_not_tried_again(three, shots, tmp_path):
+    weights = three[0].request.weights
+    request = RunRequest(shots / "cut.mp4", (tmp_path / "cut.npz",), weights=weights)
+    reports, retries = carried_out([Task("cut", request)], LocalEngine("cpu"))
+    assert (reports["cut"].status, reports["cut"].exit_code, retries) == ("failed", 3, [])
+
+
+def test_an_interrupt_stops_all_workers_and_says_how_to_go_on(shots, options, tmp_path):
+    arguments = [shots / "deep", "--out", tmp_path / "out", "--devices", "cpu,cpu", *options]
+    report = tmp_path / "report.json"
+    command = [sys.executable, "-m", "depthcrafter_cli", "batch", *arguments, "--report", report]
+    process = subprocess.Popen(
+        [str(part) for part in [*command, "--steps", 30, "--json"]],
+        stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if json.loads(line).get("stage") == "denoise":
+            break
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    out = process.communicate(timeout=120)[0]
+    assert process.returncode == 130
+    last = json.loads(out.splitlines()[-1])
+    assert "the same command with --resume" in last["message"]
+    patience = time.monotonic() + 20
+    with suppress(ProcessLookupError):
+        while time.monotonic() < patience:
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)
+        pytest.fail("a worker outlived its batch")
+    statuses = [clip["status"] for clip in json.loads(report.read_text())["clips"]]
+    assert "to do" in statuses and statuses.count("failed") == 3

@@ -1,0 +1,182 @@
+"""What a batch is about: folders, patterns and lists, names that stay inside, checks up front."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from clips import make_clip
+from PIL import Image
+
+from depthcrafter_cli.cli.groups import CELLS
+from depthcrafter_cli.types import Size
+from depthcrafter_cli.workflows.batch.names import output_paths
+from depthcrafter_cli.workflows.batch.sources import find_clips
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    return make_clip(tmp_path_factory.mktemp("clip") / "a.mp4", frames=2, size=Size(128, 128))
+
+
+@pytest.fixture
+def tree(tmp_path, clip) -> Path:
+    """Two videos, a folder of images, and what is no input."""
+    root = tmp_path / "in"
+    for place in ("a.mp4", "b/a.MOV", "b/.hidden.mp4", "b/x.partial.mp4", "out/old.mp4"):
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(clip, root / place)
+    (root / "frames").mkdir()
+    for index in range(2):
+        Image.new("RGB", (64, 64), (index, 9, 9)).save(root / "frames" / f"{index}.png")
+    (root / "notes.txt").write_text("nothing")
+    (root / "a.mp4.work").mkdir()
+    shutil.copy(clip, root / "a.mp4.work" / "no.mp4")
+    return root
+
+
+def names(sources, out) -> list[str]:
+    return [clip.name for clip in find_clips([str(source) for source in sources], out, CELLS)]
+
+
+def test_folders_patterns_and_lists_give_mirrored_names(tree, tmp_path):
+    out = tree / "out"
+    assert names([tree], out) == ["a", "b/a", "frames"]
+    assert names([tree / "**" / "*.[mM]*"], out) == ["a", "b/a"]
+    assert names([tree / "*"], out) == ["a", "frames"]
+    assert names([tree / "b" / "a.MOV", tree / "frames"], out) == ["a", "frames"]
+    listing = tmp_path / "list.txt"
+    listing.write_text(f"# a comment\nin/b/a.MOV\n\n{tree / 'a.mp4'}\nin/frames/%d.png\n")
+    assert names([listing], out) == ["in/b/a", "a", "in/frames/%d"]
+    clips = find_clips([str(listing)], out, CELLS)
+    paths = output_paths(clips, out, ["npz", "png"])
+    assert paths[0] == (out / "in/b/a.npz", out / "in/b/a/a_%05d.png")
+    assert paths[2][0] == out / "in/frames.npz"
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("../a", "expected one below"),
+        ("b/../../a", "expected one below"),
+        ("/etc/a", "expected one below"),
+        ("..\\a", "expected one below"),
+        ("away/a", "which leads to"),
+    ],
+)
+def test_no_name_leads_out_of_the_output_folder(cli, clip, tmp_path, name, says):
+    out, listing = tmp_path / "out", tmp_path / "list.csv"
+    out.mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (out / "away").symlink_to(tmp_path / "elsewhere")
+    listing.write_text(f"source,name\n{clip},{name}\n")
+    refused = cli("batch", listing, "--out", out)
+    assert refused.code == 2 and says in refused.err and "line 2" in refused.err
+    assert not any((tmp_path / "elsewhere").iterdir()) and not (tmp_path / "a.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("source,colour\nA,red\n", "colour"),
+        ("name\nb\n", "expected source"),
+        ("source,steps\nA,many\n", "expected a whole number"),
+        ("source,side-by-side\nA,perhaps\n", "expected yes or no"),
+        ("source,normalize\nA,wild\n", "--normalize"),
+        ("source,crf\nA,99\n", "--crf"),
+        ("source\nA,b,c\n", "line 2"),
+        ("source,name\nA,x\nB,x\n", "would both become"),
+        ("source,name\n,x\n", "line 2"),
+        ("source\n", "holds no clip"),
+    ],
+)
+def test_a_list_that_makes_no_sense_is_refused_before_anything_is_done(
+    cli, clip, tmp_path, text, says
+):
+    listing, other = tmp_path / "list.csv", tmp_path / "b.mp4"
+    shutil.copy(clip, other)
+    listing.write_text(text.replace("A", str(clip)).replace("B", str(other)))
+    refused = cli("batch", listing, "--out", tmp_path / "out", "--dry-run")
+    assert refused.code in (2, 3) and says in refused.err, refused.err
+    assert "Traceback" not in refused.err and not (tmp_path / "out").exists()
+
+
+def test_clips_of_a_list_have_options_of_their_own(cli, clip, tiny_folder, tmp_path):
+    listing, out = tmp_path / "list.csv", tmp_path / "out"
+    listing.write_text(
+        f"source,name,max-res,steps,side_by_side,start\n{clip},one/x,64,1,yes,\n{clip},y,,2,,0.04\n"
+    )
+    command = ["batch", listing, "--out", out, "--weights", tiny_folder, "--colormap", "gray"]
+    done = cli(*command, "--json")
+    assert done.code == 0, done.err
+    records = {name: json.loads((out / f"{name}.mp4.json").read_text()) for name in ("one/x", "y")}
+    asked = {name: record["request"] for name, record in records.items()}
+    assert asked["one/x"]["side_by_side"] and not asked["y"]["side_by_side"]
+    assert asked["y"]["colormap"] == asked["one/x"]["colormap"] == "gray"
+    assert records["y"]["model_size"] == "128x128" and records["y"]["frames"] == 1
+    assert records["one/x"]["model_size"] == "64x64" and records["one/x"]["frames"] == 2
+    assert records["one/x"]["settings"]["steps"] == 1 and records["y"]["settings"]["steps"] == 2
+    loads = [line for line in done.out.splitlines() if '"stage": "load"' in line]
+    assert len(loads) == 2  # begin and end, once
+
+
+def test_a_dry_run_writes_nothing_and_tells_what_would_be_done(cli, tree, tiny_folder, tmp_path):
+    (tree / "broken.mp4").touch()
+    out, report = tmp_path / "out", tmp_path / "report.json"
+    command = ["batch", tree, "--out", out, "--weights", tiny_folder, "--report", report]
+    told = cli(*command, "--dry-run")
+    assert told.code == 7 and "1 of 5 clips" in told.err
+    assert "4 to do, 1 failed" in told.out
+    assert not out.exists() and not report.exists()
+
+
+def test_every_clip_is_in_one_shard(cli, tree, tiny_folder, tmp_path):
+    command = ["batch", tree, "--out", tmp_path / "out", "--weights", tiny_folder, "--dry-run"]
+    parts = [cli(*command, "--json", "--shard", f"{part}/3") for part in (1, 2, 3)]
+    ends = [json.loads(part.out.splitlines()[-1]) for part in parts]
+    found = [clip["name"] for end in ends for clip in end["clips"]]
+    assert sorted(found) == ["a", "b/a", "frames", "out/old"]
+    assert len(found) == 4
+    refused = cli(*command, "--shard", "0/3")
+    assert refused.code == 2 and "--shard '0/3'" in refused.err
+
+
+def test_completeness_is_what_lets_a_clip_be_skipped(cli, clip, tiny_folder, tmp_path):
+    out = tmp_path / "out"
+    command = ["batch", clip, "--out", out, "--weights", tiny_folder, "--steps", 1, "--json"]
+    assert cli(*command).code == 0
+    made = (out / "a.mp4").stat().st_mtime_ns
+    skipped = cli(*command, "--skip-existing")
+    assert skipped.code == 0 and '"skipped": 1' in skipped.out
+    (out / "a.mp4").write_bytes(b"cut off")
+    kept = cli(*command, "--skip-existing")
+    assert kept.code == 7 and "--overwrite" in kept.out
+    mended = cli(*command, "--skip-existing", "--overwrite")
+    assert mended.code == 0 and (out / "a.mp4").stat().st_mtime_ns > made
+    refused = cli(*command, "--resume", "--no-record")
+    assert refused.code == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--engine", "spark"], "expected auto, local, processes or ray"),
+        (["--engine", "local", "--devices", "cpu,cpu"], "--engine processes"),
+        (["--devices", "cuda:77"], "cuda:77"),
+        (["--engine", "ray", "--devices", "cuda:1"], "Ray chooses"),
+        (["--ray-address", "auto"], "--engine ray"),
+        (["--retries", "-1"], "--retries"),
+        (["--format", "gif"], "--format gif"),
+        (["--report", "report.xml"], ".json or .csv"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(cli, clip, tmp_path, options, says):
+    refused = cli("batch", clip, "--out", tmp_path / "out", *options)
+    assert refused.code == 2 and says in refused.err, refused.err
+
+
+def test_without_ray_the_command_that_brings_it_is_said(cli, clip, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    refused = cli("batch", clip, "--out", tmp_path / "out", "--engine", "ray")
+    assert refused.code == 2 and 'pip install "depthcrafter[ray]"' in refused.err
