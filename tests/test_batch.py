@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from clips import make_audio, make_clip
 from filelock import FileLock
+from processes import ENVIRONMENT
 
 from depthcrafter_cli.types import Size
 from depthcrafter_cli.workflows.batch.clip import Task
@@ -24,7 +25,6 @@ from depthcrafter_cli.workflows.batch.processes import ProcessEngine
 from depthcrafter_cli.workflows.batch.queue import carry_out_all
 from depthcrafter_cli.workflows.request import RunRequest
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 BROKEN = {"empty", "cut", "deep/text", "deep/sound", "deep/header"}
 
 
@@ -134,7 +134,7 @@ def three(tmp_path, shots, tiny_folder) -> list[Task]:
 
 def carried_out(tasks, engine, kill=lambda worker: None, retried=lambda ended: None):
     """The reports by name and the ends that were not the last; ``kill`` gets the first worker."""
-    reports, retries, killed = {}, [], []
+    retries, killed = [], []
 
     def watch(task, worker, event):
         if event.stage == "denoise" and not killed:
@@ -145,11 +145,8 @@ def carried_out(tasks, engine, kill=lambda worker: None, retried=lambda ended: N
         retries.append(ended)
         retried(ended)
 
-    def settled(report):
-        reports[report.name] = report
-
-    carry_out_all(tasks, engine, retries=1, watch=watch, settled=settled, retried=again)
-    return reports, retries
+    reports = carry_out_all(tasks, engine, retries=1, watch=watch, retried=again)
+    return {report.name: report for report in reports}, retries
 
 
 def check_all_right(tasks, reports):

@@ -1,6 +1,6 @@
 """``depthcrafter batch``: find the clips, check them all, carry out what is to do, report."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +9,9 @@ from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.batch_view import BatchView, batch_view
 from depthcrafter_cli.cli.console import QuietConsole, reported
 from depthcrafter_cli.cli.groups import CELLS, RunOptions, spread, with_cells
+from depthcrafter_cli.cli.interrupts import stopping_between_steps
 from depthcrafter_cli.errors import BatchError, UsageError
+from depthcrafter_cli.progress import Progress, ignore
 
 if TYPE_CHECKING:
     from depthcrafter_cli.workflows.batch.clip import Task
@@ -123,6 +125,7 @@ def _carry_out(
     """Check all clips, do what is to do, and report, also if that is interrupted."""
     from depthcrafter_cli.workflows.batch.checks import check_clips
     from depthcrafter_cli.workflows.batch.engine import engine_for
+    from depthcrafter_cli.workflows.batch.report import write_report
 
     engine = None if how.dry_run else engine_for(how.engine, how.devices, how.ray_address)
     clips = check_clips(tasks, skip_complete=how.resume or how.skip_existing)
@@ -131,34 +134,32 @@ def _carry_out(
         to_do = [task for task in tasks if clips[task.name].status == "to do"]
         if engine is not None and to_do:
             console.hint = "Go on with: the same command with --resume."
-            _run(to_do, engine, how, view, clips.__setitem__)
+            for clip in _done(to_do, engine, how.retries, view, console):
+                clips[clip.name] = clip
             console.hint = ""
     finally:
-        done = list(clips.values())
         if how.report is not None and not how.dry_run:
-            from depthcrafter_cli.workflows.batch.report import write_report
-
-            write_report(how.report, done)
-        view.finished(done)
-    return done
+            write_report(how.report, clips.values())
+        view.finished(list(clips.values()))
+    return list(clips.values())
 
 
-def _run(
+def _done(
     tasks: Sequence["Task"],
     engine: "Engine",
-    how: BatchOptions,
+    retries: int,
     view: BatchView,
-    settle: Callable[[str, "ClipReport"], None],
-) -> None:
+    console: QuietConsole,
+) -> Iterator["ClipReport"]:
+    """Carry out clips under the eyes of the user; each as soon as it is done or failed."""
     from depthcrafter_cli.workflows.batch.queue import carry_out_all
 
-    with view.watching(len(tasks)):
+    with view.drawing(len(tasks)), stopping_between_steps(ignore, console.stopping) as beat:
 
-        def settled(clip: "ClipReport") -> None:
-            settle(clip.name, clip)
+        def watch(task: "Task", worker: str, event: Progress) -> None:
+            view.watch(task, worker, event)
+            beat(event)
+
+        for clip in carry_out_all(tasks, engine, retries, watch, view.retried):
             view.settled(clip)
-
-        carry_out_all(
-            tasks, engine, retries=how.retries, watch=view.watch, settled=settled,
-            retried=view.retried,
-        )  # fmt: skip
+            yield clip

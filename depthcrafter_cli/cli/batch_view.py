@@ -29,7 +29,7 @@ class BatchView:
         """All clips, before anything is computed."""
 
     @contextmanager
-    def watching(self, clips: int) -> Iterator[None]:
+    def drawing(self, clips: int) -> Iterator[None]:
         """Inside, clips are carried out, of which there are so many."""
         yield
 
@@ -87,7 +87,7 @@ class RichBatchView(BatchView):
         self._screen.print(f"[bold]batch[/]   {len(clips)} clips: {counts}", highlight=False)
 
     @contextmanager
-    def watching(self, clips: int) -> Iterator[None]:
+    def drawing(self, clips: int) -> Iterator[None]:
         from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bars
 

@@ -77,7 +77,7 @@ def carry_out(request: RunRequest, model: "LoadedModel", observer: Observer) -> 
     warnings: list[str] = []
     started = time.monotonic()
     try:
-        result = run(plan_run(request), spaced(observer), warnings.append, model)
+        result = run(plan_run(request), observer, warnings.append, model)
     except Exception as error:
         failed = failure(error, traceback.format_exc())
         return replace(failed, seconds=time.monotonic() - started, warnings=tuple(warnings))
@@ -115,7 +115,7 @@ def _may_pass(error: BaseException) -> bool:
 
 
 def spaced(observer: Observer) -> Observer:
-    """The observer, spared the events that follow the last of their stage too closely."""
+    """The observer, spared events that follow too closely to be worth a way between processes."""
     heard: dict[str, float] = {}
 
     def observe(event: Progress) -> None:

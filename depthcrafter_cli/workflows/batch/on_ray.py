@@ -11,7 +11,7 @@ from typing import Any
 
 from depthcrafter_cli.errors import DepthCrafterError, UsageError
 from depthcrafter_cli.progress import Progress
-from depthcrafter_cli.workflows.batch.clip import Outcome, Task, Watch, carry_out, lost
+from depthcrafter_cli.workflows.batch.clip import Outcome, Task, Watch, carry_out, lost, spaced
 from depthcrafter_cli.workflows.batch.engine import Ended
 from depthcrafter_cli.workflows.model import LoadedModel
 
@@ -35,8 +35,8 @@ class _Actor:
 
     def carry_out(self, task: Task) -> Outcome:
         """One clip from start to end."""
-        request = task.on(self._device)
-        return carry_out(request, self._model, lambda event: self._events.put((task.name, event)))
+        tell = spaced(lambda event: self._events.put((task.name, event)))
+        return carry_out(task.on(self._device), self._model, tell)
 
     def progress(self) -> tuple[str, Progress]:
         """The next event and its clip, when there is one."""

@@ -12,7 +12,7 @@ from multiprocessing.context import SpawnProcess
 from threading import Thread
 
 from depthcrafter_cli.progress import Progress
-from depthcrafter_cli.workflows.batch.clip import Outcome, Task, Watch, carry_out, lost
+from depthcrafter_cli.workflows.batch.clip import Outcome, Task, Watch, carry_out, lost, spaced
 from depthcrafter_cli.workflows.batch.engine import Ended
 from depthcrafter_cli.workflows.model import LoadedModel
 
@@ -136,7 +136,7 @@ def _serve(channel: Connection, device: str, threads: int) -> None:
     with suppress(EOFError, OSError):
         while True:
             task: Task = channel.recv()
-            channel.send(carry_out(task.on(device), model, channel.send))
+            channel.send(carry_out(task.on(device), model, spaced(channel.send)))
 
 
 def _die_with_parent() -> None:

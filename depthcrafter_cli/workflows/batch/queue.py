@@ -1,7 +1,7 @@
 """Work for an engine: every clip once, and again what may succeed later."""
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from depthcrafter_cli.workflows.batch.clip import Task, Watch
 from depthcrafter_cli.workflows.batch.engine import Ended, Engine
@@ -11,15 +11,13 @@ from depthcrafter_cli.workflows.batch.report import ClipReport
 def carry_out_all(
     tasks: Iterable[Task],
     engine: Engine,
-    *,
     retries: int,
     watch: Watch,
-    settled: Callable[[ClipReport], None],
     retried: Callable[[Ended], None],
-) -> None:
+) -> Iterator[ClipReport]:
     """Every task, in order; failures that may pass again after the others, ``retries`` times.
 
-    ``settled`` hears of each clip that is done or failed for good, ``retried`` of each failure
+    Gives each clip as soon as it is done, or failed for good; ``retried`` hears of each failure
     that is not the last.
     """
     waiting = deque(tasks)
@@ -34,8 +32,6 @@ def carry_out_all(
                     waiting.append(task.again(ended.worker))
                     continue
                 status = "failed" if outcome.error else "done"
-                settled(
-                    ClipReport.of(
-                        task, status, outcome, attempts=task.attempt, worker=ended.worker
-                    )
+                yield ClipReport.of(
+                    task, status, outcome, attempts=task.attempt, worker=ended.worker
                 )
