@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -117,10 +118,18 @@ def file_hashes(folder: Path) -> dict[str, str]:
     hashes = {}
     for name in _model_files(folder):
         path = folder / name
-        record = known.get(name)
-        trusted = record is not None and record.size == path.stat().st_size
-        hashes[name] = record.sha256 if record and trusted else sha256_of(path)
+        record, status = known.get(name), path.stat()
+        if record is not None and record.size == status.st_size:
+            hashes[name] = record.sha256
+        else:
+            hashes[name] = _sha256_as_of(path, status.st_size, status.st_mtime_ns)
     return hashes
+
+
+@lru_cache(maxsize=64)
+def _sha256_as_of(path: Path, _size: int, _modified: int) -> str:
+    """Read once for a batch of clips, while size and date stay."""
+    return sha256_of(path)
 
 
 def sha256_of(path: Path, report: Callable[[int], None] | None = None) -> str:

@@ -65,6 +65,7 @@ def _prepare_again(pipeline: "DepthCrafterPipeline", memory: MemoryPlan) -> None
 
     pipeline.components = pipeline.components.under(memory)
     if pipeline.components.device.type == "cuda":
+        torch.cuda.empty_cache()  # blocks of another picture size only fragment
         torch.cuda.reset_peak_memory_stats(pipeline.components.device)
 
 

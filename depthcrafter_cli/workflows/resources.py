@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 
@@ -33,18 +34,25 @@ def peak_resident_bytes() -> int:
 
 
 def free_device_memory(device: str) -> int | None:
-    """Bytes free on a CUDA device of this machine; None for other devices and other machines."""
+    """Bytes of a CUDA device that this process could have; None for other devices and machines.
+
+    What PyTorch holds counts as free: between runs it is weights and caches to be used again.
+    """
     if not device.startswith("cuda"):
         return None
     import torch
 
     if not torch.cuda.is_available():
         return None
-    return int(torch.cuda.mem_get_info(device)[0])
+    return int(torch.cuda.mem_get_info(device)[0]) + int(torch.cuda.memory_reserved(device))
 
 
+@cache
 def available_ram() -> int | None:
-    """Bytes of host memory that programs could still get; None where the system does not tell."""
+    """Bytes of host memory that this process could have; None where the system does not tell.
+
+    Asked once: what the process took since then it may use again.
+    """
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
