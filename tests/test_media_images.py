@@ -76,9 +76,10 @@ def test_images_of_two_sizes_are_refused(folder):
         probe(folder)
 
 
-def test_a_broken_image_ends_the_result_with_a_warning(folder):
+@pytest.mark.parametrize("damage", [lambda data: data[:100], lambda data: data[:60] + bytes(50)])
+def test_a_broken_image_ends_the_result_with_a_warning(folder, damage):
     broken = folder / "shot_8.png"
-    broken.write_bytes(broken.read_bytes()[:100])
+    broken.write_bytes(damage(broken.read_bytes()))
     sentences = []
     assert len(list(read_frames(folder, SMALL, warn=sentences.append))) == 8
     assert len(sentences) == 1 and "shot_8.png" in sentences[0]

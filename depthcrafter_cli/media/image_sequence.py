@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -43,10 +44,7 @@ class ImageSequence:
                     f"{file} is {size}, expected {sizes[0]} as the first image of the sequence: "
                     "give all images one size."
                 )
-        try:
-            height, width, _channels = _load(files[0]).shape
-        except OSError as error:
-            raise _unreadable(files[0]) from error
+        height, width, _channels = _load(files[0]).shape
         return VideoInfo(self.path, Size(height, width), self.rate, len(files))
 
     def pictures(
@@ -57,11 +55,8 @@ class ImageSequence:
         for index in range(int(start * self.rate), len(files)):
             try:
                 rgb = _load(files[index])
-            except OSError as error:
-                warn(
-                    f"{files[index]} is damaged: {error}, and the result ends before it; "
-                    "replace the image."
-                )
+            except InputError as error:
+                warn(f"{error} The result ends before it.")
                 return
             yield index / self.rate, av.VideoFrame.from_ndarray(rgb, format="rgb24")
 
@@ -93,30 +88,31 @@ def _natural_order(file: Path) -> list[tuple[int, str]]:
 
 def _stored_size(file: Path) -> Size:
     """From the header alone, before any EXIF rotation: quick for thousands of images."""
-    try:
-        with _open(file) as image:
-            size = Size(image.height, image.width)
-    except (OSError, Image.DecompressionBombError) as error:
-        raise _unreadable(file) from error
+    with _opened(file) as image:
+        size = Size(image.height, image.width)
     require_sane(file, size)
     return size
 
 
-def _open(file: Path) -> Image.Image:
-    """Without Pillow's warning of large pictures: what is too large is refused by us."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(file)
-
-
-def _unreadable(file: Path) -> InputError:
-    return InputError(
-        f"{file} cannot be read as an image, expected a complete one: replace or remove it."
-    )
+@contextmanager
+def _opened(file: Path) -> Iterator[Image.Image]:
+    """An image, inside which whatever is wrong with it raises InputError."""
+    try:
+        with warnings.catch_warnings():
+            # What is too large is refused by us.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(file)
+        with image:
+            yield image
+    except Exception as error:  # Pillow lets through whatever its parsers stumble over
+        raise InputError(
+            f"{file} cannot be read as an image ({str(error) or type(error).__name__}), expected "
+            "a complete one: replace or remove it."
+        ) from error
 
 
 def _load(file: Path) -> RgbImage:
-    with _open(file) as opened:
+    with _opened(file) as opened:
         image = ImageOps.exif_transpose(opened)
         if image.mode.startswith("I"):  # 16-bit gray: Pillow would clip it to 255
             gray = (np.asarray(image) / 257).round().astype(np.uint8)

@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 import av
+import av.error
 import av.filter
 import numpy as np
 from PIL import Image
@@ -16,6 +17,8 @@ _UPRIGHT: dict[int, list[tuple[str, str]]] = {
     180: [("hflip", ""), ("vflip", "")],
     270: [("transpose", "clock")],
 }
+
+_UNSPECIFIED = 2  # ITU-T H.273, for primaries, transfer and matrix alike
 
 
 def quarter_turns(picture: av.VideoFrame) -> int:
@@ -40,6 +43,15 @@ class PictureScaler:
         if kind != self._made_for:  # first picture, or a stream that changes its size midway
             self._prepare(picture)
             self._made_for = kind
+        try:
+            return self._converted(picture)
+        except av.error.FFmpegError:
+            # A damaged stream may name colours that do not exist; then they are taken as unsaid.
+            picture.colorspace = picture.color_trc = picture.color_primaries = _UNSPECIFIED
+            self._prepare(picture)
+            return self._converted(picture)
+
+    def _converted(self, picture: av.VideoFrame) -> RgbImage:
         assert self._graph is not None
         rgb = self._graph(picture)
         if self._last_row is not None:

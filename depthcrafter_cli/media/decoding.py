@@ -1,0 +1,101 @@
+"""From packets to whole pictures: damage is survived and counted, fields are merged."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+import av.error
+import av.filter
+
+from depthcrafter_cli.media.timestamps import rate_of
+
+
+class Decoder:
+    """Decoding that survives damaged packets and counts them."""
+
+    def __init__(self, container: av.container.InputContainer, stream: av.VideoStream) -> None:
+        self._container = container
+        self._stream = stream
+        self._decoded = 0
+        self._damaged = 0
+        self._jumps = 0
+
+    def jumped(self) -> None:
+        """A picture's time makes no sense after the one before it."""
+        self._jumps += 1
+
+    def pictures(self) -> Iterator[av.VideoFrame]:
+        """All pictures from the container's present position to its end."""
+        self._decoded = self._damaged = self._jumps = 0
+        for packet in self._packets():
+            try:
+                decoded = packet.decode() if packet else self._stream.codec_context.decode(None)
+            except av.error.FFmpegError:
+                self._damaged += 1
+                continue
+            for picture in decoded:
+                self._decoded += 1
+                self._damaged += picture.is_corrupt
+                yield picture
+
+    def _packets(self) -> Iterator[av.Packet | None]:
+        """The stream's packets; None in place of the final one where reading broke off."""
+        try:
+            yield from self._container.demux(self._stream)
+        except av.error.FFmpegError:
+            self._damaged += 1
+            yield None
+
+    def complaint(self, read: Fraction, expected: Fraction | None) -> str | None:
+        """What is wrong with a file read to its end, None if nothing."""
+        tolerance = max(Fraction(1, 2), 2 / rate_of(self._stream))
+        if expected is not None and read < expected - tolerance:
+            return (
+                f"only {float(read):.1f} of {float(expected):.1f} s ({self._decoded} frames) can "
+                "be decoded, and the result ends there; copy or download the file again"
+            )
+        if self._damaged:
+            return (
+                f"{self._damaged} of its packets or frames are corrupt, and the depth around them "
+                "may be wrong; copy or download the file again"
+            )
+        if self._jumps:
+            return (
+                f"its clock jumps {self._jumps} times, and the frames there are placed one after "
+                "the other; check the times of the result"
+            )
+        return None
+
+
+def progressive(pictures: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """Interlaced video with its two fields merged into whole pictures, one per frame.
+
+    Combed edges would be read as texture. Progressive video passes untouched.
+    """
+    first = next(pictures, None)
+    if first is None:
+        return
+    if not first.interlaced_frame:
+        yield first
+        yield from pictures
+        return
+    graph = av.filter.Graph()
+    source = graph.add_buffer(
+        width=first.width, height=first.height, format=first.format, time_base=first.time_base
+    )
+    merge = graph.add("bwdif", "mode=send_frame:deint=interlaced")
+    graph.link_nodes(source, merge, graph.add("buffersink")).configure()
+    graph.push(first)
+    for picture in pictures:
+        graph.push(picture)
+        yield from _pulled(graph)
+    graph.push(None)
+    yield from _pulled(graph)
+
+
+def _pulled(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
+    while True:
+        try:
+            yield graph.pull()
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return
