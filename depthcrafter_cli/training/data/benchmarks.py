@@ -1,0 +1,160 @@
+"""The layouts of the five test sets of the DepthCrafter paper, as their publishers ship them.
+
+Which frames are used, how depth is stored and what is cropped follow the paper's own scripts.
+Depth of LiDAR (KITTI) is too sparse for the latent mask: good for evaluation, not for training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from depthcrafter_cli.errors import InputError
+from depthcrafter_cli.training.data.recorded import Crop, Map, RecordedClip, inverse
+
+Layout = Callable[[Path], list[RecordedClip]]
+ReadDepth = Callable[[Path], npt.NDArray[np.floating]]
+
+_SINTEL_TAG = 202021.25
+
+
+def sintel(root: Path) -> list[RecordedClip]:
+    """``training/final/SCENE/*.png`` and ``training/depth/SCENE/*.dpt``, 50 frames at most."""
+    scenes = _folders(root / "training" / "final")
+    return [
+        _clip(
+            scene.name,
+            sorted(scene.glob("*.png"))[:50],
+            sorted((root / "training" / "depth" / scene.name).glob("*.dpt"))[:50],
+            read_dpt,
+        )
+        for scene in scenes
+    ]
+
+
+def scannet(root: Path) -> list[RecordedClip]:
+    """``SCENE/color/N.jpg`` and ``SCENE/depth/N.png``: 90 frames, every third, of 100 scenes."""
+    crop = Crop(8, -8, 11, -11)
+    return [
+        _clip(
+            scene.name,
+            _numbered(scene / "color", "*.jpg")[:270:3],
+            _numbered(scene / "depth", "*.png")[:270:3],
+            _millimetres,
+            crop,
+        )
+        for scene in _folders(root)[:100]
+    ]
+
+
+def kitti(root: Path) -> list[RecordedClip]:
+    """``val/DRIVE/proj_depth/groundtruth/image_02/*.png`` beside the raw ``DATE/DRIVE/...``.
+
+    110 frames at most, sides made even.
+    """
+    clips = []
+    for drive in _folders(root / "val"):
+        maps = sorted((drive / "proj_depth" / "groundtruth" / "image_02").glob("*.png"))[:110]
+        raw = root / drive.name[:10] / drive.name / "image_02" / "data"
+        pictures = [raw / path.name for path in maps]
+        crop = Crop()
+        if maps:
+            with Image.open(maps[0]) as first:
+                crop = Crop(0, first.height // 2 * 2, 0, first.width // 2 * 2)
+        clips.append(_clip(drive.name, pictures, maps, lambda path: _png(path) / 256, crop))
+    return clips
+
+
+def bonn(root: Path) -> list[RecordedClip]:
+    """``SEQUENCE/rgb/*.png`` and ``SEQUENCE/depth/*.png``, frames 30 to 139, paired by index."""
+    return [
+        _clip(
+            scene.name,
+            sorted((scene / "rgb").glob("*.png"))[30:140],
+            sorted((scene / "depth").glob("*.png"))[30:140],
+            lambda path: _png(path) / 5000,
+        )
+        for scene in _folders(root)
+    ]
+
+
+def nyuv2(root: Path) -> list[RecordedClip]:
+    """``rgb/*.png`` and ``depth/*.png``, each a clip of one frame."""
+    pictures, maps = (sorted((root / name).glob("*.png")) for name in ("rgb", "depth"))
+    _require_pairs(str(root), pictures, maps)
+    crop = Crop(45, 471, 41, 601)
+    return [
+        _clip(picture.stem, [picture], [depth], _millimetres, crop)
+        for picture, depth in zip(pictures, maps, strict=True)
+    ]
+
+
+LAYOUTS: dict[str, Layout] = {
+    "sintel": sintel,
+    "scannet": scannet,
+    "kitti": kitti,
+    "bonn": bonn,
+    "nyuv2": nyuv2,
+}
+
+
+def read_dpt(path: Path) -> npt.NDArray[np.float32]:
+    """Sintel's depth: a tag, width and height as int32, metres as float32, little-endian."""
+    content = path.read_bytes()
+    tag = np.frombuffer(content, "<f4", 1)[0] if len(content) >= 12 else 0
+    width, height = np.frombuffer(content, "<i4", 2, 4) if len(content) >= 12 else (0, 0)
+    if tag != np.float32(_SINTEL_TAG) or len(content) != 12 + 4 * width * height:
+        raise InputError(f"got {path}, which is no Sintel depth file, expected one: copy it again.")
+    return np.frombuffer(content, "<f4", offset=12).reshape(height, width).astype(np.float32)
+
+
+def _clip(
+    name: str,
+    pictures: Sequence[Path],
+    maps: Sequence[Path],
+    read: ReadDepth,
+    crop: Crop = Crop(),  # noqa: B008
+) -> RecordedClip:
+    count = min(len(pictures), len(maps))
+    if not count:
+        raise InputError(
+            f"got {len(pictures)} pictures and {len(maps)} depth files for the clip {name}, "
+            "expected some of both: complete it or take it out."
+        )
+
+    def disparity(index: int) -> Map:
+        return inverse(read(maps[index]))
+
+    return RecordedClip(name, count, pictures[:count], disparity, crop)
+
+
+def _folders(root: Path) -> list[Path]:
+    if not root.is_dir():
+        raise InputError(f"got no folder {root}, expected the data set's own layout: check it.")
+    return sorted(path for path in root.iterdir() if path.is_dir())
+
+
+def _numbered(folder: Path, pattern: str) -> list[Path]:
+    """By the number that is the name: 2 before 10."""
+    return sorted(folder.glob(pattern), key=lambda path: int(path.stem))
+
+
+def _require_pairs(name: str, pictures: Sequence[Path], maps: Sequence[Path]) -> None:
+    if len(pictures) != len(maps):
+        raise InputError(
+            f"got {len(pictures)} pictures and {len(maps)} depth files in {name}, expected pairs: "
+            "complete it."
+        )
+
+
+def _png(path: Path) -> npt.NDArray[np.float32]:
+    with Image.open(path) as image:
+        return np.asarray(image).astype(np.float32)
+
+
+def _millimetres(path: Path) -> npt.NDArray[np.float32]:
+    return _png(path) / np.float32(1000)

@@ -1,0 +1,135 @@
+"""Our own layout of clips, made to be filled by anyone. One folder a clip::
+
+    clips/NAME/rgb.mp4          any video, or a folder rgb/ of images in order
+    clips/NAME/disparity.npz    array ``disparity`` [T, H, W], or ``depth``; or a folder disparity/
+                                of 16-bit grayscale PNGs
+    clips/NAME/valid.npz        optional: array ``valid`` [T, H, W], true where disparity is known;
+                                or a folder valid/ of 8-bit PNGs, known where not 0
+
+Disparity is inverse depth in any one unit per clip, larger is nearer, 0 infinitely far; depth is in
+any one unit too, 0 unknown, infinite for sky. Pictures and maps may differ in size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from depthcrafter_cli.errors import InputError
+from depthcrafter_cli.training.data.recorded import Map, RecordedClip, inverse
+
+Array = npt.NDArray[np.generic]
+
+
+def folder_clips(root: Path) -> list[RecordedClip]:
+    """The clips of a folder by name.
+
+    Raises:
+        InputError: the folder or a part of a clip is missing, or its parts differ in length.
+    """
+    if not root.is_dir():
+        raise InputError(f"got no folder {root}, expected one with a folder per clip: check it.")
+    return [_clip(home) for home in sorted(root.iterdir()) if home.is_dir()]
+
+
+def _clip(home: Path) -> RecordedClip:
+    frames, read = _maps(home)
+    masks = _masks(home)
+    if masks is None:
+        return RecordedClip(home.name, frames, _pictures(home), read)
+    count, valid = masks
+    if count != frames:
+        raise InputError(
+            f"got {count} validity masks for {frames} disparity maps in {home}, expected as many: "
+            "complete the clip."
+        )
+    return RecordedClip(
+        home.name,
+        frames,
+        _pictures(home),
+        lambda index: np.where(valid(index), read(index), np.float32(-1)),
+    )
+
+
+def _pictures(home: Path) -> Path:
+    found = sorted(path for path in home.iterdir() if path.stem == "rgb")
+    if len(found) != 1:
+        raise InputError(
+            f"got {len(found)} files or folders named rgb in {home}, expected one video or one "
+            "folder of images: put one there."
+        )
+    return found[0]
+
+
+def _maps(home: Path) -> tuple[int, Callable[[int], Map]]:
+    if (home / "disparity").is_dir():
+        files = _pngs(home / "disparity")
+        return len(files), lambda index: _png(files[index]).astype(np.float32)
+    path = home / "disparity.npz"
+    if not path.is_file():
+        raise InputError(
+            f"got no disparity in {home}, expected disparity.npz or a folder disparity of 16-bit "
+            "PNGs: put one there."
+        )
+    name = next((name for name in ("disparity", "depth") if name in _names(path)), None)
+    if name is None:
+        raise InputError(
+            f"got the arrays {_names(path)} in {path}, expected 'disparity' or 'depth': rename it."
+        )
+    stored = str(path)
+    if name == "depth":
+        return _length(path, name), lambda index: inverse(_array(stored, "depth")[index])
+    return _length(path, name), lambda index: _array(stored, "disparity")[index].astype(np.float32)
+
+
+def _masks(home: Path) -> tuple[int, Callable[[int], npt.NDArray[np.bool_]]] | None:
+    if (home / "valid").is_dir():
+        files = _pngs(home / "valid")
+        return len(files), lambda index: _png(files[index]) > 0
+    path = home / "valid.npz"
+    if not path.is_file():
+        return None
+    if "valid" not in _names(path):
+        raise InputError(f"got the arrays {_names(path)} in {path}, expected 'valid': rename it.")
+    return _length(path, "valid"), lambda index: _array(str(path), "valid")[index].astype(bool)
+
+
+def _pngs(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.png"))
+
+
+def _png(path: Path) -> npt.NDArray[np.integer]:
+    with Image.open(path) as image:
+        values = np.asarray(image)
+    if values.ndim != 2:
+        raise InputError(f"got a colour image {path}, expected grayscale: write one channel.")
+    return values
+
+
+def _names(path: Path) -> list[str]:
+    with np.load(path) as arrays:
+        return list(arrays.files)
+
+
+def _length(path: Path, name: str) -> int:
+    """Frames of an array, from the headers of its archive alone."""
+    from zipfile import ZipFile
+
+    with ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0
+        shape = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(file)[0]
+    if len(shape) != 3:
+        raise InputError(f"got {name} of shape {shape} in {path}, expected [T, H, W]: reshape it.")
+    return int(shape[0])
+
+
+@lru_cache(maxsize=2)  # consecutive frames come from one archive
+def _array(path: str, name: str) -> Array:
+    with np.load(path) as arrays:
+        return arrays[name]
