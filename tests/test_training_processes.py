@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from training_steps import three_stages, trained_weights
+from training_steps import three_stages, trained_weights, write_clip
 
 
 def losses(work):
@@ -16,7 +16,9 @@ def losses(work):
 
 def test_two_processes_follow_the_loss_curve_of_one(cli, tiny_folder, tmp_path):
     recipe = tmp_path / "recipe.toml"
-    recipe.write_text(three_stages(tiny_folder, steps=3))
+    for seed in range(3):
+        write_clip(tmp_path / "clips" / f"{seed}", seed)
+    recipe.write_text(three_stages(tiny_folder, tmp_path / "clips", steps=3))
 
     def arguments(name):
         return ("train", recipe, "--out", tmp_path / name, "--work-dir", tmp_path / f"{name}-work",
@@ -32,7 +34,8 @@ def test_two_processes_follow_the_loss_curve_of_one(cli, tiny_folder, tmp_path):
     one, two = losses(tmp_path / "one-work"), losses(tmp_path / "two-work")
     assert one.keys() == two.keys() == {(stage, 3) for stage in "123"}
     for key, loss in one.items():
-        assert two[key] == pytest.approx(loss, rel=1e-4), key
+        assert two[key] == pytest.approx(loss, rel=1e-3), key
     alone, shared = trained_weights(tmp_path / "one"), trained_weights(tmp_path / "two")
-    for name, tensor in alone.items():
-        assert (tensor.float() - shared[name].float()).abs().max() < 2e-3, name
+    apart = sum(float((alone[name].double() - shared[name].double()).norm() ** 2) for name in alone)
+    whole = sum(float(tensor.double().norm() ** 2) for tensor in alone.values())
+    assert (apart / whole) ** 0.5 < 1e-3

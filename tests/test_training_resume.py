@@ -7,14 +7,16 @@ import sys
 import time
 
 import torch
-from training_steps import three_stages, trained_weights
+from training_steps import three_stages, trained_weights, write_clip
 
 
 def test_a_run_killed_in_the_middle_of_a_stage_ends_bit_for_bit_the_same(
     cli, tiny_folder, tmp_path
 ):
     recipe = tmp_path / "recipe.toml"
-    recipe.write_text(three_stages(tiny_folder, steps=5))
+    for seed in range(3):
+        write_clip(tmp_path / "clips" / f"{seed}", seed)
+    recipe.write_text(three_stages(tiny_folder, tmp_path / "clips", steps=5))
 
     def arguments(name, *more):
         return ("train", recipe, "--out", tmp_path / name, "--work-dir", tmp_path / f"{name}-work",

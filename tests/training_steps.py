@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -64,12 +67,27 @@ def train_once(
     )
 
 
-def three_stages(weights: Path, steps: int) -> str:
-    """A recipe that takes a model through all three stages, quickly."""
+def write_clip(home: Path, seed: int, frames: int = 3, side: int = 64) -> NDArray[np.float32]:
+    """A clip in our own folder layout, pictures as PNG; returns its disparity [T, H, W]."""
+    rng = np.random.default_rng(seed)
+    (home / "rgb").mkdir(parents=True)
+    ramp = np.linspace(0.1, 1.0, side, dtype=np.float32)
+    disparity = ramp[:, None] * rng.uniform(0.5, 1.5, (frames, 1, side)).astype(np.float32)
+    for number in range(frames):
+        shade = (255 * disparity[number] / disparity.max()).astype(np.uint8)
+        picture = np.stack([shade, 255 - shade, rng.integers(0, 255, shade.shape, np.uint8)], -1)
+        Image.fromarray(picture).save(home / "rgb" / f"{number}.png")
+    np.savez(home / "disparity.npz", disparity=disparity)
+    return disparity
+
+
+def three_stages(weights: Path, clips: Path, steps: int) -> str:
+    """A recipe that takes a model through all three stages, quickly, on a folder of clips."""
     recipe = f"""
 weights = "{weights}"
 seed = 5
 precision = "fp32"
+latents = "streamed"
 frozen = ["time_pos_embed"]
 
 [objective]
@@ -77,10 +95,11 @@ levels = [700.0, 0.678, 0.002]
 level_shares = [0.4, 0.5, 0.1]
 rollout = 0.5
 
-[sources.drawn]
-kind = "generated"
-clips = 3
-sizes = [{{ frames = 3, height = 64, width = 64 }}, {{ frames = 2, height = 64, width = 128 }}]
+[sources.mine]
+kind = "folder"
+path = "{clips}"
+height = 64
+width = 64
 """
     for name, trains, frames in (
         ("1", "all", "[1, 3]"),
@@ -91,7 +110,7 @@ sizes = [{{ frames = 3, height = 64, width = 64 }}, {{ frames = 2, height = 64, 
 [[stages]]
 name = "{name}"
 trains = "{trains}"
-sources = {{ drawn = 1 }}
+sources = {{ mine = 1 }}
 frames = {frames}
 batch = 3
 micro_batch = 2

@@ -1,0 +1,215 @@
+"""Clips from disk: our own folder layout, those of the benchmarks, masks and what fills them."""
+
+import numpy as np
+import pytest
+import torch
+from clips import make_clip
+from PIL import Image
+from training_steps import write_clip
+
+from depthcrafter_cli.errors import InputError, UsageError
+from depthcrafter_cli.training.config import SourceConfig, StageConfig
+from depthcrafter_cli.training.data.batches import Share, Steps, StreamedClips
+from depthcrafter_cli.training.data.benchmarks import read_dpt
+from depthcrafter_cli.training.data.samples import (
+    fill_invalid,
+    latent_mask,
+    target_disparity,
+)
+from depthcrafter_cli.training.data.sources import open_source
+
+
+def opened(root, kind="folder", height=64, width=64):
+    return open_source(SourceConfig(kind, path=str(root), height=height, width=width))
+
+
+def test_folder_gives_its_pictures_and_disparity(tmp_path):
+    disparity = write_clip(tmp_path / "a", seed=0)
+    source = opened(tmp_path)
+    assert len(source) == 1 and source.shape(0) == (3, 64, 64)
+    clip = source.read(0, 1, 2)
+    assert torch.equal(clip.disparity, torch.from_numpy(disparity[1:]))
+    assert bool(clip.valid.all())
+    with Image.open(tmp_path / "a" / "rgb" / "1.png") as image:
+        assert np.array_equal(clip.rgb[0].numpy(), np.asarray(image))
+
+
+def test_folder_takes_video_png_disparity_and_masks(tmp_path):
+    home = tmp_path / "a"
+    for name in ("disparity", "valid"):
+        (home / name).mkdir(parents=True)
+    make_clip(home / "rgb.mp4", frames=3)
+    levels = np.arange(64 * 96, dtype=np.uint16).reshape(64, 96) * 5
+    known = np.zeros((64, 96), np.uint8)
+    known[:, 40:] = 255
+    for number in range(3):
+        Image.fromarray(levels).save(home / "disparity" / f"{number:03}.png")
+        Image.fromarray(known).save(home / "valid" / f"{number:03}.png")
+    clip = opened(tmp_path, height=64, width=96).read(0, 0, 3)
+    assert clip.rgb.shape == (3, 64, 96, 3)
+    assert torch.equal(clip.valid[2], torch.from_numpy(known > 0))
+    assert torch.equal(clip.disparity[1][clip.valid[1]], torch.from_numpy(
+        levels.astype(np.float32))[clip.valid[1]])  # fmt: skip
+
+
+def test_depth_becomes_disparity_with_unknown_and_sky(tmp_path):
+    write_clip(tmp_path / "a", seed=0, frames=1, side=4)
+    depth = np.array([[[2.0, np.inf], [0.0, 0.5]]], np.float32)
+    np.savez(tmp_path / "a" / "disparity.npz", depth=depth)
+    clip = opened(tmp_path, height=2, width=2).read(0, 0, 1)
+    assert clip.disparity.flatten().tolist() == [0.5, 0.0, 0.0, 2.0]
+    assert clip.valid.flatten().tolist() == [True, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "named"),
+    [
+        (lambda home: (home / "disparity.npz").unlink(), "disparity"),
+        (lambda home: (home / "rgb").rename(home / "pictures"), "rgb"),
+        (lambda home: np.savez(home / "valid.npz", valid=np.ones((2, 64, 64), bool)), "2 valid"),
+        (lambda home: np.savez(home / "disparity.npz", disparity=np.ones((64, 64))), "T, H, W"),
+    ],
+)
+def test_incomplete_clip_is_refused_at_once(tmp_path, spoil, named):
+    write_clip(tmp_path / "a", seed=0)
+    spoil(tmp_path / "a")
+    with pytest.raises(InputError, match=named):
+        opened(tmp_path)
+
+
+def test_missing_pictures_are_noticed_when_read(tmp_path):
+    write_clip(tmp_path / "a", seed=0)
+    (tmp_path / "a" / "rgb" / "2.png").unlink()
+    with pytest.raises(InputError, match="3 disparity maps"):
+        opened(tmp_path).read(0, 0, 3)
+
+
+def test_unknown_kind_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="sintel"):
+        opened(tmp_path, kind="films")
+
+
+def save(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+def gray(value, height=32, width=40):
+    return np.full((height, width), value, np.uint16)
+
+
+def picture(height=32, width=40):
+    return np.full((height, width, 3), 90, np.uint8)
+
+
+def test_sintel_layout(tmp_path):
+    depth = np.arange(1, 1281, dtype="<f4").reshape(32, 40)
+    for number in range(52):
+        save(tmp_path / "training" / "final" / "alley" / f"frame_{number:04}.png", picture())
+        path = tmp_path / "training" / "depth" / "alley" / f"frame_{number:04}.dpt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        head = np.array([202021.25], "<f4").tobytes() + np.array([40, 32], "<i4").tobytes()
+        path.write_bytes(head + depth.tobytes())
+    source = opened(tmp_path, "sintel", 32, 40)
+    assert source.shape(0) == (50, 32, 40)
+    assert torch.allclose(source.read(0, 49, 1).disparity[0], 1 / torch.from_numpy(depth.copy()))
+    (tmp_path / "torn.dpt").write_bytes(head)
+    with pytest.raises(InputError, match="Sintel"):
+        read_dpt(tmp_path / "torn.dpt")
+
+
+def test_scannet_layout_takes_every_third_frame_and_crops(tmp_path):
+    for number in range(12):
+        save(tmp_path / "scene0" / "color" / f"{number}.jpg", picture())
+        depth = gray(1000 * (number + 1))
+        depth[:8] = 9
+        save(tmp_path / "scene0" / "depth" / f"{number}.png", depth)
+    source = opened(tmp_path, "scannet", 16, 18)
+    assert source.shape(0)[0] == 4
+    clip = source.read(0, 3, 1)  # the frame named 9, which 10 and 11 do not come before
+    assert torch.allclose(clip.disparity, torch.tensor(1 / 10))
+
+
+def test_kitti_layout_leaves_out_what_the_laser_did_not_hit(tmp_path):
+    drive = "2011_09_26_drive_0002_sync"
+    depth = gray(0, 33, 41)
+    depth[5, 6] = 512
+    save(tmp_path / "val" / drive / "proj_depth" / "groundtruth" / "image_02" / "05.png", depth)
+    save(tmp_path / "2011_09_26" / drive / "image_02" / "data" / "05.png", picture(33, 41))
+    clip = opened(tmp_path, "kitti", 32, 40).read(0, 0, 1)
+    assert clip.valid.sum() == 1
+    assert clip.disparity[0, 5, 6].item() == 0.5
+
+
+def test_bonn_layout_starts_at_frame_30(tmp_path):
+    for number in range(33):
+        save(tmp_path / "balloon" / "rgb" / f"{number:02}.png", picture())
+        save(tmp_path / "balloon" / "depth" / f"{number:02}.png", gray(500 * number))
+    source = opened(tmp_path, "bonn", 32, 40)
+    assert source.shape(0)[0] == 3
+    assert torch.allclose(source.read(0, 0, 1).disparity, torch.tensor(1 / 3.0))
+
+
+def test_nyuv2_layout_crops_the_white_border(tmp_path):
+    depth = gray(9000, 480, 640)
+    depth[45:471, 41:601] = 2000
+    save(tmp_path / "rgb" / "1.png", picture(480, 640))
+    save(tmp_path / "depth" / "1.png", depth)
+    clip = opened(tmp_path, "nyuv2", 64, 64).read(0, 0, 1)
+    assert bool((clip.disparity == 0.5).all())
+
+
+def test_unknown_disparity_is_filled_from_around_and_left_out_of_the_latent_grid():
+    disparity = torch.ones(2, 32, 32)
+    disparity[:, :, 16:] = 3
+    valid = torch.ones(2, 32, 32, dtype=torch.bool)
+    valid[:, 4:12, 20:28] = False
+    valid[1] = False
+    spoilt = torch.where(valid, disparity, 1e6)
+    filled = fill_invalid(spoilt, valid)
+    assert torch.equal(filled[0], disparity[0])
+    assert filled[1].min() >= 1 and filled[1].max() <= 3
+    target = target_disparity(spoilt, valid)
+    assert target[0].unique().tolist() == [0.0, 1.0]
+    mask = latent_mask(valid)
+    assert mask.shape == (2, 1, 4, 4)
+    assert mask[1].sum() == 0
+    gone = (mask[0, 0] == 0).nonzero().tolist()
+    assert gone == [[0, 2], [0, 3], [1, 2], [1, 3]]
+
+
+def test_clip_without_known_disparity_is_refused():
+    with pytest.raises(InputError, match="valid"):
+        target_disparity(torch.ones(1, 8, 8), torch.zeros(1, 8, 8, dtype=torch.bool))
+
+
+def stage(**changes):
+    settings = {"name": "1", "trains": "all", "sources": {"a": 1.0}, "frames": [1, 3],
+                "batch": 5, "steps": 1, "learning_rate": 1.0}  # fmt: skip
+    return StageConfig(**(settings | changes))
+
+
+def test_any_number_of_processes_shares_the_same_samples(tmp_path):
+    for seed in range(4):
+        write_clip(tmp_path / f"{seed}", seed, side=16)
+    clips = {"a": StreamedClips(opened(tmp_path, height=16, width=16))}
+    for step in range(6):
+        (whole,) = Steps(stage(), clips, 7, Share())[step]
+        for processes in (2, 3, 8):
+            shares = [Share(rank, processes) for rank in range(processes)]
+            pieces = [p for share in shares for p in Steps(stage(), clips, 7, share)[step]]
+            assert sum(piece.weight for piece in pieces) == pytest.approx(1)
+            weighed = [(seed, clip) for piece in pieces if piece.weight
+                       for seed, clip in zip(piece.seeds, piece.clips, strict=True)]  # fmt: skip
+            weighed.sort(key=lambda pair: pair[0])
+            assert [seed for seed, _ in weighed] == whole.seeds
+            for (_, clip), expected in zip(weighed, whole.clips, strict=True):
+                assert torch.equal(clip.rgb, expected.rgb)
+
+
+def test_micro_batches_are_as_many_in_every_process(tmp_path):
+    write_clip(tmp_path / "0", 0, side=16)
+    clips = {"a": StreamedClips(opened(tmp_path, height=16, width=16))}
+    config = stage(micro_batch=2)
+    counts = [len(Steps(config, clips, 7, Share(rank, 2))[0]) for rank in (0, 1)]
+    assert counts == [2, 2]

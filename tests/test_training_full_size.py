@@ -1,0 +1,89 @@
+"""One step of every stage on the published architecture, with random weights in bfloat16."""
+
+import hashlib
+
+import pytest
+import torch
+from accelerate import init_empty_weights
+from training_steps import session, stage_config
+
+from depthcrafter_cli.models.layout import read_json
+from depthcrafter_cli.models.unet import DepthUNet
+from depthcrafter_cli.models.weights import find_configs
+from depthcrafter_cli.training.checkpoint import TrainingState
+from depthcrafter_cli.training.config import ClipSize as Size
+from depthcrafter_cli.training.config import (
+    ImageEncoderConfig,
+    ObjectiveConfig,
+    Optimisation,
+    SourceConfig,
+    VaeConfig,
+)
+from depthcrafter_cli.training.data.batches import Share, Steps, StreamedClips
+from depthcrafter_cli.training.data.generated import GeneratedClips
+from depthcrafter_cli.training.data.latents import Encoder
+from depthcrafter_cli.training.ema import MovingAverage
+from depthcrafter_cli.training.layers import select_layers, trained_names
+from depthcrafter_cli.training.networks import build_image_encoder, build_vae
+from depthcrafter_cli.training.precision import Precision
+from depthcrafter_cli.training.stages.denoiser import DenoiserStage
+from depthcrafter_cli.training.trainer import train_step
+
+pytestmark = pytest.mark.slow
+
+PLAN = Optimisation(steps=1, learning_rate=1.0)
+CLIPS = GeneratedClips(SourceConfig("generated", clips=1, sizes=[Size(3, 64, 64)]))
+
+
+@pytest.fixture(scope="module")
+def unet():
+    """1.5 billion parameters, 3 GB: small noise, norms at one, so that every layer is felt."""
+    config = read_json(find_configs("depthcrafter").path / "unet" / "config.json")
+    with init_empty_weights():
+        network = DepthUNet.from_config(config)
+    network = network.to(torch.bfloat16).to_empty(device="cpu")
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            spread = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.5
+            parameter.normal_(std=spread, generator=generator)
+    return network
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    """Small networks that give latents and embeddings of the right sizes."""
+    vae = build_vae(VaeConfig(PLAN, channels=[32, 32, 32, 32]))
+    tower = build_image_encoder(ImageEncoderConfig(PLAN, 32, 1, 2, embedding=1024))
+    return Encoder(vae.eval(), tower.eval(), torch.float32)
+
+
+def digests(unet):
+    return {
+        name: hashlib.sha256(tensor.view(torch.int16).numpy().data).hexdigest()
+        for name, tensor in unet.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize(("trains", "frames"), [("all", 2), ("temporal", 3), ("spatial", 3)])
+def test_a_step_of_each_stage(trains, frames, unet, encoder, tmp_path):
+    config = stage_config(trains, frames=[frames, frames], batch=1, checkpointing=True)
+    steps = Steps(config, {"drawn": StreamedClips(CLIPS)}, 0, Share())
+    select_layers(unet, trains, [])
+    precision = Precision("bf16", torch.device("cpu"))
+    stage = DenoiserStage(config, unet, encoder, ObjectiveConfig(), steps, precision)
+    trained = [parameter for parameter in unet.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=1e-2, foreach=False)  # keeps no state: fits in 16 GB
+    state = TrainingState(unet, optimizer, MovingAverage(unet, 0.0), {})
+    before = digests(unet)
+    loss = train_step(stage, unet, state, config, steps[0], session(tmp_path).accelerator)
+    assert 0 < loss < 1e4
+    names = set(trained_names(before, trains, []))
+    reached = {name for name, p in unet.named_parameters() if p.grad is not None and p.grad.any()}
+    # Attention to the single CLIP token gives its queries, its keys and their norm no gradient.
+    idle = {name for name in names if "attn2.to_q" in name or "attn2.to_k" in name}
+    idle |= {name for name in names if ".norm2." in name and "transformer_blocks" in name}
+    assert reached <= names and names - reached <= idle
+    after = digests(unet)
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed and changed <= names
