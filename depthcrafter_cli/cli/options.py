@@ -121,6 +121,10 @@ MaxRam = Annotated[
     str,
     _option("--max-ram", text="GB of host memory for what leaves the GPU. Default: auto."),
 ]
+Card = Annotated[
+    str | None,
+    _option("--card", text="The GPU to tell the time for, such as 'RTX 4060'. Default: --device."),
+]
 Resume = Annotated[
     bool, _option("--resume", text="Go on where the same run was stopped; begin if it was not.")
 ]

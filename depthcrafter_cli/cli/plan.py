@@ -6,6 +6,7 @@ from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import emit, reported
 
 if TYPE_CHECKING:
+    from depthcrafter_cli.memory.duration import Duration
     from depthcrafter_cli.workflows.plan import RunPlan
 
 
@@ -25,19 +26,20 @@ def plan(
     encode_batch: opt.EncodeBatch = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = "auto",
+    card: opt.Card = None,
     json: opt.Json = False,
     debug: opt.Debug = False,
 ) -> None:
-    """Show how a run would use memory. Neither weights nor a GPU need be there.
+    """Show how a run would use memory and time. Neither weights nor a GPU need be there.
 
     \b
     Examples:
       depthcrafter plan clip.mp4 --max-vram 8 --weights depthcrafter
-      depthcrafter plan clip.mp4 --max-vram 6 --max-res 1920 --json
+      depthcrafter plan clip.mp4 --max-vram 8 --card "RTX 4060" --json
     """
     with reported(quiet=False, json=json, debug=debug):
         from depthcrafter_cli.media.selection import ReadOptions
-        from depthcrafter_cli.workflows.memory import facts
+        from depthcrafter_cli.workflows.memory import estimate_time, facts
         from depthcrafter_cli.workflows.plan import plan_run
         from depthcrafter_cli.workflows.request import RunRequest
 
@@ -63,10 +65,13 @@ def plan(
             settings={name: value for name, value in settings.items() if value is not None},
         )
         planned = plan_run(request)
+        name, time = estimate_time(planned, card)
         if json:
-            emit("memory_plan", **_overview(planned), **facts(planned.memory))
+            seconds = {"card": name, "estimated_seconds": None if time is None else _seconds(time)}
+            emit("memory_plan", **_overview(planned), **facts(planned.memory), **seconds)
         else:
             _print(planned)
+            _print_time(planned, name, time)
 
 
 def _overview(planned: "RunPlan") -> dict[str, Any]:
@@ -81,6 +86,31 @@ def _overview(planned: "RunPlan") -> dict[str, Any]:
         "dtype": planned.dtype,
         "predicted_peak_bytes": planned.memory.measured_as,
     }
+
+
+def _seconds(time: "Duration") -> dict[str, float]:
+    stages = {stage: round(seconds, 1) for stage, seconds in vars(time).items()}
+    return {**stages, "total": round(time.total, 1)}
+
+
+def _print_time(planned: "RunPlan", name: str, time: "Duration | None") -> None:
+    """One line, and another on what it is worth."""
+    if time is None:
+        print(f"time: not known for {name} in {planned.dtype}; --card NAME tells of another one")
+        return
+    from depthcrafter_cli.memory.duration import UTILISATION
+
+    assert planned.frames is not None
+    total, each = time.total, time.total / planned.frames
+    parts = ", ".join(f"{stage} {seconds / total:.0%}" for stage, seconds in vars(time).items())
+    print(f"time on {name}: about {_clock(total)}, {each:.2g} s a frame")
+    print(f"  {parts}; an estimate: the card's peak x {UTILISATION:.0%}, as published for an A100")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 def _print(planned: "RunPlan") -> None:

@@ -35,6 +35,7 @@ class Architecture:
     unet_parameters: int
     clip_parameters: int
     clip_values: int  # of one of the image encoder's layers, per frame
+    clip_operations: int  # of floating-point numbers, per frame
     encoder_parameters: int
     decoder_parameters: int
     upcast_encoder: bool
@@ -54,6 +55,7 @@ class Architecture:
             unet_parameters=_unet_parameters(unet, layers, level, cross),
             clip_parameters=_clip_parameters(image_encoder),
             clip_values=_clip_values(image_encoder),
+            clip_operations=_clip_operations(image_encoder),
             encoder_parameters=_encoder_parameters(vae),
             decoder_parameters=_decoder_parameters(vae),
             upcast_encoder=bool(vae.get("force_upcast", True)),
@@ -198,3 +200,11 @@ def _clip_parameters(config: Config) -> int:
     embeddings = width + 3 * patch * patch * width + places * width
     ends = 4 * width + width * config["projection_dim"]
     return int(embeddings + config["num_hidden_layers"] * layer + ends)
+
+
+def _clip_operations(config: Config) -> int:
+    width, inner, patch = config["hidden_size"], config["intermediate_size"], config["patch_size"]
+    places = (config["image_size"] // patch) ** 2 + 1
+    layer = places * (8 * width * width + 4 * width * inner) + 4 * places * places * width
+    ends = 6 * patch * patch * width * (places - 1) + 2 * width * config["projection_dim"]
+    return int(config["num_hidden_layers"] * layer + ends)

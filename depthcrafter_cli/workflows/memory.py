@@ -1,6 +1,6 @@
 """Which memory plan a run gets: its networks' configs and this machine's memory to the planner."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from depthcrafter_cli.memory.architecture import Architecture
 from depthcrafter_cli.memory.budget import (
@@ -10,13 +10,17 @@ from depthcrafter_cli.memory.budget import (
     gigabytes,
     host_budget,
 )
+from depthcrafter_cli.memory.duration import Duration, card, duration
 from depthcrafter_cli.memory.estimate import Job
 from depthcrafter_cli.memory.planner import Choice, choose
 from depthcrafter_cli.models.layout import network_configs
 from depthcrafter_cli.models.weights import WeightsFolder
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.types import Size
-from depthcrafter_cli.workflows.resources import available_ram, free_device_memory
+from depthcrafter_cli.workflows.resources import available_ram, device_name, free_device_memory
+
+if TYPE_CHECKING:
+    from depthcrafter_cli.workflows.plan import RunPlan
 
 _ITEMSIZES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
@@ -64,6 +68,22 @@ def cap_device(device: str, vram: float | None) -> None:
     total = torch.cuda.get_device_properties(device).total_memory
     share = min(1.0, card_budget(vram, "cuda") * 1.06 / total)
     torch.cuda.set_per_process_memory_fraction(share, device)
+
+
+def estimate_time(plan: "RunPlan", card_name: str | None) -> tuple[str, Duration | None]:
+    """A card's name, by default that of the plan's device, and the run's time on it.
+
+    None where the card, its speed in this precision or the clip's length is not known.
+    """
+    name = card_name or device_name(plan.device)
+    known = card(name)
+    if known is None or plan.frames is None or plan.windows is None:
+        return name, None
+    passes = plan.config.steps * (2 if plan.config.guidance > 1 else 1)
+    return name, duration(
+        plan.memory, known, frames=plan.frames, windows=plan.windows,
+        overlap=plan.config.overlap, passes=passes, batch=plan.config.encode_batch,
+    )  # fmt: skip
 
 
 def facts(choice: Choice) -> dict[str, Any]:

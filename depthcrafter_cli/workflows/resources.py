@@ -47,6 +47,15 @@ def free_device_memory(device: str) -> int | None:
     return int(torch.cuda.mem_get_info(device)[0]) + int(torch.cuda.memory_reserved(device))
 
 
+def device_name(device: str) -> str:
+    """The model of a CUDA device of this machine; of other devices what PyTorch calls them."""
+    if not device.startswith("cuda"):
+        return device
+    import torch
+
+    return str(torch.cuda.get_device_name(device)) if torch.cuda.is_available() else device
+
+
 @cache
 def available_ram() -> int | None:
     """Bytes of host memory that this process could have; None where the system does not tell.

@@ -1,0 +1,109 @@
+"""How long a run takes on a card that is known: an estimate, from arithmetic and data sheets.
+
+    seconds = operations / (peak x utilisation), and the bytes over the bus / its speed
+
+The peak is the data sheet's for dense fp16 with 32-bit sums. The utilisation is the one figure
+measured by others: the published program takes 0.466 s a frame at 1024x576 on an A100, 26 to 31
+teraoperations, which is 18 to 21% of that card's peak. Nothing here was timed on the other cards.
+Copies of a denoising step run beside it, so the longer of both counts; networks that are swapped
+in are waited for.
+"""
+
+import re
+from dataclasses import dataclass
+
+from depthcrafter_cli.memory.estimate import Weights
+from depthcrafter_cli.memory.planner import Choice
+from depthcrafter_cli.memory.work import Work
+
+UTILISATION = 0.20
+_HALF_PRECISION = 2  # bytes
+
+
+@dataclass(frozen=True)
+class Card:
+    """A GPU's peak in operations per second, and what its bus carries in bytes per second."""
+
+    peak: float
+    bus: float
+
+
+# Names as drivers give them, the more special ones first: T(era)FLOPS, GB/s on the bus in practice.
+_CARDS = (
+    (r"B200", 2250, 50),
+    (r"H100 PCIe", 756, 50),
+    (r"H100|H200|GH200", 989, 50),
+    (r"A100", 312, 24),
+    (r"L40S", 362, 24),
+    (r"\bL4\b", 121, 24),
+    (r"A10G", 70, 24),
+    (r"\bA10\b", 125, 24),
+    (r"V100", 125, 12),
+    (r"\bT4\b", 65, 12),
+    (r"RTX 5090\b(?! Laptop)", 210, 50),
+    (r"RTX 5080\b(?! Laptop)", 113, 50),
+    (r"RTX 5070\b(?! Ti| Laptop)", 62, 50),
+    (r"RTX 4090\b(?! D| Laptop)", 165, 24),
+    (r"RTX 4080\b(?! SUPER| Laptop)", 97, 24),
+    (r"RTX 4070\b(?! Ti| SUPER| Laptop)", 58, 24),
+    (r"RTX 4060 Ti", 44, 12),
+    (r"RTX 4060\b(?! Ti| Laptop)", 30, 12),
+    (r"RTX 3090\b(?! Ti)", 71, 24),
+    (r"RTX 3080\b(?! Ti| Laptop)", 60, 24),
+    (r"RTX 3070\b(?! Ti| Laptop)", 41, 24),
+    (r"RTX 3060\b(?! Ti| Laptop)", 25, 24),
+)
+
+
+def card(name: str) -> Card | None:
+    """What is known of a card by its name; None for one that is not in the table."""
+    for pattern, peak, bus in _CARDS:
+        if re.search(pattern, name, re.IGNORECASE):
+            return Card(peak * 1e12, bus * 1e9)
+    return None
+
+
+@dataclass(frozen=True)
+class Duration:
+    """Estimated seconds of a run, by stage; ``bus`` is what of ``total`` waits for copies."""
+
+    clip: float
+    encode: float
+    denoise: float
+    decode: float
+    bus: float
+
+    @property
+    def total(self) -> float:
+        """The whole run, without reading and writing."""
+        return self.clip + self.encode + self.denoise + self.decode + self.bus
+
+
+def duration(
+    choice: Choice, on: Card, *, frames: int, windows: int, overlap: int, passes: int, batch: int
+) -> Duration | None:
+    """Estimate a run of so many ``frames``; None in 32-bit, of whose speed nothing is known.
+
+    ``passes`` are the forward passes of a window: steps, twice with guidance. ``batch`` frames are
+    read at a time, and for each of those reads swapped networks come anew.
+    """
+    job, plan = choice.job, choice.plan
+    if job.itemsize != _HALF_PRECISION:
+        return None
+    work, speed = Work.of(choice.model, job), on.peak * UTILISATION
+    denoised = frames + (windows - 1) * overlap
+    denoise = work.denoise * denoised * passes / speed
+    copied = choice.peaks.bus_bytes * passes * denoised / job.window / on.bus
+    swapped = 0.0
+    if plan.hosted:
+        weights = Weights.of(choice.model, job)
+        reads, chunks = -(-frames // batch), -(-frames // job.decode_chunk)
+        swapped = reads * (weights.clip + weights.encoder) + chunks * weights.decoder
+        swapped += 0 if plan.stream_weights else windows * weights.unet
+    return Duration(
+        clip=work.clip * frames / speed,
+        encode=work.encode * frames / speed,
+        denoise=denoise,
+        decode=work.decode * frames / speed,
+        bus=max(0.0, copied - denoise) + swapped / on.bus,
+    )

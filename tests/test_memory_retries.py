@@ -1,0 +1,93 @@
+"""A run whose memory runs out goes on under a smaller plan."""
+
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from depthcrafter_cli.errors import MemoryLimitError
+from depthcrafter_cli.memory.architecture import Architecture
+from depthcrafter_cli.memory.budget import Budget
+from depthcrafter_cli.memory.estimate import Job, estimate
+from depthcrafter_cli.memory.planner import choose
+from depthcrafter_cli.models.layout import network_configs
+from depthcrafter_cli.pipeline.config import PipelineConfig
+from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
+from depthcrafter_cli.types import Size
+
+
+class Layers(TorchDispatchMode):
+    """Follows the networks' layers: results of convolutions above ``values`` values."""
+
+    def __init__(self, values: int) -> None:
+        super().__init__()
+        self.values, self.made = values, []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        if "conv" in str(operation) and result.numel() > self.values:
+            self.made.append(weakref.ref(result.untyped_storage()))
+        return result
+
+    @property
+    def alive(self) -> int:
+        return sum(ref() is not None for ref in self.made)
+
+
+def failing(module: torch.nn.Module, times: int):
+    """Let a network's part run out of memory for the first few times."""
+    left = [times]
+
+    def fail(*_):
+        if left[0]:
+            left[0] -= 1
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate too much")
+
+    return module.register_forward_pre_hook(fail)
+
+
+PARTS = {
+    "condition": lambda model: model.vae.encoder.mid_block.resnets[0].conv2,
+    "denoise": lambda model: model.unet.up_blocks[1].resnets[0].spatial_res_block.conv1,
+    "decode": lambda model: model.vae.decoder.up_blocks[3].resnets[0].spatial_res_block.conv2,
+}
+
+
+@pytest.mark.parametrize("stage", PARTS)
+def test_where_memory_runs_out_the_work_is_repeated_under_a_smaller_plan(tiny, tiny_folder, stage):
+    frames = np.random.default_rng(0).integers(0, 255, (6, 64, 64, 3), dtype=np.uint8)
+    config = PipelineConfig(window=4, overlap=1, steps=2)
+    expected = np.concatenate(list(DepthCrafterPipeline(tiny, config)(frames)))
+    model = Architecture.of(**network_configs(tiny_folder))
+    job = Job(Size(64, 64), 4, 8, 4)
+    choice = choose(model, job, Budget(), "cuda", batch=8, overlap=1)
+    retreats, left = [], []
+
+    def smaller(plan, where):
+        retreats.append(where)
+        left.append(layers.alive)
+        return choice.smaller(plan, where)
+
+    pipeline = DepthCrafterPipeline(tiny, config, smaller)
+    hook = failing(PARTS[stage](tiny), 1)
+    try:
+        with Layers(4000) as layers:
+            found = np.concatenate(list(pipeline(frames)))
+    finally:
+        hook.remove()
+    assert retreats == [stage] and layers.made
+    assert left == [0]  # nothing of the failed attempt is in memory when the next one begins
+    now = estimate(model, job, pipeline.components.plan)
+    assert now.of(stage) < estimate(model, job, tiny.plan).of(stage)
+    assert np.abs(found - expected).max() <= 1e-4
+
+
+def test_where_there_is_no_smaller_plan_the_run_ends_with_a_sentence(tiny):
+    hook, frames = failing(PARTS["denoise"](tiny), 1), np.zeros((1, 64, 64, 3), np.uint8)
+    try:
+        with pytest.raises(MemoryLimitError, match="close other programs"):
+            list(DepthCrafterPipeline(tiny, PipelineConfig(steps=1))(frames))
+    finally:
+        hook.remove()
