@@ -1,13 +1,15 @@
 """Peaks of device memory: predicted beside real, for the published size with random weights.
 
     python benchmarks/vram.py                  # a GPU if there is one, else a simulation
+    python benchmarks/vram.py --pixels 1024x576 --card 4 6    # only these; all take 15 minutes
     python benchmarks/vram.py --simulate       # needs no GPU; about ten minutes of one core
 
 On a GPU every budget is a run of its own process, held to that budget by PyTorch's allocator: one
-full window from frames to disparity, its peak, its seconds per frame, and the plain diffusers
-forward beside it where that fits. The simulation (see simulation.py) compares the prediction with
-the real code's allocations on configurations of all kinds, and returns 1 if one is off by more than
-10% or a promised budget is exceeded.
+full window from frames to disparity, its peak, its seconds per frame, and a denoising step's time
+beside that of diffusers' own forward, in the same process without the cap, where that fits. It
+needs 5 GB of temporary disk. The simulation (see simulation.py) compares the prediction with the
+real code's allocations on configurations of all kinds, and returns 1 if one is off by more than 10%
+or a promised budget is exceeded.
 """
 
 import argparse
@@ -29,6 +31,7 @@ from depthcrafter_cli.memory.architecture import Architecture
 from depthcrafter_cli.memory.budget import Budget, card_budget
 from depthcrafter_cli.memory.estimate import Job, estimate
 from depthcrafter_cli.memory.planner import Choice, choose
+from depthcrafter_cli.models.components import Components
 from depthcrafter_cli.models.layout import network_configs
 from depthcrafter_cli.types import MemoryPlan, Size
 
@@ -44,6 +47,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Predicted and real peaks of device memory.")
     parser.add_argument("--simulate", action="store_true", help="even if there is a GPU")
     parser.add_argument("--seed", type=int, default=0, help="of the simulated configurations")
+    parser.add_argument("--pixels", choices=sorted({str(size) for size, _ in BUDGETS}))
+    parser.add_argument("--card", type=int, nargs="+", help="only these GB")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -53,7 +58,12 @@ def main() -> int:
         return 0
     if arguments.simulate or not torch.cuda.is_available():
         return simulate(arguments.seed)
-    return measure(arguments.steps)
+    wanted = [
+        (size, gigabytes)
+        for size, gigabytes in BUDGETS
+        if arguments.pixels in (None, str(size)) and gigabytes in (arguments.card or (gigabytes,))
+    ]
+    return measure(wanted, arguments.steps)
 
 
 def chosen(model: Architecture, size: Size, gigabytes: float) -> Choice:
@@ -123,8 +133,8 @@ def _short(plan: MemoryPlan) -> str:
     return " ".join(words + ["frugal"] * plan.frugal_decode)
 
 
-def measure(steps: int) -> int:
-    """Run every budget in a process of its own; print one line each."""
+def measure(budgets: list[tuple[Size, int]], steps: int) -> int:
+    """Run each of the ``budgets`` in a process of its own; print one line each."""
     from full_size import write_model
 
     print(f"{torch.cuda.get_device_name()}, fp16, {WINDOW} frames, {steps} steps")
@@ -134,16 +144,13 @@ def measure(steps: int) -> int:
     failed = 0
     with tempfile.TemporaryDirectory(prefix="depthcrafter-vram-") as folder:
         write_model(Path(folder))
-        plain = {size: _child(folder, size, 0, steps) for size in (HD, FULL_HD)}
-        for size, gigabytes in BUDGETS:
+        for size, gigabytes in budgets:
             done = _child(folder, size, gigabytes, steps)
             if "error" in done:
                 failed += 1
                 print(f"{size!s:>10} {gigabytes:>3}  {done['error']}")
                 continue
-            ratio = "-"
-            if "denoise" in plain[size]:
-                ratio = f"{done['denoise'] / plain[size]['denoise']:.2f}"
+            ratio = f"{done['step'] / done['plain_step']:.2f}" if done["plain_step"] else "-"
             print(
                 f"{size!s:>10} {gigabytes:>3}  {done['predicted'] / 1e9:>6.2f} GB "
                 f"{done['peak'] / 1e9:>6.2f} GB {done['seconds'] / WINDOW:>8.3f} {ratio:>8}",
@@ -162,15 +169,13 @@ def _child(folder: str, size: Size, gigabytes: int, steps: int) -> dict[str, Any
 
 
 def _measure(folder: Path, height: int, width: int, gigabytes: int, steps: int) -> dict[str, Any]:
-    """One window from frames to disparity; 0 gigabytes: the plain forward of the denoiser."""
+    """One window from frames to disparity, then the plain forward of the denoiser."""
     from depthcrafter_cli.models.loading import load_components
     from depthcrafter_cli.pipeline.config import PipelineConfig
     from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
     from depthcrafter_cli.workflows.memory import cap_device
 
     device, size = torch.device("cuda", 0), Size(height, width)
-    if gigabytes == 0:
-        return _plain(folder, size, steps)
     try:
         choice = chosen(Architecture.of(**network_configs(folder)), size, gigabytes)
     except MemoryLimitError as error:
@@ -180,39 +185,42 @@ def _measure(folder: Path, height: int, width: int, gigabytes: int, steps: int) 
     config = PipelineConfig(steps=steps, window=choice.job.window, overlap=OVERLAP)
     pipeline = DepthCrafterPipeline(components, config)
     frames = np.random.default_rng(0).integers(0, 255, (WINDOW, height, width, 3), dtype=np.uint8)
-    marks: dict[str, list[float]] = {}
-    start = time.perf_counter()
+    steps_done, start = [], _now()
     for _ in pipeline(
-        frames, observer=lambda event: marks.setdefault(event.stage, []).append(_now())
+        frames, observer=lambda event: event.stage == "denoise" and steps_done.append(_now())
     ):
         pass
-    denoise = (marks["denoise"][-1] - marks["denoise"][0]) / max(1, steps - 1)
-    return {
+    measured = {
         "predicted": choice.peaks.device,
         "peak": torch.cuda.max_memory_allocated(device),
         "seconds": _now() - start,
-        "denoise": denoise,
+        # The first event is of the window's beginning.
+        "step": (steps_done[-1] - steps_done[0]) / max(1, len(steps_done) - 1),
     }
+    networks = pipeline.components
+    del pipeline, components
+    torch.cuda.set_per_process_memory_fraction(1.0, device)
+    return {**measured, "plain_step": _plain_step(networks, size)}
 
 
-def _plain(folder: Path, size: Size, steps: int) -> dict[str, Any]:
-    """Seconds of one step of diffusers' own forward on the same window, if it fits."""
-    from depthcrafter_cli.models.loading import load_components
-
-    device = torch.device("cuda", 0)
-    unet = load_components(folder, device=device, dtype=torch.float16).unet
-    sample = torch.randn(1, WINDOW, 8, size.height // 8, size.width // 8).to(device, torch.float16)
-    embeds = torch.randn(WINDOW, 1, 1024).to(device, torch.float16)
-    ids = torch.tensor([[7.0, 127.0, 0.02]]).to(device, torch.float16)
+def _plain_step(networks: Components, size: Size) -> float | None:
+    """Seconds of a step of diffusers' own forward on as large a window; None without room."""
+    device = networks.device
+    resident = MemoryPlan.default("cuda")
     marks = []
     try:
+        unet = networks.under(resident).unet
+        shape = (1, WINDOW, 8, size.height // 8, size.width // 8)
+        sample = torch.randn(shape).to(device, torch.float16)
+        embeds = torch.randn(WINDOW, 1, unet.config.cross_attention_dim).to(device, torch.float16)
+        ids = torch.tensor([[7.0, 127.0, 0.02]]).to(device, torch.float16)
         with torch.inference_mode():
-            for _ in range(steps + 1):
+            for _ in range(3):
                 unet(sample, torch.tensor([1.0], device=device), embeds, ids)
                 marks.append(_now())
     except torch.cuda.OutOfMemoryError:
-        return {}
-    return {"denoise": (marks[-1] - marks[0]) / steps}
+        return None
+    return (marks[-1] - marks[0]) / (len(marks) - 1)
 
 
 def _now() -> float:

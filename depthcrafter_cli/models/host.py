@@ -10,6 +10,9 @@ from torch import Tensor
 
 from depthcrafter_cli.errors import MemoryLimitError
 
+# Private: containers keep shared memory short. Windows knows only one kind.
+_KIND = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if sys.platform != "win32" else {}
+
 
 class _Pages(mmap.mmap):
     """Anonymous pages, released by the driver before the system gets them back."""
@@ -30,7 +33,7 @@ def host_memory(size: int, device: torch.device) -> Tensor:
     Raises:
         MemoryLimitError: the system does not let so much be pinned.
     """
-    pages = _Pages(-1, max(size, 1))
+    pages = _Pages(-1, max(size, 1), **_KIND)
     memory = torch.frombuffer(pages, dtype=torch.uint8)
     if device.type == "cuda":
         address = memory.data_ptr()
