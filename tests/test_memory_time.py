@@ -67,7 +67,8 @@ def test_work_of_the_published_size_is_the_known_one():
 
 
 def test_time_is_told_for_a_known_card_and_only_for_one(cli):
-    options = ["plan", CLIP, "--max-vram", "8", "--weights", "depthcrafter", "--card"]
+    # Room for everything on the card, whatever host memory this machine has.
+    options = ["plan", CLIP, "--max-vram", "24", "--weights", "depthcrafter", "--card"]
     told = json.loads(cli(*options, "NVIDIA GeForce RTX 4060", "--json").out)["estimated_seconds"]
     parts = sum(seconds for stage, seconds in told.items() if stage != "total")
     assert told["total"] == pytest.approx(parts, abs=0.5) and told["denoise"] > told["encode"] > 0
