@@ -11,7 +11,7 @@ from depthcrafter_cli.errors import UsageError
 
 
 def _option(*names: str, text: str, **settings: Any) -> Any:
-    return typer.Option(*names, help=text, show_default=False, **settings)
+    return typer.Option(*names, help=text, show_default=False, readable=False, **settings)
 
 
 Source = Annotated[
@@ -19,6 +19,7 @@ Source = Annotated[
     typer.Argument(
         help="A video, a folder of images, a pattern such as frame_%05d.png, or one image.",
         metavar="VIDEO",
+        readable=False,  # who opens it says so, with the exit code for inputs
     ),
 ]
 Outputs = Annotated[
@@ -137,7 +138,10 @@ KeepWork = Annotated[
     _option("--keep-work", text="Keep that folder, to make other outputs with 'finish'."),
 ]
 WorkFolder = Annotated[
-    Path, typer.Argument(help="The folder of a run, such as depth.mp4.work.", metavar="WORKDIR")
+    Path,
+    typer.Argument(
+        help="The folder of a run, such as depth.mp4.work.", metavar="WORKDIR", readable=False
+    ),
 ]
 BatchSources = Annotated[
     list[str],
@@ -152,9 +156,7 @@ OutFolder = Annotated[
 ]
 Formats = Annotated[
     list[str] | None,
-    _option(
-        "--format", "-f", text="mp4 (default), mov, npz or png; may be given several times."
-    ),
+    _option("--format", "-f", text="mp4 (default), mov, npz or png; may be given several times."),
 ]
 ResumeBatch = Annotated[
     bool,

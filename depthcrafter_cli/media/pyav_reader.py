@@ -95,6 +95,11 @@ class VideoFile:
                 f"There is no {self.path}, expected a video file or a folder of images: "
                 "check the path."
             ) from None
+        except PermissionError as error:
+            raise InputError(
+                f"{self.path} cannot be opened (permission denied), expected a readable file: "
+                "check its permissions."
+            ) from error
         except av.error.FFmpegError as error:
             raise InputError(
                 f"{self.path} cannot be read as a video ({error.strerror}), expected a complete "

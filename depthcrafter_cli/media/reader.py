@@ -80,9 +80,18 @@ def count_frames(path: Path, options: ReadOptions = _WHOLE) -> int:
 
 
 def _source(path: Path, options: ReadOptions) -> Source:
-    if is_image_sequence(path):
-        return ImageSequence(path, options.sequence_rate)
-    return VideoFile(path)
+    try:
+        if not is_image_sequence(path):
+            return VideoFile(path)
+        folder = path if path.is_dir() else path.parent
+        if folder.is_dir():
+            next(folder.iterdir(), None)
+    except PermissionError:
+        raise InputError(
+            f"{path} cannot be opened (permission denied), expected a readable file or folder: "
+            "check its permissions."
+        ) from None
+    return ImageSequence(path, options.sequence_rate)
 
 
 def _nothing_selected(info: VideoInfo, options: ReadOptions) -> InputError:

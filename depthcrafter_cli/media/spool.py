@@ -46,11 +46,13 @@ class DisparitySpool:
     """Append-only disparity float32 [T, H, W] with its times, in one compressed file.
 
     Use as a context manager; whoever gave ``path`` removes it. Opening a file that a killed
-    process left drops the batch it was writing. Writing raises OutputError on a full disk.
+    process left drops the batch it was writing, in the file too unless ``read_only``. Writing
+    raises OutputError on a full disk.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
+        self._read_only = read_only
         self._reset()
 
     def _reset(self) -> None:
@@ -63,8 +65,9 @@ class DisparitySpool:
 
     def __enter__(self) -> "DisparitySpool":
         with output_errors(self.path):
-            self.path.touch()
-            self._file: BinaryIO = self.path.open("r+b", buffering=0)
+            if not self._read_only:
+                self.path.touch()
+            self._file: BinaryIO = self.path.open("rb" if self._read_only else "r+b", buffering=0)
             self._recover()
         return self
 
@@ -198,4 +201,5 @@ class DisparitySpool:
             if end == size and zlib.crc32(self._read(self._end)[1]) != record.crc:
                 break
             self._take(record)
-        self._file.truncate(self._end)
+        if not self._read_only:
+            self._file.truncate(self._end)

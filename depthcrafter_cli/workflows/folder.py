@@ -37,8 +37,9 @@ class RunFolder:
 
     @property
     def in_use(self) -> bool:
-        """Whether a run began here and was not finished, or was kept."""
-        return self._job.is_file()
+        """Whether a run began here and was not finished, or was kept. Raises OutputError."""
+        with output_errors(self.path):
+            return self._job.is_file()
 
     @property
     def progressed(self) -> bool:
@@ -78,6 +79,11 @@ class RunFolder:
         """What :meth:`begin` wrote. Raises UsageError for a folder that is no run's."""
         try:
             job = json.loads(self._job.read_text())
+        except PermissionError:
+            raise OutputError(
+                f"{self._job} cannot be read (permission denied), expected a readable folder: "
+                "check its permissions."
+            ) from None
         except (OSError, ValueError):
             raise UsageError(
                 f"{self.path} holds no unfinished or kept run, expected a folder such as "

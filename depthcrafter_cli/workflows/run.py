@@ -74,7 +74,7 @@ def run(
         raise UsageError("Got no output, expected at least one: pass --out such as depth.mp4.")
     if request.create_folders:
         _create_folders(request)
-    with claimed(request.outputs), _state(plan) as folder:
+    with claimed((*request.outputs, request.work_folder)), _state(plan) as folder:
         with DisparitySpool(folder.spool_path) as spool:
             retreats: list[str] = []
             started = time.monotonic()
@@ -137,7 +137,7 @@ def finish(request: RunRequest, observer: Observer = ignore) -> int:
         overwrite=request.overwrite,
     )
     check_record(request)
-    with claimed(request.outputs), DisparitySpool(folder.spool_path) as spool:
+    with claimed(request.outputs), DisparitySpool(folder.spool_path, read_only=True) as spool:
         if not folder.complete(len(spool)):
             raise UsageError(
                 f"{folder.path} holds {len(spool)} frames of a run that is not complete, expected "

@@ -17,9 +17,7 @@ def output_paths(
     Raises UsageError for an unknown format, a name that leads out of ``out`` (also through a
     symbolic link), and for two clips whose results would have the same place.
     """
-    outputs = [
-        tuple(path_in_format(_stem(clip, out), name) for name in formats) for clip in clips
-    ]
+    outputs = [tuple(path_in_format(_stem(clip, out), name) for name in formats) for clip in clips]
     taken: dict[Path, Clip] = {}
     for clip, paths in zip(clips, outputs, strict=True):
         for path in paths:
