@@ -37,16 +37,17 @@ CLIPS = GeneratedClips(SourceConfig("generated", clips=1, sizes=[Size(3, 64, 64)
 
 @pytest.fixture(scope="module")
 def unet():
-    """1.5 billion parameters, 3 GB: small noise, norms at one, so that every layer is felt."""
+    """1.5 billion parameters, 3 GB, as if freshly initialised."""
     config = read_json(find_configs("depthcrafter").path / "unet" / "config.json")
     with init_empty_weights():
         network = DepthUNet.from_config(config)
     network = network.to(torch.bfloat16).to_empty(device="cpu")
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for parameter in network.parameters():
-            spread = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.5
-            parameter.normal_(std=spread, generator=generator)
+        for name, parameter in network.named_parameters():
+            spread = 0.5 * parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.02
+            is_scale = parameter.ndim == 1 and name.endswith("weight")
+            parameter.normal_(mean=float(is_scale), std=spread, generator=generator)
     return network
 
 
@@ -79,6 +80,8 @@ def test_a_step_of_each_stage(trains, frames, unet, encoder, tmp_path):
     loss = train_step(stage, unet, state, config, steps[0], session(tmp_path).accelerator)
     assert 0 < loss < 1e4
     names = set(trained_names(before, trains, []))
+    assert all(bool(torch.isfinite(parameter.grad).all()) for parameter in trained
+               if parameter.grad is not None)  # fmt: skip
     reached = {name for name, p in unet.named_parameters() if p.grad is not None and p.grad.any()}
     # Attention to the single CLIP token gives its queries, its keys and their norm no gradient.
     idle = {name for name in names if "attn2.to_q" in name or "attn2.to_k" in name}

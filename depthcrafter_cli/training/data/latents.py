@@ -47,12 +47,13 @@ class Latents:
 
 
 class Encoder:
-    """The frozen networks. The VAE's encoder is brought to ``dtype``, the type it works in."""
+    """The frozen networks; what encodes is brought to ``dtype``, the type it then works in."""
 
     def __init__(self, vae: nn.Module, image_encoder: nn.Module, dtype: torch.dtype) -> None:
         self._vae, self._image_encoder, self._dtype = vae, image_encoder, dtype
         for part in (vae.encoder, vae.quant_conv):
             part.to(dtype=dtype, memory_format=torch.channels_last)
+        nn.Module.to(image_encoder, dtype)
 
     @property
     def scaling_factor(self) -> float:
@@ -90,10 +91,9 @@ class Encoder:
 
     def _embeds(self, pictures: Tensor) -> Tensor:
         encoder = self._image_encoder
-        dtype = next(encoder.parameters()).dtype
         return torch.cat(
             [
-                encoder(clip_pixels(part.to(self.device)).to(dtype)).image_embeds.float()
+                encoder(clip_pixels(part.to(self.device)).to(self._dtype)).image_embeds.float()
                 for part in pictures.split(ENCODE_BATCH)
             ]
         )
