@@ -24,6 +24,7 @@ from depthcrafter_cli.training.layers import select_layers
 from depthcrafter_cli.training.shortcuts import (
     collapse_cross_attention,
     flatten_temporal_convolutions,
+    recompute_blocks,
 )
 
 STAGES: tuple[tuple[LayerGroup, int], ...] = (("all", 25), ("temporal", 110), ("spatial", 45))
@@ -51,7 +52,7 @@ def published(dtype: torch.dtype) -> DepthUNet:
     with torch.device(DEVICE):
         unet = DepthUNet.from_config(config)
     nn.Module.to(unet, device=DEVICE, dtype=dtype).train()
-    unet.enable_gradient_checkpointing()
+    recompute_blocks(unet, True)
     flatten_temporal_convolutions(unet)
     collapse_cross_attention(unet)
     return unet

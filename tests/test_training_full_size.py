@@ -26,6 +26,10 @@ from depthcrafter_cli.training.ema import MovingAverage
 from depthcrafter_cli.training.layers import select_layers, trained_names
 from depthcrafter_cli.training.networks import build_image_encoder, build_vae
 from depthcrafter_cli.training.precision import Precision
+from depthcrafter_cli.training.shortcuts import (
+    collapse_cross_attention,
+    flatten_temporal_convolutions,
+)
 from depthcrafter_cli.training.stages.denoiser import DenoiserStage
 from depthcrafter_cli.training.trainer import train_step
 
@@ -48,6 +52,8 @@ def unet():
             spread = 0.5 * parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.02
             is_scale = parameter.ndim == 1 and name.endswith("weight")
             parameter.normal_(mean=float(is_scale), std=spread, generator=generator)
+    flatten_temporal_convolutions(network)
+    collapse_cross_attention(network)
     return network
 
 

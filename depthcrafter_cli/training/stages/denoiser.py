@@ -22,6 +22,7 @@ from depthcrafter_cli.training.data.latents import NOISE_AUG, Encoder, Latents
 from depthcrafter_cli.training.data.samples import Sample
 from depthcrafter_cli.training.layers import select_layers
 from depthcrafter_cli.training.precision import Precision
+from depthcrafter_cli.training.shortcuts import recompute_blocks
 from depthcrafter_cli.training.stages.foundation import noise_like
 from depthcrafter_cli.training.trainer import Session, train
 
@@ -41,10 +42,7 @@ class DenoiserStage:
     ) -> None:
         self.name, self.network = config.name, unet
         unet.train()
-        if config.checkpointing:
-            unet.enable_gradient_checkpointing()
-        else:
-            unet.disable_gradient_checkpointing()
+        recompute_blocks(unet, config.checkpointing)
         self._encoder, self._objective, self._precision = encoder, objective, precision
         self._steps, self._workers = steps, workers
 
