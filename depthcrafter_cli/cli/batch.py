@@ -123,7 +123,7 @@ def _carry_out(
     tasks: Sequence["Task"], how: BatchOptions, view: BatchView, console: QuietConsole
 ) -> Sequence["ClipReport"]:
     """Check all clips, do what is to do, and report, also if that is interrupted."""
-    from depthcrafter_cli.workflows.batch.checks import check_clips
+    from depthcrafter_cli.workflows.batch.checks import check_clips, left_open
     from depthcrafter_cli.workflows.batch.engine import engine_for
     from depthcrafter_cli.workflows.batch.report import write_report
 
@@ -131,17 +131,18 @@ def _carry_out(
     clips = check_clips(tasks, skip_complete=how.resume or how.skip_existing)
     view.checked(list(clips.values()))
     try:
-        to_do = [task for task in tasks if clips[task.name].status == "to do"]
+        to_do = [task for task in tasks if clips[task.name].open]
         if engine is not None and to_do:
             console.hint = "Go on with: the same command with --resume."
             for clip in _done(to_do, engine, how.retries, view, console):
                 clips[clip.name] = clip
             console.hint = ""
     finally:
+        came = [left_open(clips[task.name], task) for task in tasks]
         if how.report is not None and not how.dry_run:
-            write_report(how.report, clips.values())
-        view.finished(list(clips.values()))
-    return list(clips.values())
+            write_report(how.report, came)
+        view.finished(came)
+    return came
 
 
 def _done(

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from depthcrafter_cli.workflows.batch.report import ClipReport
 
 _ROWS = 40  # of a summary; failures are always shown
-_STYLES = {"done": "green", "failed": "bold red", "skipped": "dim", "to do": "yellow"}
+_STYLES = {
+    "done": "green", "skipped": "dim", "stopped": "yellow", "failed": "bold red", "to do": ""
+}  # fmt: skip
 
 
 class BatchView:
@@ -83,20 +85,25 @@ class RichBatchView(BatchView):
         self._tasks: dict[str, Any] = {}
 
     def checked(self, clips: "Sequence[ClipReport]") -> None:
-        counts = ", ".join(f"{number} {status}" for status, number in _counts(clips).items())
-        self._screen.print(f"[bold]batch[/]   {len(clips)} clips: {counts}", highlight=False)
+        self._tell("batch", "bold", f"{len(clips)} clips: {_in_words(clips)}")
+        for clip in clips:
+            if clip.error:
+                self._told(clip)
 
     @contextmanager
     def drawing(self, clips: int) -> Iterator[None]:
         from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bars
+        from rich.table import Column
 
+        # A name may hold brackets, which are no markup, and be longer than the line.
+        rest = Column(no_wrap=True, overflow="ellipsis")
         columns = (
-            TextColumn("{task.fields[worker]}"),
-            BarColumn(bar_width=20),
+            TextColumn("{task.fields[worker]}", markup=False),
+            BarColumn(bar_width=16),
             TextColumn("{task.fields[far]}"),
             TimeElapsedColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False, table_column=rest),
         )
         with Bars(*columns, console=self._screen, transient=True) as self._bars:
             far = f"0/{clips} clips"
@@ -114,9 +121,7 @@ class RichBatchView(BatchView):
 
     def retried(self, ended: "Ended") -> None:
         super().retried(ended)
-        self._screen.print(
-            f"[yellow]again later[/] {ended.task.name}: {ended.outcome.error}", highlight=False
-        )
+        self._tell("again later", "yellow", f"{ended.task.name}: {ended.outcome.error}")
 
     def settled(self, clip: "ClipReport") -> None:
         self._bars.advance(self._tasks[""])
@@ -126,31 +131,38 @@ class RichBatchView(BatchView):
         for worker in [name for name in self._tasks if name == clip.worker]:
             self._bars.remove_task(self._tasks.pop(worker))
         if clip.error:
-            self._screen.print(f"[bold red]failed[/] {clip.name}: {clip.error}", highlight=False)
+            self._told(clip)
+
+    def _told(self, clip: "ClipReport") -> None:
+        self._tell(clip.status, _STYLES[clip.status], f"{clip.name}: {clip.error}")
+
+    def _tell(self, what: str, style: str, sentence: str) -> None:
+        from rich.text import Text
+
+        self._screen.print(Text.assemble((what, style), " ", sentence))
 
     def finished(self, clips: "Sequence[ClipReport]") -> None:
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(box=None, pad_edge=False, header_style="bold")
         for header in ("clip", "status", "frames", "seconds", "result"):
             right = header in ("frames", "seconds")
             table.add_column(header, justify="right" if right else "left", overflow="fold")
         for clip in _shown(clips):
-            style = _STYLES[clip.status]
             table.add_row(
-                clip.name,
-                f"[{style}]{clip.status}[/]",
+                Text(clip.name),
+                Text(clip.status, _STYLES[clip.status]),
                 "" if clip.frames is None else str(clip.frames),
                 f"{clip.seconds:.1f}" if clip.seconds else "",
-                "\n".join((clip.error or clip.outputs[0], *clip.warnings)),
+                Text("\n".join((clip.error or clip.outputs[0], *clip.warnings))),
             )
         screen = Console(highlight=False)
         screen.print(table)
         if len(clips) > _ROWS:
             screen.print(f"and others, of {len(clips)} in all: --report lists them")
-        counts = ", ".join(f"{number} {status}" for status, number in _counts(clips).items())
-        screen.print(f"{len(clips)} clips: {counts}")
+        screen.print(f"{len(clips)} clips: {_in_words(clips)}")
 
 
 def batch_view(*, quiet: bool, json: bool, debug: bool) -> BatchView:
@@ -161,6 +173,10 @@ def batch_view(*, quiet: bool, json: bool, debug: bool) -> BatchView:
 
 def _counts(clips: "Sequence[ClipReport]") -> dict[str, int]:
     return dict(Counter(clip.status for clip in clips))
+
+
+def _in_words(clips: "Sequence[ClipReport]") -> str:
+    return ", ".join(f"{number} {status}" for status, number in _counts(clips).items())
 
 
 def _shown(clips: "Sequence[ClipReport]") -> "Sequence[ClipReport]":

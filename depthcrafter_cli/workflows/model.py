@@ -45,9 +45,9 @@ class LoadedModel:
 
 
 def _load(plan: RunPlan, observer: Observer) -> "DepthCrafterPipeline":
+    observer(Progress("load", 0, 1, unit="model"))
     from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
 
-    observer(Progress("load", 0, 1, unit="model"))
     cap_device(plan.device, plan.request.max_vram)
     pipeline = DepthCrafterPipeline.from_pretrained(
         str(plan.weights.path),

@@ -1,16 +1,18 @@
 """What can be known of a batch before anything is computed: done, impossible, or to do."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from depthcrafter_cli.errors import InputError, OutputError, UsageError, WeightsError
 from depthcrafter_cli.workflows.batch.clip import Task, failure
 from depthcrafter_cli.workflows.batch.report import ClipReport
+from depthcrafter_cli.workflows.folder import RunFolder
 from depthcrafter_cli.workflows.plan import check_run
 from depthcrafter_cli.workflows.run import finished_before
 
 
 def check_clips(tasks: Sequence[Task], *, skip_complete: bool) -> dict[str, ClipReport]:
-    """The state of every clip by its name: ``to do``, ``skipped`` if complete, or ``failed``.
+    """The state of every clip by its name; open ones are ``to do`` or were ``stopped``.
 
     What is wrong with one clip is that clip's failure.
 
@@ -29,7 +31,14 @@ def _check(task: Task, skip_complete: bool) -> ClipReport:
         raise type(error)(f"{task.name}: {error}") from error
     except (InputError, OutputError) as error:
         return ClipReport.of(task, "failed", failure(error))
-    return ClipReport.of(task, "to do", frames=checked.frames)
+    return left_open(ClipReport.of(task, "to do", frames=checked.frames), task)
+
+
+def left_open(clip: ClipReport, task: Task) -> ClipReport:
+    """A clip to do as it is now: ``stopped`` if there is something to go on from."""
+    if clip.open and RunFolder(task.request.work_folder).progressed:
+        return replace(clip, status="stopped")
+    return clip
 
 
 def parse_shard(text: str) -> tuple[int, int]:

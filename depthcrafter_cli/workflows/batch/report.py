@@ -16,7 +16,7 @@ from depthcrafter_cli.workflows.batch.clip import Outcome, Task
 
 @dataclass(frozen=True)
 class ClipReport:
-    """``status`` is ``to do``, ``done``, ``skipped`` (complete before) or ``failed``.
+    """``status`` is ``done``, ``skipped`` (complete before), ``failed``, ``to do``, or ``stopped``.
 
     ``frames`` are those made, or for a clip to do those expected if known; ``seconds`` and
     ``worker`` are of the last of ``attempts``; ``error`` and ``exit_code`` are what ``run`` would
@@ -34,6 +34,11 @@ class ClipReport:
     error: str = ""
     exit_code: int = 0
     warnings: tuple[str, ...] = ()
+
+    @property
+    def open(self) -> bool:
+        """Whether the clip is neither done nor failed for good."""
+        return self.status in ("to do", "stopped")
 
     @staticmethod
     def of(
