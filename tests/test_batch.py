@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,6 @@ from depthcrafter_cli.types import Size
 from depthcrafter_cli.workflows.batch.clip import Task
 from depthcrafter_cli.workflows.batch.engine import LocalEngine
 from depthcrafter_cli.workflows.batch.on_ray import RayEngine
-from depthcrafter_cli.workflows.batch.processes import ProcessEngine
 from depthcrafter_cli.workflows.batch.queue import carry_out_all
 from depthcrafter_cli.workflows.request import RunRequest
 
@@ -60,26 +58,48 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
-def killed_at(clips: int, arguments: list[object]) -> None:
-    """SIGKILL for a real batch when so many clips are done and another is under way."""
+def workers_of(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children if b"spawn_main" in _command(child)]
+
+
+def _command(pid: str) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def killed_at(clips: int, arguments: list[object], *, worker_first: bool = False) -> list[dict]:
+    """SIGKILL for a real batch when so many clips are done and another is under way.
+
+    With ``worker_first`` one of its workers is killed in the middle of the first clip. Gives the
+    events of clips that were to be tried again.
+    """
     command = [sys.executable, "-m", "depthcrafter_cli", "batch", *arguments, "--json"]
     process = subprocess.Popen(
         [str(part) for part in command], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
     )
     assert process.stdout is not None
+    retries = []
     for line in process.stdout:
         event = json.loads(line)
+        under_way = event.get("stage") in ("decode", "denoise")
+        if under_way and worker_first:
+            os.kill(workers_of(process.pid)[0], signal.SIGKILL)
+            worker_first = False
+        retries += [event] if event["event"] == "retry" else []
         clips -= event["event"] == "clip"
-        if clips <= 0 and event.get("stage") in ("decode", "denoise"):
+        if clips <= 0 and under_way:
             break
-    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = workers_of(process.pid)
     process.kill()
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
     patience = time.monotonic() + 20
-    while any(Path(f"/proc/{worker}").exists() for worker in workers):  # none goes on in the dark
+    while any(_command(str(worker)) for worker in workers):  # none goes on in the dark
         assert time.monotonic() < patience
         time.sleep(0.05)
+    return retries
 
 
 def test_a_night_of_clips_some_broken_killed_twice_and_resumed(cli, shots, options, tmp_path):
@@ -101,9 +121,10 @@ def test_a_night_of_clips_some_broken_killed_twice_and_resumed(cli, shots, optio
         assert alone.read_bytes() == made[f"{name}.npz"]
 
     arguments = [shots, "--out", resumed, *formats, *options]
-    killed_at(5, [*arguments, "--devices", "cpu,cpu"])
+    retried = killed_at(5, [*arguments, "--devices", "cpu,cpu"], worker_first=True)
+    assert ["died (exit code -9)" in event["message"] for event in retried] == [True]
     assert 10 <= len(list(resumed.rglob("*.npz"))) + len(list(resumed.rglob("*.mp4"))) < 50
-    killed_at(4, [*arguments, "--resume"])
+    assert killed_at(4, [*arguments, "--resume"]) == []
     again = cli("batch", *arguments, "--resume", "--report", tmp_path / "report.csv")
     assert again.code == 7, again.err
     assert files(resumed) == made
@@ -156,19 +177,6 @@ def check_all_right(tasks, reports):
             assert made["depth"].shape[1:] == (64, 64) and np.isfinite(made["depth"]).all()
 
 
-def test_a_process_that_dies_does_not_take_the_batch_with_it(three):
-    def kill(worker):
-        victims = [child for child in active_children() if child.name == worker]
-        os.kill(victims[0].pid, signal.SIGKILL)
-
-    reports, retries = carried_out(three, ProcessEngine(["cpu", "cpu"]), kill)
-    check_all_right(three, reports)
-    assert [ended.outcome.passing for ended in retries] == [True]
-    assert "died (exit code -9)" in retries[0].outcome.error
-    assert reports[retries[0].task.name].attempts == 2
-    assert not active_children()
-
-
 def test_a_ray_worker_that_dies_does_not_take_the_batch_with_it(three):
     def kill(worker):
         os.kill(int(worker.rpartition("/")[2]), signal.SIGKILL)
@@ -199,7 +207,7 @@ def test_damage_is_not_tried_again(three, shots, tmp_path):
 
 
 def test_an_interrupt_stops_all_workers_and_says_how_to_go_on(shots, options, tmp_path):
-    arguments = [shots / "deep", "--out", tmp_path / "out", "--devices", "cpu,cpu", *options]
+    arguments = [shots / "deep", "--out", tmp_path / "out", "--engine", "processes", *options]
     report = tmp_path / "report.json"
     command = [sys.executable, "-m", "depthcrafter_cli", "batch", *arguments, "--report", report]
     process = subprocess.Popen(

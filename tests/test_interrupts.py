@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from processes import stop_at
 
-from depthcrafter_cli.cli.interrupts import Interrupted, stopping_between_steps
 from depthcrafter_cli.progress import Progress, ignore
+from depthcrafter_cli.workflows.interrupts import Interrupted, stopping_between_steps
 
 
 def resumed(cli, message, arguments=()):

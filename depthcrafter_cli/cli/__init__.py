@@ -3,8 +3,8 @@
 import sys
 
 from depthcrafter_cli import __version__
-from depthcrafter_cli.cli.interrupts import Interrupted, raise_on_signals
 from depthcrafter_cli.errors import INTERRUPTED_EXIT_CODE, DepthCrafterError
+from depthcrafter_cli.workflows.interrupts import Interrupted, raise_on_signals
 
 
 def main() -> None:

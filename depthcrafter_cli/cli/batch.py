@@ -9,9 +9,9 @@ from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.batch_view import BatchView, batch_view
 from depthcrafter_cli.cli.console import QuietConsole, reported
 from depthcrafter_cli.cli.groups import CELLS, RunOptions, spread, with_cells
-from depthcrafter_cli.cli.interrupts import stopping_between_steps
 from depthcrafter_cli.errors import BatchError, UsageError
 from depthcrafter_cli.progress import Progress, ignore
+from depthcrafter_cli.workflows.interrupts import stopping_between_steps
 
 if TYPE_CHECKING:
     from depthcrafter_cli.workflows.batch.clip import Task

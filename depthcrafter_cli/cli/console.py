@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from depthcrafter_cli.cli.interrupts import Interrupted, stopping_between_steps
 from depthcrafter_cli.cli.summary import facts_of, summary_of
 from depthcrafter_cli.errors import INTERRUPTED_EXIT_CODE, DepthCrafterError
 from depthcrafter_cli.progress import Observer, Progress, ignore
+from depthcrafter_cli.workflows.interrupts import Interrupted, stopping_between_steps
 
 if TYPE_CHECKING:
     from depthcrafter_cli.workflows.folder import RunFolder

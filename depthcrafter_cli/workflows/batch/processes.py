@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -14,9 +13,15 @@ from threading import Thread
 from depthcrafter_cli.progress import Progress
 from depthcrafter_cli.workflows.batch.clip import Outcome, Task, Watch, carry_out, lost, spaced
 from depthcrafter_cli.workflows.batch.engine import Ended
+from depthcrafter_cli.workflows.interrupts import (
+    Interrupted,
+    raise_on_signals,
+    stopping_between_steps,
+)
 from depthcrafter_cli.workflows.model import LoadedModel
 
-_STOP_SECONDS = 30  # for a worker to leave a denoising step
+_STOP = (signal.SIGTERM,)
+_STOP_SECONDS = 60  # for a worker to finish a denoising step
 _DEATHS = 2  # in a row, without a clip between them, before a worker is not replaced
 
 
@@ -74,7 +79,7 @@ class ProcessEngine(AbstractContextManager["ProcessEngine"]):
         ]
 
     def __exit__(self, *_exception: object) -> None:
-        """Stop all workers: an idle one at once, another where its clip can be resumed."""
+        """Stop all workers: an idle one at once, another when its step is on the disk."""
         running = [worker.process for worker in self._workers if worker.process is not None]
         try:
             for process in running:
@@ -127,16 +132,18 @@ def _serve(channel: Connection, device: str, threads: int) -> None:
     Thread(target=_die_with_parent, daemon=True).start()
     # Ctrl-C reaches the whole process group; the batch decides what becomes of its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    raise_on_signals(_STOP)
     if device == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         import torch
 
         torch.set_num_threads(threads)
-    model = LoadedModel()
-    with suppress(EOFError, OSError):
+    model, tell = LoadedModel(), spaced(channel.send)
+    with suppress(EOFError, OSError, Interrupted):
         while True:
             task: Task = channel.recv()
-            channel.send(carry_out(task.on(device), model, spaced(channel.send)))
+            with stopping_between_steps(tell, lambda: None, _STOP) as observer:
+                outcome = carry_out(task.on(device), model, observer)
+            channel.send(outcome)
 
 
 def _die_with_parent() -> None:

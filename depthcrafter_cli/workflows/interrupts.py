@@ -5,7 +5,7 @@ written frame, is what would have to be computed again.
 """
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Event, Thread
 from types import FrameType
@@ -21,9 +21,9 @@ class Interrupted(BaseException):
     """Raised in place of KeyboardInterrupt, which the argument parser would turn into exit 1."""
 
 
-def raise_on_signals() -> None:
+def raise_on_signals(numbers: Sequence[int] = _SIGNALS) -> None:
     """From here on SIGINT and SIGTERM raise :class:`Interrupted` in the main thread."""
-    for number in _SIGNALS:
+    for number in numbers:
         signal.signal(number, _raise)
 
 
@@ -32,7 +32,9 @@ def _raise(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 @contextmanager
-def stopping_between_steps(observer: Observer, say: Callable[[], None]) -> Iterator[Observer]:
+def stopping_between_steps(
+    observer: Observer, say: Callable[[], None], numbers: Sequence[int] = _SIGNALS
+) -> Iterator[Observer]:
     """An observer that raises :class:`Interrupted` once what was under way at a signal is kept.
 
     ``say`` is called in another thread when there is something to wait for. The second signal,
@@ -59,7 +61,7 @@ def stopping_between_steps(observer: Observer, say: Callable[[], None]) -> Itera
 
     teller = Thread(target=announce, daemon=True)
     teller.start()
-    previous = {number: signal.signal(number, ask) for number in _SIGNALS}
+    previous = {number: signal.signal(number, ask) for number in numbers}
     try:
         yield observe
     finally:
