@@ -162,11 +162,12 @@ def carried_out(tasks, engine, kill=lambda worker: None, retried=lambda ended: N
             killed.append(worker)
             kill(worker)
 
-    def again(ended):
-        retries.append(ended)
-        retried(ended)
+    def failed(ended, again):
+        if again:
+            retries.append(ended)
+            retried(ended)
 
-    reports = carry_out_all(tasks, engine, retries=1, watch=watch, retried=again)
+    reports = carry_out_all(tasks, engine, retries=1, watch=watch, failed=failed)
     return {report.name: report for report in reports}, retries
 
 

@@ -154,6 +154,11 @@ def test_completeness_is_what_lets_a_clip_be_skipped(cli, clip, tiny_folder, tmp
     assert kept.code == 7 and "--overwrite" in kept.out
     mended = cli(*command, "--skip-existing", "--overwrite")
     assert mended.code == 0 and (out / "a.mp4").stat().st_mtime_ns > made
+    kept = out / "a.mp4.work"
+    assert cli(*command, "--overwrite", "--keep-work").code == 0 and kept.is_dir()
+    assert cli(*command, "--skip-existing").code == 0 and kept.is_dir()
+    (kept / "delivering").touch()  # as a run leaves it that is killed at its very end
+    assert cli(*command, "--resume").code == 0 and not kept.exists()
     refused = cli(*command, "--resume", "--no-record")
     assert refused.code == 2
 

@@ -1,11 +1,12 @@
 """``depthcrafter batch``: find the clips, check them all, carry out what is to do, report."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from depthcrafter_cli.cli import options as opt
+from depthcrafter_cli.cli.batch_options import BatchOptions, OutFolder, Sources
 from depthcrafter_cli.cli.batch_view import BatchView, batch_view
 from depthcrafter_cli.cli.console import QuietConsole, reported
 from depthcrafter_cli.cli.groups import CELLS, RunOptions, spread, with_cells
@@ -19,28 +20,10 @@ if TYPE_CHECKING:
     from depthcrafter_cli.workflows.batch.report import ClipReport
 
 
-@dataclass(frozen=True)
-class BatchOptions:
-    """How a batch is carried out, apart from what is asked of its clips."""
-
-    format: opt.Formats = None
-    resume: opt.ResumeBatch = False
-    skip_existing: opt.SkipExisting = False
-    retries: opt.Retries = 2
-    dry_run: opt.DryRun = False
-    report: opt.Report = None
-    shard: opt.Shard = None
-    devices: opt.Devices = "auto"
-    engine: opt.EngineName = "auto"
-    ray_address: opt.RayAddress = None
-    work_dir: opt.BatchWorkDir = None
-    keep_work: opt.KeepWork = False
-
-
 @spread
 def batch(
-    sources: opt.BatchSources,
-    out: opt.OutFolder,
+    sources: Sources,
+    out: OutFolder,
     how: BatchOptions,
     options: RunOptions,
     quiet: opt.Quiet = False,
@@ -105,13 +88,12 @@ def _tasks(
     tasks = []
     for clip, paths in zip(clips, outputs, strict=True):
         asked = with_cells(options, clip.options, clip.origin)
-        request = asked.request(
-            clip.source,
-            paths,
-            keep_work=how.keep_work,
-            resume=how.resume,
-            create_folders=True,
-        )
+        circumstances = {"keep_work": how.keep_work, "resume": how.resume, "create_folders": True}
+        try:
+            request = asked.request(clip.source, paths, **circumstances)
+        except UsageError as error:
+            where = f"{clip.origin}: " if clip.options else ""
+            raise UsageError(f"{where}{error}") from error
         if how.work_dir is not None:
             place = how.work_dir / request.work_folder.relative_to(out.absolute())
             request = replace(request, work_dir=place)
@@ -133,7 +115,6 @@ def _carry_out(
     try:
         to_do = [task for task in tasks if clips[task.name].open]
         if engine is not None and to_do:
-            console.hint = "Go on with: the same command with --resume."
             for clip in _done(to_do, engine, how.retries, view, console):
                 clips[clip.name] = clip
             console.hint = ""
@@ -158,9 +139,10 @@ def _done(
     with view.drawing(len(tasks)), stopping_between_steps(ignore, console.stopping) as beat:
 
         def watch(task: "Task", worker: str, event: Progress) -> None:
+            console.hint = "Go on with: the same command with --resume."
             view.watch(task, worker, event)
             beat(event)
 
-        for clip in carry_out_all(tasks, engine, retries, watch, view.retried):
+        for clip in carry_out_all(tasks, engine, retries, watch, view.failed):
             view.settled(clip)
             yield clip

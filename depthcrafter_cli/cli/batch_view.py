@@ -38,9 +38,9 @@ class BatchView:
     def watch(self, task: "Task", worker: str, event: Progress) -> None:
         """How far a worker is with a clip."""
 
-    def retried(self, ended: "Ended") -> None:
-        """A clip that failed and will be tried again."""
-        if self.debug:
+    def failed(self, ended: "Ended", again: bool) -> None:
+        """An attempt at a clip failed, which may be tried ``again``."""
+        if self.debug and ended.outcome.trace:
             print(ended.outcome.trace, file=sys.stderr)
 
     def settled(self, clip: "ClipReport") -> None:
@@ -62,9 +62,10 @@ class JsonBatchView(BatchView):
     def watch(self, task: "Task", worker: str, event: Progress) -> None:
         emit("progress", clip=task.name, worker=worker, **vars(event))
 
-    def retried(self, ended: "Ended") -> None:
-        super().retried(ended)
-        emit("retry", clip=ended.task.name, worker=ended.worker, message=ended.outcome.error)
+    def failed(self, ended: "Ended", again: bool) -> None:
+        super().failed(ended, again)
+        if again:
+            emit("retry", clip=ended.task.name, worker=ended.worker, message=ended.outcome.error)
 
     def settled(self, clip: "ClipReport") -> None:
         emit("clip", **asdict(clip))
@@ -119,9 +120,10 @@ class RichBatchView(BatchView):
         row = self._tasks[worker]
         self._bars.update(row, completed=event.done, total=total, far=far, description=task.name)
 
-    def retried(self, ended: "Ended") -> None:
-        super().retried(ended)
-        self._tell("again later", "yellow", f"{ended.task.name}: {ended.outcome.error}")
+    def failed(self, ended: "Ended", again: bool) -> None:
+        super().failed(ended, again)
+        if again:
+            self._tell("again later", "yellow", f"{ended.task.name}: {ended.outcome.error}")
 
     def settled(self, clip: "ClipReport") -> None:
         self._bars.advance(self._tasks[""])

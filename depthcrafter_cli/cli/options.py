@@ -10,7 +10,8 @@ import typer
 from depthcrafter_cli.errors import UsageError
 
 
-def _option(*names: str, text: str, **settings: Any) -> Any:
+def option(*names: str, text: str, **settings: Any) -> Any:
+    """An option whose help says its default itself."""
     return typer.Option(*names, help=text, show_default=False, readable=False, **settings)
 
 
@@ -24,7 +25,7 @@ Source = Annotated[
 ]
 Outputs = Annotated[
     list[Path],
-    _option(
+    option(
         "--out",
         "-o",
         text="Where to write; may be given several times. The suffix chooses the format: .mp4 or "
@@ -34,85 +35,85 @@ Outputs = Annotated[
 ]
 Weights = Annotated[
     str | None,
-    _option(
+    option(
         "--weights",
         "-w",
         text="nano, depthcrafter, or a model folder. Default: depthcrafter if pulled, else nano.",
     ),
 ]
-Device = Annotated[str, _option("--device", text="auto (default), cuda, cuda:N, mps or cpu.")]
+Device = Annotated[str, option("--device", text="auto (default), cuda, cuda:N, mps or cpu.")]
 Dtype = Annotated[
-    str, _option("--dtype", text="auto (default: fp16 on a GPU, else fp32), fp32, fp16 or bf16.")
+    str, option("--dtype", text="auto (default: fp16 on a GPU, else fp32), fp32, fp16 or bf16.")
 ]
 MaxRes = Annotated[
     int | None,
-    _option("--max-res", text="Longest side the model sees, in pixels. Default: the model's own."),
+    option("--max-res", text="Longest side the model sees, in pixels. Default: the model's own."),
 ]
 Size = Annotated[
     str,
-    _option("--size", text="Size of the result: source (default), model or WIDTHxHEIGHT."),
+    option("--size", text="Size of the result: source (default), model or WIDTHxHEIGHT."),
 ]
 Start = Annotated[
-    str | None, _option("--start", text="Begin here: seconds or [HH:]MM:SS, fractions allowed.")
+    str | None, option("--start", text="Begin here: seconds or [HH:]MM:SS, fractions allowed.")
 ]
-End = Annotated[str | None, _option("--end", text="Stop before this time.")]
-MaxFrames = Annotated[int | None, _option("--max-frames", text="Read at most this many frames.")]
+End = Annotated[str | None, option("--end", text="Stop before this time.")]
+MaxFrames = Annotated[int | None, option("--max-frames", text="Read at most this many frames.")]
 Fps = Annotated[
     str | None,
-    _option("--fps", text="Pick frames by timestamp at this rate, e.g. 12 or 24000/1001."),
+    option("--fps", text="Pick frames by timestamp at this rate, e.g. 12 or 24000/1001."),
 ]
 SequenceRate = Annotated[
-    str, _option("--sequence-rate", text="Frame rate of a folder of images. Default: 24.")
+    str, option("--sequence-rate", text="Frame rate of a folder of images. Default: 24.")
 ]
 Normalize = Annotated[
     str,
-    _option(
+    option(
         "--normalize",
         text="What becomes 0 and 1: clip (default: the extremes of the whole clip), percentile or "
         "'percentile 2 98', 'fixed LO HI', or none.",
     ),
 ]
 Colormap = Annotated[
-    str, _option("--colormap", text="Any matplotlib colormap for videos. Default: inferno.")
+    str, option("--colormap", text="Any matplotlib colormap for videos. Default: inferno.")
 ]
-SideBySide = Annotated[bool, _option("--side-by-side", text="Video: the source left of the depth.")]
-Crf = Annotated[int, _option("--crf", text="H.264 quality, 0 (lossless) to 51. Default: 18.")]
-Overwrite = Annotated[bool, _option("--overwrite", text="Replace existing outputs.")]
+SideBySide = Annotated[bool, option("--side-by-side", text="Video: the source left of the depth.")]
+Crf = Annotated[int, option("--crf", text="H.264 quality, 0 (lossless) to 51. Default: 18.")]
+Overwrite = Annotated[bool, option("--overwrite", text="Replace existing outputs.")]
 Record = Annotated[
     bool,
-    _option("--record/--no-record", text="Write OUT.json, which says how OUT was made. Default."),
+    option("--record/--no-record", text="Write OUT.json, which says how OUT was made. Default."),
 ]
 Reference = Annotated[
     bool,
-    _option(
+    option(
         "--reference",
         text="Reproduce the published program: its noise, frame choice, rate label and size.",
     ),
 ]
-Steps = Annotated[int | None, _option("--steps", text="Denoising steps per window. Default: 5.")]
+Steps = Annotated[int | None, option("--steps", text="Denoising steps per window. Default: 5.")]
 Guidance = Annotated[
-    float | None, _option("--guidance", text="Classifier-free guidance. Default: 1 (off).")
+    float | None, option("--guidance", text="Classifier-free guidance. Default: 1 (off).")
 ]
-Window = Annotated[int | None, _option("--window", text="Frames denoised together. Default: 110.")]
+Window = Annotated[int | None, option("--window", text="Frames denoised together. Default: 110.")]
 Overlap = Annotated[
-    int | None, _option("--overlap", text="Frames shared by neighbouring windows. Default: 25.")
+    int | None, option("--overlap", text="Frames shared by neighbouring windows. Default: 25.")
 ]
 NoiseAug = Annotated[
     float | None,
-    _option("--noise-aug", text="Noise added to the frames before encoding. Default: 0.02."),
+    option("--noise-aug", text="Noise added to the frames before encoding. Default: 0.02."),
 ]
 DecodeChunk = Annotated[
     int | None,
-    _option("--decode-chunk", text="Frames decoded together; changes the result. Default: 8."),
+    option("--decode-chunk", text="Frames decoded together; changes the result. Default: 8."),
 ]
 EncodeBatch = Annotated[
     int | None,
-    _option("--encode-batch", text="Frames encoded together; only memory. Default: 8."),
+    option("--encode-batch", text="Frames encoded together; only memory. Default: 8."),
 ]
-Seed = Annotated[int | None, _option("--seed", text="Seed of all noise. Default: 42.")]
+Seed = Annotated[int | None, option("--seed", text="Seed of all noise. Default: 42.")]
 MaxVram = Annotated[
     str,
-    _option(
+    option(
         "--max-vram",
         text="GB the card has, or may be used of it: the fastest plan that fits is taken. Default: "
         "auto, what is free. On a CPU: GB of the whole process.",
@@ -120,22 +121,22 @@ MaxVram = Annotated[
 ]
 MaxRam = Annotated[
     str,
-    _option("--max-ram", text="GB of host memory for what leaves the GPU. Default: auto."),
+    option("--max-ram", text="GB of host memory for what leaves the GPU. Default: auto."),
 ]
 Card = Annotated[
     str | None,
-    _option("--card", text="The GPU to tell the time for, such as 'RTX 4060'. Default: --device."),
+    option("--card", text="The GPU to tell the time for, such as 'RTX 4060'. Default: --device."),
 ]
 Resume = Annotated[
-    bool, _option("--resume", text="Go on where the same run was stopped; begin if it was not.")
+    bool, option("--resume", text="Go on where the same run was stopped; begin if it was not.")
 ]
 WorkDir = Annotated[
     Path | None,
-    _option("--work-dir", text="Where the run keeps its state. Default: OUT.work beside OUT."),
+    option("--work-dir", text="Where the run keeps its state. Default: OUT.work beside OUT."),
 ]
 KeepWork = Annotated[
     bool,
-    _option("--keep-work", text="Keep that folder, to make other outputs with 'finish'."),
+    option("--keep-work", text="Keep that folder, to make other outputs with 'finish'."),
 ]
 WorkFolder = Annotated[
     Path,
@@ -143,76 +144,9 @@ WorkFolder = Annotated[
         help="The folder of a run, such as depth.mp4.work.", metavar="WORKDIR", readable=False
     ),
 ]
-BatchSources = Annotated[
-    list[str],
-    typer.Argument(
-        help="Folders (with all below), quoted patterns such as 'shots/**/*.mov', lists (.txt with "
-        "a path a line; .csv with a column 'source', one 'name' and any of run's options), videos.",
-        metavar="SOURCE...",
-    ),
-]
-OutFolder = Annotated[
-    Path, _option("--out", "-o", text="The folder of the results, which mirrors the sources.")
-]
-Formats = Annotated[
-    list[str] | None,
-    _option("--format", "-f", text="mp4 (default), mov, npz or png; may be given several times."),
-]
-ResumeBatch = Annotated[
-    bool,
-    _option(
-        "--resume",
-        text="Skip what is complete, go on with what was stopped, do the rest.",
-    ),
-]
-SkipExisting = Annotated[
-    bool,
-    _option(
-        "--skip-existing",
-        text="Skip clips whose results are complete, by their records and contents.",
-    ),
-]
-Retries = Annotated[
-    int,
-    _option(
-        "--retries",
-        text="How often a clip is tried again if memory, a disk or a worker failed. Default: 2.",
-    ),
-]
-DryRun = Annotated[bool, _option("--dry-run", text="Check every clip and say what would be done.")]
-Report = Annotated[
-    Path | None, _option("--report", text="Write what came of every clip: .json or .csv.")
-]
-Shard = Annotated[
-    str | None,
-    _option("--shard", text="Only the i-th of n parts, as i/n: one for each job of an array."),
-]
-Devices = Annotated[
-    str,
-    _option(
-        "--devices",
-        text="One worker each: auto (default: every GPU), or a list such as cuda:0,cuda:1.",
-    ),
-]
-EngineName = Annotated[
-    str,
-    _option(
-        "--engine",
-        text="auto (default: a process for each of several devices), local (this process), "
-        "processes, or ray.",
-    ),
-]
-RayAddress = Annotated[
-    str | None,
-    _option("--ray-address", text="A Ray cluster, such as auto or head:6379. Default: a new one."),
-]
-BatchWorkDir = Annotated[
-    Path | None,
-    _option("--work-dir", text="Where the clips keep their state. Default: beside the results."),
-]
-Quiet = Annotated[bool, _option("--quiet", "-q", text="Print nothing but errors.")]
-Json = Annotated[bool, _option("--json", text="Print one JSON event a line instead.")]
-Debug = Annotated[bool, _option("--debug", text="Show tracebacks.")]
+Quiet = Annotated[bool, option("--quiet", "-q", text="Print nothing but errors.")]
+Json = Annotated[bool, option("--json", text="Print one JSON event a line instead.")]
+Debug = Annotated[bool, option("--debug", text="Show tracebacks.")]
 
 
 def parse_time(text: str | None, option: str) -> Fraction | None:

@@ -66,6 +66,11 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     trace: str = field(default="", compare=False)
 
+    @property
+    def unexpected(self) -> bool:
+        """Whether the worker may be broken as well, as after an error of a GPU."""
+        return self.exit_code == 1
+
 
 def carry_out(request: RunRequest, model: "LoadedModel", observer: Observer) -> Outcome:
     """Run one clip here; whatever goes wrong becomes part of the outcome."""
@@ -104,10 +109,12 @@ def lost(worker: str, how: str) -> Outcome:
 
 
 def _may_pass(error: BaseException) -> bool:
-    """Whether memory, a disk or a network failed, rather than the video or what was asked."""
+    """Whether memory, a disk, a network or a GPU failed, not the video or what was asked."""
     if isinstance(error, MemoryLimitError | OutputError | MemoryError):
         return True
     if isinstance(error, OSError) and error.errno in _PASSING:
+        return True
+    if isinstance(error, RuntimeError) and "CUDA error" in str(error):
         return True
     cause = error.__cause__
     wrapped = isinstance(error, InputError) and cause is not None

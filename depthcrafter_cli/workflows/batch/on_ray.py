@@ -132,6 +132,8 @@ class RayEngine(AbstractContextManager["RayEngine"]):
             elif isinstance(told, Outcome):
                 self._deaths = 0
                 ends.append(_ended(worker, told))
+                if told.unexpected:
+                    self._renew(worker)
             else:
                 self._listen(worker)
                 name, event = told
@@ -164,11 +166,14 @@ class RayEngine(AbstractContextManager["RayEngine"]):
                 f"got {self._deaths} dead workers from Ray in a row ({how}), expected them to "
                 "work: check that every node has this version of depthcrafter and enough memory."
             ) from error
+        self._renew(worker)
+        return [_ended(worker, lost(worker.name, how))] if worker.task else []
+
+    def _renew(self, worker: _Worker) -> None:
         self._awaited = {key: of for key, of in self._awaited.items() if of is not worker}
         self._workers.remove(worker)
         self._ray.kill(worker.actor)  # one that only cannot be reached must not go on
         self._hire(worker.device)
-        return [_ended(worker, lost(worker.name, how))] if worker.task else []
 
     def _connect(self) -> None:
         here: dict[str, Any] = {

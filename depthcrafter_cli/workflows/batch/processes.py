@@ -57,6 +57,13 @@ class _Worker:
         assert task is not None
         return Ended(task, self.name, outcome)
 
+    def dismiss(self) -> None:
+        """End its process; another takes the next clip."""
+        assert self.process is not None and self.channel is not None
+        self.channel.close()
+        self.channel = None
+        self.process.kill()
+
     def died(self) -> Ended:
         """Its process is gone, and the clip with it."""
         assert self.process is not None and self.channel is not None
@@ -117,6 +124,8 @@ class ProcessEngine(AbstractContextManager["ProcessEngine"]):
             if isinstance(told, Outcome):
                 worker.deaths = 0
                 ends.append(worker.ended(told))
+                if told.unexpected:
+                    worker.dismiss()
             elif worker.task is not None:
                 watch(worker.task, worker.name, told)
         return ends

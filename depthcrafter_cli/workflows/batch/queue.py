@@ -13,12 +13,12 @@ def carry_out_all(
     engine: Engine,
     retries: int,
     watch: Watch,
-    retried: Callable[[Ended], None],
+    failed: Callable[[Ended, bool], None],
 ) -> Iterator[ClipReport]:
     """Every task, in order; failures that may pass again after the others, ``retries`` times.
 
-    Gives each clip as soon as it is done, or failed for good; ``retried`` hears of each failure
-    that is not the last.
+    Gives each clip as soon as it is done, or failed for good; ``failed`` hears of each failure,
+    and whether the clip will be tried again.
     """
     waiting = deque(tasks)
     with engine:
@@ -27,8 +27,10 @@ def carry_out_all(
                 engine.start(waiting.popleft())
             for ended in engine.wait(watch):
                 task, outcome = ended.task, ended.outcome
-                if outcome.error and outcome.passing and task.attempt <= retries:
-                    retried(ended)
+                again = outcome.passing and task.attempt <= retries
+                if outcome.error:
+                    failed(ended, again)
+                if again:
                     waiting.append(task.again(ended.worker))
                     continue
                 status = "failed" if outcome.error else "done"

@@ -1,0 +1,97 @@
+"""The options that ``batch`` has beside those of ``run``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from depthcrafter_cli.cli.options import KeepWork, option
+
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        help="Folders (with all below), quoted patterns such as 'shots/**/*.mov', lists (.txt with "
+        "a path a line; .csv with a column 'source', one 'name' and any of run's options), videos.",
+        metavar="SOURCE...",
+    ),
+]
+OutFolder = Annotated[
+    Path, option("--out", "-o", text="The folder of the results, which mirrors the sources.")
+]
+Formats = Annotated[
+    list[str] | None,
+    option(
+        "--format", "-f", text="mp4 (default), mov, npz or png; may be given several times."
+    ),
+]
+Resume = Annotated[
+    bool,
+    option(
+        "--resume",
+        text="Skip what is complete, go on with what was stopped, do the rest.",
+    ),
+]
+SkipExisting = Annotated[
+    bool,
+    option(
+        "--skip-existing",
+        text="Skip clips whose results are complete, by their records and contents.",
+    ),
+]
+Retries = Annotated[
+    int,
+    option(
+        "--retries",
+        text="How often a clip is tried again if memory, a disk or a worker failed. Default: 2.",
+    ),
+]
+DryRun = Annotated[bool, option("--dry-run", text="Check every clip and say what would be done.")]
+Report = Annotated[
+    Path | None, option("--report", text="Write what came of every clip: .json or .csv.")
+]
+Shard = Annotated[
+    str | None,
+    option("--shard", text="Only the i-th of n parts, as i/n: one for each job of an array."),
+]
+Devices = Annotated[
+    str,
+    option(
+        "--devices",
+        text="One worker each: auto (default: every GPU), or a list such as cuda:0,cuda:1.",
+    ),
+]
+Engine = Annotated[
+    str,
+    option(
+        "--engine",
+        text="auto (default: a process for each of several devices), local (this process), "
+        "processes, or ray.",
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    option("--ray-address", text="A Ray cluster, such as auto or head:6379. Default: a new one."),
+]
+WorkDir = Annotated[
+    Path | None,
+    option("--work-dir", text="Where the clips keep their state. Default: beside the results."),
+]
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """How a batch is carried out, apart from what is asked of its clips."""
+
+    format: Formats = None
+    resume: Resume = False
+    skip_existing: SkipExisting = False
+    retries: Retries = 2
+    dry_run: DryRun = False
+    report: Report = None
+    shard: Shard = None
+    devices: Devices = "auto"
+    engine: Engine = "auto"
+    ray_address: RayAddress = None
+    work_dir: WorkDir = None
+    keep_work: KeepWork = False
