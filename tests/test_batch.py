@@ -217,7 +217,8 @@ def test_an_interrupt_stops_all_workers_and_says_how_to_go_on(shots, options, tm
     )  # fmt: skip
     assert process.stdout is not None
     for line in process.stdout:
-        if json.loads(line).get("stage") == "denoise":
+        event = json.loads(line)
+        if event.get("stage") == "denoise" and event["done"]:  # there is something to keep
             break
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     out = process.communicate(timeout=120)[0]
