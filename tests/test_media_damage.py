@@ -11,6 +11,7 @@ import pytest
 from clips import SMALL, index_of, make_clip, picture
 from processes import ENVIRONMENT
 
+from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.reader import probe, read_frames
 from depthcrafter_cli.media.scale import PictureScaler
 from depthcrafter_cli.media.timestamps import timed
@@ -57,6 +58,12 @@ def test_colours_that_do_not_exist_are_taken_as_unsaid():
     plain, named = plain.reformat(format="yuv420p"), named.reformat(format="yuv420p")
     named.color_primaries = 0  # reserved
     np.testing.assert_array_equal(PictureScaler(SMALL)(named), PictureScaler(SMALL)(plain))
+
+
+def test_pixels_of_an_absurd_shape_are_refused(tmp_path):
+    path = make_clip(tmp_path / "wide.mp4", aspect=Fraction(60000))
+    with pytest.raises(InputError, match="million pixels"):
+        probe(path)
 
 
 def test_a_length_that_is_no_time_is_no_length(tmp_path):

@@ -47,7 +47,9 @@ class VideoFile:
             rate = rate_of(stream)
             seconds = expected_seconds(container, stream)
             count = stream.frames or (round(seconds * rate) if seconds else None)
-            return VideoInfo(self.path, _displayed_size(stream, first), rate, count)
+            size = _displayed_size(stream, first)
+            require_sane(self.path, size)
+            return VideoInfo(self.path, size, rate, count)
 
     def pictures(
         self, start: Fraction, warn: Callable[[str], None]
@@ -89,7 +91,9 @@ class VideoFile:
                 raise InputError(
                     f"{self.path} is empty (0 bytes), expected a video: check its download or copy."
                 )
-            container = av.open(str(self.path), metadata_errors="ignore", options=_LOCAL_ONLY)
+            # An absolute path is never taken for a protocol's name, whatever the file's name is.
+            place = str(self.path.absolute())
+            container = av.open(place, metadata_errors="ignore", options=_LOCAL_ONLY)
         except FileNotFoundError:
             raise InputError(
                 f"There is no {self.path}, expected a video file or a folder of images: "
