@@ -2,7 +2,7 @@
 
     python benchmarks/vram.py                  # a GPU if there is one, else a simulation
     python benchmarks/vram.py --pixels 1024x576 --card 4 6    # only these; all take 15 minutes
-    python benchmarks/vram.py --simulate       # needs no GPU; about ten minutes of one core
+    python benchmarks/vram.py --simulate       # needs no GPU; a few minutes of one core
 
 On a GPU every budget is a run of its own process, held to that budget by PyTorch's allocator: one
 full window from frames to disparity, its peak, its seconds per frame, and a denoising step's time
