@@ -15,6 +15,7 @@ from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.reader import probe, read_frames
 from depthcrafter_cli.media.scale import PictureScaler
 from depthcrafter_cli.media.timestamps import timed
+from depthcrafter_cli.types import Size
 
 ROOT = Path(__file__).parents[1]
 
@@ -61,7 +62,8 @@ def test_colours_that_do_not_exist_are_taken_as_unsaid():
 
 
 def test_pixels_of_an_absurd_shape_are_refused(tmp_path):
-    path = make_clip(tmp_path / "wide.mp4", aspect=Fraction(60000))
+    shape = {"size": Size(600, 800), "aspect": Fraction(500)}
+    path = make_clip(tmp_path / "wide.mp4", frames=1, **shape)
     with pytest.raises(InputError, match="million pixels"):
         probe(path)
 
