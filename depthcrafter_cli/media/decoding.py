@@ -40,11 +40,16 @@ class Decoder:
 
     def _packets(self) -> Iterator[av.Packet | None]:
         """The stream's packets; None in place of the final one where reading broke off."""
-        try:
-            yield from self._container.demux(self._stream)
-        except av.error.FFmpegError:
-            self._damaged += 1
-            yield None
+        while True:
+            try:
+                yield from self._container.demux(self._stream)
+                return
+            except IndexError:
+                continue  # of a stream that begins midway, which PyAV knows from the next call on
+            except av.error.FFmpegError:
+                self._damaged += 1
+                yield None
+                return
 
     def complaint(self, read: Fraction, expected: Fraction | None) -> str | None:
         """What is wrong with a file read to its end, None if nothing."""

@@ -60,7 +60,7 @@ def timed(
             time = following
         elif stamp is not None and previous is not None and time < previous - _SLACK:
             jumped()
-            zero, time = stamp - following, following
+            zero, time, end = stamp - following, following, None  # the end was of the first count
         if previous is not None and time <= previous:
             time = previous + Fraction(picture.time_base or frame_duration)
         previous = time
