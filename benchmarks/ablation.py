@@ -1,9 +1,11 @@
 """What each training stage brings: nano after every stage, on clips it never saw.
 
     python benchmarks/ablation.py --model NAME=FOLDER [--model ...] [--frame-by-frame NAME=FOLDER]
-                                  [--clips 40] [--frames 8] [--scores FILE] [--out docs]
+                                  [--clips 40] [--frames 8] [--side 320] [--scores FILE]
+                                  [--out docs]
 
-Clips come from held-out seeds of the generator and from foreign renderers (foreign/README.md).
+Clips come from held-out seeds of the generator and from foreign renderers (foreign/README.md),
+and are shown to the models with their longer side ``--side`` pixels long.
 Scores are kept in FILE clip by clip, so that a model may be scored as soon as its stage is done,
 and a stopped run goes on. Writes ``ablation.md`` and ``ablation.png`` to the folder ``--out``.
 """
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from matplotlib.figure import Figure
 from scoring import SOURCES, clips_of, mean_training_disparity, score
 
@@ -34,7 +37,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--frame-by-frame", action="append", default=[], metavar="NAME=FOLDER")
     parser.add_argument("--sources", nargs="+", choices=SOURCES, default=list(SOURCES))
     parser.add_argument("--clips", type=int, default=40)
+    parser.add_argument("--foreign-clips", type=int, default=20)
     parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--side", type=int, default=320)
     parser.add_argument("--keep", type=Path, help="keep the foreign clips in this folder")
     parser.add_argument("--scores", type=Path, default=Path("ablation.json"))
     parser.add_argument("--out", type=Path, default=Path("docs"))
@@ -51,8 +56,18 @@ def predictors(given: argparse.Namespace) -> dict[str, Predict]:
     for named, window in settings:
         for name, folder in (item.split("=", 1) for item in named):
             pipeline = DepthCrafterPipeline.from_pretrained(folder, dtype="bf16", **window)
-            made[name] = lambda rgb, run=pipeline: np.concatenate(list(run(rgb)))
+            made[name] = lambda rgb, run=pipeline: np.concatenate(list(run(shown(rgb, given.side))))
     return made
+
+
+def shown(rgb: np.ndarray, side: int) -> np.ndarray:
+    """``rgb`` [T, H, W, 3] with its longer side ``side`` pixels, both multiples of 32."""
+    height, width = (
+        max(round(n * side / max(rgb.shape[1:3]) / 32), 1) * 32 for n in rgb.shape[1:3]
+    )
+    pictures = torch.from_numpy(rgb).permute(0, 3, 1, 2).float()
+    resized = F.interpolate(pictures, (height, width), mode="bilinear", antialias=True)
+    return resized.round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def measured(
@@ -60,7 +75,8 @@ def measured(
     predict: dict[str, Predict], mean: np.ndarray,
 ) -> Iterator[None]:  # fmt: skip
     """Fill in the scores that are missing, one clip at a time."""
-    for number, (rgb, depth) in enumerate(clips_of(source, given.clips, given.frames, given.keep)):
+    count = given.clips if source == "generated" else given.foreign_clips
+    for number, (rgb, depth) in enumerate(clips_of(source, count, given.frames, given.keep)):
         missing = [name for name in predict if str(number) not in known.get(name, {})]
         predictions = {name: predict[name](rgb) for name in missing}
         predictions |= trivial_predictions(depth.shape, mean)
@@ -74,17 +90,17 @@ def averages(clips: dict[str, list[float]]) -> np.ndarray:
     return np.mean(list(clips.values()), axis=0)
 
 
-def report(scores: Scores, order: list[str], frames: int) -> Iterator[str]:
+def report(scores: Scores, order: list[str], given: argparse.Namespace) -> Iterator[str]:
     """The tables, as Markdown."""
     yield "# What each training stage brings\n"
     yield (
         "nano after each stage of its recipe, on clips it never saw. AbsRel and temporal: lower is "
         "better; delta1: higher. The last column is AbsRel relative to the best predictor that "
-        "looks at no pixel. Written by `benchmarks/ablation.py`.\n"
+        f"looks at no pixel. Longer side {given.side} pixels. Written by `benchmarks/ablation.py`.\n"
     )
     for source, known in scores.items():
         best = min(averages(known[name])[0] for name in TRIVIAL)
-        yield f"\n## {source}: {len(known[TRIVIAL[0]])} clips of {frames} frames\n"
+        yield f"\n## {source}: {len(known[TRIVIAL[0]])} clips of {given.frames} frames\n"
         yield f"| | {' | '.join(MEASURES)} | of the best trivial |"
         yield "| --- | --- | --- | --- | --- |"
         for name in [*(name for name in order if name in known), *TRIVIAL]:
@@ -122,7 +138,7 @@ def main() -> int:
         for name, row in scores[source].items():
             print(f"{source:12} {name:24} {averages(row).round(3)}", flush=True)
     given.out.mkdir(parents=True, exist_ok=True)
-    text = "\n".join(report(scores, list(predict), given.frames)) + "\n"
+    text = "\n".join(report(scores, list(predict), given)) + "\n"
     (given.out / "ablation.md").write_text(text, encoding="utf-8")
     draw(scores, list(predict), given.out / "ablation.png")
     return 0
