@@ -96,7 +96,8 @@ def report(scores: Scores, order: list[str], given: argparse.Namespace) -> Itera
     yield (
         "nano after each stage of its recipe, on clips it never saw. AbsRel and temporal: lower is "
         "better; delta1: higher. The last column is AbsRel relative to the best predictor that "
-        f"looks at no pixel. Longer side {given.side} pixels. Written by `benchmarks/ablation.py`.\n"
+        f"looks at no pixel. Clips are {given.side} pixels long where the models see them. Written "
+        "by `benchmarks/ablation.py`.\n"
     )
     for source, known in scores.items():
         best = min(averages(known[name])[0] for name in TRIVIAL)

@@ -213,3 +213,15 @@ def test_micro_batches_are_as_many_in_every_process(tmp_path):
     config = stage(micro_batch=2)
     counts = [len(Steps(config, clips, 7, Share(rank, 2))[0]) for rank in (0, 1)]
     assert counts == [2, 2]
+
+
+def test_clips_read_ahead_are_the_same(tmp_path):
+    for seed in range(3):
+        write_clip(tmp_path / f"{seed}", seed, side=16)
+    steps = Steps(stage(), {"a": StreamedClips(opened(tmp_path, height=16, width=16))}, 7, Share())
+    for (here,), (ahead,) in zip(
+        steps.over(range(2, 5), 0), steps.over(range(2, 5), 2), strict=True
+    ):
+        assert here.seeds == ahead.seeds
+        for one, other in zip(here.clips, ahead.clips, strict=True):
+            assert torch.equal(one.rgb, other.rgb) and torch.equal(one.disparity, other.disparity)

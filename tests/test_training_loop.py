@@ -124,6 +124,19 @@ def test_resumed_stage_equals_uninterrupted_stage_bit_for_bit(tmp_path):
     assert steps == [entry["step"] for entry in Journal(tmp_path / "whole").lines()] == [20, 40]
 
 
+def test_log_survives_a_kill_while_writing_and_forgets_what_is_done_again(tmp_path):
+    journal = Journal(tmp_path)
+    for step in (20, 40, 60):
+        journal.write("1", step, loss=1.0)
+    journal.write("2", 20, loss=1.0)
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"stage": "2", "st')
+    journal.rewind("1", 40)
+    assert [(entry["stage"], entry["step"]) for entry in journal.lines()] == [
+        ("1", 20), ("1", 40), ("2", 20)
+    ]  # fmt: skip
+
+
 def test_checkpoint_of_another_recipe_is_refused(tmp_path):
     train(Line(), PLAN, session(tmp_path))
     with pytest.raises(UsageError, match="learning_rate"):

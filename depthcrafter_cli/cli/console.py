@@ -30,7 +30,6 @@ STAGES = {
     "write": "write",
     "image_encoder": "image encoder",
     "vae": "autoencoder",
-    "unet": "denoiser",
 }
 
 STOPPING = "stopping once the step under way is on the disk; interrupt again to stop at once"

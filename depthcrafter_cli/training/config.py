@@ -167,7 +167,8 @@ class TrainingConfig:
 
     It starts from ``weights`` (a model's name or folder) or from ``foundation``, exactly one of
     them. ``precision`` is ``fp32`` or ``bf16``. ``latents`` says whether clips are encoded once and
-    ``cached``, or ``streamed`` and encoded anew each time, read ahead by ``workers`` processes.
+    ``cached``, or ``streamed`` and encoded anew each time, read ahead by ``workers`` processes
+    (which must be able to fork: on Windows 0).
     Parameters whose names contain one of ``frozen`` are never trained. ``settings`` go into the
     model's manifest: the max_res, window and overlap that suit it.
     """
