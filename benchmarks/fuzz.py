@@ -177,7 +177,7 @@ def running() -> Try:
         with np.load(arrays) as archive, av.open(str(video)) as made:
             depth, metadata = archive["depth"], json.loads(str(archive["metadata_json"]))
             shown = sum(1 for _ in made.decode(video=0))
-        if not len(depth) == shown == metadata["frames"] == frames <= FRAMES * 4:
+        if not len(depth) == shown == metadata["frames"] == frames:
             return f"incomplete: {len(depth)}, {shown} of {frames} frames"
         return "finished"
 
