@@ -229,5 +229,7 @@ def _traceback_if(debug: bool) -> None:
 def emit(event: str, **values: Any) -> None:
     """Print one event as a line of JSON."""
     # One call, so that a line of another thread cannot come between it and its end.
-    sys.stdout.write(json_module.dumps({"event": event, **values}) + "\n")
-    sys.stdout.flush()
+    # The process's own stream: libraries may be kept from it by a redirected sys.stdout.
+    stream = sys.__stdout__ or sys.stdout
+    stream.write(json_module.dumps({"event": event, **values}) + "\n")
+    stream.flush()

@@ -3,8 +3,9 @@
 import logging
 import os
 import signal
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
@@ -80,10 +81,21 @@ class RayEngine(AbstractContextManager["RayEngine"]):
         self._ray, self._devices, self._address = ray, named, address
         self._workers: list[_Worker] = []
         self._awaited: dict[Any, _Worker] = {}
+        self._talk = ExitStack()
         self._deaths = 0
 
     def __enter__(self) -> "RayEngine":
         """Join the cluster, or start one here, and ask it for workers. Raises UsageError."""
+        # Ray prints what happens to its workers, also where programs read our events.
+        self._talk.enter_context(redirect_stdout(sys.stderr))
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self) -> None:
         with _own_signal_handlers():
             self._connect()
         gpus = int(self._ray.cluster_resources().get("GPU", 0))
@@ -95,13 +107,13 @@ class RayEngine(AbstractContextManager["RayEngine"]):
             )
         for device in wanted:
             self._hire(device)
-        return self
 
     def __exit__(self, *_exception: object) -> None:
         """Give the workers back; a cluster stays, a Ray that was started here ends."""
         for worker in self._workers:
             self._ray.kill(worker.actor)
         self._ray.shutdown()
+        self._talk.close()
 
     @property
     def free(self) -> bool:
