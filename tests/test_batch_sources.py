@@ -171,6 +171,7 @@ def test_completeness_is_what_lets_a_clip_be_skipped(cli, clip, tiny_folder, tmp
         (["--devices", "cuda:77"], "cuda:77"),
         (["--engine", "ray", "--devices", "cuda:1"], "Ray chooses"),
         (["--ray-address", "auto"], "--engine ray"),
+        (["--ray-address", "127.0.0.1:9", "--engine", "ray"], "no answer from Ray"),
         (["--retries", "-1"], "--retries"),
         (["--format", "gif"], "--format gif"),
         (["--report", "report.xml"], ".json or .csv"),

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
@@ -17,6 +18,7 @@ from depthcrafter_cli.workflows.batch.engine import Ended
 from depthcrafter_cli.workflows.model import LoadedModel
 
 _STORE_BYTES = 100_000_000  # only requests and outcomes pass through it
+_ANSWER_SECONDS = 10
 _DEATHS = 3  # a worker, in a row and without a clip finished meanwhile
 
 
@@ -194,13 +196,14 @@ class RayEngine(AbstractContextManager["RayEngine"]):
             "object_store_memory": _STORE_BYTES,
         }
         try:
+            _require_answer(self._address)
             self._ray.init(
                 self._address or "local",
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 **({} if self._address else here),
             )
-        except ConnectionError as error:
+        except OSError as error:
             raise UsageError(
                 f"got no answer from Ray at {self._address or 'this machine'} ({error}), expected "
                 "a running cluster: start it with `ray start --head`, or leave --ray-address out."
@@ -211,6 +214,13 @@ def _ended(worker: _Worker, outcome: Outcome) -> Ended:
     task, worker.task = worker.task, None
     assert task is not None
     return Ended(task, worker.name, outcome)
+
+
+def _require_answer(address: str | None) -> None:
+    """Raises OSError where nobody listens, of which Ray itself would make sure for minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if host and port.isdecimal() and "://" not in host:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()
 
 
 @contextmanager
