@@ -150,6 +150,6 @@ def test_unknown_key_is_an_error(tmp_path):
         load_recipe(recipe)
 
 
-@pytest.mark.parametrize("name", ["nano", "nano-v1", "fine-tune"])
+@pytest.mark.parametrize("name", ["nano", "nano-stages", "fine-tune"])
 def test_recipes_that_ship_can_be_read(name):
     assert load_recipe(Path("examples") / f"{name}.toml").stages
