@@ -72,10 +72,13 @@ def shown(rgb: np.ndarray, side: int) -> np.ndarray:
 
 def measured(
     given: argparse.Namespace, source: str, known: dict[str, dict[str, list[float]]],
-    predict: dict[str, Predict], mean: np.ndarray,
+    predict: dict[str, Predict],
 ) -> Iterator[None]:  # fmt: skip
     """Fill in the scores that are missing, one clip at a time."""
     count = given.clips if source == "generated" else given.foreign_clips
+    if all(len(known.get(name, {})) >= count for name in (*predict, *TRIVIAL)):
+        return
+    mean = mean_training_disparity(200)
     for number, (rgb, depth) in enumerate(clips_of(source, count, given.frames, given.keep)):
         missing = [name for name in predict if str(number) not in known.get(name, {})]
         predictions = {name: predict[name](rgb) for name in missing}
@@ -132,9 +135,8 @@ def main() -> int:
     given = arguments()
     predict = predictors(given)
     scores: Scores = json.loads(given.scores.read_text()) if given.scores.exists() else {}
-    mean = mean_training_disparity(200)
     for source in given.sources:
-        for _ in measured(given, source, scores.setdefault(source, {}), predict, mean):
+        for _ in measured(given, source, scores.setdefault(source, {}), predict):
             given.scores.write_text(json.dumps(scores))
         for name, row in scores[source].items():
             print(f"{source:12} {name:24} {averages(row).round(3)}", flush=True)
