@@ -4,7 +4,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
+from training_steps import three_stages, write_clip
+
+from depthcrafter_cli.training.data.sources import open_sources
+from depthcrafter_cli.training.recipe import load_recipe
+from depthcrafter_cli.workflows.validation import validator
 
 CLIP = Path(__file__).parent / "data" / "parity" / "video" / "clip_a.mp4"  # 13 frames, 180x100
 
@@ -107,3 +113,35 @@ def test_resume_without_a_checkpoint_is_refused(cli, tmp_path):
     recipe.write_text(RECIPE)
     done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path, "--resume")
     assert done.code == 2 and "checkpoint" in done.err
+
+
+def test_fine_tuning_says_at_once_what_is_missing(cli, tmp_path, monkeypatch):
+    recipe = Path("examples/fine-tune.toml").resolve()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DEPTHCRAFTER_WEIGHTS", str(tmp_path / "none"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "none"))
+    train = ("train", recipe, "--out", "model", "--work-dir", "work", "--device", "cpu")
+    write_clip(tmp_path / "clips" / "realistic" / "a", 0)
+    write_clip(tmp_path / "clips" / "held-out" / "a", 1)
+    done = cli(*train)
+    assert done.code == 3 and "clips/precise" in done.err, done.err
+    write_clip(tmp_path / "clips" / "precise" / "a", 2)
+    done = cli(*train)
+    assert done.code == 3 and "45 for stage '3-spatial'" in done.err, done.err
+    write_clip(tmp_path / "clips" / "precise" / "b", 3, frames=45)
+    done = cli(*train)
+    assert done.code == 4 and "depthcrafter weights pull" in done.err, done.err
+
+
+def test_validation_does_not_depend_on_the_unit_of_a_folder(tiny, tiny_folder, tmp_path):
+    recipe, found = tmp_path / "recipe.toml", []
+    for unit in (1.0, 40_000.0):  # as 16-bit PNGs have it
+        clips = tmp_path / f"{unit}"
+        disparity = write_clip(clips / "a", 0)
+        np.savez(clips / "a" / "disparity.npz", disparity=disparity * np.float32(unit))
+        text = three_stages(tiny_folder, clips, 1) + "[validation]\nsource = 'mine'\nframes = 2\n"
+        recipe.write_text(text)
+        config = load_recipe(recipe)
+        found.append(validator(config, tiny, open_sources(config)["mine"])())
+    assert found[0]["abs_rel"] > 0
+    assert found[1] == pytest.approx(found[0], rel=1e-3)

@@ -100,7 +100,8 @@ class ObjectiveConfig:
 class ValidationConfig:
     """Every ``every`` steps the first ``clips`` clips of ``source`` go through the pipeline.
 
-    ``frames`` of each at most; depth from ``max_depth`` on does not count.
+    ``frames`` of each at most; depth from ``max_depth`` on does not count. It is in metres, or for
+    a ``folder``, whose clips may have any unit, in medians of the clip's depth.
     """
 
     source: str

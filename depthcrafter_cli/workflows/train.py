@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from depthcrafter_cli.training.config import TrainingConfig
     from depthcrafter_cli.training.data.batches import Readable
     from depthcrafter_cli.training.data.latents import Encoder
+    from depthcrafter_cli.training.data.samples import ClipSource
     from depthcrafter_cli.training.precision import Precision
     from depthcrafter_cli.training.trainer import Session
 
@@ -35,9 +36,12 @@ def train(
     Raises:
         OutputError: ``out`` already holds a model.
         UsageError: ``resume`` and ``work`` holds no checkpoint.
+        InputError: clips that any of the stages needs are missing or not complete.
+        WeightsError: the weights to start from are missing or damaged.
     """
     from depthcrafter_cli.models.manifest import MANIFEST_NAME, write_manifest
     from depthcrafter_cli.training.data.latents import Encoder
+    from depthcrafter_cli.training.data.sources import open_sources
     from depthcrafter_cli.training.networks import save_trained
     from depthcrafter_cli.training.precision import Precision
     from depthcrafter_cli.training.stages.denoiser import train_denoiser
@@ -49,13 +53,15 @@ def train(
         raise UsageError(
             f"got --resume, expected a checkpoint in {work}, and there is none: leave it out."
         )
+    clips = open_sources(config)
     session = _session(config.seed, work, observer, device)
     precision = Precision(config.precision, session.accelerator.device)
-    start = _start(config, precision, session)
+    start = _start(config, clips, precision, session)
     networks = _load(start, precision)
     encoder = Encoder(networks.vae, networks.image_encoder, precision.dtype)
     if config.validation:
-        session = session.validated(validator(config, networks), config.validation.every)
+        held_out = clips[config.validation.source]
+        session = session.validated(validator(config, networks, held_out), config.validation.every)
 
     def deliver(folder: Path) -> None:
         if session.leads and not (folder / MANIFEST_NAME).exists():
@@ -63,7 +69,8 @@ def train(
             write_manifest(folder, variant, settings=config.settings)
 
     for stage in config.stages:
-        sources = _sources(config, list(stage.sources), encoder, session)
+        shown = {name: clips[name] for name in stage.sources}
+        sources = _sources(config, shown, encoder, session)
         train_denoiser(stage, config, networks.unet, encoder, sources, precision, session)
         deliver(work / f"after-{stage.name}")
     deliver(out)
@@ -88,15 +95,19 @@ def _session(seed: int, work: Path, observer: Observer, device: str) -> "Session
     return Session(accelerator, work, journal, seed, observer if leads else ignore)
 
 
-def _start(config: "TrainingConfig", precision: "Precision", session: "Session") -> Path:
+def _start(
+    config: "TrainingConfig",
+    clips: "dict[str, ClipSource]",
+    precision: "Precision",
+    session: "Session",
+) -> Path:
     """The model folder that the denoiser's stages start from."""
     from depthcrafter_cli.models.weights import find_weights
-    from depthcrafter_cli.training.data.sources import open_source
     from depthcrafter_cli.training.foundation import make_foundation
 
     if config.foundation is None:
         return find_weights(config.weights).path
-    source = open_source(config.sources[config.foundation.source])
+    source = clips[config.foundation.source]
     return make_foundation(config.foundation, source, precision, session)
 
 
@@ -118,19 +129,20 @@ def _load(start: Path, precision: "Precision") -> "Components":
 
 
 def _sources(
-    config: "TrainingConfig", names: list[str], encoder: "Encoder", session: "Session"
+    config: "TrainingConfig",
+    clips: "dict[str, ClipSource]",
+    encoder: "Encoder",
+    session: "Session",
 ) -> "dict[str, Readable]":
     """The data of a stage, encoded now if the recipe caches latents."""
     from depthcrafter_cli.training.data.batches import StreamedClips
     from depthcrafter_cli.training.data.cache import CachedClips, fill_cache
-    from depthcrafter_cli.training.data.sources import open_source
 
-    clips = {name: open_source(config.sources[name]) for name in names}
     if config.latents == "streamed":
         return {name: StreamedClips(source) for name, source in clips.items()}
     accelerator = session.accelerator
     share = slice(accelerator.process_index, None, accelerator.num_processes)
-    folders = {name: session.folder / "latents" / name for name in names}
+    folders = {name: session.folder / "latents" / name for name in clips}
     for name, source in clips.items():
         fill_cache(folders[name], source, encoder, session.observer, share)
     accelerator.wait_for_everyone()

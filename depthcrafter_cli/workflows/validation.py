@@ -3,15 +3,26 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from depthcrafter_cli.errors import UsageError
+
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from depthcrafter_cli.models.components import Components
     from depthcrafter_cli.training.config import TrainingConfig
+    from depthcrafter_cli.training.data.samples import ClipSource, Sample
 
 
-def validator(config: "TrainingConfig", networks: "Components") -> "Callable[[], dict[str, float]]":
+def validator(
+    config: "TrainingConfig", networks: "Components", source: "ClipSource"
+) -> "Callable[[], dict[str, float]]":
     """A function that gives ``abs_rel``, ``delta1`` and ``temporal``, averaged over the clips.
 
     Clips of a single frame have no temporal score.
+
+    Raises:
+        UsageError: the clips are of a size that the networks do not take.
     """
     import numpy as np
 
@@ -19,11 +30,17 @@ def validator(config: "TrainingConfig", networks: "Components") -> "Callable[[],
     from depthcrafter_cli.evaluation.temporal import temporal_score
     from depthcrafter_cli.pipeline.config import PipelineConfig
     from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
-    from depthcrafter_cli.training.data.sources import open_source
 
     plan = config.validation
     assert plan is not None
-    source = open_source(config.sources[plan.source])
+    shapes = [source.shape(index) for index in range(min(plan.clips, len(source)))]
+    multiple = networks.side_multiple
+    for _, height, width in shapes:
+        if height % multiple or width % multiple:
+            raise UsageError(
+                f"got clips of {width}x{height} pixels in the source {plan.source!r}, expected "
+                f"sides divisible by {multiple} for validation: change its height and width."
+            )
     defaults = PipelineConfig()
     settings = PipelineConfig(
         window=config.settings.get("window", defaults.window),
@@ -34,11 +51,10 @@ def validator(config: "TrainingConfig", networks: "Components") -> "Callable[[],
     def scores() -> dict[str, float]:
         rows: dict[str, list[float]] = {"abs_rel": [], "delta1": [], "temporal": []}
         pipeline = DepthCrafterPipeline(networks, settings)
-        for index in range(min(plan.clips, len(source))):
-            frames = min(plan.frames, source.shape(index)[0])
+        for index, (length, _, _) in enumerate(shapes):
+            frames = min(plan.frames, length)
             clip = source.read(index, 0, frames)
-            known = (clip.valid & (clip.disparity > 0)).numpy()
-            depth = np.where(known, 1 / np.maximum(clip.disparity.numpy(), 1e-9), 0)
+            depth = _depth(clip, metric=config.sources[plan.source].kind != "folder")
             prediction = np.concatenate(list(pipeline(clip.rgb.numpy())))
             metrics = evaluate_clip(prediction, depth, max_depth=plan.max_depth)
             rows["abs_rel"].append(metrics.abs_rel)
@@ -49,3 +65,11 @@ def validator(config: "TrainingConfig", networks: "Components") -> "Callable[[],
         return {name: float(np.mean(values)) for name, values in rows.items() if values}
 
     return scores
+
+
+def _depth(clip: "Sample", metric: bool) -> "npt.NDArray[np.float32]":
+    """Depth [T, H, W], 0 where it is unknown; in medians of the clip if its unit may be any."""
+    known = clip.valid & (clip.disparity > 0)
+    unit = clip.disparity[known].median() if known.any() and not metric else 1.0
+    depth: npt.NDArray[np.float32] = (unit / clip.disparity).where(known, 0.0).numpy()
+    return depth

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing import get_all_start_methods
 from typing import Protocol
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
+from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.training.config import StageConfig
 from depthcrafter_cli.training.data.latents import Latents
 from depthcrafter_cli.training.data.samples import ClipSource, Sample, Shape
@@ -88,7 +90,7 @@ class Steps(Dataset[list[Piece]]):
         shown = [len(held) * min(shape[0], most) for shape, held in buckets]
         shape, held = buckets[int(rng.choice(len(buckets), p=_unit(shown)))]
         longest = min(most, shape[0])
-        frames = int(rng.integers(min(least, longest), longest + 1))
+        frames = int(rng.integers(least, longest + 1))
         total = self._config.batch
         if self._config.batch_frames:
             total = max(1, self._config.batch_frames // frames)
@@ -128,18 +130,35 @@ class Steps(Dataset[list[Piece]]):
         return Piece(clips, seeds, weight, frames * len(clips))
 
     def over(self, steps: range, workers: int) -> Iterator[list[Piece]]:
-        """The pieces of ``steps`` in order, read ahead by ``workers`` processes."""
+        """The pieces of ``steps`` in order, read ahead by ``workers`` processes.
+
+        Raises:
+            UsageError: there are to be workers, and the system cannot fork.
+        """
         order: list[int] = list(steps)
-        return iter(DataLoader(self, batch_size=None, sampler=order, num_workers=workers))
+        if not workers:
+            return iter(DataLoader(self, batch_size=None, sampler=order))
+        if "fork" not in get_all_start_methods():
+            raise UsageError(
+                f"got workers = {workers} on a system that cannot fork, expected 0: set it in the "
+                "recipe."
+            )
+        # Sources hold open-ended things that cannot be sent to a new process. A step of long clips
+        # is a gigabyte and more, so no worker gets further ahead than one.
+        loader = DataLoader(
+            self, batch_size=None, sampler=order, num_workers=workers,
+            multiprocessing_context="fork", prefetch_factor=1,
+        )  # fmt: skip
+        return iter(loader)
 
 
 def _buckets(shapes: list[Shape], least: int) -> list[tuple[Shape, list[int]]]:
-    """Clips by size, those too short left out unless all are."""
+    """Clips by size, those too short left out."""
     buckets: dict[Shape, list[int]] = {}
     for index, shape in enumerate(shapes):
-        buckets.setdefault(shape, []).append(index)
-    long = {shape: held for shape, held in buckets.items() if shape[0] >= least}
-    return sorted((long or buckets).items())
+        if shape[0] >= least:
+            buckets.setdefault(shape, []).append(index)
+    return sorted(buckets.items())
 
 
 def _unit(shares: Sequence[float]) -> np.ndarray:

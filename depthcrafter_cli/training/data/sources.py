@@ -4,14 +4,39 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from depthcrafter_cli.errors import UsageError
-from depthcrafter_cli.training.config import SourceConfig
+from depthcrafter_cli.errors import InputError, UsageError
+from depthcrafter_cli.training.config import SourceConfig, StageConfig, TrainingConfig
 from depthcrafter_cli.training.data.benchmarks import LAYOUTS
 from depthcrafter_cli.training.data.folder import folder_clips
 from depthcrafter_cli.training.data.generated import GeneratedClips
 from depthcrafter_cli.training.data.recorded import RecordedClips
 from depthcrafter_cli.training.data.samples import ClipSource
 from depthcrafter_cli.types import Size
+
+
+def open_sources(recipe: TrainingConfig) -> dict[str, ClipSource]:
+    """All sources of a recipe that are used, opened before any time is spent on the first.
+
+    Raises:
+        UsageError: a source is of an unknown kind.
+        InputError: a source has no clips, or one that is not complete, or none long enough.
+    """
+    used = {name for stage in recipe.stages for name in stage.sources}
+    used |= {part.source for part in (recipe.foundation, recipe.validation) if part}
+    sources = {name: open_source(recipe.sources[name]) for name in sorted(used)}
+    for stage in recipe.stages:
+        for name in stage.sources:
+            _require_length(stage, name, sources[name])
+    return sources
+
+
+def _require_length(stage: StageConfig, name: str, source: ClipSource) -> None:
+    longest = max((source.shape(index)[0] for index in range(len(source))), default=0)
+    if longest < stage.frames[0]:
+        raise InputError(
+            f"got no clip longer than {longest} frames in the source {name!r}, expected at least "
+            f"{stage.frames[0]} for stage {stage.name!r}: add longer ones or lower its frames."
+        )
 
 
 def open_source(config: SourceConfig) -> ClipSource:
