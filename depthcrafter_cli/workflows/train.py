@@ -3,6 +3,7 @@
 Everything finished stays in the work folder, so that a run that was killed goes on from there.
 """
 
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,17 +79,26 @@ def train(
 
 
 def _session(seed: int, work: Path, observer: Observer, device: str) -> "Session":
+    import torch
     from accelerate import Accelerator
-    from accelerate.utils import DistributedDataParallelKwargs
+    from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
     from depthcrafter_cli.models.devices import pick_device
     from depthcrafter_cli.training.journal import Journal
     from depthcrafter_cli.training.trainer import Session
 
-    on_cpu = pick_device(device).type == "cpu"
+    chosen = pick_device(device)
+    if chosen.type == "cuda" and chosen.index is not None:
+        torch.cuda.set_device(chosen)
     # Cross-attention to one token gives its queries no gradient (see training/shortcuts.py).
     spread = DistributedDataParallelKwargs(find_unused_parameters=True)
-    accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[spread])
+    # While one process validates or encodes its clips, the others wait for it.
+    patience = InitProcessGroupKwargs(timeout=timedelta(hours=12))
+    accelerator = Accelerator(
+        cpu=chosen.type == "cpu",
+        mixed_precision="no",  # the recipe's precision rules, not that of accelerate's own config
+        kwargs_handlers=[spread, patience],
+    )
     leads = accelerator.is_main_process
     work.mkdir(parents=True, exist_ok=True)
     journal = Journal(work, active=leads)
