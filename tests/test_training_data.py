@@ -68,6 +68,7 @@ def test_depth_becomes_disparity_with_unknown_and_sky(tmp_path):
         (lambda home: (home / "rgb").rename(home / "pictures"), "rgb"),
         (lambda home: np.savez(home / "valid.npz", valid=np.ones((2, 64, 64), bool)), "2 valid"),
         (lambda home: np.savez(home / "disparity.npz", disparity=np.ones((64, 64))), "T, H, W"),
+        (lambda home: (home / "disparity.npz").write_bytes(b"PK\3\4torn"), "no NPZ"),
     ],
 )
 def test_incomplete_clip_is_refused_at_once(tmp_path, spoil, named):
@@ -178,9 +179,10 @@ def test_unknown_disparity_is_filled_from_around_and_left_out_of_the_latent_grid
     assert gone == [[0, 2], [0, 3], [1, 2], [1, 3]]
 
 
-def test_clip_without_known_disparity_is_refused():
-    with pytest.raises(InputError, match="valid"):
-        target_disparity(torch.ones(1, 8, 8), torch.zeros(1, 8, 8, dtype=torch.bool))
+def test_frames_without_known_disparity_do_not_end_a_run():
+    unknown = torch.zeros(1, 16, 16, dtype=torch.bool)
+    assert target_disparity(torch.full((1, 16, 16), 9.0), unknown).abs().max() == 0
+    assert latent_mask(unknown).sum() == 0
 
 
 def stage(**changes):
@@ -213,6 +215,14 @@ def test_micro_batches_are_as_many_in_every_process(tmp_path):
     config = stage(micro_batch=2)
     counts = [len(Steps(config, clips, 7, Share(rank, 2))[0]) for rank in (0, 1)]
     assert counts == [2, 2]
+
+
+def test_clips_too_short_for_a_stage_are_left_out_of_it(tmp_path):
+    for frames in (1, 2, 4):
+        write_clip(tmp_path / str(frames), frames, frames=frames, side=16)
+    clips = {"a": StreamedClips(opened(tmp_path, height=16, width=16))}
+    steps = Steps(stage(frames=[3, 5]), clips, 7, Share())
+    assert {len(clip.rgb) for step in range(6) for clip in steps[step][0].clips} == {3, 4}
 
 
 def test_clips_read_ahead_are_the_same(tmp_path):

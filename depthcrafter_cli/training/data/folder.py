@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -112,14 +113,17 @@ def _png(path: Path) -> npt.NDArray[np.integer]:
 
 
 def _names(path: Path) -> list[str]:
-    with np.load(path) as arrays:
-        return list(arrays.files)
+    try:
+        with np.load(path) as arrays:
+            return list(arrays.files)
+    except (OSError, ValueError, BadZipFile, AttributeError) as error:
+        raise InputError(
+            f"got {path}, which is no NPZ archive, expected one: copy it again."
+        ) from error
 
 
 def _length(path: Path, name: str) -> int:
     """Frames of an array, from the headers of its archive alone."""
-    from zipfile import ZipFile
-
     with ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0

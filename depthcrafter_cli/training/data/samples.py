@@ -9,8 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from depthcrafter_cli.errors import InputError
-
 Shape = tuple[int, int, int]  # T, H, W
 
 
@@ -57,14 +55,12 @@ def target_disparity(disparity: Tensor, valid: Tensor) -> Tensor:
 
     The ends are the 0.5 and 99 % quantiles of the whole clip, so that a speck in front of the lens
     does not flatten everything else (arXiv 2409.02095, section 3.1: the whole sequence shares one
-    scale and shift). What is not valid is filled from its surroundings.
-
-    Raises:
-        InputError: nothing is valid.
+    scale and shift). What is not valid is filled from its surroundings; 0 where nothing is valid,
+    as in some frames of a clip: its mask keeps them from the loss.
     """
     values = disparity[valid]
     if not len(values):
-        raise InputError("got a clip without a valid pixel, expected some: leave the clip out")
+        return torch.zeros_like(disparity)
     values = values[:: max(1, len(values) // 100_000)]
     low, high = torch.quantile(values, torch.tensor([0.005, 0.99], device=values.device))
     unit = ((disparity - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)
