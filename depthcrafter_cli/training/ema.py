@@ -37,15 +37,20 @@ class MovingAverage:
 
     @contextmanager
     def in_network(self) -> Iterator[None]:
-        """Inside, the network has the averaged weights."""
-        kept = {name: self._live[name].detach().clone() for name in self._mean}
-        self.copy_to_network()
+        """Inside, the network has the averaged weights, and the average has the network's."""
+        self._exchange()
         try:
             yield
         finally:
-            with torch.no_grad():
-                for name, tensor in kept.items():
-                    self._live[name].copy_(tensor)
+            self._exchange()
+
+    @torch.no_grad()
+    def _exchange(self) -> None:
+        """One tensor at a time, so that it takes no memory worth counting."""
+        for name, mean in self._mean.items():
+            kept = self._live[name].clone()
+            self._live[name].copy_(mean)
+            mean.copy_(kept)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The averaged tensors by parameter name."""

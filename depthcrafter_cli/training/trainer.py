@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.progress import Observer, Progress
 from depthcrafter_cli.training.checkpoint import TrainingState
 from depthcrafter_cli.training.config import Optimisation
@@ -75,7 +76,11 @@ def train_step(
     pieces: list[Any],
     accelerator: Accelerator,
 ) -> float:
-    """One optimiser step; returns the loss. Depends on nothing but its arguments."""
+    """One optimiser step; returns the loss. Depends on nothing but its arguments.
+
+    Raises:
+        UsageError: the loss is not a finite number; the weights are as they were.
+    """
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(plan, state.step)
     state.optimizer.zero_grad(set_to_none=True)
@@ -87,19 +92,26 @@ def train_step(
             loss = stage.loss(network, piece) * piece.weight
             (loss * accelerator.num_processes).backward()
         total += loss.detach()
+    batch_loss = float(accelerator.reduce(total, reduction="sum"))
+    if not math.isfinite(batch_loss):
+        raise UsageError(
+            f"got a loss of {batch_loss} in step {state.step + 1} of stage {stage.name}, expected "
+            "a finite number: lower the learning rate or set precision to fp32; the checkpoint "
+            "before is kept."
+        )
     trained = [p for group in state.optimizer.param_groups for p in group["params"]]
     nn.utils.clip_grad_norm_(trained, plan.clip_norm)
     state.optimizer.step()
     state.step += 1
     state.average.update(state.step)
-    return float(accelerator.reduce(total, reduction="sum"))
+    return batch_loss
 
 
 @dataclass(frozen=True)
 class Session:
     """What all stages of a run share: processes, work folder, log, seed, and who watches.
 
-    ``validate`` scores the network every ``validate_every`` steps (0: never).
+    ``validate``, if any, scores the network every ``validate_every`` steps.
     """
 
     accelerator: Accelerator
@@ -108,7 +120,7 @@ class Session:
     seed: int
     observer: Observer
     validate: Validate | None = None
-    validate_every: int = 0
+    validate_every: int = 1
 
     def validated(self, validate: Validate, every: int) -> Session:
         """The same session, with scores every so many steps."""
@@ -133,6 +145,7 @@ def train(stage: Stage, plan: Optimisation, session: Session) -> None:
     session.journal.rewind(stage.name, state.step)
     if state.step < plan.steps:
         _run(stage, plan, session, state, checkpoint)
+        session.accelerator.free_memory()  # it would hold the wrapped network, and its gradients
     state.average.copy_to_network()
     stage.network.requires_grad_(False)
 
@@ -151,14 +164,17 @@ def _run(
         done = state.step == plan.steps
         if state.step % REPORT_EVERY == 0 or done:
             _report(stage, plan, session, state.step, pace)
+        # Saved first, so that a held-out clip that cannot be read costs no steps.
+        saves = (state.step % plan.save_every == 0 or done) and session.leads
+        if saves:
+            state.save(checkpoint)
         if session.validate and (state.step % session.validate_every == 0 or done):
             if session.leads:
                 with state.average.in_network():
                     scores = session.validate()
                 session.journal.write(stage.name, state.step, **scores)
             accelerator.wait_for_everyone()
-        if (state.step % plan.save_every == 0 or done) and session.leads:
-            state.save(checkpoint)
+        if saves:
             session.journal.draw()
 
 
