@@ -14,6 +14,7 @@ from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.progress import ignore
 from depthcrafter_cli.training import loss
 from depthcrafter_cli.training.config import Optimisation
+from depthcrafter_cli.training.ema import MovingAverage
 from depthcrafter_cli.training.journal import Journal
 from depthcrafter_cli.training.recipe import load_recipe
 from depthcrafter_cli.training.trainer import Session, train
@@ -141,12 +142,59 @@ def test_checkpoint_of_another_recipe_is_refused(tmp_path):
     train(Line(), PLAN, session(tmp_path))
     with pytest.raises(UsageError, match="learning_rate"):
         train(Line(), replace(PLAN, learning_rate=0.02), session(tmp_path))
+    fewer = Line()
+    fewer.layer.bias.requires_grad_(False)
+    with pytest.raises(UsageError, match="frozen"):
+        train(fewer, PLAN, session(tmp_path))
+
+
+def test_a_loss_that_is_no_number_ends_the_stage_before_it_spoils_the_weights(tmp_path):
+    stage = Line()
+
+    def loss_that_explodes(network, piece):
+        return Line.loss(stage, network, piece) * (float("nan") if piece.step == 12 else 1.0)
+
+    stage.loss = loss_that_explodes
+    with pytest.raises(UsageError, match="step 13"):
+        train(stage, PLAN, session(tmp_path))
+    assert bool(torch.isfinite(stage.layer.weight).all())
+
+
+def test_average_lends_its_weights_to_the_network_and_takes_them_back():
+    line = nn.Linear(3, 1)
+    average = MovingAverage(line, 0.9)
+    before = line.weight.detach().clone()
+    with torch.no_grad():
+        line.weight += 1.0
+    average.update(1)
+    mean, live = average.state_dict()["weight"].clone(), line.weight.detach().clone()
+    assert not torch.equal(mean, live) and not torch.equal(mean, before)
+    with average.in_network():
+        assert torch.equal(line.weight, mean)
+    assert torch.equal(line.weight, live)
+    assert torch.equal(average.state_dict()["weight"], mean)
 
 
 def test_unknown_key_is_an_error(tmp_path):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text("[objective]\nrollout = 3\nrolling = 4\n")
     with pytest.raises(UsageError, match="rolling"):
+        load_recipe(recipe)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("every = 500", "every = 0", "every"),
+        ("micro_batch = 1", "micro_batch = -1", "micro_batch"),
+        ("height = 320", "height = 300", "multiples of 8"),
+        ("workers = 4", "workers = -1", "workers"),
+    ],
+)
+def test_values_that_cannot_work_are_refused(tmp_path, old, new, named):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(Path("examples/fine-tune.toml").read_text().replace(old, new, 1))
+    with pytest.raises(UsageError, match=named):
         load_recipe(recipe)
 
 

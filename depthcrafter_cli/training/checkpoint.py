@@ -50,16 +50,17 @@ class TrainingState:
             UsageError: it was made by another recipe.
         """
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if content["recipe"] != self.recipe:
-            changed = sorted(
-                key for key, value in self.recipe.items() if content["recipe"].get(key) != value
-            )
+        before, trained = content["recipe"], self._trained()
+        changed = {key for key, value in self.recipe.items() if before.get(key) != value}
+        if content["network"].keys() != trained.keys():
+            changed.add("frozen")
+        if changed:
             raise UsageError(
-                f"got the checkpoint {path} of a recipe with other {changed}, expected the recipe "
-                "it was begun with: restore it, or choose another --work-dir."
+                f"got the checkpoint {path} of a recipe with other {sorted(changed)}, expected "
+                "the recipe it was begun with: restore it, or choose another --work-dir."
             )
         with torch.no_grad():
-            for name, tensor in self._trained().items():
+            for name, tensor in trained.items():
                 tensor.copy_(content["network"][name])
         self.optimizer.load_state_dict(content["optimizer"])
         self.average.load_state_dict(content["average"])

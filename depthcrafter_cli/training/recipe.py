@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from collections.abc import Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -98,6 +99,17 @@ def _check(recipe: TrainingConfig, where: str) -> None:
     )
     levels, shares = recipe.objective.levels, recipe.objective.level_shares
     require(len(levels) == len(shares), "needs as many level_shares as levels", "mend [objective]")
+    require(recipe.workers >= 0, f"has workers = {recipe.workers}, expected 0 or more", "raise it")
+    if checks := recipe.validation:
+        _require_counts(checks, ("every", "clips", "frames"), "[validation]", require)
+    for name, source in recipe.sources.items():
+        sides = [source.height, source.width]
+        sides += [side for size in source.sizes for side in (size.height, size.width)]
+        require(
+            all(side > 0 and side % 8 == 0 for side in sides),
+            f"has sides {sides} in the source {name!r}, expected multiples of 8",
+            "round them",
+        )
     for stage in recipe.stages:
         _check_stage(stage, require)
 
@@ -114,12 +126,21 @@ def _check_stage(stage: StageConfig, require: Any) -> None:
         f"{name} has sources {stage.sources}, expected at least one, each with a share above 0",
         "mend it",
     )
-    counts = {"steps": stage.steps, "batch": stage.batch, "save_every": stage.save_every}
-    low = [key for key, value in counts.items() if value < 1]
-    require(not low, f"{name} has {low} below 1, expected at least 1", "raise them")
+    _require_counts(stage, ("steps", "batch", "save_every"), name, require)
+    require(
+        stage.micro_batch >= 0 and stage.batch_frames >= 0,
+        f"{name} has micro_batch = {stage.micro_batch} and batch_frames = {stage.batch_frames}, "
+        "expected neither below 0",
+        "raise them",
+    )
     require(
         stage.name.replace("-", "").replace("_", "").isalnum(),
         f"{name} becomes a file name, expected letters, digits, - and _ only",
         "rename it",
     )
     require(0 <= stage.ema < 1, f"{name} has ema {stage.ema}, expected 0 <= ema < 1", "mend it")
+
+
+def _require_counts(table: Any, keys: Sequence[str], name: str, require: Any) -> None:
+    low = [key for key in keys if getattr(table, key) < 1]
+    require(not low, f"has {low} in {name} below 1, expected at least 1", "raise them")
