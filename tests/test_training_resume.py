@@ -16,7 +16,7 @@ def test_a_run_killed_in_the_middle_of_a_stage_ends_bit_for_bit_the_same(
     recipe = tmp_path / "recipe.toml"
     for seed in range(3):
         write_clip(tmp_path / "clips" / f"{seed}", seed)
-    recipe.write_text(three_stages(tiny_folder, tmp_path / "clips", steps=5))
+    recipe.write_text(three_stages(tiny_folder, tmp_path / "clips", steps=3))
 
     def arguments(name, *more):
         return ("train", recipe, "--out", tmp_path / name, "--work-dir", tmp_path / f"{name}-work",
@@ -34,7 +34,7 @@ def test_a_run_killed_in_the_middle_of_a_stage_ends_bit_for_bit_the_same(
     process.send_signal(signal.SIGKILL)
     process.wait()
     saved = torch.load(checkpoint, weights_only=True)["step"]
-    assert saved in (2, 4, 5)
+    assert saved in (2, 3)
     assert not (tmp_path / "killed").exists()
 
     resumed = cli(*arguments("killed", "--resume"))
@@ -47,6 +47,6 @@ def test_a_run_killed_in_the_middle_of_a_stage_ends_bit_for_bit_the_same(
             torch.load(tmp_path / f"{name}-work" / f"{stage}.ckpt", weights_only=True)
             for name in ("whole", "killed")
         )
-        assert one["step"] == other["step"] == 5
+        assert one["step"] == other["step"] == 3
         for name, tensor in one["network"].items():
             assert torch.equal(tensor, other["network"][name]), name

@@ -57,8 +57,8 @@ class Journal:
         from matplotlib.figure import Figure
 
         entries = self.lines()
-        figure = Figure(figsize=(9, 4), layout="constrained")
-        left = figure.subplots()
+        figure = Figure(figsize=(9, 4))
+        left = figure.add_axes((0.09, 0.13, 0.82, 0.83))
         left.set(xlabel="step, stage after stage", ylabel="loss (smoothed)", yscale="log")
         right, begin = None, 0
         for number, stage in enumerate(dict.fromkeys(entry["stage"] for entry in entries)):
