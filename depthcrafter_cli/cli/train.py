@@ -43,10 +43,17 @@ def train(
     """
     with reported(quiet=quiet, json=json, debug=debug) as console:
         from depthcrafter_cli.training.recipe import load_recipe
+        from depthcrafter_cli.workflows.interrupts import Interrupted
         from depthcrafter_cli.workflows.train import train as carry_out
 
         config = load_recipe(recipe)
         with console.watching() as observer:
-            carry_out(config, recipe.stem, work_dir, out, observer, device=device, resume=resume)
+            try:
+                carry_out(
+                    config, recipe.stem, work_dir, out, observer, device=device, resume=resume
+                )
+            except Interrupted:
+                console.hint = "Go on with: the same command."
+                raise
         if not quiet and not json:
             print(out)

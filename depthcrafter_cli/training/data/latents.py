@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from depthcrafter_cli.pipeline.conditioning import clip_pixels
+from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.training.data.samples import Sample, latent_mask, target_disparity
 
-NOISE_AUG = 0.02  # as in inference
+NOISE_AUG = PipelineConfig.noise_aug
 ENCODE_BATCH = 8  # frames; bounds memory only
 
 
