@@ -11,8 +11,7 @@ from depthcrafter_cli.cli.console import STAGES, emit
 from depthcrafter_cli.progress import Progress
 
 if TYPE_CHECKING:
-    from depthcrafter_cli.workflows.batch.clip import Task
-    from depthcrafter_cli.workflows.batch.engine import Ended
+    from depthcrafter_cli.workflows.batch.clip import Ended, Task
     from depthcrafter_cli.workflows.batch.report import ClipReport
 
 _ROWS = 40  # of a summary; failures are always shown

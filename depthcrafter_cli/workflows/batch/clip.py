@@ -5,7 +5,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from depthcrafter_cli.errors import (
     DepthCrafterError,
@@ -70,6 +70,14 @@ class Outcome:
     def unexpected(self) -> bool:
         """Whether the worker may be broken as well, as after an error of a GPU."""
         return self.exit_code == 1
+
+
+class Ended(NamedTuple):
+    """An attempt that ended, by which worker and how."""
+
+    task: Task
+    worker: str
+    outcome: Outcome
 
 
 def carry_out(request: RunRequest, model: "LoadedModel", observer: Observer) -> Outcome:

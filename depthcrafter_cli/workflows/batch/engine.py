@@ -2,19 +2,11 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from depthcrafter_cli.errors import UsageError
-from depthcrafter_cli.workflows.batch.clip import Outcome, Task, Watch, carry_out
+from depthcrafter_cli.workflows.batch.clip import Ended, Task, Watch, carry_out
 from depthcrafter_cli.workflows.model import LoadedModel
-
-
-class Ended(NamedTuple):
-    """An attempt that ended, by which worker and how."""
-
-    task: Task
-    worker: str
-    outcome: Outcome
 
 
 class Engine(AbstractContextManager["Engine"], Protocol):

@@ -13,8 +13,15 @@ from typing import Any
 
 from depthcrafter_cli.errors import DepthCrafterError, UsageError
 from depthcrafter_cli.progress import Progress
-from depthcrafter_cli.workflows.batch.clip import Outcome, Task, Watch, carry_out, lost, spaced
-from depthcrafter_cli.workflows.batch.engine import Ended
+from depthcrafter_cli.workflows.batch.clip import (
+    Ended,
+    Outcome,
+    Task,
+    Watch,
+    carry_out,
+    lost,
+    spaced,
+)
 from depthcrafter_cli.workflows.model import LoadedModel
 
 _STORE_BYTES = 100_000_000  # only requests and outcomes pass through it

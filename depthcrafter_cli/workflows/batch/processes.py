@@ -11,8 +11,15 @@ from multiprocessing.context import SpawnProcess
 from threading import Thread
 
 from depthcrafter_cli.progress import Progress
-from depthcrafter_cli.workflows.batch.clip import Outcome, Task, Watch, carry_out, lost, spaced
-from depthcrafter_cli.workflows.batch.engine import Ended
+from depthcrafter_cli.workflows.batch.clip import (
+    Ended,
+    Outcome,
+    Task,
+    Watch,
+    carry_out,
+    lost,
+    spaced,
+)
 from depthcrafter_cli.workflows.interrupts import (
     Interrupted,
     raise_on_signals,

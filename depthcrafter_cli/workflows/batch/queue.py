@@ -3,8 +3,8 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
-from depthcrafter_cli.workflows.batch.clip import Task, Watch
-from depthcrafter_cli.workflows.batch.engine import Ended, Engine
+from depthcrafter_cli.workflows.batch.clip import Ended, Task, Watch
+from depthcrafter_cli.workflows.batch.engine import Engine
 from depthcrafter_cli.workflows.batch.report import ClipReport
 
 
