@@ -159,6 +159,9 @@ def test_completeness_is_what_lets_a_clip_be_skipped(cli, clip, tiny_folder, tmp
     assert cli(*command, "--skip-existing").code == 0 and kept.is_dir()
     (kept / "delivering").touch()  # as a run leaves it that is killed at its very end
     assert cli(*command, "--resume").code == 0 and not kept.exists()
+    assert cli(*command, "--overwrite", "--keep-work").code == 0 and kept.is_dir()
+    changed = cli(*command, "--steps", 2, "--resume", "--overwrite")
+    assert changed.code == 0 and not kept.exists(), changed
     refused = cli(*command, "--resume", "--no-record")
     assert refused.code == 2
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from depthcrafter_cli.errors import OutputError
+from depthcrafter_cli.errors import InputError, OutputError, UsageError
 from depthcrafter_cli.media.reader import count_frames, probe
 from depthcrafter_cli.media.resize import model_size, output_size, reference_stride
 from depthcrafter_cli.media.selection import ReadOptions, selected_rate
@@ -76,10 +76,13 @@ class RunPlan(CheckedRun):
 def plan_run(request: RunRequest) -> RunPlan:
     """Settle and check a run.
 
+    With ``resume`` and ``overwrite``, one that cannot be gone on with is begun again.
+
     Raises:
         UsageError, InputError, WeightsError, MemoryLimitError, OutputError: whatever would stop
             the run later.
     """
+    begin_again = request.overwrite
     checked = check_run(request)
     request, config = checked.request, checked.config
     device, dtype = _machine(request)
@@ -95,7 +98,14 @@ def plan_run(request: RunRequest) -> RunPlan:
         return plan
     plan = replace(plan, facts=describe(plan))
     folder = RunFolder(request.work_folder)
-    return folder.adopt(plan) if request.resume and folder.in_use else plan
+    if not (request.resume and folder.in_use):
+        return plan
+    try:
+        return folder.adopt(plan)
+    except (UsageError, InputError):
+        if begin_again:
+            return plan
+        raise
 
 
 def check_run(request: RunRequest) -> CheckedRun:

@@ -77,7 +77,7 @@ def is_complete(request: RunRequest) -> bool:
     By the record and by the contents of the files, not by their names.
     """
     path = record_path(request)
-    if path is None or not path.is_file():
+    if path is None:
         return False
     try:
         record = json.loads(path.read_text())

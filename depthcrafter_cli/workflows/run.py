@@ -109,13 +109,14 @@ def run(
 def finished_before(request: RunRequest) -> bool:
     """Whether this very request was carried out before, and its outputs are as they were.
 
-    Of a run that was killed just before it removed its state, that is removed now.
+    Of a run that was killed just before it removed its state, that is removed now, unless it is to
+    be kept. Raises OutputError if that fails.
     """
     if not is_complete(request):
         return False
     folder = RunFolder(request.work_folder)
     if folder.in_use and folder.delivering:
-        folder.discard()
+        folder.keep() if request.keep_work else folder.discard()
     return True
 
 

@@ -23,9 +23,9 @@ def check_clips(tasks: Sequence[Task], *, skip_complete: bool) -> dict[str, Clip
 
 
 def _check(task: Task, skip_complete: bool) -> ClipReport:
-    if skip_complete and finished_before(task.request):
-        return ClipReport.of(task, "skipped")
     try:
+        if skip_complete and finished_before(task.request):
+            return ClipReport.of(task, "skipped")
         checked = check_run(task.request)
     except (UsageError, WeightsError) as error:
         raise type(error)(f"{task.name}: {error}") from error

@@ -85,11 +85,13 @@ def carry_out(request: RunRequest, model: "LoadedModel", observer: Observer) -> 
     from depthcrafter_cli.workflows.plan import plan_run
     from depthcrafter_cli.workflows.run import finished_before, run
 
-    if request.resume and finished_before(request):
-        return Outcome()  # the worker that finished it died before it could say so
     warnings: list[str] = []
     started = time.monotonic()
     try:
+        # The worker that finished it may have died before it could say so. What is complete though
+        # it was to be overwritten may be older than this batch.
+        if request.resume and not request.overwrite and finished_before(request):
+            return Outcome()
         result = run(plan_run(request), observer, warnings.append, model)
     except Exception as error:
         failed = failure(error, traceback.format_exc())
@@ -125,8 +127,7 @@ def _may_pass(error: BaseException) -> bool:
     if isinstance(error, RuntimeError) and "CUDA error" in str(error):
         return True
     cause = error.__cause__
-    wrapped = isinstance(error, InputError) and cause is not None
-    return wrapped and cause is not None and _may_pass(cause)
+    return isinstance(error, InputError) and cause is not None and _may_pass(cause)
 
 
 def spaced(observer: Observer) -> Observer:

@@ -60,6 +60,8 @@ class LocalEngine(AbstractContextManager["LocalEngine"]):
         outcome = carry_out(
             task.on(self._device), self._model, lambda event: watch(task, self._device, event)
         )
+        if outcome.unexpected:
+            self._model = LoadedModel()  # nobody knows what state the networks are in
         return (Ended(task, self._device, outcome),)
 
 

@@ -133,7 +133,8 @@ class RayEngine(AbstractContextManager["RayEngine"]):
         return any(worker.task for worker in self._workers)
 
     def start(self, task: Task) -> None:
-        worker = self._idle()[0]
+        idle = self._idle()
+        worker = next((other for other in idle if other.name != task.avoid), idle[0])
         worker.task = task
         self._awaited[worker.actor.carry_out.remote(task)] = worker
         if not worker.listening:

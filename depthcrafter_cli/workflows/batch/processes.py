@@ -114,8 +114,7 @@ class ProcessEngine(AbstractContextManager["ProcessEngine"]):
 
     def start(self, task: Task) -> None:
         idle = self._idle()
-        others = [worker for worker in idle if worker.name != task.avoid]
-        (others or idle)[0].start(task)
+        next((other for other in idle if other.name != task.avoid), idle[0]).start(task)
 
     def wait(self, watch: Watch) -> Sequence[Ended]:
         at_work = {worker.channel: worker for worker in self._workers if worker.task}
