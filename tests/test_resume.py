@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -73,7 +74,7 @@ def test_a_kept_run_is_finished_otherwise_without_its_model_or_input(
 
 
 def test_an_unfinished_run_cannot_be_finished_without_inference(cli, clip, options, tmp_path):
-    stop_at("decode", 3, [clip, "--out", tmp_path / "d.npz", *options])
+    stop_at("decode", 3, [clip, "--out", tmp_path / "d.npz", *options], signal.SIGTERM)
     refused = cli("finish", tmp_path / "d.npz.work", "--out", tmp_path / "e.npz")
     assert refused.code == 2 and "resume" in refused.err
     nothing = cli("resume", tmp_path / "elsewhere")
@@ -138,7 +139,7 @@ def test_an_input_that_changes_under_way_ends_the_run(clip, options, tmp_path):
         if '"denoise"' in line:
             os.utime(clip, (1, 1))
             break
-    rest = process.communicate(timeout=120)[0]
+    rest = process.communicate(timeout=600)[0]
     assert process.returncode == 3
     assert "not what it was" in rest and not (tmp_path / "d.npz").exists()
 

@@ -14,7 +14,11 @@ import typer
 from depthcrafter_cli.cli.summary import facts_of, summary_of
 from depthcrafter_cli.errors import INTERRUPTED_EXIT_CODE, DepthCrafterError
 from depthcrafter_cli.progress import Observer, Progress, ignore
-from depthcrafter_cli.workflows.interrupts import Interrupted, stopping_between_steps
+from depthcrafter_cli.workflows.interrupts import (
+    Interrupted,
+    ignore_signals,
+    stopping_between_steps,
+)
 
 if TYPE_CHECKING:
     from depthcrafter_cli.workflows.folder import RunFolder
@@ -209,6 +213,7 @@ def reported(*, quiet: bool, json: bool, debug: bool) -> Iterator[QuietConsole]:
         console.failed(str(error) + console.advice(), error.exit_code)
         raise typer.Exit(error.exit_code) from None
     except Interrupted:
+        ignore_signals()
         _traceback_if(debug)
         advice = console.advice()
         kept = "what is finished is kept." if advice else "nothing was finished yet."

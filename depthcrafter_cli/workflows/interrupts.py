@@ -7,7 +7,8 @@ written frame, is what would have to be computed again.
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from threading import Event, Thread
+from queue import SimpleQueue
+from threading import Thread
 from types import FrameType
 from typing import NoReturn
 
@@ -27,6 +28,12 @@ def raise_on_signals(numbers: Sequence[int] = _SIGNALS) -> None:
         signal.signal(number, _raise)
 
 
+def ignore_signals() -> None:
+    """From here on SIGINT and SIGTERM do nothing: the process is ending and says how."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _raise(_number: int, _frame: FrameType | None) -> NoReturn:
     raise Interrupted
 
@@ -40,23 +47,27 @@ def stopping_between_steps(
     ``say`` is called in another thread when there is something to wait for. The second signal,
     or one in a stage that keeps nothing, raises where it arrives.
     """
-    asked, stage, over = Event(), "", False
+    asked, stage = False, ""
+    worth_waiting: SimpleQueue[bool] = SimpleQueue()  # may be filled in a handler, unlike an Event
 
     def ask(_number: int, _frame: FrameType | None) -> None:
-        if asked.is_set() or stage not in _KEPT:
-            raise Interrupted
-        asked.set()
+        nonlocal asked
+        at_once = asked or stage not in _KEPT
+        if not asked:
+            worth_waiting.put(not at_once)
+        asked = True
+        if at_once:
+            raise Interrupted  # at the next event again, if a finalizer should swallow this one
 
     def observe(event: Progress) -> None:
         nonlocal stage
         stage = event.stage
         observer(event)
-        if asked.is_set():
+        if asked:
             raise Interrupted
 
     def announce() -> None:
-        asked.wait()
-        if not over:
+        if worth_waiting.get():
             say()
 
     teller = Thread(target=announce, daemon=True)
@@ -67,6 +78,5 @@ def stopping_between_steps(
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-        over = not asked.is_set()
-        asked.set()
+        worth_waiting.put(False)
         teller.join()
