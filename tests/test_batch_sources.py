@@ -87,6 +87,7 @@ def test_no_name_leads_out_of_the_output_folder(cli, clip, tmp_path, name, says)
         ("source,crf\nA,99\n", "--crf"),
         ("source\nA,b,c\n", "line 2"),
         ("source,name\nA,x\nB,x\n", "would both become"),
+        ("source,name\nA,Shot/x\nB,shot/X\n", "would both become"),
         ("source,name\n,x\n", "line 2"),
         ("source\n", "holds no clip"),
     ],

@@ -87,9 +87,9 @@ def test_an_output_folder_that_vanishes_ends_the_run_which_goes_on_when_it_is_ba
 def test_everything_vanishing_ends_the_run(cli, clip, options, tmp_path):
     place = tmp_path / "results"
     place.mkdir()
-    with meanwhile(
-        (place / "d.npz.work" / "window.safetensors").exists, lambda: shutil.rmtree(place)
-    ):
+    window = place / "d.npz.work" / "window.safetensors"
+    # In one step, as a disk goes: removed file by file, it could be filled again meanwhile.
+    with meanwhile(window.exists, lambda: place.rename(tmp_path / "gone")):
         lost = cli("run", clip, "--out", place / "d.npz", *options, "--quiet")
     assert lost.code == 6 and "resume" not in lost.err
     assert_one_sentence(lost.err)
@@ -164,6 +164,10 @@ def test_what_may_not_be_read_is_said_with_its_exit_code(clip, options, tmp_path
             done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
             assert done.returncode == code
             assert_one_sentence(done.stderr, "ermission denied")
+        command = [*program, "batch", str(tmp_path), "--out", str(tmp_path / "out"), "--dry-run"]
+        done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
+        assert done.returncode == 7 and "1 of 2 clips" in done.stderr, done.stderr
+        assert f"warning: {closed} cannot be read" in done.stderr
     finally:
         closed.chmod(0o700)
 

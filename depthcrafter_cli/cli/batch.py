@@ -46,7 +46,7 @@ def batch(
     with reported(quiet=quiet, json=json, debug=debug) as console:
         view = batch_view(quiet=quiet, json=json, debug=debug)
         _check_options(how, options)
-        tasks = _tasks(sources, out, how, options)
+        tasks = _tasks(sources, out, how, options, console)
         clips = _carry_out(tasks, how, view, console)
         failed = sum(clip.status == "failed" for clip in clips)
         if failed:
@@ -74,7 +74,11 @@ def _check_options(how: BatchOptions, options: RunOptions) -> None:
 
 
 def _tasks(
-    sources: Sequence[str], out: Path, how: BatchOptions, options: RunOptions
+    sources: Sequence[str],
+    out: Path,
+    how: BatchOptions,
+    options: RunOptions,
+    console: QuietConsole,
 ) -> list["Task"]:
     """Every clip of this batch, or of its part, as it is to be carried out."""
     from depthcrafter_cli.workflows.batch.checks import parse_shard
@@ -83,7 +87,7 @@ def _tasks(
     from depthcrafter_cli.workflows.batch.sources import find_clips
 
     part, parts = (1, 1) if how.shard is None else parse_shard(how.shard)
-    clips = find_clips(sources, out, CELLS)
+    clips = find_clips(sources, out, CELLS, console.warn)
     outputs = output_paths(clips, out, list(dict.fromkeys(how.format or ["mp4"])))
     tasks = []
     for clip, paths in zip(clips, outputs, strict=True):

@@ -122,6 +122,7 @@ class RichBatchView(BatchView):
     def failed(self, ended: "Ended", again: bool) -> None:
         super().failed(ended, again)
         if again:
+            self._forget(ended.worker)
             self._tell("again later", "yellow", f"{ended.task.name}: {ended.outcome.error}")
 
     def settled(self, clip: "ClipReport") -> None:
@@ -129,10 +130,14 @@ class RichBatchView(BatchView):
         overall = self._bars.tasks[0]
         far = f"{overall.completed:.0f}/{overall.total:.0f} clips"
         self._bars.update(self._tasks[""], far=far)
-        for worker in [name for name in self._tasks if name == clip.worker]:
-            self._bars.remove_task(self._tasks.pop(worker))
+        self._forget(clip.worker)
         if clip.error:
             self._told(clip)
+
+    def _forget(self, worker: str) -> None:
+        """A worker's line, until it is heard of again; a dead one never is."""
+        if worker in self._tasks:
+            self._bars.remove_task(self._tasks.pop(worker))
 
     def _told(self, clip: "ClipReport") -> None:
         self._tell(clip.status, _STYLES[clip.status], f"{clip.name}: {clip.error}")

@@ -15,20 +15,20 @@ def output_paths(
     """The outputs of each clip, one for each of ``formats`` such as ``mp4``.
 
     Raises UsageError for an unknown format, a name that leads out of ``out`` (also through a
-    symbolic link), and for two clips whose results would have the same place.
+    symbolic link), and for two clips whose results would have the same place, also on a disk that
+    does not tell A from a.
     """
     outputs = [tuple(path_in_format(_stem(clip, out), name) for name in formats) for clip in clips]
-    taken: dict[Path, Clip] = {}
+    taken: dict[str, Clip] = {}
     for clip, paths in zip(clips, outputs, strict=True):
         for path in paths:
-            if path in taken:
-                other = taken[path]
+            if other := taken.get(str(path).casefold()):
                 raise UsageError(
                     f"{clip.source} ({clip.origin}) and {other.source} ({other.origin}) would both "
                     f"become {path}, expected one name each: rename one, or list them in a CSV "
                     "with a column 'name'."
                 )
-            taken[path] = clip
+            taken[str(path).casefold()] = clip
     return outputs
 
 

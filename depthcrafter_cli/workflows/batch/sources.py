@@ -3,7 +3,7 @@
 import csv
 import glob
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,32 +34,40 @@ class Clip:
     options: Mapping[str, str] = field(default_factory=dict)
 
 
-def find_clips(sources: Sequence[str], out: Path, columns: Collection[str]) -> list[Clip]:
+def find_clips(
+    sources: Sequence[str],
+    out: Path,
+    columns: Collection[str],
+    warn: Callable[[str], None] = lambda _: None,
+) -> list[Clip]:
     """The clips of folders (with all below), patterns, lists (.txt, .csv) and single videos.
 
     Folders and patterns are read in sorted order, and ``out`` is left out of them. A folder that
-    holds images and no video is one clip. ``columns`` are the options that a CSV may set.
+    holds images and no video is one clip. ``columns`` are the options that a CSV may set. ``warn``
+    gets a sentence for each folder that cannot be read.
 
     Raises:
         UsageError: a list with a line or column that makes no sense.
-        InputError: nothing is there.
+        InputError: nothing is there, or a list cannot be read.
     """
     clips: list[Clip] = []
     for source in sources:
-        found = list(_clips_of(source, out.resolve(), columns))
+        found = list(_clips_of(source, out.resolve(), columns, warn))
         if not found:
             raise InputError(
                 f"{source} holds no clip, expected videos, folders of images, or a list of them: "
-                "check the path, and quote patterns."
+                f"check the path, and quote patterns; what is in {out} is never a source."
             )
         clips += found
     return clips
 
 
-def _clips_of(source: str, out: Path, columns: Collection[str]) -> Iterator[Clip]:
+def _clips_of(
+    source: str, out: Path, columns: Collection[str], warn: Callable[[str], None]
+) -> Iterator[Clip]:
     path = Path(source).expanduser()
     if path.is_dir():
-        for found in _below(path, out):
+        for found in _below(path, out, warn):
             yield _mirrored(found, path)
     elif path.suffix.lower() == ".csv" and path.is_file():
         yield from _csv_rows(path, columns)
@@ -71,9 +79,13 @@ def _clips_of(source: str, out: Path, columns: Collection[str]) -> Iterator[Clip
         yield Clip(path, _stem(path), source)
 
 
-def _below(folder: Path, out: Path) -> Iterator[Path]:
+def _below(folder: Path, out: Path, warn: Callable[[str], None]) -> Iterator[Path]:
     """Videos, and folders of images alone, in and below a folder."""
-    for place, folders, files in os.walk(folder):
+
+    def unreadable(error: OSError) -> None:
+        warn(f"{error.filename} cannot be read ({error.strerror}), and no clip is taken from it.")
+
+    for place, folders, files in os.walk(folder, onerror=unreadable):
         here = Path(place)
         folders[:] = sorted(name for name in folders if _is_input(here / name, folder, out))
         paths = [here / name for name in sorted(files) if _is_input(here / name, folder, out)]
@@ -175,4 +187,9 @@ def _text(path: Path) -> str:
         raise UsageError(
             f"{path} is not UTF-8 text ({error.reason}), expected one path a line, or CSV: save "
             "it as UTF-8."
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}), expected a readable list: check its "
+            "permissions."
         ) from error
