@@ -74,6 +74,8 @@ def test_time_is_told_for_a_known_card_and_only_for_one(cli):
     assert told["total"] == pytest.approx(parts, abs=0.5) and told["denoise"] > told["encode"] > 0
     faster = json.loads(cli(*options, "NVIDIA GeForce RTX 4090", "--json").out)
     assert told["denoise"] / faster["estimated_seconds"]["denoise"] == pytest.approx(165 / 30, 0.01)
+    twice = json.loads(cli(*options, "NVIDIA GeForce RTX 4060", "--steps", 10, "--json").out)
+    assert twice["estimated_seconds"]["denoise"] == pytest.approx(2 * told["denoise"], rel=0.01)
     assert "an estimate" in cli(*options, "NVIDIA A100-SXM4-80GB").out
     for unknown in ("NVIDIA GeForce RTX 4060 Laptop GPU", "Radeon"):
         assert f"not known for {unknown}" in cli(*options, unknown).out

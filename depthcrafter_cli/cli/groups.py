@@ -47,8 +47,8 @@ class ResultOptions:
 
 
 @dataclass(frozen=True)
-class RunOptions(ResultOptions):
-    """All that may be asked of a clip, apart from where it is and where its result goes."""
+class DepthOptions:
+    """How a clip's disparity is computed."""
 
     weights: opt.Weights = None
     max_res: opt.MaxRes = None
@@ -103,9 +103,19 @@ class RunOptions(ResultOptions):
             max_vram=opt.parse_gigabytes("--max-vram", self.max_vram),
             max_ram=opt.parse_gigabytes("--max-ram", self.max_ram),
             settings={name: value for name, value in given.items() if value is not None},
-            **self.asked(),
             **circumstances,
         )
+
+
+@dataclass(frozen=True)
+class RunOptions(DepthOptions, ResultOptions):
+    """All that may be asked of a clip, apart from where it is and where its result goes."""
+
+    def request(
+        self, source: Path, outputs: tuple[Path, ...], **circumstances: Any
+    ) -> "RunRequest":
+        """Also what becomes of the disparity."""
+        return super().request(source, outputs, **self.asked(), **circumstances)
 
 
 CELLS = tuple(

@@ -4,28 +4,18 @@ from typing import TYPE_CHECKING, Any
 
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import emit, reported
+from depthcrafter_cli.cli.groups import DepthOptions, spread
 
 if TYPE_CHECKING:
     from depthcrafter_cli.memory.duration import Duration
     from depthcrafter_cli.workflows.plan import RunPlan
 
 
+@spread
 def plan(
     source: opt.Source,
-    weights: opt.Weights = None,
-    max_vram: opt.MaxVram = "auto",
-    max_ram: opt.MaxRam = "auto",
-    max_res: opt.MaxRes = None,
-    start: opt.Start = None,
-    end: opt.End = None,
-    max_frames: opt.MaxFrames = None,
-    fps: opt.Fps = None,
-    window: opt.Window = None,
-    overlap: opt.Overlap = None,
-    decode_chunk: opt.DecodeChunk = None,
-    encode_batch: opt.EncodeBatch = None,
+    options: DepthOptions,
     device: opt.Device = "auto",
-    dtype: opt.Dtype = "auto",
     card: opt.Card = None,
     json: opt.Json = False,
     debug: opt.Debug = False,
@@ -38,33 +28,10 @@ def plan(
       depthcrafter plan clip.mp4 --max-vram 8 --card "RTX 4060" --json
     """
     with reported(quiet=False, json=json, debug=debug):
-        from depthcrafter_cli.media.selection import ReadOptions
         from depthcrafter_cli.workflows.memory import estimate_time, facts
         from depthcrafter_cli.workflows.plan import plan_run
-        from depthcrafter_cli.workflows.request import RunRequest
 
-        settings = {
-            "window": window, "overlap": overlap,
-            "decode_chunk": decode_chunk, "encode_batch": encode_batch,
-        }  # fmt: skip
-        request = RunRequest(
-            source=source,
-            outputs=(),
-            weights=weights,
-            device=device,
-            dtype=dtype,
-            reading=ReadOptions(
-                start=opt.parse_time(start, "--start"),
-                end=opt.parse_time(end, "--end"),
-                max_frames=max_frames,
-                fps=None if fps is None else opt.parse_rate(fps, "--fps"),
-            ),
-            max_res=max_res,
-            max_vram=opt.parse_gigabytes("--max-vram", max_vram),
-            max_ram=opt.parse_gigabytes("--max-ram", max_ram),
-            settings={name: value for name, value in settings.items() if value is not None},
-        )
-        planned = plan_run(request)
+        planned = plan_run(options.request(source, (), device=device))
         name, time = estimate_time(planned, card)
         if json:
             seconds = {"card": name, "estimated_seconds": None if time is None else _seconds(time)}
