@@ -74,7 +74,8 @@ class _Worker:
     def died(self) -> Ended:
         """Its process is gone, and the clip with it."""
         assert self.process is not None and self.channel is not None
-        self.process.join()
+        self.process.join(_STOP_SECONDS)
+        self.process.kill()  # if a driver keeps it from its end
         self.channel.close()
         how, self.channel, self.deaths = self.process.exitcode, None, self.deaths + 1
         return self.ended(lost(self.name, f"exit code {how}"))

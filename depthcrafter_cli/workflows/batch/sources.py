@@ -20,6 +20,8 @@ _VIDEOS = frozenset(
 )  # fmt: skip
 _SOURCE, _NAME = "source", "name"
 
+OnError = Callable[[OSError], None]
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -51,8 +53,12 @@ def find_clips(
         InputError: nothing is there, or a list cannot be read.
     """
     clips: list[Clip] = []
+
+    def unreadable(error: OSError) -> None:
+        warn(f"{error.filename} cannot be read ({error.strerror}), and no clip is taken from it.")
+
     for source in sources:
-        found = list(_clips_of(source, out.resolve(), columns, warn))
+        found = list(_clips_of(source, out.resolve(), columns, unreadable))
         if not found:
             raise InputError(
                 f"{source} holds no clip, expected videos, folders of images, or a list of them: "
@@ -63,40 +69,40 @@ def find_clips(
 
 
 def _clips_of(
-    source: str, out: Path, columns: Collection[str], warn: Callable[[str], None]
+    source: str, out: Path, columns: Collection[str], unreadable: OnError
 ) -> Iterator[Clip]:
     path = Path(source).expanduser()
     if path.is_dir():
-        for found in _below(path, out, warn):
+        for found in _below(path, out, unreadable):
             yield _mirrored(found, path)
     elif path.suffix.lower() == ".csv" and path.is_file():
         yield from _csv_rows(path, columns)
     elif path.suffix.lower() in (".txt", ".list") and path.is_file():
         yield from _lines(path)
     elif glob.has_magic(source) and not path.exists():
-        yield from _matches(str(path), out)
+        yield from _matches(str(path), out, unreadable)
     elif path.exists():
         yield Clip(path, _stem(path), source)
 
 
-def _below(folder: Path, out: Path, warn: Callable[[str], None]) -> Iterator[Path]:
+def _below(folder: Path, out: Path, unreadable: OnError) -> Iterator[Path]:
     """Videos, and folders of images alone, in and below a folder."""
-
-    def unreadable(error: OSError) -> None:
-        warn(f"{error.filename} cannot be read ({error.strerror}), and no clip is taken from it.")
-
     for place, folders, files in os.walk(folder, onerror=unreadable):
         here = Path(place)
         folders[:] = sorted(name for name in folders if _is_input(here / name, folder, out))
         paths = [here / name for name in sorted(files) if _is_input(here / name, folder, out)]
         yield from (path for path in paths if path.suffix.lower() in _VIDEOS)
-        if _is_sequence(here):
+        if _is_sequence(here, unreadable):
             yield here
 
 
-def _is_sequence(folder: Path) -> bool:
+def _is_sequence(folder: Path, unreadable: OnError) -> bool:
     """Whether images, and no video among them, make a folder one clip."""
-    suffixes = {file.suffix.lower() for file in folder.iterdir()}
+    try:
+        suffixes = {file.suffix.lower() for file in folder.iterdir()}
+    except OSError as error:
+        unreadable(error)
+        return False
     return not suffixes.isdisjoint(IMAGES) and suffixes.isdisjoint(_VIDEOS)
 
 
@@ -110,7 +116,7 @@ def _is_input(path: Path, root: Path, out: Path) -> bool:
     return not ours and not path.resolve().is_relative_to(out)
 
 
-def _matches(pattern: str, out: Path) -> Iterator[Clip]:
+def _matches(pattern: str, out: Path, unreadable: OnError) -> Iterator[Clip]:
     parts = Path(pattern).parts
     fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
     root = Path(*parts[:fixed])
@@ -119,8 +125,11 @@ def _matches(pattern: str, out: Path) -> Iterator[Clip]:
     chosen = _VIDEOS if glob.has_magic(suffix) else {suffix, *_VIDEOS}
     for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207
         path = Path(match)
-        wanted = _is_sequence(path) if path.is_dir() else path.suffix.lower() in chosen
-        if wanted and _is_input(path, root, out):
+        if not _is_input(path, root, out):
+            continue
+        is_folder = path.is_dir()
+        wanted = _is_sequence(path, unreadable) if is_folder else path.suffix.lower() in chosen
+        if wanted:
             yield _mirrored(path, root)
 
 
