@@ -58,7 +58,7 @@ class Journal:
 
         entries = self.lines()
         figure = Figure(figsize=(9, 4))
-        left = figure.add_axes((0.09, 0.13, 0.82, 0.83))
+        left = figure.add_axes((0.12, 0.13, 0.78, 0.83))
         left.set(xlabel="step, stage after stage", ylabel="loss (smoothed)", yscale="log")
         right, begin = None, 0
         for number, stage in enumerate(dict.fromkeys(entry["stage"] for entry in entries)):
