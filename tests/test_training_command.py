@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 from training_steps import three_stages, write_clip
 
+from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.training.data.origin import require_origin
 from depthcrafter_cli.training.data.sources import open_sources
 from depthcrafter_cli.training.recipe import load_recipe
 from depthcrafter_cli.workflows.validation import validator
@@ -113,6 +115,21 @@ def test_resume_without_a_checkpoint_is_refused(cli, tmp_path):
     recipe.write_text(RECIPE)
     done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path, "--resume")
     assert done.code == 2 and "checkpoint" in done.err
+
+
+def test_clips_and_latents_are_not_taken_for_those_of_another_recipe(tmp_path):
+    def recipe(text):
+        path = tmp_path / "recipe.toml"
+        path.write_text(text)
+        return load_recipe(path)
+
+    work = tmp_path / "work"
+    require_origin(work, recipe(RECIPE), note=True)
+    require_origin(work, recipe(RECIPE.replace("clips = 3", "clips = 5")), note=True)
+    for change in (("width = 64", "width = 128"), ("hidden = 32", "hidden = 64")):
+        with pytest.raises(UsageError, match=r"sources\.drawn|foundation"):
+            require_origin(work, recipe(RECIPE.replace(*change)), note=True)
+    require_origin(work, recipe(RECIPE), note=False)
 
 
 def test_fine_tuning_says_at_once_what_is_missing(cli, tmp_path, monkeypatch):

@@ -63,7 +63,7 @@ Engine = Annotated[
     str,
     option(
         "--engine",
-        text="auto (default: a process for each of several devices), local (this process), "
+        text="auto (default: a process for each GPU), local (this process), "
         "processes, or ray.",
     ),
 ]

@@ -36,12 +36,13 @@ def train(
 
     Raises:
         OutputError: ``out`` already holds a model.
-        UsageError: ``resume`` and ``work`` holds no checkpoint.
+        UsageError: ``resume`` and ``work`` holds no checkpoint, or it was begun with other data.
         InputError: clips that any of the stages needs are missing or not complete.
         WeightsError: the weights to start from are missing or damaged.
     """
     from depthcrafter_cli.models.manifest import MANIFEST_NAME, write_manifest
     from depthcrafter_cli.training.data.latents import Encoder
+    from depthcrafter_cli.training.data.origin import require_origin
     from depthcrafter_cli.training.data.sources import open_sources
     from depthcrafter_cli.training.networks import save_trained
     from depthcrafter_cli.training.precision import Precision
@@ -56,6 +57,7 @@ def train(
         )
     clips = open_sources(config)
     session = _session(config.seed, work, observer, device)
+    require_origin(work, config, note=session.leads)
     precision = Precision(config.precision, session.accelerator.device)
     start = _start(config, clips, precision, session)
     networks = _load(start, precision)

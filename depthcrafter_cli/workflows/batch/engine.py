@@ -89,7 +89,9 @@ def engine_for(kind: str, devices: str, ray_address: str | None) -> Engine:
             f"got {len(present)} devices for --engine local, expected one, as it has one process: "
             "use --engine processes."
         )
-    if kind != "processes" and len(present) == 1:
+    # A GPU can become unusable to a process for good, and a night's clips with it.
+    alone = kind == "auto" and len(present) == 1 and not present[0].startswith("cuda")
+    if kind == "local" or alone:
         return LocalEngine(present[0])
     from depthcrafter_cli.workflows.batch.processes import ProcessEngine
 

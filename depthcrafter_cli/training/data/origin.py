@@ -1,0 +1,48 @@
+"""What the clips, latents and networks kept in a work folder were made of."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.training.config import TrainingConfig
+
+_NAME = "origin.json"
+
+
+def require_origin(folder: Path, recipe: TrainingConfig, *, note: bool) -> None:
+    """Compare with what ``folder`` was begun with; ``note`` it where nothing is known.
+
+    Sources may be added, and a generated one may grow, since its clips are numbered.
+
+    Raises:
+        UsageError: the recipe asks for other data than what is kept.
+    """
+    path, wanted = folder / _NAME, _origin(recipe)
+    known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    differing = sorted(name for name in wanted if known.get(name, wanted[name]) != wanted[name])
+    if differing:
+        raise UsageError(
+            f"{folder} was begun with other values of {', '.join(differing)}, expected those that "
+            "its clips and latents were made of: restore them, or choose another --work-dir."
+        )
+    if note and known != {**known, **wanted}:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps({**known, **wanted}, indent=2) + "\n")
+        partial.replace(path)
+
+
+def _origin(recipe: TrainingConfig) -> dict[str, Any]:
+    values = {
+        "seed": recipe.seed,
+        "precision": recipe.precision,
+        "weights": recipe.weights,
+        "foundation": asdict(recipe.foundation) if recipe.foundation else None,
+    }
+    for name, source in recipe.sources.items():
+        values[f"sources.{name}"] = {**asdict(source), "clips": None}
+    return values
