@@ -22,7 +22,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-LIMIT, SAMPLED = 1.05, 50  # every so many events, open files are counted
+LIMIT, SAMPLED = 1.05, 3  # every so many events, open files are counted: some are open briefly
 
 
 def write_clip(path: Path, frames: int, side: int) -> None:
