@@ -125,7 +125,8 @@ def draw(scores: Scores, order: list[str], path: Path) -> None:
             best = max(trivial) if MEASURES[column] == "delta1" else min(trivial)
             panel.axhline(best, color=f"C{number}", linestyle="--", linewidth=0.8)
         panel.set_title(MEASURES[column])
-        panel.tick_params(axis="x", labelrotation=20)
+        for label in panel.get_xticklabels():
+            label.set(rotation=30, horizontalalignment="right", rotation_mode="anchor")
     figure.legend(*panel.get_legend_handles_labels(), loc="outside right upper")
     figure.savefig(path, dpi=120)
 
