@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.media.files import write_whole
 from depthcrafter_cli.training.config import TrainingConfig
 
 _NAME = "origin.json"
@@ -20,6 +21,7 @@ def require_origin(folder: Path, recipe: TrainingConfig, *, note: bool) -> None:
 
     Raises:
         UsageError: the recipe asks for other data than what is kept.
+        OutputError: the note cannot be written.
     """
     path, wanted = folder / _NAME, _origin(recipe)
     known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
@@ -31,9 +33,7 @@ def require_origin(folder: Path, recipe: TrainingConfig, *, note: bool) -> None:
         )
     if note and known != {**known, **wanted}:
         folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps({**known, **wanted}, indent=2) + "\n")
-        partial.replace(path)
+        write_whole(path, (json.dumps({**known, **wanted}, indent=2) + "\n").encode())
 
 
 def _origin(recipe: TrainingConfig) -> dict[str, Any]:
