@@ -23,14 +23,17 @@ PLANS = [
 
 @cache
 def random_unet(levels: int, dtype: torch.dtype) -> DepthUNet:
-    """Random weights everywhere, mixing factors and affine parameters included."""
+    """Random weights everywhere, mixing factors and affine parameters included.
+
+    Four levels attend as the published model does, three as nano does: at the deep ones.
+    """
     torch.manual_seed(levels)
+    attends = {4: (1, 1, 1, 0), 3: (0, 1, 1), 2: (1, 0)}[levels]
+    kinds = ["CrossAttn" if attend else "" for attend in attends]
     unet = DepthUNet(
         block_out_channels=(32, 64, 64, 96)[:levels],
-        down_block_types=("CrossAttnDownBlockSpatioTemporal",) * (levels - 1)
-        + ("DownBlockSpatioTemporal",),
-        up_block_types=("UpBlockSpatioTemporal",)
-        + ("CrossAttnUpBlockSpatioTemporal",) * (levels - 1),
+        down_block_types=tuple(f"{kind}DownBlockSpatioTemporal" for kind in kinds),
+        up_block_types=tuple(f"{kind}UpBlockSpatioTemporal" for kind in reversed(kinds)),
         num_attention_heads=(2, 4, 4, 6)[:levels],
         cross_attention_dim=24,
         layers_per_block=2,
@@ -60,7 +63,7 @@ def inputs(frames: int, height: int, width: int, dtype: torch.dtype) -> tuple[to
 
 
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
-@pytest.mark.parametrize(("levels", "shape"), [(4, (5, 16, 24)), (4, (3, 9, 14)), (2, (1, 8, 8))])
+@pytest.mark.parametrize(("levels", "shape"), [(4, (5, 16, 24)), (3, (3, 9, 14)), (2, (1, 8, 8))])
 @pytest.mark.parametrize("plan", PLANS, ids=str)
 def test_unet_equals_the_plain_forward(levels, shape, plan, dtype, limit):
     unet = random_unet(levels, dtype)

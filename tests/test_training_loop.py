@@ -183,21 +183,24 @@ def test_unknown_key_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "named"),
+    ("example", "old", "new", "named"),
     [
-        ("every = 500", "every = 0", "every"),
-        ("micro_batch = 1", "micro_batch = -1", "micro_batch"),
-        ("height = 320", "height = 300", "multiples of 8"),
-        ("workers = 4", "workers = -1", "workers"),
+        ("fine-tune", "every = 500", "every = 0", "every"),
+        ("fine-tune", "micro_batch = 1", "micro_batch = -1", "micro_batch"),
+        ("fine-tune", "height = 320", "height = 300", "multiples of 8"),
+        ("fine-tune", "workers = 4", "workers = -1", "workers"),
+        ("nano", "heads = [1, 2, 2, 2]", "heads = [1, 2]", "one of each a level"),
+        ("nano", "attention = [false, false, true, true]", "attention = [true]", "one of each"),
     ],
 )
-def test_values_that_cannot_work_are_refused(tmp_path, old, new, named):
-    recipe = tmp_path / "recipe.toml"
-    recipe.write_text(Path("examples/fine-tune.toml").read_text().replace(old, new, 1))
+def test_values_that_cannot_work_are_refused(tmp_path, example, old, new, named):
+    recipe, text = tmp_path / "recipe.toml", Path(f"examples/{example}.toml").read_text()
+    assert old in text
+    recipe.write_text(text.replace(old, new, 1))
     with pytest.raises(UsageError, match=named):
         load_recipe(recipe)
 
 
-@pytest.mark.parametrize("name", ["nano", "nano-stages", "fine-tune"])
+@pytest.mark.parametrize("name", ["nano", "fine-tune"])
 def test_recipes_that_ship_can_be_read(name):
     assert load_recipe(Path("examples") / f"{name}.toml").stages

@@ -1,5 +1,7 @@
 """Networks built from a recipe survive their folder, and the autoencoder's loss reaches them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -47,8 +49,11 @@ STAGE = StageConfig(
 EXACT = Precision("fp32", torch.device("cpu"))
 
 
-def test_exported_folder_loads_through_the_product(tmp_path):
-    unet = build_unet(UNET, embedding=32)
+@pytest.mark.parametrize("attention", [[True, False], [False, True]])
+def test_exported_folder_loads_through_the_product(tmp_path, attention):
+    unet = build_unet(replace(UNET, attention=attention), embedding=32)
+    assert [hasattr(block, "attentions") for block in unet.down_blocks] == attention
+    assert [hasattr(block, "attentions") for block in unet.up_blocks] == attention[::-1]
     vae, tower = build_vae(VAE), build_image_encoder(TOWER)
     save_foundation(tmp_path, unet, vae, tower)
     loaded = load_components(tmp_path, device=torch.device("cpu"), dtype=torch.float32)

@@ -63,8 +63,7 @@ Engine = Annotated[
     str,
     option(
         "--engine",
-        text="auto (default: a process for each GPU), local (this process), "
-        "processes, or ray.",
+        text="auto (default: a process for each GPU), local (this process), processes, or ray.",
     ),
 ]
 RayAddress = Annotated[

@@ -146,10 +146,14 @@ class ImageEncoderConfig:
 
 @dataclass(frozen=True)
 class UnetConfig:
-    """The shape of a denoiser that starts from nothing."""
+    """The shape of a denoiser that starts from nothing, level by level from the finest.
+
+    ``attention`` says which levels have transformers; where it is empty, all but the deepest do.
+    """
 
     channels: list[int]
     heads: list[int]
+    attention: list[bool] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -48,17 +48,17 @@ def build_image_encoder(config: ImageEncoderConfig) -> CLIPVisionModelWithProjec
 
 
 def build_unet(config: UnetConfig, embedding: int) -> DepthUNet:
-    """An untrained denoiser; attention at all levels but the deepest.
+    """An untrained denoiser.
 
     The embedding of frame numbers is zero. A recipe that also freezes ``time_pos_embed`` leaves
     order in time to the temporal convolutions, so that a window may be longer than any clip seen.
     """
-    deeper = len(config.channels) - 1
+    attention = config.attention or [True] * (len(config.channels) - 1) + [False]
+    kinds = ["CrossAttn" if attends else "" for attends in attention]
     unet = DepthUNet(
         block_out_channels=tuple(config.channels),
-        down_block_types=("CrossAttnDownBlockSpatioTemporal",) * deeper
-        + ("DownBlockSpatioTemporal",),
-        up_block_types=("UpBlockSpatioTemporal",) + ("CrossAttnUpBlockSpatioTemporal",) * deeper,
+        down_block_types=tuple(f"{kind}DownBlockSpatioTemporal" for kind in kinds),
+        up_block_types=tuple(f"{kind}UpBlockSpatioTemporal" for kind in reversed(kinds)),
         num_attention_heads=tuple(config.heads),
         cross_attention_dim=embedding,
         layers_per_block=1,

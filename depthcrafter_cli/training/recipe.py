@@ -100,6 +100,14 @@ def _check(recipe: TrainingConfig, where: str) -> None:
     levels, shares = recipe.objective.levels, recipe.objective.level_shares
     require(len(levels) == len(shares), "needs as many level_shares as levels", "mend [objective]")
     require(recipe.workers >= 0, f"has workers = {recipe.workers}, expected 0 or more", "raise it")
+    if recipe.foundation:
+        unet = recipe.foundation.unet
+        require(
+            len(unet.heads) == len(unet.channels) and len(unet.attention) in (0, len(unet.heads)),
+            f"has {len(unet.channels)} channels, {len(unet.heads)} heads and "
+            f"{len(unet.attention)} attention in [foundation.unet], expected one of each a level",
+            "mend it",
+        )
     if checks := recipe.validation:
         _require_counts(checks, ("every", "clips", "frames"), "[validation]", require)
     for name, source in recipe.sources.items():
