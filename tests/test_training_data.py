@@ -12,6 +12,7 @@ from depthcrafter_cli.training.config import SourceConfig, StageConfig
 from depthcrafter_cli.training.data.batches import Share, Steps, StreamedClips
 from depthcrafter_cli.training.data.benchmarks import read_dpt
 from depthcrafter_cli.training.data.samples import (
+    far_weight,
     fill_invalid,
     latent_mask,
     target_disparity,
@@ -189,6 +190,12 @@ def stage(**changes):
     settings = {"name": "1", "trains": "all", "sources": {"a": 1.0}, "frames": [1, 3],
                 "batch": 5, "steps": 1, "learning_rate": 1.0}  # fmt: skip
     return StageConfig(**(settings | changes))
+
+
+def test_what_is_far_weighs_more_and_the_sky_does_not():
+    disparity = torch.tensor([2.0, 0.2, 0.0]).repeat_interleave(8).expand(1, 8, 24)
+    target = (disparity - 0.2).clamp_min(0) / 1.8
+    assert far_weight(disparity, target, far=0.05).flatten().tolist() == pytest.approx([1, 21, 1])
 
 
 def test_any_number_of_processes_shares_the_same_samples(tmp_path):

@@ -85,7 +85,8 @@ class ObjectiveConfig:
     Log-normal around ``log_mean`` with ``log_std``, or, where ``levels`` are given, those of a
     short sampler alone: drawn with ``level_shares`` and spread log-normally by ``level_spread``.
     With probability ``rollout`` a sample at the last but one of them starts from the network's own
-    estimate, as it does when sampling, instead of from the truth.
+    estimate, as it does when sampling, instead of from the truth. ``far`` above 0 gives what is far
+    more weight, up to (1 + far) / far times that of what is near (the paper: 0, all alike).
     """
 
     log_mean: float = 0.7
@@ -94,6 +95,7 @@ class ObjectiveConfig:
     level_shares: list[float] = field(default_factory=list)
     level_spread: float = 0.3
     rollout: float = 0.0
+    far: float = 0.0
 
 
 @dataclass(frozen=True)

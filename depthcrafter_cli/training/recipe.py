@@ -99,6 +99,7 @@ def _check(recipe: TrainingConfig, where: str) -> None:
     )
     levels, shares = recipe.objective.levels, recipe.objective.level_shares
     require(len(levels) == len(shares), "needs as many level_shares as levels", "mend [objective]")
+    require(recipe.objective.far >= 0, "has far below 0 in [objective]", "raise it")
     require(recipe.workers >= 0, f"has workers = {recipe.workers}, expected 0 or more", "raise it")
     if recipe.foundation:
         unet = recipe.foundation.unet

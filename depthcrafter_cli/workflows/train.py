@@ -61,7 +61,7 @@ def train(
     precision = Precision(config.precision, session.accelerator.device)
     start = _start(config, clips, precision, session)
     networks = _load(start, precision)
-    encoder = Encoder(networks.vae, networks.image_encoder, precision.dtype)
+    encoder = Encoder(networks.vae, networks.image_encoder, precision.dtype, config.objective.far)
     if config.validation:
         held_out = clips[config.validation.source]
         session = session.validated(validator(config, networks, held_out), config.validation.every)

@@ -9,7 +9,12 @@ from torch import Tensor, nn
 
 from depthcrafter_cli.pipeline.conditioning import clip_pixels
 from depthcrafter_cli.pipeline.config import PipelineConfig
-from depthcrafter_cli.training.data.samples import Sample, latent_mask, target_disparity
+from depthcrafter_cli.training.data.samples import (
+    Sample,
+    far_weight,
+    latent_mask,
+    target_disparity,
+)
 
 NOISE_AUG = PipelineConfig.noise_aug
 ENCODE_BATCH = 8  # frames; bounds memory only
@@ -20,7 +25,7 @@ class Latents:
     """A clip, or a batch of clips with one more axis in front.
 
     ``image``, ``disparity`` [T, 4, h, w], unscaled modes of the VAE's posterior; ``embeds`` [T, e];
-    ``mask`` [T, 1, h, w], 1 where disparity is known, 0 elsewhere.
+    ``mask`` [T, 1, h, w], the weight of every cell, 0 where disparity is not known.
     """
 
     image: Tensor
@@ -48,10 +53,16 @@ class Latents:
 
 
 class Encoder:
-    """The frozen networks; what encodes is brought to ``dtype``, the type it then works in."""
+    """The frozen networks; what encodes is brought to ``dtype``, the type it then works in.
 
-    def __init__(self, vae: nn.Module, image_encoder: nn.Module, dtype: torch.dtype) -> None:
+    With ``far``, cells are weighed by :func:`far_weight`.
+    """
+
+    def __init__(
+        self, vae: nn.Module, image_encoder: nn.Module, dtype: torch.dtype, far: float = 0.0
+    ) -> None:
         self._vae, self._image_encoder, self._dtype = vae, image_encoder, dtype
+        self._far = far
         for part in (vae.encoder, vae.quant_conv):
             part.to(dtype=dtype, memory_format=torch.channels_last)
         nn.Module.to(image_encoder, dtype)
@@ -72,9 +83,13 @@ class Encoder:
         generator = torch.Generator().manual_seed(seed)
         pictures = clip.rgb.permute(0, 3, 1, 2).float() / 127.5 - 1
         noisy = pictures + NOISE_AUG * torch.randn(pictures.shape, generator=generator)
-        maps = target_disparity(clip.disparity, clip.valid)[:, None] * 2 - 1
+        target = target_disparity(clip.disparity, clip.valid)
+        maps = target[:, None] * 2 - 1
         image = self._modes(noisy)
-        mask = latent_mask(clip.valid, cell=pictures.shape[-1] // image.shape[-1])
+        cell = pictures.shape[-1] // image.shape[-1]
+        mask = latent_mask(clip.valid, cell)
+        if self._far:
+            mask = mask * far_weight(clip.disparity, target, self._far, cell)
         disparity = self._modes(maps.expand(-1, 3, -1, -1))
         return Latents(image, disparity, self._embeds(pictures), mask.to(image.device))
 

@@ -41,6 +41,7 @@ def _origin(recipe: TrainingConfig) -> dict[str, Any]:
         "seed": recipe.seed,
         "precision": recipe.precision,
         "weights": recipe.weights,
+        "objective.far": recipe.objective.far,
         "foundation": asdict(recipe.foundation) if recipe.foundation else None,
     }
     for name, source in recipe.sources.items():

@@ -97,3 +97,14 @@ def latent_mask(valid: Tensor, cell: int = 8) -> Tensor:
     teach the filling.
     """
     return 1 - F.max_pool2d((~valid[:, None]).float(), cell)
+
+
+def far_weight(disparity: Tensor, target: Tensor, far: float, cell: int = 8) -> Tensor:
+    """How much every latent cell matters to depth, float32 [T, 1, h, w]; 1 for the nearest.
+
+    The same error of disparity changes depth the more the farther it is, so a pixel of ``target``
+    t in [0, 1] weighs (1 + ``far``) / (t + ``far``). What is infinitely far, ``disparity`` 0, has
+    no depth to be wrong about and weighs 1.
+    """
+    weight = torch.where(disparity > 0, (1 + far) / (target + far), 1.0)
+    return F.avg_pool2d(weight[:, None], cell)
