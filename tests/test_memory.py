@@ -59,7 +59,7 @@ def simulation():
     ids=str,
 )
 def test_predicted_peaks_are_those_of_the_real_code(simulation, plan):
-    job = Job(Size(256, 320), 24, 8, 2)  # nano's own window
+    job = Job(Size(256, 320), 12, 8, 2)
     real = simulation.peaks(job, plan, steps=2)
     predicted = estimate(simulation.architecture, job, plan)
     for stage, peak in real.items():

@@ -25,7 +25,7 @@ PLANS = [
 def random_unet(levels: int, dtype: torch.dtype) -> DepthUNet:
     """Random weights everywhere, mixing factors and affine parameters included.
 
-    Four levels attend as the published model does, three as nano does: at the deep ones.
+    Four levels attend as the published model does, three as examples/nano.toml: at the deep ones.
     """
     torch.manual_seed(levels)
     attends = {4: (1, 1, 1, 0), 3: (0, 1, 1), 2: (1, 0)}[levels]
@@ -63,7 +63,10 @@ def inputs(frames: int, height: int, width: int, dtype: torch.dtype) -> tuple[to
 
 
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
-@pytest.mark.parametrize(("levels", "shape"), [(4, (5, 16, 24)), (3, (3, 9, 14)), (2, (1, 8, 8))])
+@pytest.mark.parametrize(
+    ("levels", "shape"),
+    [(4, (5, 16, 24)), (4, (3, 9, 14)), (3, (3, 9, 14)), (2, (1, 8, 8))],
+)
 @pytest.mark.parametrize("plan", PLANS, ids=str)
 def test_unet_equals_the_plain_forward(levels, shape, plan, dtype, limit):
     unet = random_unet(levels, dtype)

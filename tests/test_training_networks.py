@@ -49,11 +49,13 @@ STAGE = StageConfig(
 EXACT = Precision("fp32", torch.device("cpu"))
 
 
-@pytest.mark.parametrize("attention", [[True, False], [False, True]])
-def test_exported_folder_loads_through_the_product(tmp_path, attention):
+@pytest.mark.parametrize(
+    ("attention", "attending"), [([], [True, False]), ([False, True], [False, True])]
+)
+def test_exported_folder_loads_through_the_product(tmp_path, attention, attending):
     unet = build_unet(replace(UNET, attention=attention), embedding=32)
-    assert [hasattr(block, "attentions") for block in unet.down_blocks] == attention
-    assert [hasattr(block, "attentions") for block in unet.up_blocks] == attention[::-1]
+    assert [hasattr(block, "attentions") for block in unet.down_blocks] == attending
+    assert [hasattr(block, "attentions") for block in unet.up_blocks] == attending[::-1]
     vae, tower = build_vae(VAE), build_image_encoder(TOWER)
     save_foundation(tmp_path, unet, vae, tower)
     loaded = load_components(tmp_path, device=torch.device("cpu"), dtype=torch.float32)
