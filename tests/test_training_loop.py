@@ -16,6 +16,7 @@ from depthcrafter_cli.training import loss
 from depthcrafter_cli.training.config import Optimisation
 from depthcrafter_cli.training.ema import MovingAverage
 from depthcrafter_cli.training.journal import Journal
+from depthcrafter_cli.training.optimizers import optimizer_of
 from depthcrafter_cli.training.recipe import load_recipe
 from depthcrafter_cli.training.trainer import Session, train
 
@@ -95,6 +96,21 @@ class Line(nn.Module):
         return (self.layer(points) - points.sum(1, keepdim=True)).square().mean()
 
 
+class Wide(Line):
+    """The same line through a layer wide enough to be a matrix to Muon."""
+
+    stops_at = -1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Sequential(nn.Linear(3, 32), nn.Linear(32, 16), nn.Linear(16, 1))
+
+    def loss(self, network, piece):
+        if piece.step == self.stops_at:
+            raise KeyboardInterrupt
+        return super().loss(network, piece)
+
+
 PLAN = Optimisation(steps=40, learning_rate=0.01, warmup=5, save_every=10)
 
 
@@ -123,6 +139,40 @@ def test_resumed_stage_equals_uninterrupted_stage_bit_for_bit(tmp_path):
     assert torch.equal(whole.layer.bias, resumed.layer.bias)
     steps = [entry["step"] for entry in Journal(folder).lines()]
     assert steps == [entry["step"] for entry in Journal(tmp_path / "whole").lines()] == [20, 40]
+
+
+def test_muon_balances_the_directions_of_matrices_and_leaves_the_rest_to_adamw():
+    torch.manual_seed(0)
+    wide, bias = nn.Parameter(torch.randn(64, 8, 3)), nn.Parameter(torch.randn(64))
+    narrow, before = nn.Parameter(torch.randn(4, 24)), wide.detach().clone()
+    twins = [nn.Parameter(p.detach().clone()) for p in (bias, narrow)]
+    plan = Optimisation(steps=1, learning_rate=0.01, weight_decay=0.0, optimizer="muon")
+    muon = optimizer_of(plan, [wide, bias, narrow])
+    adamw = optimizer_of(replace(plan, optimizer="adamw"), twins)
+    wide.grad = torch.randn(wide.shape) * torch.logspace(0, 1, 24).view(8, 3)
+    for parameter, twin in zip((bias, narrow), twins, strict=True):
+        parameter.grad = torch.randn(parameter.shape)
+        twin.grad = parameter.grad.clone()
+    muon.step()
+    adamw.step()
+    spread = [
+        torch.linalg.cond(change.flatten(1)).item()
+        for change in (wide.grad, wide.detach() - before)
+    ]
+    assert spread[0] > 10 and spread[1] < 2
+    assert torch.equal(bias, twins[0]) and torch.equal(narrow, twins[1])
+
+
+def test_resumed_stage_equals_uninterrupted_stage_with_muon(tmp_path):
+    plan = replace(PLAN, optimizer="muon", learning_rate=0.001)
+    whole, stopped, resumed = Wide(), Wide(), Wide()
+    train(whole, plan, session(tmp_path / "whole"))
+    stopped.stops_at = 26
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, plan, session(tmp_path / "stopped"))
+    train(resumed, plan, session(tmp_path / "stopped"))
+    first, second = whole.state_dict(), resumed.state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_log_survives_a_kill_while_writing_and_forgets_what_is_done_again(tmp_path):

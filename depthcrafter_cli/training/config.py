@@ -13,14 +13,16 @@ LayerGroup = Literal["all", "temporal", "spatial"]
 
 @dataclass(frozen=True, kw_only=True)
 class Optimisation:
-    """``steps`` of AdamW; the rate warms up over ``warmup`` steps and falls to a tenth by cosine.
+    """``steps``; the rate warms up over ``warmup`` steps and falls to a tenth by cosine.
 
+    ``optimizer`` is AdamW, the paper's, or Muon, which needs fewer steps to train from nothing.
     ``ema`` is the decay of the averaged weights that are kept (0: no average), ``clip_norm`` the
     largest gradient norm, ``save_every`` the checkpoint interval in steps.
     """
 
     steps: int
     learning_rate: float
+    optimizer: Literal["adamw", "muon"] = "adamw"
     warmup: int = 100
     weight_decay: float = 0.01
     ema: float = 0.998

@@ -20,6 +20,7 @@ from depthcrafter_cli.training.checkpoint import TrainingState
 from depthcrafter_cli.training.config import Optimisation
 from depthcrafter_cli.training.ema import MovingAverage
 from depthcrafter_cli.training.journal import Journal
+from depthcrafter_cli.training.optimizers import optimizer_of
 
 REPORT_EVERY = 20  # steps
 
@@ -61,9 +62,7 @@ def learning_rate(plan: Optimisation, step: int) -> float:
 def new_state(stage: Stage, plan: Optimisation, seed: int) -> TrainingState:
     """Optimiser and average for a stage about to start."""
     trained = [p for p in stage.network.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        trained, lr=plan.learning_rate, weight_decay=plan.weight_decay, betas=(0.9, 0.99)
-    )
+    optimizer = optimizer_of(plan, trained)
     average = MovingAverage(stage.network, plan.ema)
     return TrainingState(stage.network, optimizer, average, asdict(plan) | {"seed": seed})
 
