@@ -109,15 +109,14 @@ class Walk:
         n = self._pieces(self.frames, self.area * max(layer.inputs, layer.outputs))
         pixels = n * self.area
         part = pixels * self.itemsize
-        in_use, fetched = self._from_host(n, layer)
-        if self.enlarged:
-            fetched += part * self.enlarged
-        if layer.skip:
-            fetched += part * layer.inputs
+        in_use, coming = self._from_host(n, layer)
+        enlarged = part * self.enlarged
+        # A skip is joined to them in a tensor of their own, and they are let go.
+        source = coming + (part * layer.inputs if layer.skip else enlarged)
         at_work = max(
-            fetched + in_use,
-            fetched + self._filtered(n, layer.inputs, layer.outputs),
-            fetched + part * layer.outputs + self._filtered(n, layer.outputs, layer.outputs),
+            source + in_use + (enlarged if layer.skip else 0),
+            source + self._filtered(n, layer.inputs, layer.outputs),
+            source + part * layer.outputs + self._filtered(n, layer.outputs, layer.outputs),
         )
         space = before + (0 if in_place else result) + at_work
         if layer.skip:
