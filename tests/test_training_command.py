@@ -129,7 +129,16 @@ def test_clips_and_latents_are_not_taken_for_those_of_another_recipe(tmp_path):
     for change in (("width = 64", "width = 128"), ("hidden = 32", "hidden = 64")):
         with pytest.raises(UsageError, match=r"sources\.drawn|foundation"):
             require_origin(work, recipe(RECIPE.replace(*change)), note=True)
+    with pytest.raises(UsageError, match=r"objective\.rollout"):
+        require_origin(work, recipe(RECIPE.replace("rollout = 0.5", "rollout = 0.6")), note=True)
     require_origin(work, recipe(RECIPE), note=False)
+
+
+def test_a_stage_may_not_take_the_name_of_a_checkpoint_of_stage_0(tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE.replace('name = "2"', 'name = "vae"'))
+    with pytest.raises(UsageError, match="different names"):
+        load_recipe(recipe)
 
 
 def test_fine_tuning_says_at_once_what_is_missing(cli, tmp_path, monkeypatch):
@@ -162,3 +171,14 @@ def test_validation_does_not_depend_on_the_unit_of_a_folder(tiny, tiny_folder, t
         found.append(validator(config, tiny, open_sources(config)["mine"])())
     assert found[0]["abs_rel"] > 0
     assert found[1] == pytest.approx(found[0], rel=1e-3)
+
+
+def test_an_optimiser_that_this_pytorch_lacks_is_refused_before_anything_is_made(
+    cli, tmp_path, monkeypatch
+):
+    monkeypatch.delattr("torch.optim.Muon")
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(RECIPE.replace('trains = "all"', 'trains = "all"\noptimizer = "muon"'))
+    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work")
+    assert done.code == 2 and "2.9" in done.err
+    assert list(tmp_path.iterdir()) == [recipe]

@@ -7,11 +7,25 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
 
-from depthcrafter_cli.training.config import Optimisation
+from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.training.config import Optimisation, TrainingConfig
 
 NARROWEST = 16  # rows or columns: with fewer there are hardly any directions to balance
+
+
+def require_optimizers(recipe: TrainingConfig) -> None:
+    """Raises UsageError if this PyTorch lacks an optimiser that a stage will ask for."""
+    used = {stage.optimizer for stage in recipe.stages}
+    if recipe.foundation:
+        parts = (recipe.foundation.image_encoder, recipe.foundation.vae)
+        used |= {part.optimisation.optimizer for part in parts}
+    if "muon" in used and not hasattr(torch.optim, "Muon"):
+        raise UsageError(
+            f'got optimizer = "muon" with PyTorch {torch.__version__}, expected 2.9 or newer: '
+            "upgrade it, or choose adamw."
+        )
 
 
 def optimizer_of(plan: Optimisation, parameters: Sequence[nn.Parameter]) -> Optimizer:
@@ -35,7 +49,7 @@ class MuonWithAdamW(Optimizer):
         # A view shares its parameter's memory: a step on the one is a step on the other.
         self._matrices = [nn.Parameter(p.detach().view(len(p), -1)) for p in self._whole]
         rest = [p for p in parameters if not _is_matrix(p)]
-        matrices = Muon(
+        matrices = torch.optim.Muon(
             self._matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
         )
         self._parts = [matrices, _adamw(rest, lr, weight_decay)]

@@ -36,7 +36,8 @@ def train(
 
     Raises:
         OutputError: ``out`` already holds a model.
-        UsageError: ``resume`` and ``work`` holds no checkpoint, or it was begun with other data.
+        UsageError: ``resume`` and ``work`` holds no checkpoint, or it was begun with other data,
+            or a stage's optimiser is not in this PyTorch.
         InputError: clips that any of the stages needs are missing or not complete.
         WeightsError: the weights to start from are missing or damaged.
     """
@@ -45,6 +46,7 @@ def train(
     from depthcrafter_cli.training.data.origin import require_origin
     from depthcrafter_cli.training.data.sources import open_sources
     from depthcrafter_cli.training.networks import save_trained
+    from depthcrafter_cli.training.optimizers import require_optimizers
     from depthcrafter_cli.training.precision import Precision
     from depthcrafter_cli.training.stages.denoiser import train_denoiser
     from depthcrafter_cli.workflows.validation import validator
@@ -55,6 +57,7 @@ def train(
         raise UsageError(
             f"got --resume, expected a checkpoint in {work}, and there is none: leave it out."
         )
+    require_optimizers(config)
     clips = open_sources(config)
     session = _session(config.seed, work, observer, device)
     require_origin(work, config, note=session.leads)

@@ -1,4 +1,4 @@
-"""What the clips, latents and networks kept in a work folder were made of."""
+"""What the clips, latents, checkpoints and networks kept in a work folder were made of."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def require_origin(folder: Path, recipe: TrainingConfig, *, note: bool) -> None:
     if differing:
         raise UsageError(
             f"{folder} was begun with other values of {', '.join(differing)}, expected those that "
-            "its clips and latents were made of: restore them, or choose another --work-dir."
+            "what it holds was made with: restore them, or choose another --work-dir."
         )
     if note and known != {**known, **wanted}:
         folder.mkdir(parents=True, exist_ok=True)
@@ -41,9 +41,9 @@ def _origin(recipe: TrainingConfig) -> dict[str, Any]:
         "seed": recipe.seed,
         "precision": recipe.precision,
         "weights": recipe.weights,
-        "objective.far": recipe.objective.far,
         "foundation": asdict(recipe.foundation) if recipe.foundation else None,
     }
+    values |= {f"objective.{key}": value for key, value in asdict(recipe.objective).items()}
     for name, source in recipe.sources.items():
         values[f"sources.{name}"] = {**asdict(source), "clips": None}
     return values
