@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
@@ -22,6 +22,7 @@ from depthcrafter_cli.workflows.batch.clip import (
     lost,
     spaced,
 )
+from depthcrafter_cli.workflows.batch.workers import Worker, WorkerEngine
 from depthcrafter_cli.workflows.model import LoadedModel
 
 _STORE_BYTES = 100_000_000  # only requests and outcomes pass through it
@@ -53,18 +54,15 @@ class _Actor:
         return self._events.get()
 
 
-@dataclass(eq=False)
-class _Worker:
+@dataclass(eq=False, kw_only=True)
+class _Worker(Worker):
     """The driver's side. ``name`` is empty until the actor runs."""
 
-    device: str
     actor: Any
-    name: str = ""
-    task: Task | None = None
     listening: bool = False
 
 
-class RayEngine(AbstractContextManager["RayEngine"]):
+class RayEngine(WorkerEngine[_Worker]):
     """Ray places the workers, watches them and replaces what a lost node held."""
 
     def __init__(self, devices: str, address: str | None) -> None:
@@ -88,7 +86,7 @@ class RayEngine(AbstractContextManager["RayEngine"]):
                 "worker, such as cpu,cpu: Ray chooses the cards."
             )
         self._ray, self._devices, self._address = ray, named, address
-        self._workers: list[_Worker] = []
+        super().__init__()
         self._awaited: dict[Any, _Worker] = {}
         self._talk = ExitStack()
         self._deaths = 0
@@ -124,18 +122,7 @@ class RayEngine(AbstractContextManager["RayEngine"]):
         self._ray.shutdown()
         self._talk.close()
 
-    @property
-    def free(self) -> bool:
-        return bool(self._idle())
-
-    @property
-    def busy(self) -> bool:
-        return any(worker.task for worker in self._workers)
-
-    def start(self, task: Task) -> None:
-        idle = self._idle()
-        worker = next((other for other in idle if other.name != task.avoid), idle[0])
-        worker.task = task
+    def _send(self, worker: _Worker, task: Task) -> None:
         self._awaited[worker.actor.carry_out.remote(task)] = worker
         if not worker.listening:
             self._listen(worker)
@@ -153,7 +140,7 @@ class RayEngine(AbstractContextManager["RayEngine"]):
                 worker.name = told
             elif isinstance(told, Outcome):
                 self._deaths = 0
-                ends.append(_ended(worker, told))
+                ends.append(worker.ended(told))
                 if told.unexpected:
                     self._renew(worker)
             else:
@@ -175,7 +162,7 @@ class RayEngine(AbstractContextManager["RayEngine"]):
         gpus = 1 if device == "cuda" else 0
         # One thread carries out, one tells how far it is.
         placed = self._ray.remote(_Actor).options(num_cpus=1, num_gpus=gpus, max_concurrency=2)
-        worker = _Worker(device, placed.remote(device))
+        worker = _Worker(device=device, actor=placed.remote(device))
         self._workers.append(worker)
         self._awaited[worker.actor.place.remote()] = worker
 
@@ -189,7 +176,7 @@ class RayEngine(AbstractContextManager["RayEngine"]):
                 "work: check that every node has this version of depthcrafter and enough memory."
             ) from error
         self._renew(worker)
-        return [_ended(worker, lost(worker.name, how))] if worker.task else []
+        return [worker.ended(lost(worker.name, how))] if worker.task else []
 
     def _renew(self, worker: _Worker) -> None:
         self._awaited = {key: of for key, of in self._awaited.items() if of is not worker}
@@ -216,12 +203,6 @@ class RayEngine(AbstractContextManager["RayEngine"]):
                 f"got no answer from Ray at {self._address or 'this machine'} ({error}), expected "
                 "a running cluster: start it with `ray start --head`, or leave --ray-address out."
             ) from error
-
-
-def _ended(worker: _Worker, outcome: Outcome) -> Ended:
-    task, worker.task = worker.task, None
-    assert task is not None
-    return Ended(task, worker.name, outcome)
 
 
 def _require_answer(address: str | None) -> None:

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
@@ -20,6 +20,7 @@ from depthcrafter_cli.workflows.batch.clip import (
     lost,
     spaced,
 )
+from depthcrafter_cli.workflows.batch.workers import Worker, WorkerEngine
 from depthcrafter_cli.workflows.interrupts import (
     Interrupted,
     raise_on_signals,
@@ -32,21 +33,17 @@ _STOP_SECONDS = 60  # for a worker to finish a denoising step
 _DEATHS = 2  # in a row, without a clip between them, before a worker is not replaced
 
 
-@dataclass
-class _Worker:
+@dataclass(eq=False, kw_only=True)
+class _Worker(Worker):
     """A device's process, if it has one, and what that is at."""
 
-    name: str
-    device: str
     threads: int
     process: SpawnProcess | None = None
     channel: Connection | None = None
-    task: Task | None = None
     deaths: int = 0
 
-    def start(self, task: Task) -> None:
+    def send(self, task: Task) -> None:
         """Give it a clip; its process is started if it has none."""
-        self.task = task
         if self.channel is None:
             context = get_context("spawn")
             self.channel, theirs = context.Pipe()
@@ -57,12 +54,6 @@ class _Worker:
             theirs.close()  # so that its end is the end of the channel
         with suppress(OSError):  # its end is noticed by whoever listens
             self.channel.send(task)
-
-    def ended(self, outcome: Outcome) -> Ended:
-        """It is idle again."""
-        task, self.task = self.task, None
-        assert task is not None
-        return Ended(task, self.name, outcome)
 
     def dismiss(self) -> None:
         """End its process; another takes the next clip."""
@@ -81,17 +72,21 @@ class _Worker:
         return self.ended(lost(self.name, f"exit code {how}"))
 
 
-class ProcessEngine(AbstractContextManager["ProcessEngine"]):
+class ProcessEngine(WorkerEngine[_Worker]):
     """One process for each of ``devices``; one that dies is replaced."""
 
     def __init__(self, devices: Sequence[str]) -> None:
         threads = max(1, (os.cpu_count() or 1) // len(devices))
-        self._workers = [
-            _Worker(f"{device} #{devices[:at].count(device) + 1}", device, threads)
-            if devices.count(device) > 1
-            else _Worker(device, device, threads)
+        names = [
+            f"{device} #{devices[:at].count(device) + 1}" if devices.count(device) > 1 else device
             for at, device in enumerate(devices)
         ]
+        super().__init__(
+            [
+                _Worker(name=name, device=device, threads=threads)
+                for name, device in zip(names, devices, strict=True)
+            ]
+        )
 
     def __exit__(self, *_exception: object) -> None:
         """Stop all workers: an idle one at once, another when its step is on the disk."""
@@ -105,17 +100,8 @@ class ProcessEngine(AbstractContextManager["ProcessEngine"]):
             for process in running:
                 process.kill()
 
-    @property
-    def free(self) -> bool:
-        return bool(self._idle())
-
-    @property
-    def busy(self) -> bool:
-        return any(worker.task for worker in self._workers)
-
-    def start(self, task: Task) -> None:
-        idle = self._idle()
-        next((other for other in idle if other.name != task.avoid), idle[0]).start(task)
+    def _send(self, worker: _Worker, task: Task) -> None:
+        worker.send(task)
 
     def wait(self, watch: Watch) -> Sequence[Ended]:
         at_work = {worker.channel: worker for worker in self._workers if worker.task}

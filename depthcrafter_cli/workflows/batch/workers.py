@@ -1,0 +1,60 @@
+"""What engines have in common whose workers are other processes."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from depthcrafter_cli.workflows.batch.clip import Ended, Outcome, Task, Watch
+
+
+@dataclass(eq=False, kw_only=True)
+class Worker:
+    """One that carries out a clip at a time on its ``device``; ``name`` is what people see."""
+
+    name: str = ""
+    device: str
+    task: Task | None = None
+
+    def ended(self, outcome: Outcome) -> Ended:
+        """It is idle again."""
+        task, self.task = self.task, None
+        assert task is not None
+        return Ended(task, self.name, outcome)
+
+
+W = TypeVar("W", bound=Worker)
+
+
+class WorkerEngine(AbstractContextManager["WorkerEngine[W]"], Generic[W], ABC):
+    """Gives clips to idle workers, and to another one than last time where it can."""
+
+    def __init__(self, workers: Sequence[W] = ()) -> None:
+        self._workers = list(workers)
+
+    @property
+    def free(self) -> bool:
+        return bool(self._idle())
+
+    @property
+    def busy(self) -> bool:
+        return any(worker.task for worker in self._workers)
+
+    def start(self, task: Task) -> None:
+        idle = self._idle()
+        worker = next((other for other in idle if other.name != task.avoid), idle[0])
+        worker.task = task
+        self._send(worker, task)
+
+    @abstractmethod
+    def wait(self, watch: Watch) -> Sequence[Ended]:
+        """As every engine's."""
+
+    @abstractmethod
+    def _idle(self) -> list[W]:
+        """The workers that may be given a clip."""
+
+    @abstractmethod
+    def _send(self, worker: W, task: Task) -> None:
+        """Have ``worker`` begin."""
