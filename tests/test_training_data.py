@@ -11,6 +11,8 @@ from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.training.config import SourceConfig, StageConfig
 from depthcrafter_cli.training.data.batches import Share, Steps, StreamedClips
 from depthcrafter_cli.training.data.benchmarks import read_dpt
+from depthcrafter_cli.training.data.folder import folder_clips
+from depthcrafter_cli.training.data.recorded import RecordedClips
 from depthcrafter_cli.training.data.samples import (
     far_weight,
     fill_invalid,
@@ -18,6 +20,7 @@ from depthcrafter_cli.training.data.samples import (
     target_disparity,
 )
 from depthcrafter_cli.training.data.sources import open_source
+from depthcrafter_cli.types import Size
 
 
 def opened(root, kind="folder", height=64, width=64):
@@ -242,3 +245,27 @@ def test_clips_read_ahead_are_the_same(tmp_path):
         assert here.seeds == ahead.seeds
         for one, other in zip(here.clips, ahead.clips, strict=True):
             assert torch.equal(one.rgb, other.rgb) and torch.equal(one.disparity, other.disparity)
+
+
+def test_maps_are_paired_with_pictures_in_the_order_of_their_numbers(tmp_path):
+    disparity = write_clip(tmp_path / "clip", 0, frames=12)
+    home = tmp_path / "clip"
+    (home / "disparity.npz").unlink()
+    (home / "disparity").mkdir()
+    levels = (disparity / disparity.max() * 60_000).astype(np.uint16)
+    for number, level in enumerate(levels):
+        Image.fromarray(level).save(home / "disparity" / f"{number}.PNG", format="PNG")
+    clip = RecordedClips(folder_clips(tmp_path), Size(64, 64), tmp_path).read(0, 0, 12)
+    assert torch.equal(clip.disparity, torch.from_numpy(levels.astype(np.float32)))
+
+
+@pytest.mark.parametrize("extra", [False, True])
+def test_a_clip_with_more_or_fewer_pictures_than_maps_is_refused_at_once(tmp_path, extra):
+    write_clip(tmp_path / "clip", 0, frames=3)
+    pictures = tmp_path / "clip" / "rgb"
+    if extra:
+        (pictures / "3.png").write_bytes((pictures / "2.png").read_bytes())
+    else:
+        (pictures / "1.png").unlink()
+    with pytest.raises(InputError, match="3 disparity maps"):
+        folder_clips(tmp_path)

@@ -210,6 +210,31 @@ def test_a_loss_that_is_no_number_ends_the_stage_before_it_spoils_the_weights(tm
     assert bool(torch.isfinite(stage.layer.weight).all())
 
 
+def test_a_gradient_that_is_no_number_ends_the_stage_before_it_spoils_the_weights(tmp_path):
+    stage = Line()
+
+    def loss_with_a_cliff(network, piece):
+        loss = Line.loss(stage, network, piece)
+        # The square root of 0 is 0, and its slope infinite.
+        return loss + (stage.layer.weight.sum() * 0).sqrt() if piece.step == 12 else loss
+
+    stage.loss = loss_with_a_cliff
+    with pytest.raises(UsageError, match="step 13"):
+        train(stage, PLAN, session(tmp_path))
+    assert bool(torch.isfinite(stage.layer.weight).all())
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (32,)])
+def test_muon_does_with_matrices_alone_and_without_any(shape):
+    parameter = nn.Parameter(torch.ones(shape))
+    optimizer = optimizer_of(
+        Optimisation(steps=1, learning_rate=0.1, optimizer="muon"), [parameter]
+    )
+    parameter.grad = torch.randn(shape)
+    optimizer.step()
+    assert bool((parameter != 1).any())
+
+
 def test_average_lends_its_weights_to_the_network_and_takes_them_back():
     line = nn.Linear(3, 1)
     average = MovingAverage(line, 0.9)

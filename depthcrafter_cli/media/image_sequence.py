@@ -76,10 +76,10 @@ class ImageSequence:
                 f"There is no image at {self.path}, expected "
                 f"{', '.join(suffix[1:].upper() for suffix in SUFFIXES)}: check the path."
             )
-        return sorted(found, key=_natural_order)
+        return sorted(found, key=natural_order)
 
 
-def _natural_order(file: Path) -> list[tuple[int, str]]:
+def natural_order(file: Path) -> list[tuple[int, str]]:
     """frame2 before frame10."""
     return [
         (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", file.name)

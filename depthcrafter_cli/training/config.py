@@ -117,7 +117,7 @@ class ValidationConfig:
 
 @dataclass(frozen=True)
 class VaeConfig:
-    """Stage 0a: the autoencoder, on disparity, with an eye on pictures.
+    """Stage 0b: the autoencoder, on disparity, with an eye on pictures.
 
     Every step sees ``frames`` squares of disparity, ``crop`` pixels wide, and ``pictures`` whole
     frames. The weights are those of the loss terms: disparity's gradients, disparity guessed from
@@ -138,7 +138,7 @@ class VaeConfig:
 
 @dataclass(frozen=True)
 class ImageEncoderConfig:
-    """Stage 0b: the CLIP tower, on the coarse layout of disparity in ``frames`` frames a step."""
+    """Stage 0a: the CLIP tower, on the coarse layout of disparity in ``frames`` frames a step."""
 
     optimisation: Optimisation
     hidden: int

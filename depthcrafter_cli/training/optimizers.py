@@ -49,10 +49,14 @@ class MuonWithAdamW(Optimizer):
         # A view shares its parameter's memory: a step on the one is a step on the other.
         self._matrices = [nn.Parameter(p.detach().view(len(p), -1)) for p in self._whole]
         rest = [p for p in parameters if not _is_matrix(p)]
-        matrices = torch.optim.Muon(
-            self._matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
-        )
-        self._parts = [matrices, _adamw(rest, lr, weight_decay)]
+        self._parts: list[Optimizer] = []
+        if self._matrices:
+            muon = torch.optim.Muon(
+                self._matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
+            )
+            self._parts.append(muon)
+        if rest:
+            self._parts.append(_adamw(rest, lr, weight_decay))
         super().__init__(parameters, {"lr": lr})
 
     @torch.no_grad()
@@ -64,6 +68,8 @@ class MuonWithAdamW(Optimizer):
             for group in part.param_groups:
                 group["lr"] = self.param_groups[0]["lr"]
             part.step()
+        for matrix in self._matrices:
+            matrix.grad = None  # or it would outlive the parameter's
 
     def state_dict(self) -> dict[str, Any]:
         """Those of Muon and of AdamW, in this order."""

@@ -78,7 +78,7 @@ def train_step(
     """One optimiser step; returns the loss. Depends on nothing but its arguments.
 
     Raises:
-        UsageError: the loss is not a finite number; the weights are as they were.
+        UsageError: the loss or a gradient is not a finite number; the weights are as they were.
     """
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(plan, state.step)
@@ -92,14 +92,14 @@ def train_step(
             (loss * accelerator.num_processes).backward()
         total += loss.detach()
     batch_loss = float(accelerator.reduce(total, reduction="sum"))
-    if not math.isfinite(batch_loss):
-        raise UsageError(
-            f"got a loss of {batch_loss} in step {state.step + 1} of stage {stage.name}, expected "
-            "a finite number: lower the learning rate or set precision to fp32; the checkpoint "
-            "before is kept."
-        )
     trained = [p for group in state.optimizer.param_groups for p in group["params"]]
-    nn.utils.clip_grad_norm_(trained, plan.clip_norm)
+    norm = float(nn.utils.clip_grad_norm_(trained, plan.clip_norm))
+    if not (math.isfinite(batch_loss) and math.isfinite(norm)):
+        raise UsageError(
+            f"got a loss of {batch_loss} and gradients of norm {norm} in step {state.step + 1} of "
+            f"stage {stage.name}, expected finite numbers: lower the learning rate or set "
+            "precision to fp32; the checkpoint before is kept."
+        )
     state.optimizer.step()
     state.step += 1
     state.average.update(state.step)

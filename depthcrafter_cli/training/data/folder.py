@@ -22,6 +22,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from depthcrafter_cli.errors import InputError
+from depthcrafter_cli.media.image_sequence import SUFFIXES, natural_order
 from depthcrafter_cli.training.data.recorded import Map, RecordedClip, inverse
 
 Array = npt.NDArray[np.generic]
@@ -40,9 +41,15 @@ def folder_clips(root: Path) -> list[RecordedClip]:
 
 def _clip(home: Path) -> RecordedClip:
     frames, read = _maps(home)
-    masks = _masks(home)
+    pictures, masks = _pictures(home), _masks(home)
+    # A video's frames are not counted: that takes as long as to decode it.
+    if frames < 1 or (pictures.is_dir() and _images(pictures) != frames):
+        raise InputError(
+            f"got {frames} disparity maps in {home}, expected one for each of its pictures: "
+            "complete the clip or leave it out."
+        )
     if masks is None:
-        return RecordedClip(home.name, frames, _pictures(home), read)
+        return RecordedClip(home.name, frames, pictures, read)
     count, valid = masks
     if count != frames:
         raise InputError(
@@ -52,7 +59,7 @@ def _clip(home: Path) -> RecordedClip:
     return RecordedClip(
         home.name,
         frames,
-        _pictures(home),
+        pictures,
         lambda index: np.where(valid(index), read(index), np.float32(-1)),
     )
 
@@ -65,6 +72,10 @@ def _pictures(home: Path) -> Path:
             "folder of images: put one there."
         )
     return found[0]
+
+
+def _images(folder: Path) -> int:
+    return sum(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
 
 
 def _maps(home: Path) -> tuple[int, Callable[[int], Map]]:
@@ -101,7 +112,9 @@ def _masks(home: Path) -> tuple[int, Callable[[int], npt.NDArray[np.bool_]]] | N
 
 
 def _pngs(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.png"))
+    """In the order in which the pictures of a folder are read."""
+    found = (path for path in folder.iterdir() if path.suffix.lower() == ".png")
+    return sorted(found, key=natural_order)
 
 
 def _png(path: Path) -> npt.NDArray[np.integer]:

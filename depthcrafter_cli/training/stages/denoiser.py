@@ -118,7 +118,7 @@ def train_denoiser(
     seed = 1000 * session.seed + recipe.stages.index(stage)
     steps = Steps(stage, sources, seed, share)
     select_layers(unet, stage.trains, recipe.frozen)
-    denoiser = DenoiserStage(
-        stage, unet, encoder, recipe.objective, steps, precision, recipe.workers
-    )
+    # Cached clips are in memory, and sent from a worker each would hold open files for good.
+    workers = recipe.workers if recipe.latents == "streamed" else 0
+    denoiser = DenoiserStage(stage, unet, encoder, recipe.objective, steps, precision, workers)
     train(denoiser, stage, session)

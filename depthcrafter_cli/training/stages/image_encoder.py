@@ -1,4 +1,4 @@
-"""Stage 0b: a CLIP tower that knows how a picture is laid out in depth.
+"""Stage 0a: a CLIP tower that knows how a picture is laid out in depth.
 
 The published model got its tower from language. Ours learns what the UNet needs of it: from one
 embedding, a linear map (thrown away afterwards) must restore a coarse grid of disparity.

@@ -1,4 +1,4 @@
-"""Stage 0a: an autoencoder that keeps disparity sharp and pictures' latents telling.
+"""Stage 0b: an autoencoder that keeps disparity sharp and pictures' latents telling.
 
 The decoder only ever sees disparity, so it learns to restore nothing else. A small head, thrown
 away afterwards, must guess disparity from a picture's latents and restore the picture at half its
