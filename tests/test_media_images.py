@@ -94,3 +94,8 @@ def test_an_image_of_absurd_size_is_refused_from_its_header(tmp_path):
     path.write_bytes(data)
     with pytest.raises(InputError, match="million pixels"):
         probe(path)
+
+
+def test_files_that_other_programs_hide_in_a_folder_are_no_frames(folder):
+    (folder / "._shot_0.png").write_bytes(b"what macOS leaves on foreign disks")
+    assert count_frames(folder) == 12

@@ -256,3 +256,10 @@ def test_the_same_frames_give_the_same_video_whatever_memory_held_before(tmp_pat
         subprocess.run(command, check=True, env=environment, cwd=Path(__file__).parent)
         made.append(out.read_bytes())
     assert made[0] == made[1]
+
+
+def test_a_percent_sign_in_a_name_is_only_a_percent_sign(tmp_path):
+    write(tmp_path / "100% sure 5%_%03d.png", CONSTANT[:2])
+    assert sorted(file.name for file in tmp_path.glob("*.png")) == [
+        "100% sure 5%_000.png", "100% sure 5%_001.png"
+    ]  # fmt: skip

@@ -156,3 +156,11 @@ def test_values_that_are_no_numbers_are_refused(tmp_path):
         pytest.raises(DepthCrafterError, match="float32"),
     ):
         spool.append(values, [Fraction(0), Fraction(1)])
+
+
+def test_percentiles_of_a_nearly_flat_clip(tmp_path):
+    values = np.float32(0.75) + disparity(3) * np.float32(5e-4)
+    with DisparitySpool(tmp_path / "spool") as spool:
+        spool.append(values, [Fraction(k) for k in range(3)])
+        found = spool.percentiles(2, 98)
+    assert found == pytest.approx(np.percentile(values.astype(np.float64), [2, 98]), abs=1e-6)

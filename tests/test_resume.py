@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import make_clip
+from clips import make_clip, picture
 from filelock import FileLock
+from PIL import Image
 from processes import ENVIRONMENT, stop_at
 
 from depthcrafter_cli.types import Size
+from depthcrafter_cli.workflows.request import RunRequest
 
 ROOT = Path(__file__).parents[1]
 
@@ -158,3 +160,32 @@ def test_a_folder_of_other_things_is_neither_used_nor_emptied(cli, clip, options
         command = ["run", clip, "--out", tmp_path / f"{work.name}.npz", *options]
         assert cli(*command, "--work-dir", work).code == 0
         assert not work.exists()
+
+
+def test_a_run_that_may_replace_its_output_may_do_so_when_it_goes_on(cli, clip, options, tmp_path):
+    out = tmp_path / "d.npz"
+    out.write_bytes(b"of before")
+    command = [clip, "--out", out, "--overwrite", *options]
+    stop_at("denoise", 1, command, signal.SIGKILL)
+    assert out.read_bytes() == b"of before"
+    assert cli("resume", f"{out}.work").code == 0
+    with np.load(out) as arrays:
+        assert len(arrays["depth"]) == 16
+
+
+def test_outputs_may_lie_in_the_folder_of_the_images(cli, options, tmp_path):
+    shot = tmp_path / "shot"
+    shot.mkdir()
+    for index in range(8):
+        Image.fromarray(picture(index, Size(64, 64))).save(shot / f"{index}.png")
+    done = cli("run", shot, "--out", shot / "depth.mp4", *options)
+    assert done.code == 0, done.err
+
+
+def test_a_variants_name_means_the_variant_whatever_folders_there_are(tmp_path, monkeypatch):
+    (tmp_path / "nano").mkdir()
+    monkeypatch.chdir(tmp_path)
+    kept = RunRequest(Path("a.mp4"), (Path("b.mp4"),), weights="nano").to_json()["weights"]
+    assert kept == "nano"
+    kept = RunRequest(Path("a.mp4"), (Path("b.mp4"),), weights="./nano").to_json()["weights"]
+    assert kept == str(tmp_path / "nano")

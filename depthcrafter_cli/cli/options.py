@@ -94,9 +94,16 @@ Steps = Annotated[int | None, option("--steps", text="Denoising steps per window
 Guidance = Annotated[
     float | None, option("--guidance", text="Classifier-free guidance. Default: 1 (off).")
 ]
-Window = Annotated[int | None, option("--window", text="Frames denoised together. Default: 110.")]
+Window = Annotated[
+    int | None,
+    option("--window", text="Frames denoised together. Default: the model's (110, nano 24)."),
+]
 Overlap = Annotated[
-    int | None, option("--overlap", text="Frames shared by neighbouring windows. Default: 25.")
+    int | None,
+    option(
+        "--overlap",
+        text="Frames shared by neighbouring windows. Default: the model's (25, nano 8).",
+    ),
 ]
 NoiseAug = Annotated[
     float | None,

@@ -59,8 +59,11 @@ def publish(partial: Path, path: Path, *, overwrite: bool) -> None:
 
 
 def sync(path: Path) -> None:
-    """Waits until a file's contents have reached the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Waits until a file's contents, or a folder's entries, have reached the disk."""
+    windows = os.name == "nt"
+    if windows and path.is_dir():
+        return  # it opens no folders, and keeps their entries in a journal of its own
+    descriptor = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -62,7 +62,7 @@ class ImageSequence:
 
     def _files(self) -> list[Path]:
         if self.path.is_dir():
-            found = [file for file in self.path.iterdir() if file.suffix.lower() in SUFFIXES]
+            found = images_in(self.path)
         elif match := _NUMBER_PATTERN.search(self.path.name):
             before, after = self.path.name[: match.start()], self.path.name[match.end() :]
             numbered = re.compile(re.escape(before) + r"\d+" + re.escape(after))
@@ -77,6 +77,15 @@ class ImageSequence:
                 f"{', '.join(suffix[1:].upper() for suffix in SUFFIXES)}: check the path."
             )
         return sorted(found, key=natural_order)
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Files of a kind that can be read, hidden ones (such as macOS leaves) aside; in no order."""
+    return [
+        file
+        for file in folder.iterdir()
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+    ]
 
 
 def natural_order(file: Path) -> list[tuple[int, str]]:

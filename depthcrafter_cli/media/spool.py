@@ -107,7 +107,7 @@ class DisparitySpool:
         if not (math.isfinite(low) and math.isfinite(high)):
             raise DepthCrafterError(
                 f"The model gave values that are no numbers near frame {self._count}, expected "
-                "finite depth: run again with --dtype float32."
+                "finite depth: compute in float32, from the start, with --dtype fp32 --overwrite."
             )
         pairs = np.array([(time.numerator, time.denominator) for time in times], dtype=np.int64)
         values = np.ascontiguousarray(disparity, dtype=np.float32)
@@ -155,7 +155,9 @@ class DisparitySpool:
         edges = np.linspace(self._minimum, self._maximum, _BINS + 1)
         counts = np.zeros(_BINS, dtype=np.int64)
         for disparity, _time in self.frames():
-            counts += np.histogram(disparity, bins=_BINS, range=(self._minimum, self._maximum))[0]
+            # In float32 the edges of a narrow range's bins could not be told apart.
+            values, span = disparity.astype(np.float64), (self._minimum, self._maximum)
+            counts += np.histogram(values, bins=_BINS, range=span)[0]
         below = np.concatenate([[0], np.cumsum(counts)])
         shares = np.array([low, high]) / 100 * below[-1]
         found = np.interp(shares, below, edges)

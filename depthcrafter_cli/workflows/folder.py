@@ -69,6 +69,7 @@ class RunFolder:
             "memory_plan": asdict(plan.memory.plan),
             "limits": [request.max_vram, request.max_ram],
             "keep_work": request.keep_work,
+            "overwrite": request.overwrite,
             "stride": plan.reading.stride,
             "source_size": [plan.info.size.height, plan.info.size.width],
             "model_size": [plan.model_size.height, plan.model_size.width],
@@ -104,6 +105,7 @@ class RunFolder:
             RunRequest.from_json(job["request"]),
             work_dir=self.path,
             keep_work=job["keep_work"],
+            overwrite=job.get("overwrite", False),
             max_vram=max_vram,
             max_ram=max_ram,
         )

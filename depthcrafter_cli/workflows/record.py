@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import depthcrafter_cli
 from depthcrafter_cli.errors import OutputError
 from depthcrafter_cli.media.files import output_errors, partial_path, publish, sync
+from depthcrafter_cli.media.image_sequence import images_in
 from depthcrafter_cli.media.sinks.png16 import NUMBER, numbered_files
 from depthcrafter_cli.workflows.memory import facts
 from depthcrafter_cli.workflows.request import RunRequest
@@ -109,11 +110,12 @@ def identity(path: Path) -> dict[str, Any]:
             "modified": status.st_mtime,
             "sha256_head_tail": digest.hexdigest(),
         }
-    files = numbered_files(path) if NUMBER.search(path.name) else _entries(path)
+    files = numbered_files(path) if NUMBER.search(path.name) else _images(path)
     listing = [(file.name, file.stat().st_size, file.stat().st_mtime) for file in sorted(files)]
     digest = hashlib.sha256(json.dumps(listing).encode())
     return {"path": place, "files": len(listing), "sha256_listing": digest.hexdigest()}
 
 
-def _entries(folder: Path) -> list[Path]:
-    return [file for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
+def _images(path: Path) -> list[Path]:
+    """A folder's images alone: locks and whatever else appears beside them change nothing."""
+    return images_in(path) if path.is_dir() else []

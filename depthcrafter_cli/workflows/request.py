@@ -1,7 +1,7 @@
 """What a user asked of a run, and the same as JSON for the run folder."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from depthcrafter_cli.depth.normalize import Normalization
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.media.sinks.png16 import NUMBER
+from depthcrafter_cli.models.variants import VARIANTS
 
 # How a run is carried out, not what comes of it: may differ when it is resumed.
 _CIRCUMSTANCES = (
@@ -84,6 +85,16 @@ class RunRequest:
         }
         return {name: value for name, value in values.items() if name not in _CIRCUMSTANCES}
 
+    def absolute(self) -> "RunRequest":
+        """The same in any folder."""
+        return replace(
+            self,
+            source=self.source.absolute(),
+            outputs=tuple(out.absolute() for out in self.outputs),
+            weights=_absolute_folder(self.weights),
+            work_dir=self.work_dir and self.work_dir.absolute(),
+        )
+
     def differences(self, made: Mapping[str, Any]) -> list[str]:
         """What else was asked in ``made``, a request as :meth:`to_json` gives it.
 
@@ -110,4 +121,7 @@ class RunRequest:
 
 
 def _absolute_folder(weights: str | None) -> str | None:
-    return str(Path(weights).absolute()) if weights and Path(weights).is_dir() else weights
+    """A variant's name means the variant, whatever folders there are (as for find_weights)."""
+    if weights is None or weights in VARIANTS or not Path(weights).is_dir():
+        return weights
+    return str(Path(weights).absolute())

@@ -63,7 +63,9 @@ class PngSink(DisparitySink):
         text.add_text("time", str(frame.time))
         text.add_text("disparity_low", repr(self.settings.value_range.low))
         text.add_text("disparity_high", repr(self.settings.value_range.high))
-        target = self._staging / (self._pattern.name % frame.index)
+        number = frame.index
+        name = NUMBER.sub(lambda place: place.group() % number, self._pattern.name)
+        target = self._staging / name
         self._pending.append(self._pool.submit(_save, levels, target, text))
         while len(self._pending) > _BACKLOG:
             self._pending.popleft().result()

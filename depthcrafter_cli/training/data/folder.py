@@ -22,7 +22,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from depthcrafter_cli.errors import InputError
-from depthcrafter_cli.media.image_sequence import SUFFIXES, natural_order
+from depthcrafter_cli.media.image_sequence import images_in, natural_order
 from depthcrafter_cli.training.data.recorded import Map, RecordedClip, inverse
 
 Array = npt.NDArray[np.generic]
@@ -43,7 +43,7 @@ def _clip(home: Path) -> RecordedClip:
     frames, read = _maps(home)
     pictures, masks = _pictures(home), _masks(home)
     # A video's frames are not counted: that takes as long as to decode it.
-    if frames < 1 or (pictures.is_dir() and _images(pictures) != frames):
+    if frames < 1 or (pictures.is_dir() and len(images_in(pictures)) != frames):
         raise InputError(
             f"got {frames} disparity maps in {home}, expected one for each of its pictures: "
             "complete the clip or leave it out."
@@ -72,10 +72,6 @@ def _pictures(home: Path) -> Path:
             "folder of images: put one there."
         )
     return found[0]
-
-
-def _images(folder: Path) -> int:
-    return sum(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
 
 
 def _maps(home: Path) -> tuple[int, Callable[[int], Map]]:
@@ -113,7 +109,7 @@ def _masks(home: Path) -> tuple[int, Callable[[int], npt.NDArray[np.bool_]]] | N
 
 def _pngs(folder: Path) -> list[Path]:
     """In the order in which the pictures of a folder are read."""
-    found = (path for path in folder.iterdir() if path.suffix.lower() == ".png")
+    found = (path for path in images_in(folder) if path.suffix.lower() == ".png")
     return sorted(found, key=natural_order)
 
 

@@ -7,7 +7,7 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import Any
 
@@ -123,7 +123,9 @@ class RayEngine(WorkerEngine[_Worker]):
         self._talk.close()
 
     def _send(self, worker: _Worker, task: Task) -> None:
-        self._awaited[worker.actor.carry_out.remote(task)] = worker
+        # A worker's working folder is that of `ray start`.
+        anywhere = replace(task, request=task.request.absolute())
+        self._awaited[worker.actor.carry_out.remote(anywhere)] = worker
         if not worker.listening:
             self._listen(worker)
 

@@ -9,6 +9,7 @@ from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from threading import Thread
+from typing import cast
 
 from depthcrafter_cli.progress import Progress
 from depthcrafter_cli.workflows.batch.clip import (
@@ -107,10 +108,10 @@ class ProcessEngine(WorkerEngine[_Worker]):
         at_work = {worker.channel: worker for worker in self._workers if worker.task}
         ends = []
         for channel in connection.wait([channel for channel in at_work if channel]):
-            assert isinstance(channel, Connection)
-            worker = at_work[channel]
+            worker = at_work[cast(Connection, channel)]  # on Windows of a class of its own
+            assert worker.channel is not None
             try:
-                told: Progress | Outcome = channel.recv()
+                told: Progress | Outcome = worker.channel.recv()
             except (EOFError, OSError):
                 ends.append(worker.died())
                 continue
