@@ -11,8 +11,6 @@ from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.training.config import SourceConfig, StageConfig
 from depthcrafter_cli.training.data.batches import Share, Steps, StreamedClips
 from depthcrafter_cli.training.data.benchmarks import read_dpt
-from depthcrafter_cli.training.data.folder import folder_clips
-from depthcrafter_cli.training.data.recorded import RecordedClips
 from depthcrafter_cli.training.data.samples import (
     far_weight,
     fill_invalid,
@@ -20,7 +18,6 @@ from depthcrafter_cli.training.data.samples import (
     target_disparity,
 )
 from depthcrafter_cli.training.data.sources import open_source
-from depthcrafter_cli.types import Size
 
 
 def opened(root, kind="folder", height=64, width=64):
@@ -255,7 +252,7 @@ def test_maps_are_paired_with_pictures_in_the_order_of_their_numbers(tmp_path):
     levels = (disparity / disparity.max() * 60_000).astype(np.uint16)
     for number, level in enumerate(levels):
         Image.fromarray(level).save(home / "disparity" / f"{number}.PNG", format="PNG")
-    clip = RecordedClips(folder_clips(tmp_path), Size(64, 64), tmp_path).read(0, 0, 12)
+    clip = opened(tmp_path).read(0, 0, 12)
     assert torch.equal(clip.disparity, torch.from_numpy(levels.astype(np.float32)))
 
 
@@ -268,4 +265,4 @@ def test_a_clip_with_more_or_fewer_pictures_than_maps_is_refused_at_once(tmp_pat
     else:
         (pictures / "1.png").unlink()
     with pytest.raises(InputError, match="3 disparity maps"):
-        folder_clips(tmp_path)
+        opened(tmp_path)

@@ -73,10 +73,9 @@ class RunRequest:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; paths are absolute, so that they mean the same from any folder."""
-        values = {**vars(self), "reading": asdict(self.reading)}
-        values["source"] = str(self.source.absolute())
-        values["outputs"] = [str(out.absolute()) for out in self.outputs]
-        values["weights"] = _absolute_folder(self.weights)
+        values = {**vars(self.absolute()), "reading": asdict(self.reading)}
+        values["source"] = str(values["source"])
+        values["outputs"] = [str(out) for out in values["outputs"]]
         values["normalization"] = asdict(self.normalization)
         values["settings"] = dict(self.settings)
         values["reading"] = {

@@ -9,7 +9,6 @@ from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from threading import Thread
-from typing import cast
 
 from depthcrafter_cli.progress import Progress
 from depthcrafter_cli.workflows.batch.clip import (
@@ -105,13 +104,14 @@ class ProcessEngine(WorkerEngine[_Worker]):
         worker.send(task)
 
     def wait(self, watch: Watch) -> Sequence[Ended]:
-        at_work = {worker.channel: worker for worker in self._workers if worker.task}
+        listening = [(w.channel, w) for w in self._workers if w.task and w.channel]
+        ready = connection.wait([channel for channel, _ in listening])
         ends = []
-        for channel in connection.wait([channel for channel in at_work if channel]):
-            worker = at_work[cast(Connection, channel)]  # on Windows of a class of its own
-            assert worker.channel is not None
+        for channel, worker in listening:
+            if channel not in ready:
+                continue
             try:
-                told: Progress | Outcome = worker.channel.recv()
+                told: Progress | Outcome = channel.recv()
             except (EOFError, OSError):
                 ends.append(worker.died())
                 continue
