@@ -9,6 +9,7 @@ from PIL import Image
 from training_steps import three_stages, write_clip
 
 from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.media.files import claimed
 from depthcrafter_cli.training.data.origin import require_origin
 from depthcrafter_cli.training.data.sources import open_sources
 from depthcrafter_cli.training.recipe import load_recipe
@@ -115,6 +116,23 @@ def test_resume_without_a_checkpoint_is_refused(cli, tmp_path):
     recipe.write_text(RECIPE)
     done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path, "--resume")
     assert done.code == 2 and "checkpoint" in done.err
+
+
+def test_half_a_checkpoint_is_none_to_resume_from(cli, tmp_path):
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(RECIPE)
+    (tmp_path / "1.partial.ckpt").touch()
+    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path, "--resume")
+    assert done.code == 2 and "checkpoint" in done.err
+
+
+def test_two_runs_may_not_share_a_work_folder(cli, tmp_path):
+    recipe, work = tmp_path / "small.toml", tmp_path / "work"
+    recipe.write_text(RECIPE)
+    with claimed([work]):
+        done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", work)
+    assert done.code == 6 and "another run" in done.err
+    assert not list(work.glob("*.ckpt"))
 
 
 def test_clips_and_latents_are_not_taken_for_those_of_another_recipe(tmp_path):

@@ -1,5 +1,9 @@
 """The loss's identities, and that a stopped run goes on as if it had never stopped."""
 
+import resource
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.progress import ignore
 from depthcrafter_cli.training import loss
 from depthcrafter_cli.training.config import Optimisation
@@ -18,7 +22,7 @@ from depthcrafter_cli.training.ema import MovingAverage
 from depthcrafter_cli.training.journal import Journal
 from depthcrafter_cli.training.optimizers import optimizer_of
 from depthcrafter_cli.training.recipe import load_recipe
-from depthcrafter_cli.training.trainer import Session, train
+from depthcrafter_cli.training.trainer import Session, new_state, train
 
 
 @pytest.mark.parametrize("level", [700.0, 15.59, 0.678, 0.01])
@@ -186,6 +190,40 @@ def test_log_survives_a_kill_while_writing_and_forgets_what_is_done_again(tmp_pa
     assert [(entry["stage"], entry["step"]) for entry in journal.lines()] == [
         ("1", 20), ("1", 40), ("2", 20)
     ]  # fmt: skip
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before_and_nothing_else(tmp_path):
+    train(Line(), PLAN, session(tmp_path))
+    before, kept = (tmp_path / "line.ckpt").read_bytes(), sorted(tmp_path.iterdir())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(OutputError, match="disk is full"):
+            new_state(Line(), PLAN, 3).save(tmp_path / "line.ckpt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "line.ckpt").read_bytes() == before
+    assert sorted(tmp_path.iterdir()) == kept
+
+
+def test_a_run_that_was_killed_while_saving_leaves_nothing_behind_when_it_is_done(tmp_path):
+    folder = tmp_path / "work"
+    command = [sys.executable, "-c", f"""
+import os, signal, sys, torch
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_training_loop import PLAN, Line, Path, session, train
+save = torch.save
+def killed(content, path):
+    save(content, path)
+    os.kill(os.getpid(), signal.SIGKILL)
+torch.save = killed
+train(Line(), PLAN, session(Path({str(folder)!r})))
+"""]  # fmt: skip
+    for _ in range(2):
+        assert subprocess.run(command).returncode == -signal.SIGKILL
+    assert [path.name for path in folder.glob("*partial*")] == ["line.partial.ckpt"]
+    train(Line(), PLAN, session(folder))
+    assert not list(folder.glob("*partial*"))
 
 
 def test_checkpoint_of_another_recipe_is_refused(tmp_path):

@@ -70,14 +70,31 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Replaces a file in one step; after a power cut it holds the old contents or the new."""
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Where to write what takes the place of ``path`` in one step; it goes if that fails.
+
+    After a power cut ``path`` holds the old contents or the new. Only one process at a time may
+    write it: what a killed one leaves behind is overwritten by the next.
+
+    Raises OutputError where the operating system fails to write it.
+    """
     partial = partial_path(path)
     with output_errors(path):
-        partial.write_bytes(data)
-        sync(partial)
-        partial.replace(path)
+        try:
+            yield partial
+            sync(partial)
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
         sync(path.parent)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replaces a file in one step; after a power cut it holds the old contents or the new."""
+    with replacing(path) as partial:
+        partial.write_bytes(data)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.media.files import replacing
 from depthcrafter_cli.training.ema import MovingAverage
 
 
@@ -30,7 +30,11 @@ class TrainingState:
     step: int = 0
 
     def save(self, path: Path) -> None:
-        """Write to a neighbouring file first, so that ``path`` is never half a checkpoint."""
+        """Replace ``path``, which is never half a checkpoint.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {
             "network": self._trained(),
@@ -39,9 +43,12 @@ class TrainingState:
             "recipe": self.recipe,
             "step": self.step,
         }
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        torch.save(content, partial)
-        partial.replace(path)
+        with replacing(path) as partial, partial.open("wb") as file:
+            try:
+                torch.save(content, file)
+            except RuntimeError as error:  # in which torch hides why the file cannot be written
+                reason = error.__context__
+                raise reason if isinstance(reason, OSError) else error from None
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint.

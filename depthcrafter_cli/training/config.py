@@ -194,3 +194,9 @@ class TrainingConfig:
     precision: Literal["fp32", "bf16"] = "bf16"
     latents: Literal["cached", "streamed"] = "cached"
     workers: int = 0
+
+    @property
+    def stage_names(self) -> list[str]:
+        """Of all that leave a checkpoint, those of stage 0 included."""
+        before = ["image_encoder", "vae"] if self.foundation else []
+        return before + [stage.name for stage in self.stages]

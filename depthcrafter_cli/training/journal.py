@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
+
+from depthcrafter_cli.media.files import replacing, write_whole
 
 LOG, PLOT = "log.jsonl", "loss.png"
 _COLOURS = ("#2458a6", "#c2571a", "#2b8a3e", "#7a3e9d", "#a0203a")
@@ -27,9 +28,8 @@ class Journal:
         """Drop the entries of ``stage`` beyond ``step``."""
         kept = [line for line in self.lines() if line["stage"] != stage or line["step"] <= step]
         if self._active:
-            partial = self._folder / f"{LOG}.{os.getpid()}.partial"
-            partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-            partial.replace(self._folder / LOG)
+            text = "".join(json.dumps(line) + "\n" for line in kept)
+            write_whole(self._folder / LOG, text.encode())
 
     def write(self, stage: str, step: int, **values: Any) -> None:
         """Add a line."""
@@ -75,6 +75,5 @@ class Journal:
             right.set(ylabel="AbsRel on held-out clips (dotted)")
         if entries:
             left.legend()
-        partial = self._folder / f"{PLOT}.{os.getpid()}.partial"
-        figure.savefig(partial, format="png", dpi=120)
-        partial.replace(self._folder / PLOT)
+        with replacing(self._folder / PLOT) as partial:
+            figure.savefig(partial, format="png", dpi=120)

@@ -13,6 +13,7 @@ from safetensors.torch import save
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from depthcrafter_cli.media.files import write_whole
 from depthcrafter_cli.models.unet import DepthUNet
 from depthcrafter_cli.pipeline.conditioning import CLIP_MEAN, CLIP_SIDE, CLIP_STD
 from depthcrafter_cli.pipeline.schedule import SIGMA_MAX, SIGMA_MIN
@@ -152,10 +153,8 @@ def save_network(home: Path, network: nn.Module) -> None:
         for name, tensor in network.state_dict().items()
         if tensor.is_floating_point()
     }
-    partial = home / f"{stem}.partial"
     # Not save_file, which lets nobody else read the file.
-    partial.write_bytes(save(half, metadata={"format": "pt"}))
-    partial.replace(home / f"{stem}.safetensors")
+    write_whole(home / f"{stem}.safetensors", save(half, metadata={"format": "pt"}))
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

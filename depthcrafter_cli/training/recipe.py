@@ -87,8 +87,7 @@ def _check(recipe: TrainingConfig, where: str) -> None:
         "keep one of them",
     )
     require(bool(recipe.stages), "has no [[stages]], expected at least one", "add one")
-    names = [stage.name for stage in recipe.stages]
-    names += ["image_encoder", "vae"] if recipe.foundation else []  # stage 0's checkpoints
+    names = recipe.stage_names
     require(len({*names}) == len(names), f"names stages {names}, expected different names", "mend")
     used = {source for stage in recipe.stages for source in stage.sources}
     used |= {recipe.validation.source} if recipe.validation else set()

@@ -35,32 +35,47 @@ def train(
     Started by ``accelerate launch`` or ``torchrun``, all processes share the work.
 
     Raises:
-        OutputError: ``out`` already holds a model.
+        OutputError: ``out`` already holds a model, or another run is at work in ``work``.
         UsageError: ``resume`` and ``work`` holds no checkpoint, or it was begun with other data,
             or a stage's optimiser is not in this PyTorch.
         InputError: clips that any of the stages needs are missing or not complete.
         WeightsError: the weights to start from are missing or damaged.
     """
-    from depthcrafter_cli.models.manifest import MANIFEST_NAME, write_manifest
-    from depthcrafter_cli.training.data.latents import Encoder
+    from depthcrafter_cli.media.files import claimed
+    from depthcrafter_cli.models.manifest import MANIFEST_NAME
     from depthcrafter_cli.training.data.origin import require_origin
     from depthcrafter_cli.training.data.sources import open_sources
-    from depthcrafter_cli.training.networks import save_trained
     from depthcrafter_cli.training.optimizers import require_optimizers
-    from depthcrafter_cli.training.precision import Precision
-    from depthcrafter_cli.training.stages.denoiser import train_denoiser
-    from depthcrafter_cli.workflows.validation import validator
 
     if (out / MANIFEST_NAME).exists():
         raise OutputError(f"{out} holds a model, expected a free folder: choose another --out.")
-    if resume and not any(work.glob("*.ckpt")):
+    if resume and not any((work / f"{name}.ckpt").exists() for name in config.stage_names):
         raise UsageError(
             f"got --resume, expected a checkpoint in {work}, and there is none: leave it out."
         )
     require_optimizers(config)
     clips = open_sources(config)
     session = _session(config.seed, work, observer, device)
-    require_origin(work, config, note=session.leads)
+    with claimed([work] if session.leads else []):
+        require_origin(work, config, note=session.leads)
+        _carry_out(config, variant, clips, out, session)
+    session.accelerator.wait_for_everyone()
+
+
+def _carry_out(
+    config: "TrainingConfig",
+    variant: str,
+    clips: "dict[str, ClipSource]",
+    out: Path,
+    session: "Session",
+) -> None:
+    from depthcrafter_cli.models.manifest import MANIFEST_NAME, write_manifest
+    from depthcrafter_cli.training.data.latents import Encoder
+    from depthcrafter_cli.training.networks import save_trained
+    from depthcrafter_cli.training.precision import Precision
+    from depthcrafter_cli.training.stages.denoiser import train_denoiser
+    from depthcrafter_cli.workflows.validation import validator
+
     precision = Precision(config.precision, session.accelerator.device)
     start = _start(config, clips, precision, session)
     networks = _load(start, precision)
@@ -78,9 +93,8 @@ def train(
         shown = {name: clips[name] for name in stage.sources}
         sources = _sources(config, shown, encoder, session)
         train_denoiser(stage, config, networks.unet, encoder, sources, precision, session)
-        deliver(work / f"after-{stage.name}")
+        deliver(session.folder / f"after-{stage.name}")
     deliver(out)
-    session.accelerator.wait_for_everyone()
 
 
 def _session(seed: int, work: Path, observer: Observer, device: str) -> "Session":

@@ -6,13 +6,13 @@ A cached clip is one ``.npz`` of float16 ``image`` and ``disparity`` [T, 4, h, w
 
 from __future__ import annotations
 
-import os
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from depthcrafter_cli.media.files import replacing
 from depthcrafter_cli.progress import Observer, Progress, ignore
 from depthcrafter_cli.training.data.latents import Encoder, Latents
 from depthcrafter_cli.training.data.samples import ClipSource, Shape
@@ -27,7 +27,7 @@ def fill_cache(
     observer: Observer = ignore,
     share: slice = slice(None),
 ) -> None:
-    """Encode the clips that ``folder`` lacks; safe to stop and to run twice at once.
+    """Encode the clips that ``folder`` lacks; safe to stop.
 
     ``share`` picks the clips of one of several processes.
     """
@@ -42,10 +42,9 @@ def fill_cache(
         if np.random.default_rng([index, 3]).random() < 0.5:
             clip = clip.mirrored()
         latents = encoder.encode(clip, index)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        with partial.open("wb") as file:
-            np.savez(file, **{name: getattr(latents, name).half().cpu().numpy() for name in _NAMES})
-        partial.replace(path)
+        arrays = {name: getattr(latents, name).half().cpu().numpy() for name in _NAMES}
+        with replacing(path) as partial:
+            np.savez(partial, **arrays)
 
 
 class CachedClips:

@@ -6,13 +6,13 @@ A cached clip is one ``.npz`` of ``rgb`` uint8 [T, H, W, 3] and ``disparity`` fl
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from depthcrafter_cli.media.files import replacing
 from depthcrafter_cli.progress import Observer, Progress, ignore
 from depthcrafter_cli.training.data.samples import ClipSource, Shape, target_disparity
 
@@ -41,10 +41,10 @@ class ClipCache:
                 continue
             clip = self._source.read(index, 0, self._source.shape(index)[0])
             disparity = target_disparity(clip.disparity, clip.valid)
-            partial = path.with_suffix(f".{os.getpid()}.partial")
-            with partial.open("wb") as file:
-                np.savez(file, rgb=clip.rgb.numpy(), disparity=disparity.numpy().astype(np.float16))
-            partial.replace(path)
+            with replacing(path) as partial:
+                np.savez(
+                    partial, rgb=clip.rgb.numpy(), disparity=disparity.numpy().astype(np.float16)
+                )
 
     def _path(self, index: int) -> Path:
         return self._folder / f"{index:06d}.npz"
