@@ -1,5 +1,8 @@
 """Clips from disk: our own folder layout, those of the benchmarks, masks and what fills them."""
 
+import os
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +14,9 @@ from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.training.config import SourceConfig, StageConfig
 from depthcrafter_cli.training.data.batches import Share, Steps, StreamedClips
 from depthcrafter_cli.training.data.benchmarks import read_dpt
+from depthcrafter_cli.training.data.cache import CachedClips, fill_cache
+from depthcrafter_cli.training.data.clips import ClipCache
+from depthcrafter_cli.training.data.latents import Encoder
 from depthcrafter_cli.training.data.samples import (
     far_weight,
     fill_invalid,
@@ -242,6 +248,46 @@ def test_clips_read_ahead_are_the_same(tmp_path):
         assert here.seeds == ahead.seeds
         for one, other in zip(here.clips, ahead.clips, strict=True):
             assert torch.equal(one.rgb, other.rgb) and torch.equal(one.disparity, other.disparity)
+
+
+def touch_later(path):
+    """As if written again a second later, for a test may be quicker than a file's clock."""
+    later = path.stat().st_mtime_ns + 10**9
+    os.utime(path, ns=(later, later))
+
+
+def test_kept_clips_follow_the_folder_they_were_made_of(tmp_path, tiny):
+    clips = tmp_path / "clips"
+    for seed, name in enumerate("bc"):
+        write_clip(clips / name, seed)
+    encoder = Encoder(tiny.vae, tiny.image_encoder, torch.float32)
+
+    def cached(where):
+        source = opened(clips)
+        fill_cache(tmp_path / where / "latents", source, encoder)
+        latents = CachedClips(tmp_path / where / "latents", source)
+        whole = [latents.read(i, 3, np.random.default_rng(0)) for i in range(len(source))]
+        kept = ClipCache(tmp_path / where / "clips", source)
+        return whole, kept.batch(np.random.default_rng(0), 8, 3)
+
+    def same_as_made_anew(where):
+        (ours, batch), (anew, other) = cached("kept"), cached(where)
+        assert len(ours) == len(anew)
+        for one, two in zip(ours, anew, strict=True):
+            assert torch.equal(one.image, two.image) and torch.equal(one.disparity, two.disparity)
+        assert all(torch.equal(one, two) for one, two in zip(batch, other, strict=True))
+
+    cached("kept")
+    before = sorted((tmp_path / "kept").rglob("*.npz"))
+    same_as_made_anew("untouched")
+    assert sorted((tmp_path / "kept").rglob("*.npz")) == before
+    write_clip(clips / "a", 5)  # which comes before the others
+    same_as_made_anew("added")
+    shutil.rmtree(clips / "b")
+    write_clip(clips / "b", 6)
+    touch_later(clips / "b" / "disparity.npz")
+    same_as_made_anew("replaced")
+    assert len(list((tmp_path / "kept").rglob("*.npz"))) == 2 * 3
 
 
 def test_maps_are_paired_with_pictures_in_the_order_of_their_numbers(tmp_path):

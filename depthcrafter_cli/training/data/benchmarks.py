@@ -129,7 +129,8 @@ def _clip(
     def disparity(index: int) -> Map:
         return inverse(read(maps[index]))
 
-    return RecordedClip(name, count, pictures[:count], disparity, crop)
+    files = [*pictures[:count], *maps[:count]]
+    return RecordedClip(name, count, pictures[:count], disparity, files, crop)
 
 
 def _folders(root: Path) -> list[Path]:

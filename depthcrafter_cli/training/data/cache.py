@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from depthcrafter_cli.media.files import replacing
 from depthcrafter_cli.progress import Observer, Progress, ignore
+from depthcrafter_cli.training.data.kept import keep, kept_path
 from depthcrafter_cli.training.data.latents import Encoder, Latents
 from depthcrafter_cli.training.data.samples import ClipSource, Shape
 
@@ -35,16 +35,14 @@ def fill_cache(
     mine = range(len(source))[share]
     for done, index in enumerate(mine):
         observer(Progress(f"encode {folder.name}", done, len(mine), "clips"))
-        path = _path(folder, index)
+        path = kept_path(folder, source, index)
         if path.exists():
             continue
         clip = source.read(index, 0, source.shape(index)[0])
         if np.random.default_rng([index, 3]).random() < 0.5:
             clip = clip.mirrored()
         latents = encoder.encode(clip, index)
-        arrays = {name: getattr(latents, name).half().cpu().numpy() for name in _NAMES}
-        with replacing(path) as partial:
-            np.savez(partial, **arrays)
+        keep(path, **{name: getattr(latents, name).half().cpu().numpy() for name in _NAMES})
 
 
 class CachedClips:
@@ -53,7 +51,7 @@ class CachedClips:
     def __init__(self, folder: Path, source: ClipSource) -> None:
         self._clips = []
         for index in range(len(source)):
-            with np.load(_path(folder, index)) as arrays:
+            with np.load(kept_path(folder, source, index)) as arrays:
                 self._clips.append(Latents(*(torch.from_numpy(arrays[name]) for name in _NAMES)))
 
     def shapes(self) -> list[Shape]:
@@ -67,7 +65,3 @@ class CachedClips:
         clip = self._clips[index]
         start = int(rng.integers(len(clip.embeds) - frames + 1))
         return clip.part(start, frames)
-
-
-def _path(folder: Path, index: int) -> Path:
-    return folder / f"{index:06d}.npz"

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from depthcrafter_cli.media.files import replacing
 from depthcrafter_cli.progress import Observer, Progress, ignore
+from depthcrafter_cli.training.data.kept import keep, kept_path
 from depthcrafter_cli.training.data.samples import ClipSource, Shape, target_disparity
 
 LARGEST = 128 * 256  # pixels; larger clips teach stage 0 nothing more and take longer
@@ -23,31 +23,25 @@ class ClipCache:
     """The clips of a source that are small enough, drawn once."""
 
     def __init__(self, folder: Path, source: ClipSource, observer: Observer = ignore) -> None:
-        self._folder, self._source = folder, source
+        self._source = source
         self._by_shape: dict[Shape, list[int]] = {}
         for index in range(len(source)):
             shape = source.shape(index)
             if shape[1] * shape[2] <= LARGEST:
                 self._by_shape.setdefault(shape, []).append(index)
+        wanted = [index for held in self._by_shape.values() for index in held]
+        self._paths = {index: kept_path(folder, source, index) for index in wanted}
+        folder.mkdir(parents=True, exist_ok=True)
         self._fill(observer)
 
     def _fill(self, observer: Observer) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        wanted = [index for held in self._by_shape.values() for index in held]
-        for done, index in enumerate(wanted):
-            observer(Progress("clips", done, len(wanted), "clips"))
-            path = self._path(index)
+        for done, (index, path) in enumerate(self._paths.items()):
+            observer(Progress("clips", done, len(self._paths), "clips"))
             if path.exists():
                 continue
             clip = self._source.read(index, 0, self._source.shape(index)[0])
             disparity = target_disparity(clip.disparity, clip.valid)
-            with replacing(path) as partial:
-                np.savez(
-                    partial, rgb=clip.rgb.numpy(), disparity=disparity.numpy().astype(np.float16)
-                )
-
-    def _path(self, index: int) -> Path:
-        return self._folder / f"{index:06d}.npz"
+            keep(path, rgb=clip.rgb.numpy(), disparity=disparity.numpy().astype(np.float16))
 
     def batch(
         self, rng: np.random.Generator, clips: int, frames: int, crop: int | None = None
@@ -63,7 +57,7 @@ class ClipCache:
         length = min(frames, shape[0])
         rgb, disparity = [], []
         for index in rng.choice(self._by_shape[shape], clips):
-            with np.load(self._path(int(index))) as arrays:
+            with np.load(self._paths[int(index)]) as arrays:
                 pictures = torch.from_numpy(arrays["rgb"])
                 maps = torch.from_numpy(arrays["disparity"].astype(np.float32))
             start = int(rng.integers(shape[0] - length + 1))

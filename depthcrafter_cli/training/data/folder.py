@@ -48,8 +48,9 @@ def _clip(home: Path) -> RecordedClip:
             f"got {frames} disparity maps in {home}, expected one for each of its pictures: "
             "complete the clip or leave it out."
         )
+    files = sorted(path for path in home.rglob("*") if path.is_file())
     if masks is None:
-        return RecordedClip(home.name, frames, pictures, read)
+        return RecordedClip(home.name, frames, pictures, read, files)
     count, valid = masks
     if count != frames:
         raise InputError(
@@ -61,6 +62,7 @@ def _clip(home: Path) -> RecordedClip:
         frames,
         pictures,
         lambda index: np.where(valid(index), read(index), np.float32(-1)),
+        files,
     )
 
 
@@ -89,10 +91,9 @@ def _maps(home: Path) -> tuple[int, Callable[[int], Map]]:
         raise InputError(
             f"got the arrays {_names(path)} in {path}, expected 'disparity' or 'depth': rename it."
         )
-    stored = str(path)
     if name == "depth":
-        return _length(path, name), lambda index: inverse(_array(stored, "depth")[index])
-    return _length(path, name), lambda index: _array(stored, "disparity")[index].astype(np.float32)
+        return _length(path, name), lambda index: inverse(_array(path, "depth")[index])
+    return _length(path, name), lambda index: _array(path, "disparity")[index].astype(np.float32)
 
 
 def _masks(home: Path) -> tuple[int, Callable[[int], npt.NDArray[np.bool_]]] | None:
@@ -104,7 +105,7 @@ def _masks(home: Path) -> tuple[int, Callable[[int], npt.NDArray[np.bool_]]] | N
         return None
     if "valid" not in _names(path):
         raise InputError(f"got the arrays {_names(path)} in {path}, expected 'valid': rename it.")
-    return _length(path, "valid"), lambda index: _array(str(path), "valid")[index].astype(bool)
+    return _length(path, "valid"), lambda index: _array(path, "valid")[index].astype(bool)
 
 
 def _pngs(folder: Path) -> list[Path]:
@@ -142,7 +143,11 @@ def _length(path: Path, name: str) -> int:
     return int(shape[0])
 
 
+def _array(path: Path, name: str) -> Array:
+    return _array_as_of(path, name, path.stat().st_mtime_ns)
+
+
 @lru_cache(maxsize=2)  # consecutive frames come from one archive
-def _array(path: str, name: str) -> Array:
+def _array_as_of(path: Path, name: str, _modified: int) -> Array:
     with np.load(path) as arrays:
         return arrays[name]

@@ -31,6 +31,9 @@ class GeneratedClips:
         size = self._sizes[int(rng.choice(len(self._sizes), p=self._shares))]
         return size.frames, size.height, size.width
 
+    def version(self, index: int) -> str:
+        return ""
+
     def read(self, index: int, start: int, frames: int) -> Sample:
         _, height, width = self.shape(index)
         seed, style = self._config.first_seed + index, self._config.style

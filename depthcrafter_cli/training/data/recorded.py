@@ -6,6 +6,7 @@ resizing, cropping and masks, is here.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -40,12 +41,16 @@ class Crop:
 
 @dataclass(frozen=True)
 class RecordedClip:
-    """``pictures`` are one video, or one image a frame; both they and the maps are cropped."""
+    """``pictures`` are one video, or one image a frame; both they and the maps are cropped.
+
+    ``files`` are all that it is read from.
+    """
 
     name: str
     frames: int
     pictures: Path | Sequence[Path]
     disparity: ReadMap
+    files: Sequence[Path]
     crop: Crop = Crop()
 
 
@@ -68,6 +73,14 @@ class RecordedClips:
     def name(self, index: int) -> str:
         """What the layout calls a clip."""
         return self._clips[index].name
+
+    def version(self, index: int) -> str:
+        clip = self._clips[index]
+        digest = hashlib.sha256(clip.name.encode())
+        for path in clip.files:
+            status = path.stat()
+            digest.update(f"\n{path.name} {status.st_size} {status.st_mtime_ns}".encode())
+        return digest.hexdigest()[:16]
 
     def read(self, index: int, start: int, frames: int) -> Sample:
         clip, size = self._clips[index], self._size

@@ -45,6 +45,10 @@ class ClipSource(Protocol):
         """Frames, height and width of a clip."""
         ...
 
+    def version(self, index: int) -> str:
+        """Another one where a clip's content may be another; empty if its number fixes it."""
+        ...
+
     def read(self, index: int, start: int, frames: int) -> Sample:
         """``frames`` frames of a clip from ``start`` on."""
         ...

@@ -1,0 +1,32 @@
+"""Where a work folder keeps what it made of a clip: under a name that changes with the clip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from depthcrafter_cli.media.files import replacing
+from depthcrafter_cli.training.data.samples import ClipSource
+
+
+def kept_path(folder: Path, source: ClipSource, index: int) -> Path:
+    """The file of a clip, ``NUMBER.npz`` or ``NUMBER-VERSION.npz``, whether it is there or not."""
+    version = source.version(index)
+    return folder / (f"{index:06d}-{version}.npz" if version else f"{index:06d}.npz")
+
+
+def keep(path: Path, **arrays: npt.NDArray[np.generic]) -> None:
+    """Write the file of a clip, and take away those of its number's other versions.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with replacing(path) as partial:
+        np.savez(partial, **arrays)  # type: ignore[arg-type]
+    number, _, version = path.stem.partition("-")
+    if version:
+        others = {path.with_name(f"{number}.npz"), *path.parent.glob(f"{number}-*.npz")} - {path}
+        for other in others:
+            other.unlink(missing_ok=True)
