@@ -1,11 +1,13 @@
 """A training run that is killed and goes on ends with the weights of one that never stopped."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import pytest
 import torch
 from training_steps import three_stages, trained_weights, write_clip
 
@@ -50,3 +52,68 @@ def test_a_run_killed_in_the_middle_of_a_stage_ends_bit_for_bit_the_same(
         assert one["step"] == other["step"] == 3
         for name, tensor in one["network"].items():
             assert torch.equal(tensor, other["network"][name]), name
+
+
+@pytest.fixture
+def staged(cli, tiny_folder, tmp_path):
+    """Train by the last stages of a recipe of two steps each, perhaps changed, in one folder."""
+    for seed in range(2):
+        write_clip(tmp_path / "clips" / f"{seed}", seed)
+    whole = three_stages(tiny_folder, tmp_path / "clips", steps=2)
+    head, *stages = whole.split("[[stages]]")
+
+    def run(out, chosen, old="", new=""):
+        text = "[[stages]]".join([head, *(stages[number - 1] for number in chosen)])
+        assert old in text
+        recipe = tmp_path / "recipe.toml"
+        recipe.write_text(text.replace(old, new, 1))
+        return cli("train", recipe, "--out", tmp_path / out, "--work-dir", tmp_path / "work",
+                   "--device", "cpu", "--quiet")  # fmt: skip
+
+    return run
+
+
+RATE = "learning_rate = 1e-3", "learning_rate = 3e-3"
+
+
+@pytest.mark.parametrize("chosen", [(1, 2, 3), (3,), (2, 1, 3)])
+def test_a_stage_is_not_taken_for_finished_after_other_ones_than_it_was_trained_after(
+    staged, tmp_path, chosen
+):
+    assert staged("first", (1, 3)).code == 0
+    before = sorted((tmp_path / "work").iterdir())
+    refused = staged("second", chosen)
+    assert refused.code == 2 and "earlier_stages" in refused.err, refused.err
+    assert sorted((tmp_path / "work").iterdir()) == before
+
+
+def test_a_changed_stage_whose_checkpoint_was_deleted_asks_for_the_later_ones_and_is_redone(
+    staged, tmp_path
+):
+    work = tmp_path / "work"
+    assert staged("first", (1, 3)).code == 0
+    (work / "1.ckpt").unlink()
+    refused = staged("second", (1, 3), *RATE)
+    assert refused.code == 2 and "3.ckpt" in refused.err and not (work / "1.ckpt").exists()
+    (work / "3.ckpt").unlink()
+    old = trained_weights(work / "after-1")
+    assert staged("second", (1, 3), *RATE).code == 0
+    assert staged("third", (1, 3), *RATE).code == 0
+    new = trained_weights(work / "after-1")
+    assert any(not torch.equal(old[name], new[name]) for name in old)
+    last = trained_weights(work / "after-3")
+    assert all(torch.equal(last[n], w) for n, w in trained_weights(tmp_path / "third").items())
+    # What the spatial stage does not train is what the changed first one made of it.
+    assert any(torch.equal(new[name], last[name]) for name in new if "temporal" in name)
+    shutil.rmtree(work)
+    assert staged("anew", (1, 3), *RATE).code == 0
+    assert all(torch.equal(last[n], w) for n, w in trained_weights(tmp_path / "anew").items())
+
+
+def test_checkpoints_of_a_first_stage_that_note_no_earlier_ones_go_on(staged, tmp_path):
+    assert staged("first", (1,)).code == 0
+    checkpoint = tmp_path / "work" / "1.ckpt"
+    content = torch.load(checkpoint, weights_only=True)
+    del content["recipe"]["earlier_stages"]
+    torch.save(content, checkpoint)
+    assert staged("second", (1,)).code == 0

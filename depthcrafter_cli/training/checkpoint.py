@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,35 @@ from torch.optim import Optimizer
 
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.files import replacing
+from depthcrafter_cli.training.config import Optimisation, StageConfig, TrainingConfig
 from depthcrafter_cli.training.ema import MovingAverage
+
+Settings = dict[str, Any]
+
+
+def settings_of(plan: Optimisation, seed: int, earlier: Sequence[Settings] = ()) -> Settings:
+    """What a stage's weights follow from, next to the data and the start, as plain values."""
+    return asdict(plan) | {"seed": seed, "earlier_stages": list(earlier)}
+
+
+def earlier_stages(recipe: TrainingConfig, stage: StageConfig) -> list[Settings]:
+    """What made the weights that a stage of a recipe starts from."""
+    before = recipe.stages[: recipe.stages.index(stage)]
+    return [asdict(one) | {"frozen": recipe.frozen} for one in before]
+
+
+def require_same_stages(folder: Path, recipe: TrainingConfig) -> None:
+    """Compare all checkpoints in ``folder`` with a recipe, before any of its stages is trained.
+
+    Raises:
+        UsageError: one was made with other settings, or after other stages.
+    """
+    for stage in recipe.stages:
+        path = folder / f"{stage.name}.ckpt"
+        if path.exists():
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            wanted = settings_of(stage, recipe.seed, earlier_stages(recipe, stage))
+            _require_none(_changed(content["recipe"], wanted), path)
 
 
 @dataclass
@@ -26,7 +55,7 @@ class TrainingState:
     network: nn.Module
     optimizer: Optimizer
     average: MovingAverage
-    recipe: dict[str, Any]
+    recipe: Settings
     step: int = 0
 
     def save(self, path: Path) -> None:
@@ -57,15 +86,11 @@ class TrainingState:
             UsageError: it was made by another recipe.
         """
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        before, trained = content["recipe"], self._trained()
-        changed = {key for key, value in self.recipe.items() if before.get(key) != value}
+        trained = self._trained()
+        changed = _changed(content["recipe"], self.recipe)
         if content["network"].keys() != trained.keys():
             changed.add("frozen")
-        if changed:
-            raise UsageError(
-                f"got the checkpoint {path} of a recipe with other {sorted(changed)}, expected "
-                "the recipe it was begun with: restore it, or choose another --work-dir."
-            )
+        _require_none(changed, path)
         with torch.no_grad():
             for name, tensor in trained.items():
                 tensor.copy_(content["network"][name])
@@ -79,3 +104,18 @@ class TrainingState:
             for name, parameter in self.network.named_parameters()
             if parameter.requires_grad
         }
+
+
+def _changed(noted: Settings, wanted: Settings) -> set[str]:
+    # Where no earlier stages are noted there were none, or nobody knows.
+    before: Settings = {"earlier_stages": []} | noted
+    return {key for key, value in wanted.items() if before.get(key) != value}
+
+
+def _require_none(changed: set[str], path: Path) -> None:
+    if changed:
+        raise UsageError(
+            f"got the checkpoint {path} of a recipe with other {sorted(changed)}, expected the "
+            "recipe it was begun with: restore it, choose another --work-dir, or delete this and "
+            "all later stages' checkpoints to train them anew."
+        )

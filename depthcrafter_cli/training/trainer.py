@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.progress import Observer, Progress
-from depthcrafter_cli.training.checkpoint import TrainingState
+from depthcrafter_cli.training.checkpoint import Settings, TrainingState, settings_of
 from depthcrafter_cli.training.config import Optimisation
 from depthcrafter_cli.training.ema import MovingAverage
 from depthcrafter_cli.training.journal import Journal
@@ -59,12 +59,14 @@ def learning_rate(plan: Optimisation, step: int) -> float:
     return plan.learning_rate * (0.55 + 0.45 * math.cos(math.pi * min(done, 1.0)))
 
 
-def new_state(stage: Stage, plan: Optimisation, seed: int) -> TrainingState:
-    """Optimiser and average for a stage about to start."""
+def new_state(
+    stage: Stage, plan: Optimisation, seed: int, earlier: Sequence[Settings] = ()
+) -> TrainingState:
+    """Optimiser and average for a stage about to start, after ``earlier`` ones."""
     trained = [p for p in stage.network.parameters() if p.requires_grad]
     optimizer = optimizer_of(plan, trained)
     average = MovingAverage(stage.network, plan.ema)
-    return TrainingState(stage.network, optimizer, average, asdict(plan) | {"seed": seed})
+    return TrainingState(stage.network, optimizer, average, settings_of(plan, seed, earlier))
 
 
 def train_step(
@@ -131,13 +133,15 @@ class Session:
         return bool(self.accelerator.is_main_process)
 
 
-def train(stage: Stage, plan: Optimisation, session: Session) -> None:
-    """Run a stage to its last step, from its checkpoint if there is one.
+def train(
+    stage: Stage, plan: Optimisation, session: Session, earlier: Sequence[Settings] = ()
+) -> None:
+    """Run a stage to its last step, from its checkpoint if there is one made after ``earlier``.
 
     The network ends up with the averaged weights. Killed at any moment, a run loses at most
     ``save_every`` steps.
     """
-    state = new_state(stage, plan, session.seed)
+    state = new_state(stage, plan, session.seed, earlier)
     checkpoint = session.folder / f"{stage.name}.ckpt"
     if checkpoint.exists():
         state.load(checkpoint)

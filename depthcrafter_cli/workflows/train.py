@@ -5,6 +5,7 @@ Everything finished stays in the work folder, so that a run that was killed goes
 
 from datetime import timedelta
 from pathlib import Path
+from shutil import rmtree
 from typing import TYPE_CHECKING
 
 from depthcrafter_cli.errors import OutputError, UsageError
@@ -36,13 +37,14 @@ def train(
 
     Raises:
         OutputError: ``out`` already holds a model, or another run is at work in ``work``.
-        UsageError: ``resume`` and ``work`` holds no checkpoint, or it was begun with other data,
-            or a stage's optimiser is not in this PyTorch.
+        UsageError: ``resume`` and ``work`` holds no checkpoint, or it was begun with other data
+            or stages, or a stage's optimiser is not in this PyTorch.
         InputError: clips that any of the stages needs are missing or not complete.
         WeightsError: the weights to start from are missing or damaged.
     """
     from depthcrafter_cli.media.files import claimed
     from depthcrafter_cli.models.manifest import MANIFEST_NAME
+    from depthcrafter_cli.training.checkpoint import require_same_stages
     from depthcrafter_cli.training.data.origin import require_origin
     from depthcrafter_cli.training.data.sources import open_sources
     from depthcrafter_cli.training.optimizers import require_optimizers
@@ -58,6 +60,7 @@ def train(
     session = _session(config.seed, work, observer, device)
     with claimed([work] if session.leads else []):
         require_origin(work, config, note=session.leads)
+        require_same_stages(work, config)
         _carry_out(config, variant, clips, out, session)
     session.accelerator.wait_for_everyone()
 
@@ -85,16 +88,24 @@ def _carry_out(
         session = session.validated(validator(config, networks, held_out), config.validation.every)
 
     def deliver(folder: Path) -> None:
-        if session.leads and not (folder / MANIFEST_NAME).exists():
-            save_trained(folder, start, networks.unet)
-            write_manifest(folder, variant, settings=config.settings)
+        save_trained(folder, start, networks.unet)
+        write_manifest(folder, variant, settings=config.settings)
 
     for stage in config.stages:
         shown = {name: clips[name] for name in stage.sources}
         sources = _sources(config, shown, encoder, session)
         train_denoiser(stage, config, networks.unet, encoder, sources, precision, session)
-        deliver(session.folder / f"after-{stage.name}")
-    deliver(out)
+        after = session.folder / f"after-{stage.name}"
+        if session.leads and _older(after / MANIFEST_NAME, session.folder / f"{stage.name}.ckpt"):
+            rmtree(after, ignore_errors=True)
+            deliver(after)
+    if session.leads:
+        deliver(out)
+
+
+def _older(manifest: Path, checkpoint: Path) -> bool:
+    """Whether a model is missing, or one of a stage that was trained anew since."""
+    return not manifest.exists() or manifest.stat().st_mtime_ns < checkpoint.stat().st_mtime_ns
 
 
 def _session(seed: int, work: Path, observer: Observer, device: str) -> "Session":

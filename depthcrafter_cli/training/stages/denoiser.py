@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from depthcrafter_cli.pipeline.denoise import FPS_ID, MOTION_BUCKET_ID
 from depthcrafter_cli.training import loss
+from depthcrafter_cli.training.checkpoint import earlier_stages
 from depthcrafter_cli.training.config import ObjectiveConfig, StageConfig, TrainingConfig
 from depthcrafter_cli.training.data.batches import Piece, Readable, Share, Steps
 from depthcrafter_cli.training.data.latents import NOISE_AUG, Encoder, Latents
@@ -121,4 +122,4 @@ def train_denoiser(
     # Cached clips are in memory, and sent from a worker each would hold open files for good.
     workers = recipe.workers if recipe.latents == "streamed" else 0
     denoiser = DenoiserStage(stage, unet, encoder, recipe.objective, steps, precision, workers)
-    train(denoiser, stage, session)
+    train(denoiser, stage, session, earlier_stages(recipe, stage))
