@@ -304,6 +304,12 @@ def test_unknown_key_is_an_error(tmp_path):
         ("fine-tune", "workers = 4", "workers = -1", "workers"),
         ("nano", "heads = [1, 2, 2, 2]", "heads = [1, 2]", "one of each a level"),
         ("nano", "attention = [false, false, true, true]", "attention = [true]", "one of each"),
+        ("nano", "max_res = 256", "max_size = 256", "max_size"),
+        ("nano", "max_res = 256", "max_res = 0", "max_res = 0"),
+        ("nano", "max_res = 256", "steps = 0", "steps = 0"),
+        ("nano", "overlap = 8", "overlap = 24", "overlap = 24"),
+        ("nano", "overlap = 8", "overlap = -1", "overlap = -1"),
+        ("nano", "overlap = 8", "", "overlap = 25 and window = 24"),
     ],
 )
 def test_values_that_cannot_work_are_refused(tmp_path, example, old, new, named):

@@ -17,6 +17,7 @@ from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.progress import Observer, Progress, ignore
 
 MANIFEST_NAME = "depthcrafter.json"
+SETTINGS = ("max_res", "window", "overlap", "steps")
 _READ_BYTES = 1 << 20
 
 
@@ -31,7 +32,7 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """``settings`` may override the variant's max_res, window, overlap and steps."""
+    """``settings`` may override the variant's :data:`SETTINGS`."""
 
     variant: str
     created: str

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.models.layout import missing_files, require_complete
-from depthcrafter_cli.models.manifest import file_hashes, read_manifest
+from depthcrafter_cli.models.manifest import SETTINGS, file_hashes, read_manifest
 from depthcrafter_cli.models.variants import (
     DEPTHCRAFTER,
     NANO,
@@ -146,11 +146,10 @@ def _settings_of(folder: Path, variant: ModelVariant) -> ModelVariant:
     manifest = read_manifest(folder)
     if manifest is None or not manifest.settings:
         return variant
-    known = {"max_res", "window", "overlap", "steps"}
-    if unknown := set(manifest.settings) - known:
+    if unknown := set(manifest.settings) - set(SETTINGS):
         raise WeightsError(
             f"the manifest of {folder} sets {', '.join(sorted(unknown))}, expected only "
-            f"{', '.join(sorted(known))}; remove the rest."
+            f"{', '.join(sorted(SETTINGS))}; remove the rest."
         )
     return replace(
         variant,

@@ -179,7 +179,7 @@ class TrainingConfig:
     ``cached``, or ``streamed`` and encoded anew each time, read ahead by ``workers`` processes
     (which must be able to fork: on Windows 0).
     Parameters whose names contain one of ``frozen`` are never trained. ``settings`` go into the
-    model's manifest: the max_res, window and overlap that suit it.
+    model's manifest: the max_res, window, overlap and steps that suit it.
     """
 
     sources: dict[str, SourceConfig]

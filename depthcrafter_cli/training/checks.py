@@ -1,0 +1,128 @@
+"""What no single key of a recipe can know: whether its parts fit together and can be trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.models.manifest import SETTINGS
+from depthcrafter_cli.pipeline.config import PipelineConfig
+from depthcrafter_cli.training.config import StageConfig, TrainingConfig
+
+Require = Callable[[bool, str, str], None]
+"""Told whether something is fine, what is wrong if it is not, and what to do about it."""
+
+_LEAST_RES = 64  # below it no picture has a side left
+
+
+def check_recipe(recipe: TrainingConfig, where: str) -> None:
+    """Refuse what would fail later; ``where`` names the recipe in messages.
+
+    Raises:
+        UsageError: its parts do not fit together, or a value cannot work.
+    """
+
+    def require(fine: bool, fault: str, remedy: str) -> None:
+        if not fine:
+            raise UsageError(f"{where} {fault}: {remedy}")
+
+    _check_parts(recipe, require)
+    _check_settings(recipe.settings, require)
+    levels, shares = recipe.objective.levels, recipe.objective.level_shares
+    require(len(levels) == len(shares), "needs as many level_shares as levels", "mend [objective]")
+    require(recipe.objective.far >= 0, "has far below 0 in [objective]", "raise it")
+    require(recipe.workers >= 0, f"has workers = {recipe.workers}, expected 0 or more", "raise it")
+    if recipe.foundation:
+        unet = recipe.foundation.unet
+        require(
+            len(unet.heads) == len(unet.channels) and len(unet.attention) in (0, len(unet.heads)),
+            f"has {len(unet.channels)} channels, {len(unet.heads)} heads and "
+            f"{len(unet.attention)} attention in [foundation.unet], expected one of each a level",
+            "mend it",
+        )
+    if checks := recipe.validation:
+        _require_counts(checks, ("every", "clips", "frames"), "[validation]", require)
+    for name, source in recipe.sources.items():
+        sides = [source.height, source.width]
+        sides += [side for size in source.sizes for side in (size.height, size.width)]
+        require(
+            all(side > 0 and side % 8 == 0 for side in sides),
+            f"has sides {sides} in the source {name!r}, expected multiples of 8",
+            "round them",
+        )
+    for stage in recipe.stages:
+        _check_stage(stage, require)
+
+
+def _check_parts(recipe: TrainingConfig, require: Require) -> None:
+    require(
+        bool(recipe.weights) != bool(recipe.foundation),
+        "must start from either weights or a [foundation], and has both or neither",
+        "keep one of them",
+    )
+    require(bool(recipe.stages), "has no [[stages]], expected at least one", "add one")
+    names = recipe.stage_names
+    require(len({*names}) == len(names), f"names stages {names}, expected different names", "mend")
+    used = {source for stage in recipe.stages for source in stage.sources}
+    used |= {recipe.validation.source} if recipe.validation else set()
+    used |= {recipe.foundation.source} if recipe.foundation else set()
+    require(
+        used <= set(recipe.sources),
+        f"uses the sources {sorted(used - set(recipe.sources))}, which it does not define",
+        "add them under [sources]",
+    )
+
+
+def _check_settings(settings: dict[str, int], require: Require) -> None:
+    unknown = sorted(set(settings) - set(SETTINGS))
+    require(
+        not unknown, f"has {unknown} in [settings], expected only {list(SETTINGS)}", "remove them"
+    )
+    for key, least in (("max_res", _LEAST_RES), ("window", 1), ("overlap", 0), ("steps", 1)):
+        value = settings.get(key, least)
+        require(
+            value >= least,
+            f"has {key} = {value} in [settings], expected {least} or more",
+            "raise it",
+        )
+    window = settings.get("window", PipelineConfig.window)
+    overlap = settings.get("overlap", PipelineConfig.overlap)
+    require(
+        overlap < window,
+        f"comes to overlap = {overlap} and window = {window} in [settings], expected an overlap "
+        "below the window",
+        "give both",
+    )
+
+
+def _check_stage(stage: StageConfig, require: Require) -> None:
+    name = f"stage {stage.name!r}"
+    require(
+        len(stage.frames) == 2 and 1 <= stage.frames[0] <= stage.frames[1],
+        f"{name} has frames = {stage.frames}, expected [least, most] from 1 up",
+        "mend it",
+    )
+    require(
+        bool(stage.sources) and all(share > 0 for share in stage.sources.values()),
+        f"{name} has sources {stage.sources}, expected at least one, each with a share above 0",
+        "mend it",
+    )
+    _require_counts(stage, ("steps", "batch", "save_every"), name, require)
+    require(
+        stage.micro_batch >= 0 and stage.batch_frames >= 0,
+        f"{name} has micro_batch = {stage.micro_batch} and batch_frames = {stage.batch_frames}, "
+        "expected neither below 0",
+        "raise them",
+    )
+    require(
+        stage.name.replace("-", "").replace("_", "").isalnum(),
+        f"{name} becomes a file name, expected letters, digits, - and _ only",
+        "rename it",
+    )
+    require(0 <= stage.ema < 1, f"{name} has ema {stage.ema}, expected 0 <= ema < 1", "mend it")
+
+
+def _require_counts(table: Any, keys: Sequence[str], name: str, require: Require) -> None:
+    low = [key for key in keys if getattr(table, key) < 1]
+    require(not low, f"has {low} in {name} below 1, expected at least 1", "raise them")
