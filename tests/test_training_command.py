@@ -1,6 +1,7 @@
 """``depthcrafter train`` from a recipe to a model that runs."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,42 @@ def test_a_recipe_becomes_a_model_that_verifies_and_runs(cli, tmp_path):
         assert {"loss", "learning_rate", "abs_rel", "delta1", "temporal"} <= set().union(*logged)
         assert cli("weights", "verify", tmp_path / "work" / f"after-{stage}").code == 0
     assert Image.open(tmp_path / "work" / "loss.png").size[0] > 500
+
+
+def test_an_output_that_is_not_free_is_refused_before_anything_is_made(cli, tiny_folder, tmp_path):
+    model, work = tmp_path / "model", tmp_path / "work"
+    shutil.copytree(tiny_folder, model)
+    before = {path: path.read_bytes() for path in model.rglob("*") if path.is_file()}
+    assert before and not (model / "depthcrafter.json").exists()
+    recipe, file = tmp_path / "recipe.toml", tmp_path / "file"
+    write_clip(tmp_path / "clips" / "a", 0)
+    recipe.write_text(three_stages(model, tmp_path / "clips", 1))
+    file.touch()
+    for out, folder in (
+        (model, work),
+        (file, work),
+        (work, work),
+        (tmp_path / "new", tmp_path / "new" / "work"),
+    ):
+        done = cli("train", recipe, "--out", out, "--work-dir", folder, "--device", "cpu")
+        assert done.code == 6 and str(out) in done.err, done.err
+        assert not work.exists() and not (tmp_path / "new").exists()
+    assert {path: path.read_bytes() for path in model.rglob("*") if path.is_file()} == before
+
+
+def test_a_model_that_was_half_delivered_is_delivered_again(cli, tiny_folder, tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    write_clip(tmp_path / "clips" / "a", 0)
+    recipe.write_text(three_stages(tiny_folder, tmp_path / "clips", 1))
+    (tmp_path / "model").mkdir()
+    shutil.copytree(tiny_folder, tmp_path / "model.partial")  # as a kill leaves it
+    (tmp_path / "model.partial" / "vae" / "stale.json").touch()
+    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work",
+               "--device", "cpu", "--quiet")  # fmt: skip
+    assert done.code == 0, done.err
+    assert cli("weights", "verify", tmp_path / "model").code == 0
+    assert not (tmp_path / "model.partial").exists()
+    assert not list((tmp_path / "model").rglob("stale.json"))
 
 
 def test_a_recipe_with_an_unknown_key_is_refused(cli, tmp_path):

@@ -13,7 +13,9 @@ WorkFolder = Annotated[
     Path,
     typer.Option("--work-dir", help="Clips, latents and checkpoints; a run goes on from here."),
 ]
-ModelFolder = Annotated[Path, typer.Option("--out", "-o", help="The model folder to write.")]
+ModelFolder = Annotated[
+    Path, typer.Option("--out", "-o", help="The model folder to write, new or empty.")
+]
 
 
 Resume = Annotated[

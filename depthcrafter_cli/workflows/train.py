@@ -4,6 +4,7 @@ Everything finished stays in the work folder, so that a run that was killed goes
 """
 
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.progress import Observer, ignore
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from depthcrafter_cli.models.components import Components
     from depthcrafter_cli.training.config import TrainingConfig
     from depthcrafter_cli.training.data.batches import Readable
@@ -36,21 +39,19 @@ def train(
     Started by ``accelerate launch`` or ``torchrun``, all processes share the work.
 
     Raises:
-        OutputError: ``out`` already holds a model, or another run is at work in ``work``.
+        OutputError: ``out`` is not free, or another run is at work in ``work``.
         UsageError: ``resume`` and ``work`` holds no checkpoint, or it was begun with other data
             or stages, or a stage's optimiser is not in this PyTorch.
         InputError: clips that any of the stages needs are missing or not complete.
         WeightsError: the weights to start from are missing or damaged.
     """
     from depthcrafter_cli.media.files import claimed
-    from depthcrafter_cli.models.manifest import MANIFEST_NAME
     from depthcrafter_cli.training.checkpoint import require_same_stages
     from depthcrafter_cli.training.data.origin import require_origin
     from depthcrafter_cli.training.data.sources import open_sources
     from depthcrafter_cli.training.optimizers import require_optimizers
 
-    if (out / MANIFEST_NAME).exists():
-        raise OutputError(f"{out} holds a model, expected a free folder: choose another --out.")
+    _require_free(out, work)
     if resume and not any((work / f"{name}.ckpt").exists() for name in config.stage_names):
         raise UsageError(
             f"got --resume, expected a checkpoint in {work}, and there is none: leave it out."
@@ -72,9 +73,8 @@ def _carry_out(
     out: Path,
     session: "Session",
 ) -> None:
-    from depthcrafter_cli.models.manifest import MANIFEST_NAME, write_manifest
+    from depthcrafter_cli.models.manifest import MANIFEST_NAME
     from depthcrafter_cli.training.data.latents import Encoder
-    from depthcrafter_cli.training.networks import save_trained
     from depthcrafter_cli.training.precision import Precision
     from depthcrafter_cli.training.stages.denoiser import train_denoiser
     from depthcrafter_cli.workflows.validation import validator
@@ -86,11 +86,7 @@ def _carry_out(
     if config.validation:
         held_out = clips[config.validation.source]
         session = session.validated(validator(config, networks, held_out), config.validation.every)
-
-    def deliver(folder: Path) -> None:
-        save_trained(folder, start, networks.unet)
-        write_manifest(folder, variant, settings=config.settings)
-
+    deliver = partial(_deliver, start, networks.unet, variant, config.settings)
     for stage in config.stages:
         shown = {name: clips[name] for name in stage.sources}
         sources = _sources(config, shown, encoder, session)
@@ -101,6 +97,40 @@ def _carry_out(
             deliver(after)
     if session.leads:
         deliver(out)
+
+
+def _require_free(out: Path, work: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputError(
+            f"got --out {out}, which holds something, expected a free folder: choose another --out."
+        )
+    if work.resolve().is_relative_to(out.resolve()):
+        raise OutputError(
+            f"got --out {out}, which the work folder {work} is in, expected one of its own: choose "
+            "another --out."
+        )
+
+
+def _deliver(
+    start: Path, unet: "nn.Module", variant: str, settings: dict[str, int], folder: Path
+) -> None:
+    """Write a model folder, which appears under its name when it is complete.
+
+    Raises:
+        OutputError: it cannot be written, or something has appeared there.
+    """
+    from depthcrafter_cli.media.files import output_errors
+    from depthcrafter_cli.models.manifest import write_manifest
+    from depthcrafter_cli.training.networks import save_trained
+
+    unfinished = folder.with_name(f"{folder.name}.partial")
+    with output_errors(folder):
+        rmtree(unfinished, ignore_errors=True)  # left by a killed run
+        save_trained(unfinished, start, unet)
+        write_manifest(unfinished, variant, settings=settings)
+        if folder.exists():
+            folder.rmdir()
+        unfinished.replace(folder)
 
 
 def _older(manifest: Path, checkpoint: Path) -> bool:
