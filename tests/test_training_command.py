@@ -189,6 +189,25 @@ def test_clips_and_latents_are_not_taken_for_those_of_another_recipe(tmp_path):
     require_origin(work, recipe(RECIPE), note=False)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("height = 64, width = 64", "height = 192, width = 192", "32768 pixels"),
+        ("pictures = 1", "pictures = 1\ncrop = 72", "the 72 of crop"),
+        ("clips = 3", "clips = 0", "longer than 0 frames"),
+    ],
+)
+def test_clips_that_the_foundation_cannot_learn_from_are_refused_before_anything_is_made(
+    cli, tmp_path, old, new, named
+):
+    recipe = tmp_path / "small.toml"
+    assert old in RECIPE
+    recipe.write_text(RECIPE.replace(old, new))
+    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work")
+    assert done.code == 3 and named in done.err
+    assert list(tmp_path.iterdir()) == [recipe]
+
+
 def test_a_stage_may_not_take_the_name_of_a_checkpoint_of_stage_0(tmp_path):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE.replace('name = "2"', 'name = "vae"'))

@@ -310,6 +310,16 @@ def test_unknown_key_is_an_error(tmp_path):
         ("nano", "overlap = 8", "overlap = 24", "overlap = 24"),
         ("nano", "overlap = 8", "overlap = -1", "overlap = -1"),
         ("nano", "overlap = 8", "", "overlap = 25 and window = 24"),
+        ("nano", "save_every = 100", "save_every = 0", "save_every"),
+        ("nano", "steps = 1600", "steps = 0", r"foundation\.image_encoder"),
+        ("nano", "ema = 0.995", "ema = 1.0", "ema"),
+        ("nano", "pictures = 4", "pictures = 0", "pictures"),
+        ("nano", "crop = 64", "crop = 60", "crop = 60"),
+        ("nano", "heads = 4", "heads = 3", "multiple of the heads"),
+        ("nano", "embedding = 128", "embedding = 0", "embedding"),
+        ("nano", "channels = [64, 64, 128, 128]", "channels = [64, 128]", "expected 4"),
+        ("nano", "channels = [32, 96, 128, 96]", "channels = [32, 96, 128, 80]", "multiples of 32"),
+        ("nano", "heads = [1, 2, 2, 2]", "heads = [1, 2, 0, 2]", "at least 1"),
     ],
 )
 def test_values_that_cannot_work_are_refused(tmp_path, example, old, new, named):

@@ -8,11 +8,18 @@ from typing import Any
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.models.manifest import SETTINGS
 from depthcrafter_cli.pipeline.config import PipelineConfig
-from depthcrafter_cli.training.config import StageConfig, TrainingConfig
+from depthcrafter_cli.training.config import (
+    FoundationConfig,
+    Optimisation,
+    StageConfig,
+    TrainingConfig,
+)
 
 Require = Callable[[bool, str, str], None]
 """Told whether something is fine, what is wrong if it is not, and what to do about it."""
 
+_GROUPS = 32  # the networks normalise their channels in that many groups
+_VAE_LEVELS = 4  # so that a latent cell is 8 x 8 pixels
 _LEAST_RES = 64  # below it no picture has a side left
 
 
@@ -34,13 +41,7 @@ def check_recipe(recipe: TrainingConfig, where: str) -> None:
     require(recipe.objective.far >= 0, "has far below 0 in [objective]", "raise it")
     require(recipe.workers >= 0, f"has workers = {recipe.workers}, expected 0 or more", "raise it")
     if recipe.foundation:
-        unet = recipe.foundation.unet
-        require(
-            len(unet.heads) == len(unet.channels) and len(unet.attention) in (0, len(unet.heads)),
-            f"has {len(unet.channels)} channels, {len(unet.heads)} heads and "
-            f"{len(unet.attention)} attention in [foundation.unet], expected one of each a level",
-            "mend it",
-        )
+        _check_foundation(recipe.foundation, require)
     if checks := recipe.validation:
         _require_counts(checks, ("every", "clips", "frames"), "[validation]", require)
     for name, source in recipe.sources.items():
@@ -96,6 +97,50 @@ def _check_settings(settings: dict[str, int], require: Require) -> None:
     )
 
 
+def _check_foundation(foundation: FoundationConfig, require: Require) -> None:
+    vae, tower, unet = foundation.vae, foundation.image_encoder, foundation.unet
+    for name, part in (("vae", vae), ("image_encoder", tower)):
+        _check_optimisation(part.optimisation, f"[foundation.{name}]", require)
+    _require_counts(vae, ("frames", "pictures", "crop"), "[foundation.vae]", require)
+    keys = ("hidden", "layers", "heads", "embedding", "frames")
+    _require_counts(tower, keys, "[foundation.image_encoder]", require)
+    require(
+        tower.hidden % tower.heads == 0,
+        f"has hidden = {tower.hidden} and heads = {tower.heads} in [foundation.image_encoder], "
+        "expected a multiple of the heads",
+        "round it",
+    )
+    require(
+        vae.crop % 8 == 0,
+        f"has crop = {vae.crop} in [foundation.vae], expected a multiple of 8",
+        "round it",
+    )
+    require(
+        len(vae.channels) == _VAE_LEVELS,
+        f"has channels = {vae.channels} in [foundation.vae], expected {_VAE_LEVELS} of them",
+        "mend it",
+    )
+    require(
+        bool(unet.channels)
+        and len(unet.heads) == len(unet.channels)
+        and len(unet.attention) in (0, len(unet.heads)),
+        f"has {len(unet.channels)} channels, {len(unet.heads)} heads and "
+        f"{len(unet.attention)} attention in [foundation.unet], expected one of each a level",
+        "mend it",
+    )
+    require(
+        all(count > 0 and count % _GROUPS == 0 for count in [*vae.channels, *unet.channels]),
+        f"has the channels {vae.channels} in [foundation.vae] and {unet.channels} in "
+        f"[foundation.unet], expected multiples of {_GROUPS}",
+        "round them",
+    )
+    require(
+        all(heads > 0 for heads in unet.heads),
+        f"has heads = {unet.heads} in [foundation.unet], expected each to be at least 1",
+        "raise them",
+    )
+
+
 def _check_stage(stage: StageConfig, require: Require) -> None:
     name = f"stage {stage.name!r}"
     require(
@@ -108,7 +153,8 @@ def _check_stage(stage: StageConfig, require: Require) -> None:
         f"{name} has sources {stage.sources}, expected at least one, each with a share above 0",
         "mend it",
     )
-    _require_counts(stage, ("steps", "batch", "save_every"), name, require)
+    _require_counts(stage, ("batch",), name, require)
+    _check_optimisation(stage, name, require)
     require(
         stage.micro_batch >= 0 and stage.batch_frames >= 0,
         f"{name} has micro_batch = {stage.micro_batch} and batch_frames = {stage.batch_frames}, "
@@ -120,7 +166,11 @@ def _check_stage(stage: StageConfig, require: Require) -> None:
         f"{name} becomes a file name, expected letters, digits, - and _ only",
         "rename it",
     )
-    require(0 <= stage.ema < 1, f"{name} has ema {stage.ema}, expected 0 <= ema < 1", "mend it")
+
+
+def _check_optimisation(plan: Optimisation, name: str, require: Require) -> None:
+    _require_counts(plan, ("steps", "save_every"), name, require)
+    require(0 <= plan.ema < 1, f"{name} has ema {plan.ema}, expected 0 <= ema < 1", "mend it")
 
 
 def _require_counts(table: Any, keys: Sequence[str], name: str, require: Require) -> None:

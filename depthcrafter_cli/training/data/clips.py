@@ -19,16 +19,21 @@ from depthcrafter_cli.training.data.samples import ClipSource, Shape, target_dis
 LARGEST = 128 * 256  # pixels; larger clips teach stage 0 nothing more and take longer
 
 
+def clips_for_foundation(source: ClipSource) -> dict[Shape, list[int]]:
+    """The numbers of the clips that stage 0 learns from, by size."""
+    by_shape: dict[Shape, list[int]] = {}
+    for index in range(len(source)):
+        shape = source.shape(index)
+        if shape[1] * shape[2] <= LARGEST:
+            by_shape.setdefault(shape, []).append(index)
+    return by_shape
+
+
 class ClipCache:
     """The clips of a source that are small enough, drawn once."""
 
     def __init__(self, folder: Path, source: ClipSource, observer: Observer = ignore) -> None:
-        self._source = source
-        self._by_shape: dict[Shape, list[int]] = {}
-        for index in range(len(source)):
-            shape = source.shape(index)
-            if shape[1] * shape[2] <= LARGEST:
-                self._by_shape.setdefault(shape, []).append(index)
+        self._source, self._by_shape = source, clips_for_foundation(source)
         wanted = [index for held in self._by_shape.values() for index in held]
         self._paths = {index: kept_path(folder, source, index) for index in wanted}
         folder.mkdir(parents=True, exist_ok=True)

@@ -5,8 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from depthcrafter_cli.errors import InputError, UsageError
-from depthcrafter_cli.training.config import SourceConfig, StageConfig, TrainingConfig
+from depthcrafter_cli.training.config import (
+    FoundationConfig,
+    SourceConfig,
+    StageConfig,
+    TrainingConfig,
+)
 from depthcrafter_cli.training.data.benchmarks import LAYOUTS
+from depthcrafter_cli.training.data.clips import LARGEST, clips_for_foundation
 from depthcrafter_cli.training.data.folder import folder_clips
 from depthcrafter_cli.training.data.generated import GeneratedClips
 from depthcrafter_cli.training.data.recorded import RecordedClips
@@ -19,7 +25,8 @@ def open_sources(recipe: TrainingConfig) -> dict[str, ClipSource]:
 
     Raises:
         UsageError: a source is of an unknown kind.
-        InputError: a source has no clips, or one that is not complete, or none long enough.
+        InputError: a source has no clips, or one that is not complete, or none long enough, or
+            none of a size that the foundation can learn from.
     """
     used = {name for stage in recipe.stages for name in stage.sources}
     used |= {part.source for part in (recipe.foundation, recipe.validation) if part}
@@ -27,6 +34,8 @@ def open_sources(recipe: TrainingConfig) -> dict[str, ClipSource]:
     for stage in recipe.stages:
         for name in stage.sources:
             _require_length(stage, name, sources[name])
+    if recipe.foundation:
+        _require_sizes(recipe.foundation, sources[recipe.foundation.source])
     return sources
 
 
@@ -36,6 +45,22 @@ def _require_length(stage: StageConfig, name: str, source: ClipSource) -> None:
         raise InputError(
             f"got no clip longer than {longest} frames in the source {name!r}, expected at least "
             f"{stage.frames[0]} for stage {stage.name!r}: add longer ones or lower its frames."
+        )
+
+
+def _require_sizes(foundation: FoundationConfig, source: ClipSource) -> None:
+    name, crop = foundation.source, foundation.vae.crop
+    sizes = {(width, height) for _, height, width in clips_for_foundation(source)}
+    if not sizes:
+        raise InputError(
+            f"got no clip of at most {LARGEST} pixels in the source {name!r}, expected some for "
+            "[foundation], such as 256x128: add smaller ones or name another source."
+        )
+    width, height = min(sizes, key=min)
+    if min(width, height) < crop:
+        raise InputError(
+            f"got clips of {width}x{height} pixels in the source {name!r}, expected sides of at "
+            f"least the {crop} of crop in [foundation.vae]: lower it or take larger clips."
         )
 
 
