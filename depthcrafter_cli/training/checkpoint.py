@@ -75,9 +75,8 @@ class TrainingState:
         with replacing(path) as partial, partial.open("wb") as file:
             try:
                 torch.save(content, file)
-            except RuntimeError as error:  # in which torch hides why the file cannot be written
-                reason = error.__context__
-                raise reason if isinstance(reason, OSError) else error from None
+            except RuntimeError as error:  # torch's own, about the half that is there
+                raise error.__context__ or error from None
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint.

@@ -6,6 +6,8 @@ sees the same clips with the same noise in every step.
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_all_start_methods
@@ -14,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.errors import DepthCrafterError, UsageError
 from depthcrafter_cli.training.config import StageConfig
 from depthcrafter_cli.training.data.latents import Latents
 from depthcrafter_cli.training.data.samples import ClipSource, Sample, Shape
@@ -134,6 +136,7 @@ class Steps(Dataset[list[Piece]]):
 
         Raises:
             UsageError: there are to be workers, and the system cannot fork.
+            InputError: a clip cannot be read, also in a worker.
         """
         order: list[int] = list(steps)
         if not workers:
@@ -146,10 +149,43 @@ class Steps(Dataset[list[Piece]]):
         # Sources hold open-ended things that cannot be sent to a new process. A step of long clips
         # is a gigabyte and more, so no worker gets further ahead than one.
         loader = DataLoader(
-            self, batch_size=None, sampler=order, num_workers=workers,
-            multiprocessing_context="fork", prefetch_factor=1,
+            _Answers(self), batch_size=None, sampler=order, num_workers=workers,
+            multiprocessing_context="fork", prefetch_factor=1, worker_init_fn=_end_quietly,
         )  # fmt: skip
-        return iter(loader)
+        return (answer.taken() for answer in loader)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """The pieces of a step, or why there are none, as a worker hands them over."""
+
+    pieces: list[Piece]
+    error: DepthCrafterError | None = None
+
+    def taken(self) -> list[Piece]:
+        if self.error:
+            raise self.error
+        return self.pieces
+
+
+class _Answers(Dataset[_Answer]):
+    """Steps whose errors are values: raised in a worker, they would come with its traceback."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+
+    def __getitem__(self, step: int) -> _Answer:
+        try:
+            return _Answer(self._steps[step])
+        except DepthCrafterError as error:
+            return _Answer([], error)
+
+
+def _end_quietly(_worker: int) -> None:
+    """Leave it to the main process, which gets the same signals, to say that it was interrupted."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # To the main process a worker that a signal ended would be an error of its own.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
 
 def _buckets(shapes: list[Shape], least: int) -> list[tuple[Shape, list[int]]]:
