@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -312,3 +313,22 @@ def test_a_clip_with_more_or_fewer_pictures_than_maps_is_refused_at_once(tmp_pat
         (pictures / "1.png").unlink()
     with pytest.raises(InputError, match="3 disparity maps"):
         opened(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])  # mkv does not say how many frames it has
+@pytest.mark.parametrize("frames", [2, 4])
+def test_a_video_with_more_or_fewer_frames_than_maps_is_refused_at_once(tmp_path, suffix, frames):
+    write_clip(tmp_path / "clip", 0, frames=3)
+    shutil.rmtree(tmp_path / "clip" / "rgb")
+    make_clip(tmp_path / "clip" / f"rgb{suffix}", frames=frames)
+    with pytest.raises(InputError, match=f"{frames} pictures and 3 disparity maps"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_video_with_uneven_times_is_counted_right(tmp_path, suffix):
+    write_clip(tmp_path / "clip", 0, frames=4)
+    shutil.rmtree(tmp_path / "clip" / "rgb")
+    times = [Fraction(n, 12) for n in (0, 1, 2, 9)]
+    make_clip(tmp_path / "clip" / f"rgb{suffix}", times=times)
+    assert opened(tmp_path).read(0, 0, 4).rgb.shape == (4, 64, 64, 3)

@@ -23,6 +23,7 @@ from PIL import Image
 
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.image_sequence import images_in, natural_order
+from depthcrafter_cli.media.reader import count_frames, probe
 from depthcrafter_cli.training.data.recorded import Map, RecordedClip, inverse
 
 Array = npt.NDArray[np.generic]
@@ -42,11 +43,11 @@ def folder_clips(root: Path) -> list[RecordedClip]:
 def _clip(home: Path) -> RecordedClip:
     frames, read = _maps(home)
     pictures, masks = _pictures(home), _masks(home)
-    # A video's frames are not counted: that takes as long as to decode it.
-    if frames < 1 or (pictures.is_dir() and len(images_in(pictures)) != frames):
+    shown = _count(pictures, frames)
+    if frames < 1 or shown != frames:
         raise InputError(
-            f"got {frames} disparity maps in {home}, expected one for each of its pictures: "
-            "complete the clip or leave it out."
+            f"got {shown} pictures and {frames} disparity maps in {home}, expected one map for "
+            "each picture: complete the clip or leave it out."
         )
     files = sorted(path for path in home.rglob("*") if path.is_file())
     if masks is None:
@@ -74,6 +75,13 @@ def _pictures(home: Path) -> Path:
             "folder of images: put one there."
         )
     return found[0]
+
+
+def _count(pictures: Path, maps: int) -> int:
+    if pictures.is_dir():
+        return len(images_in(pictures))
+    # A container's word may be an estimate, but to count takes as long as to decode.
+    return maps if probe(pictures).frame_count == maps else count_frames(pictures)
 
 
 def _maps(home: Path) -> tuple[int, Callable[[int], Map]]:
