@@ -114,13 +114,15 @@ def picture(height=32, width=40):
 def test_sintel_layout(tmp_path):
     depth = np.arange(1, 1281, dtype="<f4").reshape(32, 40)
     for number in range(52):
-        save(tmp_path / "training" / "final" / "alley" / f"frame_{number:04}.png", picture())
+        for render, shown in (("clean", picture()), ("final", picture() // 2)):
+            save(tmp_path / "training" / render / "alley" / f"frame_{number:04}.png", shown)
         path = tmp_path / "training" / "depth" / "alley" / f"frame_{number:04}.dpt"
         path.parent.mkdir(parents=True, exist_ok=True)
         head = np.array([202021.25], "<f4").tobytes() + np.array([40, 32], "<i4").tobytes()
         path.write_bytes(head + depth.tobytes())
     source = opened(tmp_path, "sintel", 32, 40)
     assert source.shape(0) == (50, 32, 40)
+    assert bool((source.read(0, 49, 1).rgb == 90).all())  # the clean pass, as the paper's script
     assert torch.allclose(source.read(0, 49, 1).disparity[0], 1 / torch.from_numpy(depth.copy()))
     (tmp_path / "torn.dpt").write_bytes(head)
     with pytest.raises(InputError, match="Sintel"):

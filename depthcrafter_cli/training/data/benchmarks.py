@@ -23,8 +23,11 @@ _SINTEL_TAG = 202021.25
 
 
 def sintel(root: Path) -> list[RecordedClip]:
-    """``training/final/SCENE/*.png`` and ``training/depth/SCENE/*.dpt``, 50 frames at most."""
-    scenes = _folders(root / "training" / "final")
+    """``training/clean/SCENE/*.png`` and ``training/depth/SCENE/*.dpt``, 50 frames at most.
+
+    The paper's script for this data set (``dataset_extract_sintel.py``) names the clean pass.
+    """
+    scenes = _folders(root / "training" / "clean")
     return [
         _clip(
             scene.name,
