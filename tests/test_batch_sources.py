@@ -167,6 +167,23 @@ def test_completeness_is_what_lets_a_clip_be_skipped(cli, clip, tiny_folder, tmp
     assert refused.code == 2
 
 
+def test_a_clip_of_another_version_is_skipped_with_a_warning_or_made_again(
+    cli, clip, tiny_folder, tmp_path
+):
+    out, report = tmp_path / "out", tmp_path / "report.json"
+    command = ["batch", clip, "--out", out, "--weights", tiny_folder, "--steps", 1]
+    assert cli(*command).code == 0
+    record = out / "a.mp4.json"
+    record.write_text(record.read_text().replace('"program": "depthcrafter ', '"program": "older '))
+    again = [*command, "--resume", "--report", report]
+    assert cli(*again).code == 0
+    (told,) = json.loads(report.read_text())["clips"]
+    assert told["status"] == "skipped" and "made by older" in told["warnings"][0]
+    assert cli(*again, "--overwrite").code == 0
+    (told,) = json.loads(report.read_text())["clips"]
+    assert (told["status"], told["warnings"]) == ("done", [])
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -97,6 +97,32 @@ def test_a_finished_run_is_not_repeated_but_a_damaged_output_is_noticed(
     assert refused.code == 6
 
 
+def test_a_result_of_other_weights_or_another_version_is_not_simply_complete(
+    cli, clip, options, tmp_path, tiny_folder
+):
+    out, model = tmp_path / "d.npz", tmp_path / "model"
+    shutil.copytree(tiny_folder, model)
+    command = ["run", clip, "--out", out, *options, "--weights", model]
+    assert cli(*command).code == 0
+    record = out.with_name("d.npz.json")
+    record.write_text(record.read_text().replace('"program": "depthcrafter ', '"program": "older '))
+    made = out.stat().st_mtime_ns
+    skipped = cli(*command, "--resume")
+    assert skipped.code == 0 and "made by older" in skipped.err and "already" in skipped.err
+    assert out.stat().st_mtime_ns == made
+    renewed = cli(*command, "--resume", "--overwrite")
+    assert renewed.code == 0 and "already finished" not in renewed.err
+    again = cli(*command, "--resume", "--overwrite")
+    assert again.code == 0 and "already finished" in again.err and "made by" not in again.err
+    weights = model / "unet" / "diffusion_pytorch_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    refused = cli(*command, "--resume")
+    assert refused.code == 6 and "other weights" in refused.err and "--overwrite" in refused.err
+    assert cli(*command, "--resume", "--overwrite").code == 0
+
+
 def test_two_runs_do_not_write_the_same_output(cli, clip, options, tmp_path):
     out = tmp_path / "d.npz"
     with FileLock(tmp_path / ".d.npz.lock"):

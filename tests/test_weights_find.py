@@ -11,7 +11,13 @@ import pytest
 from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.models import weights
 from depthcrafter_cli.models.layout import missing_files
-from depthcrafter_cli.models.manifest import file_hashes, sha256_of, verify, write_manifest
+from depthcrafter_cli.models.manifest import (
+    MANIFEST_NAME,
+    file_hashes,
+    sha256_of,
+    verify,
+    write_manifest,
+)
 from depthcrafter_cli.models.variants import DEPTHCRAFTER, NANO, VARIANTS, licence_notice
 from depthcrafter_cli.models.weights import find_weights, pull_root, weights_roots
 
@@ -134,6 +140,20 @@ def test_hashes_of_a_run_record(root, tmp_path):
     assert [check.problem for check in verify(folder)] == [None] * len(computed)
     (folder / "unet/config.json").write_text("{}")
     assert file_hashes(folder)["unet/config.json"] == sha256_of(folder / "unet/config.json")
+
+
+def test_weights_put_in_the_place_of_others_are_told_apart_though_as_large(tmp_path):
+    folder = Path(shutil.copytree(TINY, tmp_path / "model"))
+    write_manifest(folder, "nano")
+    name = "unet/diffusion_pytorch_model.safetensors"
+    before, manifest = file_hashes(folder), (folder / MANIFEST_NAME).stat().st_mtime_ns
+    data = bytearray((folder / name).read_bytes())
+    data[-1] ^= 1
+    (folder / name).write_bytes(data)
+    os.utime(folder / name, ns=(manifest + 1, manifest + 1))
+    after = file_hashes(folder)
+    assert after[name] == sha256_of(folder / name) != before[name]
+    assert {**after, name: before[name]} == before
 
 
 def test_published_files_make_a_complete_folder(tmp_path):

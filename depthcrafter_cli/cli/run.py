@@ -51,7 +51,7 @@ def carry_out(request: "RunRequest", console: QuietConsole) -> None:
     from depthcrafter_cli.workflows.plan import plan_run
     from depthcrafter_cli.workflows.run import finished_before
 
-    if request.resume and request.outputs and finished_before(request):
+    if request.resume and request.outputs and finished_before(request, console.warn):
         console.already_done(request.outputs)
         return
     plan = plan_run(request)

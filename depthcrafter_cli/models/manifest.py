@@ -111,16 +111,18 @@ def verify(folder: Path, observer: Observer = ignore) -> list[FileCheck]:
 def file_hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of the model's files, for a run's record.
 
-    A file whose size is the manifest's is taken at the manifest's word: hashing gigabytes
-    before every run would only repeat ``verify``.
+    A file of the manifest's size that was not written after it is taken at the manifest's word:
+    hashing gigabytes before every run would only repeat ``verify``.
     """
     manifest = read_manifest(folder)
     known = manifest.files if manifest else {}
+    written = (folder / MANIFEST_NAME).stat().st_mtime_ns if manifest else 0
     hashes = {}
     for name in _model_files(folder):
         path = folder / name
         record, status = known.get(name), path.stat()
-        if record is not None and record.size == status.st_size:
+        as_then = status.st_mtime_ns <= written  # other weights in its place are as large
+        if record is not None and record.size == status.st_size and as_then:
             hashes[name] = record.sha256
         else:
             hashes[name] = _sha256_as_of(path, status.st_size, status.st_mtime_ns)

@@ -11,20 +11,22 @@ from depthcrafter_cli.errors import OutputError
 from depthcrafter_cli.media.files import output_errors, partial_path, publish, sync
 from depthcrafter_cli.media.image_sequence import images_in
 from depthcrafter_cli.media.sinks.png16 import NUMBER, numbered_files
+from depthcrafter_cli.models.weights import find_weights
 from depthcrafter_cli.workflows.memory import facts
 from depthcrafter_cli.workflows.request import RunRequest
 
 if TYPE_CHECKING:
-    from depthcrafter_cli.workflows.plan import RunPlan
+    from depthcrafter_cli.workflows.plan import RunPlan, Warn
 
 _SAMPLE_BYTES = 1 << 20
+_PROGRAM = f"depthcrafter {depthcrafter_cli.__version__}"
 
 
 def describe(plan: "RunPlan") -> dict[str, Any]:
     """What disparity is computed from, and how, as plain JSON values."""
     request, variant = plan.request, plan.weights.variant
     return {
-        "program": f"depthcrafter {depthcrafter_cli.__version__}",
+        "program": _PROGRAM,
         "disparity": "affine-invariant, larger is nearer",
         "input": identity(request.source),
         "rate": str(plan.rate),
@@ -72,23 +74,40 @@ def write_record(request: RunRequest, record: dict[str, Any]) -> None:
     publish(partial, path, overwrite=request.overwrite)
 
 
-def is_complete(request: RunRequest) -> bool:
+def is_complete(request: RunRequest, warn: "Warn") -> bool:
     """Whether this very request has been carried out on this very input and nothing was changed.
 
-    By the record and by the contents of the files, not by their names.
+    By the record and by the contents of the files, not by their names. Where all but the weights
+    or the program is the same, ``warn`` gets a sentence. A result of another version is complete
+    unless it may be overwritten: most versions change no result, and a night's work is not thrown
+    away unasked.
+
+    Raises WeightsError if a result can be compared with no weights, as they are missing.
     """
     path = record_path(request)
     if path is None:
         return False
     try:
         record = json.loads(path.read_text())
-        return bool(
+        program, weights = record["program"], record["weights_sha256"]
+        same = (
             not request.differences(record["request"])
             and record["input"] == identity(request.source)
             and record["outputs"] == [identity(out) for out in request.outputs]
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False
+    if not same:
+        return False
+    if weights != find_weights(request.weights).hashes():
+        warn(f"{request.outputs[0]} was made with other weights than those that are here now.")
+        return False
+    if program != _PROGRAM and not request.overwrite:
+        warn(
+            f"{request.outputs[0]} was made by {program} and is taken as complete, though this is "
+            f"{_PROGRAM}: --overwrite makes it again."
+        )
+    return program == _PROGRAM or not request.overwrite
 
 
 def identity(path: Path) -> dict[str, Any]:

@@ -106,13 +106,17 @@ def run(
     return result
 
 
-def finished_before(request: RunRequest) -> bool:
+def finished_before(request: RunRequest, warn: Warn = lambda _: None) -> bool:
     """Whether this very request was carried out before, and its outputs are as they were.
 
     Of a run that was killed just before it removed its state, that is removed now, unless it is to
-    be kept. Raises OutputError if that fails.
+    be kept. ``warn`` hears of other weights and of another version of the program.
+
+    Raises:
+        OutputError: the state cannot be removed.
+        WeightsError: there are no weights to compare with.
     """
-    if not is_complete(request):
+    if not is_complete(request, warn):
         return False
     folder = RunFolder(request.work_folder)
     if folder.in_use and folder.delivering:

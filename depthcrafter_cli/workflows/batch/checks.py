@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from depthcrafter_cli.errors import InputError, OutputError, UsageError, WeightsError
-from depthcrafter_cli.workflows.batch.clip import Task, failure
+from depthcrafter_cli.workflows.batch.clip import Outcome, Task, failure
 from depthcrafter_cli.workflows.batch.report import ClipReport
 from depthcrafter_cli.workflows.folder import RunFolder
 from depthcrafter_cli.workflows.plan import check_run
@@ -23,14 +23,16 @@ def check_clips(tasks: Sequence[Task], *, skip_complete: bool) -> dict[str, Clip
 
 
 def _check(task: Task, skip_complete: bool) -> ClipReport:
+    warnings: list[str] = []
     try:
-        if skip_complete and finished_before(task.request):
-            return ClipReport.of(task, "skipped")
+        if skip_complete and finished_before(task.request, warnings.append):
+            return ClipReport.of(task, "skipped", Outcome(warnings=tuple(warnings)))
         checked = check_run(task.request)
     except (UsageError, WeightsError) as error:
         raise type(error)(f"{task.name}: {error}") from error
     except (InputError, OutputError) as error:
-        return ClipReport.of(task, "failed", failure(error))
+        failed = replace(failure(error), warnings=tuple(warnings))
+        return ClipReport.of(task, "failed", failed)
     return left_open(ClipReport.of(task, "to do", frames=checked.frames), task)
 
 
