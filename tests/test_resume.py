@@ -73,6 +73,8 @@ def test_a_kept_run_is_finished_otherwise_without_its_model_or_input(
         )
     refused = cli("finish", folder, "--out", other, "--size", "model")
     assert refused.code == 6 and "--overwrite" in refused.err
+    refused = cli("finish", folder, "--out", tmp_path / "big.mp4", "--size", "32x16400")
+    assert refused.code == 6 and "32x16400 pixels" in refused.err
 
 
 def test_an_unfinished_run_cannot_be_finished_without_inference(cli, clip, options, tmp_path):

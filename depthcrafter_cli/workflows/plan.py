@@ -13,7 +13,7 @@ from depthcrafter_cli.errors import InputError, OutputError, UsageError
 from depthcrafter_cli.media.reader import count_frames, probe
 from depthcrafter_cli.media.resize import model_size, output_size, reference_stride
 from depthcrafter_cli.media.selection import ReadOptions, selected_rate
-from depthcrafter_cli.media.sinks.registry import check_outputs, expected_bytes
+from depthcrafter_cli.media.sinks.registry import check_outputs, check_size, expected_bytes
 from depthcrafter_cli.memory.planner import Choice
 from depthcrafter_cli.models.weights import WeightsFolder, find_configs, find_weights
 from depthcrafter_cli.pipeline.config import PipelineConfig
@@ -146,6 +146,7 @@ def check_run(request: RunRequest) -> CheckedRun:
         weights=weights,
         config=config,
     )
+    check_size(request.outputs, checked.output_size, side_by_side=request.side_by_side)
     if request.outputs and not (request.resume and RunFolder(request.work_folder).in_use):
         _check_disk(checked)
     return checked

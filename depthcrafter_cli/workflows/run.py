@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.files import claimed, output_errors
 from depthcrafter_cli.media.reader import read_frames
-from depthcrafter_cli.media.sinks.registry import check_outputs
+from depthcrafter_cli.media.sinks.registry import check_outputs, check_size
 from depthcrafter_cli.media.spool import DisparitySpool
 from depthcrafter_cli.progress import Observer, ignore
 from depthcrafter_cli.types import RgbImage, ValueRange
@@ -141,6 +141,7 @@ def finish(request: RunRequest, observer: Observer = ignore) -> int:
         colormap=request.colormap,
         overwrite=request.overwrite,
     )
+    check_size(request.outputs, delivery.size, side_by_side=request.side_by_side)
     check_record(request)
     with claimed(request.outputs), DisparitySpool(folder.spool_path, read_only=True) as spool:
         if not folder.complete(len(spool)):

@@ -12,7 +12,12 @@ from depthcrafter_cli.media.files import output_errors
 from depthcrafter_cli.media.sinks.base import DisparitySink, SinkSettings
 from depthcrafter_cli.media.sinks.npz import NpzSink
 from depthcrafter_cli.media.sinks.png16 import NUMBER, PngSink, numbered_files, png_pattern
-from depthcrafter_cli.media.sinks.video import ENCODER, VideoSink
+from depthcrafter_cli.media.sinks.video import (
+    ENCODER,
+    VideoSink,
+    encoded_size,
+    require_encodable,
+)
 from depthcrafter_cli.types import Size
 
 _BY_SUFFIX: Mapping[str, type[DisparitySink]] = {
@@ -83,6 +88,13 @@ def check_outputs(
                 "one from PyPI: pip install --force-reinstall av, or write .npz or .png."
             )
         _check_place(out, kind, overwrite=overwrite, create_folders=create_folders)
+
+
+def check_size(outputs: Sequence[Path], size: Size, *, side_by_side: bool) -> None:
+    """Raises OutputError for an output that cannot have pictures of ``size``."""
+    for out in outputs:
+        if _sink_class(out) is VideoSink:
+            require_encodable(out, encoded_size(size, side_by_side=side_by_side))
 
 
 def _sink_class(out: Path) -> type[DisparitySink]:

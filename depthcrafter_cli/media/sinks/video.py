@@ -2,6 +2,8 @@
 
 from contextlib import suppress
 from fractions import Fraction
+from io import BytesIO
+from pathlib import Path
 
 import av
 import av.error
@@ -9,8 +11,9 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
 from depthcrafter_cli.depth.colorize import colorize
+from depthcrafter_cli.errors import OutputError
 from depthcrafter_cli.media.sinks.base import DepthFrame, FileSink
-from depthcrafter_cli.types import RgbImage
+from depthcrafter_cli.types import RgbImage, Size
 
 ENCODER = "libx264"
 _BT709 = 1  # the same code for primaries, transfer and matrix, ITU-T H.273
@@ -34,22 +37,18 @@ class VideoSink(FileSink):
 
     def _begin(self) -> None:
         settings = self.settings
-        width = settings.size.width * (2 if settings.side_by_side else 1)
         self._container = av.open(self._file, "w", format=self.path.suffix[1:].lower())
         values = settings.value_range
         self._container.metadata["comment"] = (
             f"Relative disparity, larger is nearer; 0 to 1 is raw {values.low:g} to {values.high:g}"
         )
-        stream = self._container.add_stream(ENCODER, rate=settings.rate.limit_denominator(65535))
-        stream.width, stream.height = _even(width), _even(settings.size.height)
-        stream.pix_fmt = "yuv420p"
-        stream.time_base = settings.time_base
-        stream.options = {"crf": str(settings.crf), "preset": "veryfast", "x264-params": _EXACT}
-        context = stream.codec_context
-        context.time_base = settings.time_base
-        context.color_range = _LIMITED_RANGE
-        context.colorspace = context.color_primaries = context.color_trc = _BT709
-        self._stream = stream
+        self._stream = _add_stream(
+            self._container,
+            encoded_size(settings.size, side_by_side=settings.side_by_side),
+            settings.rate,
+            settings.time_base,
+            settings.crf,
+        )
 
     def _write(self, frame: DepthFrame) -> None:
         picture = av.VideoFrame.from_ndarray(self._picture(frame), format="rgb24").reformat(
@@ -83,6 +82,42 @@ class VideoSink(FileSink):
         if hasattr(self, "_container"):
             with suppress(av.error.FFmpegError):
                 self._container.close()
+
+
+def encoded_size(size: Size, *, side_by_side: bool) -> Size:
+    """The size of a video of depth at ``size``."""
+    return Size(_even(size.height), _even(size.width * (2 if side_by_side else 1)))
+
+
+def require_encodable(path: Path, size: Size) -> None:
+    """Raises OutputError for a size that the encoder refuses, by asking it."""
+    try:
+        with av.open(BytesIO(), "w", format=path.suffix[1:].lower()) as container:
+            _add_stream(container, size, Fraction(24), Fraction(1, 24), crf=18).codec_context.open()
+    except av.error.FFmpegError as error:
+        raise OutputError(
+            f"{path} would be {size} pixels, expected a size that {ENCODER} encodes (sides up to "
+            "16384): pass a smaller --size, leave --side-by-side out, or write .npz or PNGs."
+        ) from error
+
+
+def _add_stream(
+    container: av.container.OutputContainer,
+    size: Size,
+    rate: Fraction,
+    time_base: Fraction,
+    crf: int,
+) -> av.VideoStream:
+    stream = container.add_stream(ENCODER, rate=rate.limit_denominator(65535))
+    stream.height, stream.width = size.height, size.width
+    stream.pix_fmt = "yuv420p"
+    stream.time_base = time_base
+    stream.options = {"crf": str(crf), "preset": "veryfast", "x264-params": _EXACT}
+    context = stream.codec_context
+    context.time_base = time_base
+    context.color_range = _LIMITED_RANGE
+    context.colorspace = context.color_primaries = context.color_trc = _BT709
+    return stream
 
 
 def _even(side: int) -> int:
