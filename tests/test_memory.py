@@ -19,7 +19,11 @@ from depthcrafter_cli.memory.budget import Budget, card_budget
 from depthcrafter_cli.memory.estimate import Job, estimate
 from depthcrafter_cli.memory.planner import choose, plans
 from depthcrafter_cli.models.layout import network_configs
+from depthcrafter_cli.models.weights import find_weights
+from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.types import MemoryPlan, Size
+from depthcrafter_cli.workflows.memory import choose_memory
+from depthcrafter_cli.workflows.resources import available_ram, group_rooms
 
 NANO = Path(__file__).parents[1] / "weights" / "nano"
 CLIP = Path(__file__).parent / "data" / "parity" / "video" / "clip_a.mp4"
@@ -149,6 +153,43 @@ def test_plan_needs_neither_weights_nor_a_gpu(cli, tmp_path, monkeypatch):
     assert event["estimated_seconds"] is None
     table = cli(*options).out
     assert "denoiser" in table and "over the bus" in table and "time: not known" in table
+
+
+@pytest.mark.skipif(available_ram() is None, reason="this system does not tell its memory")
+def test_a_run_on_a_cpu_is_held_to_the_memory_that_is_available():
+    nano, free = find_weights("nano"), available_ram()
+    config = PipelineConfig(window=24, overlap=8)
+
+    def chosen(size: Size):
+        return choose_memory(nano, config, size, 24, "cpu", "float32", (None, None))
+
+    assert chosen(Size(192, 320)).plan == MemoryPlan.default("cpu")
+    model, side = Architecture.of(**network_configs(NANO)), 64
+    while estimate(model, Job(Size(side, side), 24, 8, 4), MemoryPlan.default("cpu")).device < free:
+        side += 64
+    large = chosen(Size(side, side))
+    assert large.measured_as < free and large.concessions and not large.shortened
+    with pytest.raises(MemoryLimitError, match=r"RAM for tensors.* close other programs"):
+        chosen(Size(8 * side, 8 * side))
+
+
+def test_the_memory_limits_of_containers_count(tmp_path):
+    def group(place: Path, limit: str, used: int, cached: str):
+        names = {"memory.max": limit, "memory.current": f"{used}", "memory.stat": cached}
+        place.mkdir(parents=True, exist_ok=True)
+        for name, text in names.items():
+            (place / name).write_text(f"{text}\n")
+
+    group(tmp_path / "job" / "step", "max", 70, "inactive_file 10")
+    group(tmp_path / "job", "100", 90, "anon 60\ninactive_file 30")
+    assert list(group_rooms("0::/job/step\n", tmp_path)) == [40]
+    group(tmp_path, "1000", 2000, "inactive_file 0")
+    assert list(group_rooms("2:cpu,cpuacct:/\n0::/../elsewhere\n", tmp_path)) == [0]
+    old = tmp_path / "memory"
+    group(old, "", 0, "total_inactive_file 5")
+    (old / "memory.limit_in_bytes").write_text("500")
+    (old / "memory.usage_in_bytes").write_text("200")
+    assert list(group_rooms("9:memory:/docker/4f\n", tmp_path)) == [305]
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ MaxVram = Annotated[
     option(
         "--max-vram",
         text="GB the card has, or may be used of it: the fastest plan that fits is taken. Default: "
-        "auto, what is free. On a CPU: GB of the whole process.",
+        "auto, what is free. On a CPU: GB of RAM for the whole process.",
     ),
 ]
 MaxRam = Annotated[

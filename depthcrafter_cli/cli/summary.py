@@ -50,7 +50,8 @@ def summary_of(plan: "RunPlan") -> Iterator[tuple[str, str]]:
     yield "device", f"{plan.device}, {plan.dtype}"
     memory = plan.memory
     how = ", ".join(memory.concessions) or "everything on the device"
-    host = f", host {memory.peaks.host / 1e9:.1f} GB" if memory.peaks.host else ""
+    apart = memory.peaks.host and memory.device != "cpu"
+    host = f", host {memory.peaks.host / 1e9:.1f} GB" if apart else ""
     yield "memory", f"{memory.measured_as / 1e9:.2f} GB predicted{host}: {how}"
     outputs = ", ".join(str(path) for path in plan.request.outputs)
     yield "output", f"{outputs}  {plan.output_size}"

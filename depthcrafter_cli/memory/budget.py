@@ -48,6 +48,11 @@ def free_budget(free_bytes: int) -> int:
     return int(free_bytes * _FREE_SHARE / _FRAGMENTS)
 
 
+def ram_budget(available_bytes: int) -> int:
+    """What tensors may take of the RAM that is available to a process without another device."""
+    return max(0, int(available_bytes * _FREE_SHARE) - _PROCESS_BYTES)
+
+
 def host_budget(available_bytes: int) -> int:
     """What may be pinned of the host memory that is available now."""
     return int(available_bytes * _PINNED_SHARE)

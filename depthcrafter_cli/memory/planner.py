@@ -31,7 +31,7 @@ class Choice:
     @property
     def measured_as(self) -> int:
         """The predicted peak in the sense in which it is measured: see ``process_peak``."""
-        return process_peak(self.peaks.device, self.device)
+        return process_peak(_taken(self.peaks, self.device), self.device)
 
     def smaller(self, plan: MemoryPlan, stage: Stage) -> MemoryPlan | None:
         """The fastest plan that takes less than ``plan`` in ``stage``, where memory ran out under
@@ -61,7 +61,7 @@ def choose(
     """
     for plan in plans(device, batch):
         peaks = estimate(model, job, plan)
-        if _fits(peaks, budget):
+        if _fits(peaks, budget, device):
             told = tuple(_told(plan, device, batch))
             return Choice(model, device, budget, plan, job, peaks, told)
     shorter = _shorter_window(model, job, budget, device, overlap)
@@ -109,9 +109,14 @@ def _encoders(batch: int) -> Iterator[tuple[int, bool]]:
     yield 1, True
 
 
-def _fits(peaks: Peaks, budget: Budget) -> bool:
-    on_device = budget.device is None or peaks.device <= budget.device
+def _fits(peaks: Peaks, budget: Budget, device: str) -> bool:
+    on_device = budget.device is None or _taken(peaks, device) <= budget.device
     return on_device and _host_allows(peaks, budget)
+
+
+def _taken(peaks: Peaks, device: str) -> int:
+    """Of the device's memory; what a CPU keeps waiting on the host waits in the same."""
+    return peaks.device + (peaks.host if device == "cpu" else 0)
 
 
 def _host_allows(peaks: Peaks, budget: Budget) -> bool:
@@ -143,7 +148,7 @@ def _shorter_window(
     for window in range(job.window - 1, max(2 * overlap, 1) - 1, -1):
         shorter = replace(job, window=window)
         peaks = estimate(model, shorter, plan)
-        if _fits(peaks, budget):
+        if _fits(peaks, budget, device):
             changed = f"windows of {window} instead of {job.window} frames: this changes the result"
             told = (*_told(plan, device, 1), changed)
             return Choice(model, device, budget, plan, shorter, peaks, told)
@@ -154,21 +159,24 @@ def _nothing_fits(model: Architecture, job: Job, budget: Budget, device: str) ->
     """What the smallest plan needs, and the largest picture that would do."""
     *_, plan = plans(device, 1)
     peaks = estimate(model, job, plan)
-    needed = card_for(peaks.device, device)
+    taken = _taken(peaks, device)
+    needed = card_for(taken, device)
     advice = f"pass --max-vram {needed:g}"
+    if device == "cpu":
+        advice = f"close other programs, {advice} where that much is there"
     if budget.host is not None and peaks.host > budget.host:
         advice += f" and --max-ram {peaks.host / 1e9 + 0.05:.1f}"
     longer = max(job.size.height, job.size.width)
     for side in range(longer - 64, 63, -64):
         size = Size(_scaled(job.size.height, side, longer), _scaled(job.size.width, side, longer))
-        if _fits(estimate(model, replace(job, size=size), plan), budget):
+        if _fits(estimate(model, replace(job, size=size), plan), budget, device):
             advice += f" or --max-res {side}"
             break
     allowed = "unlimited" if budget.device is None else f"{budget.device / 1e9:.2f} GB"
+    kind = "RAM" if device == "cpu" else "device memory"
     return (
-        f"got {allowed} of device memory for tensors, expected at least "
-        f"{peaks.device / 1e9:.2f} GB for {job.size} pixels and windows of {job.window} frames: "
-        f"{advice}."
+        f"got {allowed} of {kind} for tensors, expected at least {taken / 1e9:.2f} GB for "
+        f"{job.size} pixels and windows of {job.window} frames: {advice}."
     )
 
 

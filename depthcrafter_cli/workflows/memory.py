@@ -9,6 +9,7 @@ from depthcrafter_cli.memory.budget import (
     free_budget,
     gigabytes,
     host_budget,
+    ram_budget,
 )
 from depthcrafter_cli.memory.duration import Duration, card, duration
 from depthcrafter_cli.memory.estimate import Job
@@ -50,11 +51,12 @@ def choose_memory(
 
 
 def _budget(device: str, kind: str, vram: float | None, ram: float | None) -> Budget:
-    free = free_device_memory(device)
+    free, available = free_device_memory(device), available_ram()
     bounds = [] if free is None else [free_budget(free)]
     if vram is not None:
         bounds.append(card_budget(vram, kind))
-    available = available_ram()
+    elif kind == "cpu" and available is not None:
+        bounds.append(ram_budget(available))
     host = None if available is None else host_budget(available)
     return Budget(min(bounds, default=None), host if ram is None else gigabytes(ram))
 

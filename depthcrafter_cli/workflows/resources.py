@@ -1,9 +1,11 @@
 """What a run took from the machine."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,37 @@ def available_ram() -> int | None:
 
     Asked once: what the process took since then it may use again.
     """
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
+    rooms: list[int] = []
+    with suppress(OSError):  # another system than Linux
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                rooms.append(int(line.split()[1]) * 1024)
+        rooms += group_rooms(Path("/proc/self/cgroup").read_text(), Path("/sys/fs/cgroup"))
+    return min(rooms, default=None)
+
+
+def group_rooms(groups: str, root: Path) -> Iterator[int]:
+    """Bytes left below each memory limit of a container or a cluster's job.
+
+    ``groups`` is what Linux says in ``/proc/self/cgroup``, ``root`` where the groups are mounted.
+    """
+    for line in groups.splitlines():
+        _, kinds, name = line.split(":", 2)
+        if not kinds:
+            top, files = root, ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in kinds.split(","):
+            top = root / "memory"
+            files = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        below = PurePosixPath(name.lstrip("/"))
+        for place in (below, *below.parents):
+            with suppress(OSError, ValueError, KeyError):  # no limit, or another container's name
+                yield _group_room(top / place, *files)
+
+
+def _group_room(place: Path, limit: str, used: str, spare: str) -> int:
+    """What a group may still take; of what it took, files that are only cached will go."""
+    most, taken = (int((place / name).read_text()) for name in (limit, used))
+    counts = dict(line.split() for line in (place / "memory.stat").read_text().splitlines())
+    return max(0, most - taken + int(counts[spare]))
