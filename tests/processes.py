@@ -5,6 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -27,3 +30,23 @@ def stop_at(
         process.send_signal(number)
     rest = process.communicate(timeout=600)[0]
     return process.returncode, [json.loads(line) for line in rest.splitlines()]
+
+
+def workers_of(pid: int) -> list[int]:
+    """The worker processes of a batch."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children if b"spawn_main" in _command(child)]
+
+
+def _command(pid: str) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def assert_gone(workers: list[int]) -> None:
+    """Wait for processes that end; for two minutes at most."""
+    patience = time.monotonic() + 120
+    while any(_command(str(worker)) for worker in workers):
+        assert time.monotonic() < patience, "a worker outlived its batch"
+        time.sleep(0.05)

@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import numpy as np
 import pytest
 from clips import make_audio, make_clip
 from filelock import FileLock
-from processes import ENVIRONMENT
+from processes import ENVIRONMENT, assert_gone, workers_of
 
 from depthcrafter_cli.types import Size
 from depthcrafter_cli.workflows.batch.clip import Task
@@ -57,24 +55,6 @@ def files(folder: Path) -> dict[str, bytes]:
     """What a batch made: everything but the records, which hold times."""
     found = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".json")
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
-
-
-def workers_of(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in children if b"spawn_main" in _command(child)]
-
-
-def _command(pid: str) -> bytes:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    return b""
-
-
-def assert_gone(workers: list[int]) -> None:
-    patience = time.monotonic() + 120
-    while any(_command(str(worker)) for worker in workers):
-        assert time.monotonic() < patience, "a worker outlived its batch"
-        time.sleep(0.05)
 
 
 def killed_at(clips: int, arguments: list[object], *, worker_first: bool = False) -> list[dict]:

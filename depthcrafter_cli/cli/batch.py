@@ -11,8 +11,7 @@ from depthcrafter_cli.cli.batch_view import BatchView, batch_view
 from depthcrafter_cli.cli.console import QuietConsole, reported
 from depthcrafter_cli.cli.groups import CELLS, RunOptions, spread, with_cells
 from depthcrafter_cli.errors import BatchError, UsageError
-from depthcrafter_cli.progress import Progress, ignore
-from depthcrafter_cli.workflows.interrupts import stopping_between_steps
+from depthcrafter_cli.progress import Progress
 
 if TYPE_CHECKING:
     from depthcrafter_cli.workflows.batch.clip import Task
@@ -140,7 +139,7 @@ def _done(
     """Carry out clips under the eyes of the user; each as soon as it is done or failed."""
     from depthcrafter_cli.workflows.batch.queue import carry_out_all
 
-    with view.drawing(len(tasks)), stopping_between_steps(ignore, console.stopping) as beat:
+    with view.drawing(len(tasks)), engine.interruptible(console.stopping) as beat:
 
         def watch(task: "Task", worker: str, event: Progress) -> None:
             console.hint = "Go on with: the same command with --resume."

@@ -67,7 +67,7 @@ class QuietConsole:
         yield ignore
 
     def stopping(self) -> None:
-        """A first signal came; called in another thread than the rest."""
+        """A first signal came; may be called in another thread than the rest."""
         print(f"depthcrafter: {STOPPING}", file=sys.stderr, flush=True)
 
     def finished(self, result: "RunResult") -> None:

@@ -18,6 +18,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _KEPT = ("denoise", "decode", "write")  # the stages that leave something behind at each event
 
 
+Say = Callable[[], None]
+"""Tells the user that a step under way is waited for, and how not to wait."""
+
+
 class Interrupted(BaseException):
     """Raised in place of KeyboardInterrupt, which the argument parser would turn into exit 1."""
 
@@ -40,7 +44,7 @@ def _raise(_number: int, _frame: FrameType | None) -> NoReturn:
 
 @contextmanager
 def stopping_between_steps(
-    observer: Observer, say: Callable[[], None], numbers: Sequence[int] = _SIGNALS
+    observer: Observer, say: Say, numbers: Sequence[int] = _SIGNALS
 ) -> Iterator[Observer]:
     """An observer that raises :class:`Interrupted` once what was under way at a signal is kept.
 

@@ -5,7 +5,9 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.progress import Observer, ignore
 from depthcrafter_cli.workflows.batch.clip import Ended, Task, Watch, carry_out
+from depthcrafter_cli.workflows.interrupts import Say, stopping_between_steps
 from depthcrafter_cli.workflows.model import LoadedModel
 
 
@@ -30,6 +32,13 @@ class Engine(AbstractContextManager["Engine"], Protocol):
     def wait(self, watch: Watch) -> Sequence[Ended]:
         """Wait for something to happen; ``watch`` hears of progress, the ends are returned."""
 
+    def interruptible(self, say: Say) -> AbstractContextManager[Observer]:
+        """Inside, SIGINT and SIGTERM raise Interrupted, the first one when that loses least.
+
+        ``say`` is called if that, or leaving the engine, takes a step under way; the observer is
+        to hear of all progress.
+        """
+
 
 class LocalEngine(AbstractContextManager["LocalEngine"]):
     """One device, in this process."""
@@ -52,6 +61,9 @@ class LocalEngine(AbstractContextManager["LocalEngine"]):
 
     def start(self, task: Task) -> None:
         self._task = task
+
+    def interruptible(self, say: Say) -> AbstractContextManager[Observer]:
+        return stopping_between_steps(ignore, say)
 
     def wait(self, watch: Watch) -> Sequence[Ended]:
         task, self._task = self._task, None

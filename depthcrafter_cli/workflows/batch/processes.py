@@ -2,15 +2,15 @@
 
 import os
 import signal
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from threading import Thread
 
-from depthcrafter_cli.progress import Progress
+from depthcrafter_cli.progress import Observer, Progress, ignore
 from depthcrafter_cli.workflows.batch.clip import (
     Ended,
     Outcome,
@@ -23,13 +23,14 @@ from depthcrafter_cli.workflows.batch.clip import (
 from depthcrafter_cli.workflows.batch.workers import Worker, WorkerEngine
 from depthcrafter_cli.workflows.interrupts import (
     Interrupted,
+    Say,
     raise_on_signals,
     stopping_between_steps,
 )
 from depthcrafter_cli.workflows.model import LoadedModel
 
 _STOP = (signal.SIGTERM,)
-_STOP_SECONDS = 60  # for a worker to finish a denoising step
+_STOP_SECONDS = 60  # for a process that has nothing left to do
 _DEATHS = 2  # in a row, without a clip between them, before a worker is not replaced
 
 
@@ -81,6 +82,7 @@ class ProcessEngine(WorkerEngine[_Worker]):
             f"{device} #{devices[:at].count(device) + 1}" if devices.count(device) > 1 else device
             for at, device in enumerate(devices)
         ]
+        self._say: Say = lambda: None
         super().__init__(
             [
                 _Worker(name=name, device=device, threads=threads)
@@ -89,16 +91,26 @@ class ProcessEngine(WorkerEngine[_Worker]):
         )
 
     def __exit__(self, *_exception: object) -> None:
-        """Stop all workers: an idle one at once, another when its step is on the disk."""
-        running = [worker.process for worker in self._workers if worker.process is not None]
+        """Stop all workers: an idle one at once, another when its step is on the disk.
+
+        A step may take minutes, and is waited for until the next interrupt.
+        """
+        processes = {w.process: w.task is not None for w in self._workers if w.process}
         try:
-            for process in running:
+            for process in processes:
                 process.terminate()
-            for process in running:
-                process.join(_STOP_SECONDS)
+            if any(processes.values()):
+                self._say()
+            for process, at_work in processes.items():
+                process.join(None if at_work else _STOP_SECONDS)
         finally:
-            for process in running:
+            for process in processes:
                 process.kill()
+
+    @contextmanager
+    def interruptible(self, say: Say) -> Iterator[Observer]:
+        self._say = say
+        yield ignore  # a signal raises where it arrives: the steps under way are the workers' own
 
     def _send(self, worker: _Worker, task: Task) -> None:
         worker.send(task)

@@ -6,7 +6,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from depthcrafter_cli.progress import Observer, ignore
 from depthcrafter_cli.workflows.batch.clip import Ended, Outcome, Task, Watch
+from depthcrafter_cli.workflows.interrupts import Say, stopping_between_steps
 
 
 @dataclass(eq=False, kw_only=True)
@@ -46,6 +48,10 @@ class WorkerEngine(AbstractContextManager["WorkerEngine[W]"], Generic[W], ABC):
         worker = next((other for other in idle if other.name != task.avoid), idle[0])
         worker.task = task
         self._send(worker, task)
+
+    def interruptible(self, say: Say) -> AbstractContextManager[Observer]:
+        """As every engine's; by default the first step that ends is waited for."""
+        return stopping_between_steps(ignore, say)
 
     @abstractmethod
     def wait(self, watch: Watch) -> Sequence[Ended]:
