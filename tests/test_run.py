@@ -8,8 +8,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import make_audio
+from clips import make_audio, picture
 from PIL import Image
+
+from depthcrafter_cli.types import Size
 
 CLIP = Path(__file__).parent / "data" / "parity" / "video" / "clip_a.mp4"  # 13 frames, 180x100
 
@@ -129,6 +131,21 @@ def test_existing_files_are_kept_without_overwrite(cli, small, tmp_path):
     assert refused.code == 6 and "--overwrite" in refused.err and out.read_text() == "mine"
     assert cli("run", CLIP, "--out", out, *small, "--max-frames", "1", "--overwrite").code == 0
     assert np.load(out)["depth"].shape == (1, 100, 180)
+
+
+def test_a_quiet_run_says_errors_and_no_warnings(cli, small, tmp_path):
+    shot, out = tmp_path / "shot", tmp_path / "d.npz"
+    shot.mkdir()
+    for index in range(3):
+        Image.fromarray(picture(index, Size(64, 64))).save(shot / f"{index}.png")
+    broken = shot / "2.png"
+    broken.write_bytes(broken.read_bytes()[:-60])
+    told = cli("run", shot, "--out", out, *small)
+    assert told.code == 0 and "warning: " in told.err and "2.png" in told.err
+    quiet = cli("run", shot, "--out", out, *small, "--overwrite", "--quiet")
+    assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
+    refused = cli("run", shot, "--out", out, *small, "--quiet")
+    assert refused.code == 6 and "--overwrite" in refused.err
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"]])

@@ -40,7 +40,7 @@ STOPPING = "stopping once the step under way is on the disk; interrupt again to 
 
 
 class QuietConsole:
-    """Says nothing but errors.
+    """Says nothing but errors, and what an interrupt waits for.
 
     ``work`` is the folder of the run under way, from which it could go on if it failed; ``hint``
     says how else.
@@ -88,7 +88,6 @@ class QuietConsole:
 
     def warn(self, sentence: str) -> None:
         """Something the user should know that did not stop the run."""
-        print(f"depthcrafter: warning: {sentence}", file=sys.stderr)
 
     def failed(self, sentence: str, code: int) -> None:
         """Why the command ends with ``code``."""
@@ -182,6 +181,9 @@ class RichConsole(QuietConsole):
             yield observe
             for task in bars.tasks:
                 bars.update(task.id, total=task.completed)
+
+    def warn(self, sentence: str) -> None:
+        print(f"depthcrafter: warning: {sentence}", file=sys.stderr)
 
     def made(self, outputs: Sequence[Path]) -> None:
         for path in outputs:

@@ -151,7 +151,7 @@ WorkFolder = Annotated[
         help="The folder of a run, such as depth.mp4.work.", metavar="WORKDIR", readable=False
     ),
 ]
-Quiet = Annotated[bool, option("--quiet", "-q", text="Print nothing but errors.")]
+Quiet = Annotated[bool, option("--quiet", "-q", text="Print errors alone, no warnings.")]
 Json = Annotated[bool, option("--json", text="Print one JSON event a line instead.")]
 Debug = Annotated[bool, option("--debug", text="Show tracebacks.")]
 
