@@ -55,6 +55,15 @@ def test_folders_patterns_and_lists_give_mirrored_names(tree, tmp_path):
     assert paths[2][0] == out / "in/frames.npz"
 
 
+def test_hidden_files_neither_make_a_folder_a_clip_nor_keep_it_from_being_one(tree):
+    leftovers = tree / "leftovers"  # as macOS leaves them on foreign disks
+    leftovers.mkdir()
+    (leftovers / "._0.png").write_bytes(b"resource fork")
+    (tree / "frames" / "._take.mov").write_bytes(b"resource fork")
+    assert names([tree], tree / "out") == ["a", "b/a", "frames"]
+    assert names([tree / "*"], tree / "out") == ["a", "frames"]
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [

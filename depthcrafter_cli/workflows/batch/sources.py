@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from depthcrafter_cli.errors import InputError, UsageError
-from depthcrafter_cli.media.image_sequence import SUFFIXES as IMAGES
+from depthcrafter_cli.media.image_sequence import images_in
 
 _VIDEOS = frozenset(
     f".{name}"
@@ -97,13 +97,13 @@ def _below(folder: Path, out: Path, unreadable: OnError) -> Iterator[Path]:
 
 
 def _is_sequence(folder: Path, unreadable: OnError) -> bool:
-    """Whether images, and no video among them, make a folder one clip."""
+    """Whether images, and no video among them, make a folder one clip; hidden ones do not count."""
     try:
-        suffixes = {file.suffix.lower() for file in folder.iterdir()}
+        videos = (file.name for file in folder.iterdir() if file.suffix.lower() in _VIDEOS)
+        return bool(images_in(folder)) and all(name.startswith(".") for name in videos)
     except OSError as error:
         unreadable(error)
         return False
-    return not suffixes.isdisjoint(IMAGES) and suffixes.isdisjoint(_VIDEOS)
 
 
 def _is_input(path: Path, root: Path, out: Path) -> bool:
