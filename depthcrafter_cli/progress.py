@@ -1,7 +1,7 @@
 """Progress as events: the layers below report, the command line draws.
 
 A stage is a step of the data flow as the user would name it: ``read``, ``condition``,
-``denoise``, ``decode``, ``write``, ``download``, ``verify``.
+``denoise``, ``decode``, ``write``, ``download``, ``verify``, and ``pause`` before another attempt.
 """
 
 from collections.abc import Callable

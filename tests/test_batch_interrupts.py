@@ -3,13 +3,16 @@
 import os
 import signal
 import time
+from dataclasses import replace
 from threading import Event, Timer
 
 import pytest
+from filelock import FileLock
 from processes import assert_gone, workers_of
 
 from depthcrafter_cli.workflows.batch import processes
 from depthcrafter_cli.workflows.batch.clip import Task
+from depthcrafter_cli.workflows.batch.engine import LocalEngine
 from depthcrafter_cli.workflows.batch.processes import ProcessEngine
 from depthcrafter_cli.workflows.batch.queue import carry_out_all
 from depthcrafter_cli.workflows.folder import RunFolder
@@ -66,3 +69,39 @@ def test_a_second_interrupt_does_not_wait_for_a_worker(task):
         held_in_a_step(task, ProcessEngine(["cpu"]), then)
     assert time.monotonic() - began < 50
     assert_gone(workers_of(os.getpid()))
+
+
+def test_a_clip_rests_before_it_is_tried_again_and_each_time_longer(task):
+    quick = replace(task.request, settings={**task.request.settings, "steps": 1})
+    failures, rests = [], []
+    lock = FileLock(task.request.outputs[0].parent / ".d.npz.lock")
+    lock.acquire()
+
+    def failed(ended, again):
+        failures.append(time.monotonic())
+        if len(failures) == 2:
+            lock.release()
+
+    def watch(task, worker, event):
+        if event.stage == "pause":
+            rests.append(event.total)
+
+    tasks, engine = [replace(task, request=quick)], LocalEngine("cpu")
+    (report,) = carry_out_all(tasks, engine, retries=2, watch=watch, failed=failed)
+    assert (report.status, report.attempts, rests) == ("done", 3, [2, 8])
+    assert failures[1] - failures[0] >= 2 and time.monotonic() - failures[1] >= 8
+
+
+def test_an_interrupt_ends_a_pause(task):
+    lock = FileLock(task.request.outputs[0].parent / ".d.npz.lock")
+    engine, begun = LocalEngine("cpu"), []
+    with lock, pytest.raises(Interrupted), engine.interruptible(lambda: None) as beat:
+
+        def watch(task, worker, event):
+            beat(event)
+            if event.stage == "pause":
+                begun.append(time.monotonic())
+                Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+        list(carry_out_all([task], engine, retries=1, watch=watch, failed=lambda *_: None))
+    assert time.monotonic() - begun[0] < 1.5

@@ -32,6 +32,7 @@ STAGES = {
     "decode": "decode",
     "normalize": "find range",
     "write": "write",
+    "pause": "pause",
     "image_encoder": "image encoder",
     "vae": "autoencoder",
 }

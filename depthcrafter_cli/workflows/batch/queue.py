@@ -1,11 +1,17 @@
 """Work for an engine: every clip once, and again what may succeed later."""
 
+import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
+from depthcrafter_cli.progress import Progress
 from depthcrafter_cli.workflows.batch.clip import Ended, Task, Watch
 from depthcrafter_cli.workflows.batch.engine import Engine
 from depthcrafter_cli.workflows.batch.report import ClipReport
+
+# Before a clip is tried again: a share or a full disk may need as long to come back.
+_PAUSE_SECONDS, _PAUSE_GROWTH, _LONGEST_PAUSE = 2.0, 4, 60.0
 
 
 def carry_out_all(
@@ -15,15 +21,21 @@ def carry_out_all(
     watch: Watch,
     failed: Callable[[Ended, bool], None],
 ) -> Iterator[ClipReport]:
-    """Every task, in order; failures that may pass again after the others, ``retries`` times.
+    """Every task, in order; failures that may pass again after the others, ``retries`` times, each
+    after a longer pause (of which ``watch`` hears as of a stage, if nothing else is to do).
 
     Gives each clip as soon as it is done, or failed for good; ``failed`` hears of each failure,
     and whether the clip will be tried again.
     """
-    waiting = deque(tasks)
+    waiting, due = deque(tasks), dict[str, float]()
     with engine:
         while waiting or engine.busy:
             while waiting and engine.free:
+                pause = due.get(waiting[0].name, 0.0) - time.monotonic()
+                if pause > 0 and engine.busy:
+                    break
+                if pause > 0:
+                    _rest(waiting[0], pause, watch)
                 engine.start(waiting.popleft())
             for ended in engine.wait(watch):
                 task, outcome = ended.task, ended.outcome
@@ -31,9 +43,19 @@ def carry_out_all(
                 if outcome.error:
                     failed(ended, again)
                 if again:
+                    due[task.name] = time.monotonic() + _pause_after(task.attempt)
                     waiting.append(task.again(ended.worker))
                     continue
                 status = "failed" if outcome.error else "done"
                 yield ClipReport.of(
                     task, status, outcome, attempts=task.attempt, worker=ended.worker
                 )
+
+
+def _pause_after(attempt: int) -> float:
+    return min(_PAUSE_SECONDS * _PAUSE_GROWTH ** (attempt - 1), _LONGEST_PAUSE)
+
+
+def _rest(task: Task, seconds: float, watch: Watch) -> None:
+    watch(task, task.avoid, Progress("pause", 0, math.ceil(seconds), unit="seconds"))
+    time.sleep(seconds)
