@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import av.error
 import av.filter
 
+from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.timestamps import rate_of
+
+_TRIED_BYTES = 1 << 24  # more than FFmpeg reads ahead
 
 
 class Decoder:
@@ -25,7 +29,10 @@ class Decoder:
         self._jumps += 1
 
     def pictures(self) -> Iterator[av.VideoFrame]:
-        """All pictures from the container's present position to its end."""
+        """All pictures from the container's present position to its end.
+
+        Raises InputError where it is the disk or the share that cannot be read, not the video.
+        """
         self._decoded = self._damaged = self._jumps = 0
         for packet in self._packets():
             try:
@@ -34,19 +41,25 @@ class Decoder:
                 self._damaged += 1
                 continue
             for picture in decoded:
+                if picture.time_base is None:  # it was in the decoder when reading broke off
+                    picture.time_base = self._stream.time_base
                 self._decoded += 1
                 self._damaged += picture.is_corrupt
                 yield picture
 
     def _packets(self) -> Iterator[av.Packet | None]:
         """The stream's packets; None in place of the final one where reading broke off."""
+        position = 0
         while True:
             try:
-                yield from self._container.demux(self._stream)
+                for packet in self._container.demux(self._stream):
+                    position = max(position, packet.pos or 0)
+                    yield packet
                 return
             except IndexError:
                 continue  # of a stream that begins midway, which PyAV knows from the next call on
             except av.error.FFmpegError:
+                require_readable(Path(self._container.name), position)
                 self._damaged += 1
                 yield None
                 return
@@ -70,6 +83,23 @@ class Decoder:
                 "the other; check the times of the result"
             )
         return None
+
+
+def require_readable(path: Path, *positions: int) -> None:
+    """Raises InputError, caused by the system's OSError, if a file cannot be read from there on.
+
+    FFmpeg takes that for damage as well, and may say so in the same words.
+    """
+    try:
+        with path.open("rb") as file:
+            for position in positions:
+                file.seek(position)
+                file.read(_TRIED_BYTES)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read any further ({error.strerror}), expected its disk or share to "
+            "answer: check that, and try again."
+        ) from error
 
 
 def progressive(pictures: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:

@@ -50,12 +50,17 @@ class ImageSequence:
     def pictures(
         self, start: Fraction, warn: Callable[[str], None]
     ) -> Iterator[tuple[Fraction, av.VideoFrame]]:
-        """(seconds from the first image, picture) in order, not much earlier than ``start``."""
+        """(seconds from the first image, picture) in order, not much earlier than ``start``.
+
+        Raises InputError for one that the system cannot read; ``warn`` hears of one that is broken.
+        """
         files = self._files()
         for index in range(int(start * self.rate), len(files)):
             try:
                 rgb = _load(files[index])
             except InputError as error:
+                if isinstance(error.__cause__, OSError) and error.__cause__.errno:
+                    raise  # the disk or the share, not the image
                 warn(f"{error} The result ends before it.")
                 return
             yield index / self.rate, av.VideoFrame.from_ndarray(rgb, format="rgb24")

@@ -11,7 +11,7 @@ import av.error
 from av.stream import Disposition
 
 from depthcrafter_cli.errors import InputError
-from depthcrafter_cli.media.decoding import Decoder, progressive
+from depthcrafter_cli.media.decoding import Decoder, progressive, require_readable
 from depthcrafter_cli.media.resize import MOST_PIXELS, require_sane
 from depthcrafter_cli.media.scale import quarter_turns
 from depthcrafter_cli.media.timestamps import expected_seconds, rate_of, seconds_of, timed
@@ -22,6 +22,7 @@ _INDEXED_FORMATS = ("mov", "matroska")
 # These only list other files, which could be any of this machine's.
 _PLAYLISTS = {"hls", "concat", "dash", "imf", "webm_dash_manifest", "sdp"}
 _LOCAL_ONLY = {"protocol_whitelist": "file"}
+_INDEX_BYTES = 1 << 22  # at a file's end
 _SEEK_FROM = Fraction(2)  # seconds: below this, decoding is quicker than seeking
 _HDR_TRANSFERS = (16, 18)  # PQ and HLG, ITU-T H.273 table 3
 
@@ -87,7 +88,8 @@ class VideoFile:
 
     def _open(self) -> av.container.InputContainer:
         try:
-            if not self.path.stat().st_size:
+            size = self.path.stat().st_size
+            if not size:
                 raise InputError(
                     f"{self.path} is empty (0 bytes), expected a video: check its download or copy."
                 )
@@ -105,6 +107,7 @@ class VideoFile:
                 "check its permissions."
             ) from error
         except av.error.FFmpegError as error:
+            require_readable(self.path, 0, max(0, size - _INDEX_BYTES))
             raise InputError(
                 f"{self.path} cannot be read as a video ({error.strerror}), expected a complete "
                 "file such as MP4, MOV or MKV: check that it is one."
