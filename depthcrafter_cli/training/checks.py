@@ -38,7 +38,10 @@ def check_recipe(recipe: TrainingConfig, where: str) -> None:
     _check_settings(recipe.settings, require)
     levels, shares = recipe.objective.levels, recipe.objective.level_shares
     require(len(levels) == len(shares), "needs as many level_shares as levels", "mend [objective]")
-    require(recipe.objective.far >= 0, "has far below 0 in [objective]", "raise it")
+    for key in ("far", "depth"):
+        require(
+            getattr(recipe.objective, key) >= 0, f"has {key} below 0 in [objective]", "raise it"
+        )
     require(recipe.workers >= 0, f"has workers = {recipe.workers}, expected 0 or more", "raise it")
     if recipe.foundation:
         _check_foundation(recipe.foundation, require)

@@ -89,6 +89,8 @@ class ObjectiveConfig:
     With probability ``rollout`` a sample at the last but one of them starts from the network's own
     estimate, as it does when sampling, instead of from the truth. ``far`` above 0 gives what is far
     more weight, up to (1 + far) / far times that of what is near (the paper: 0, all alike).
+    ``depth`` is the weight of the estimate's error as depth, beside that of its latents (the
+    paper: 0).
     """
 
     log_mean: float = 0.7
@@ -98,6 +100,7 @@ class ObjectiveConfig:
     level_spread: float = 0.3
     rollout: float = 0.0
     far: float = 0.0
+    depth: float = 0.0
 
 
 @dataclass(frozen=True)

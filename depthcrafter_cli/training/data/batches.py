@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from multiprocessing import get_all_start_methods
 from typing import Protocol
@@ -130,6 +131,12 @@ class Steps(Dataset[list[Piece]]):
             rng = np.random.default_rng(seed)
             clips.append(source.read(held[int(rng.integers(len(held)))], frames, rng))
         return Piece(clips, seeds, weight, frames * len(clips))
+
+    def unshared(self) -> Steps:
+        """The same steps, as a process that is alone would take them."""
+        alone = copy(self)
+        alone._share = Share()
+        return alone
 
     def over(self, steps: range, workers: int) -> Iterator[list[Piece]]:
         """The pieces of ``steps`` in order, read ahead by ``workers`` processes.

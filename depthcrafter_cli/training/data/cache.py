@@ -1,7 +1,7 @@
 """Encoded clips kept on disk and held in memory, for recipes whose data is small.
 
 A cached clip is one ``.npz`` of float16 ``image`` and ``disparity`` [T, 4, h, w], ``embeds``
-[T, e] and ``mask`` [T, 1, h, w]. Half of the clips are mirrored.
+[T, e], ``mask`` and ``inverse_depth`` [T, 1, h, w]. Half of the clips are mirrored.
 """
 
 from __future__ import annotations

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from depthcrafter_cli.pipeline.conditioning import clip_pixels
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.training.data.samples import (
     Sample,
+    depth_cells,
     far_weight,
     latent_mask,
     target_disparity,
@@ -25,13 +27,15 @@ class Latents:
     """A clip, or a batch of clips with one more axis in front.
 
     ``image``, ``disparity`` [T, 4, h, w], unscaled modes of the VAE's posterior; ``embeds`` [T, e];
-    ``mask`` [T, 1, h, w], the weight of every cell, 0 where disparity is not known.
+    ``mask`` [T, 1, h, w], the weight of every cell, 0 where disparity is not known;
+    ``inverse_depth`` [T, 1, h, w], that of the cells, as by :func:`depth_cells`.
     """
 
     image: Tensor
     disparity: Tensor
     embeds: Tensor
     mask: Tensor
+    inverse_depth: Tensor
 
     def part(self, start: int, frames: int) -> Latents:
         """``frames`` frames from ``start`` on."""
@@ -91,7 +95,18 @@ class Encoder:
         if self._far:
             mask = mask * far_weight(clip.disparity, target, self._far, cell)
         disparity = self._modes(maps.expand(-1, 3, -1, -1))
-        return Latents(image, disparity, self._embeds(pictures), mask.to(image.device))
+        inverse_depth = depth_cells(clip.disparity, clip.valid, cell)
+        device = image.device
+        return Latents(
+            image, disparity, self._embeds(pictures), mask.to(device), inverse_depth.to(device)
+        )
+
+    @torch.no_grad()
+    def decode_cells(self, latents: Tensor) -> Tensor:
+        """Mean disparity [T, 1, h, w] of the cells of latents [T, 4, h, w], in about [0, 1]."""
+        pictures = self._vae.decode(latents, num_frames=len(latents)).sample
+        disparity = (pictures.mean(dim=1, keepdim=True) + 1) / 2
+        return F.adaptive_avg_pool2d(disparity, latents.shape[-2:])
 
     def _modes(self, pictures: Tensor) -> Tensor:
         return torch.cat(

@@ -11,6 +11,9 @@ from torch import Tensor
 
 Shape = tuple[int, int, int]  # T, H, W
 
+FARTHEST = 20.0
+"""How far depth counts, in medians of its clip."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -112,3 +115,16 @@ def far_weight(disparity: Tensor, target: Tensor, far: float, cell: int = 8) -> 
     """
     weight = torch.where(disparity > 0, (1 + far) / (target + far), 1.0)
     return F.avg_pool2d(weight[:, None], cell)
+
+
+def depth_cells(disparity: Tensor, valid: Tensor, cell: int = 8) -> Tensor:
+    """Mean inverse depth on the latent grid, float32 [T, 1, h, w], where the clip's median is 1.
+
+    0 where a pixel of the cell is not valid, or farther than ``FARTHEST`` medians.
+    """
+    known = disparity[valid & (disparity > 0)]
+    if not len(known):
+        return latent_mask(valid, cell) * 0
+    relative = disparity / known.median()
+    counts = latent_mask(valid & (relative > 1 / FARTHEST), cell)
+    return F.avg_pool2d(relative[:, None], cell) * counts

@@ -9,6 +9,7 @@ on the truth.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import count
 
 import numpy as np
 import torch
@@ -19,13 +20,16 @@ from depthcrafter_cli.training import loss
 from depthcrafter_cli.training.checkpoint import earlier_stages
 from depthcrafter_cli.training.config import ObjectiveConfig, StageConfig, TrainingConfig
 from depthcrafter_cli.training.data.batches import Piece, Readable, Share, Steps
-from depthcrafter_cli.training.data.latents import NOISE_AUG, Encoder, Latents
+from depthcrafter_cli.training.data.latents import ENCODE_BATCH, NOISE_AUG, Encoder, Latents
 from depthcrafter_cli.training.data.samples import Sample
+from depthcrafter_cli.training.depth_error import DepthReading, depth_error
 from depthcrafter_cli.training.layers import select_layers
 from depthcrafter_cli.training.precision import Precision
 from depthcrafter_cli.training.shortcuts import recompute_blocks
 from depthcrafter_cli.training.stages.foundation import noise_like
 from depthcrafter_cli.training.trainer import Session, train
+
+_FITTED = 48  # frames that the reading of depth is fitted to
 
 
 class DenoiserStage:
@@ -46,13 +50,17 @@ class DenoiserStage:
         recompute_blocks(unet, config.checkpointing)
         self._encoder, self._objective, self._precision = encoder, objective, precision
         self._steps, self._workers = steps, workers
+        self._reading = DepthReading.fit(self._decoded()) if objective.depth else None
 
     def pieces(self, steps: range) -> Iterator[list[Piece]]:
         """What this process computes in each of ``steps``."""
         return self._steps.over(steps, self._workers)
 
     def loss(self, network: nn.Module, piece: Piece) -> Tensor:
-        """Weighted error of the clean latents, each clip at a noise level of its own."""
+        """Weighted error of the clean latents, each clip at a noise level of its own.
+
+        With a weight for depth, their error as depth is added.
+        """
         batch = self._latents(piece)
         rngs = [np.random.default_rng([*seed, 1]) for seed in piece.seeds]
         clean = batch.disparity * self._encoder.scaling_factor
@@ -66,7 +74,23 @@ class DenoiserStage:
             start[imagined] = self._imagine(network, batch.chosen(imagined), noise[imagined])
         noisy = start + sigma * noise
         velocity = self._velocity(network, noisy, sigma, batch)
-        return loss.score_matching_loss(noisy, velocity, clean, sigma, batch.mask)
+        matching = loss.score_matching_loss(noisy, velocity, clean, sigma, batch.mask)
+        if self._reading is None:
+            return matching
+        estimate = loss.clean_estimate(noisy, velocity, sigma) / self._encoder.scaling_factor
+        error = depth_error(self._reading(estimate), batch.inverse_depth)
+        return matching + self._objective.depth * error.mean()
+
+    def _decoded(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Disparity's latents of the first clips and what they are decoded to, in any process."""
+        steps, frames = self._steps.unshared(), 0
+        for piece in (piece for step in count() for piece in steps[step]):
+            for clip in self._latents(piece).disparity:
+                part = clip[:ENCODE_BATCH]
+                yield part, self._encoder.decode_cells(part)
+                frames += len(part)
+                if frames >= _FITTED:
+                    return
 
     def _latents(self, piece: Piece) -> Latents:
         clips = [
