@@ -143,3 +143,30 @@ def test_denoiser_learns_two_encoded_clips(drawn, tmp_path):
         loss(step).backward()
         optimizer.step()
     assert error() < 0.7 * before
+
+
+def test_error_as_depth_adds_to_the_loss_and_teaches_the_denoiser(drawn, tmp_path):
+    torch.manual_seed(0)
+    vae = build_vae(VAE).eval()
+    encoder = Encoder(vae, build_image_encoder(TOWER).eval(), torch.float32)
+    fill_cache(tmp_path, drawn, encoder)
+    clips = {"drawn": CachedClips(tmp_path, drawn)}
+    unet = build_unet(UNET, 32)
+
+    def stage(share, **objective):
+        plan = ObjectiveConfig(levels=[700.0], level_shares=[1.0], **objective)
+        return DenoiserStage(STAGE, unet, encoder, plan, Steps(STAGE, clips, 0, share), EXACT)
+
+    alone, second = stage(Share(), depth=3.0), stage(Share(1, 2), depth=3.0)
+    piece, other = Steps(STAGE, clips, 0, Share())[0][0], Steps(STAGE, clips, 0, Share(1, 2))[0][0]
+    assert alone.loss(unet, piece) > stage(Share()).loss(unet, piece)
+    # All processes read depth alike, whatever their share of the clips.
+    assert torch.equal(alone.loss(unet, other), second.loss(unet, other))
+    optimizer = torch.optim.AdamW(unet.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(40):
+        losses.append(alone.loss(unet, piece))
+        optimizer.zero_grad()
+        losses[-1].backward()
+        optimizer.step()
+    assert losses[-1] < 0.7 * losses[0]
