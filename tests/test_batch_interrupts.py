@@ -30,13 +30,13 @@ def task(clip, tiny_folder, tmp_path) -> Task:
 
 def held_in_a_step(task, engine, then):
     """Interrupt an engine whose worker stands still in a step; ``then`` gets its process's id."""
-    said, pids = Event(), []
+    said = Event()
 
     def watch(task, worker, event):
         if event.stage == "denoise" and event.done:
-            pids.extend(workers_of(os.getpid()))
-            os.kill(pids[0], signal.SIGSTOP)
-            then(pids[0])
+            (held,) = engine._workers
+            os.kill(held.process.pid, signal.SIGSTOP)
+            then(held.process.pid)
             raise Interrupted
 
     try:
