@@ -306,7 +306,7 @@ def test_unknown_key_is_an_error(tmp_path):
         ("nano", "attention = [false, false, true, true]", "attention = [true]", "one of each"),
         ("nano", "max_res = 256", "max_size = 256", "max_size"),
         ("nano", "max_res = 256", "max_res = 0", "max_res = 0"),
-        ("nano", "max_res = 256", "steps = 0", "steps = 0"),
+        ("nano", "steps = 1\n", "steps = 0\n", "steps = 0"),
         ("nano", "overlap = 8", "overlap = 24", "overlap = 24"),
         ("nano", "overlap = 8", "overlap = -1", "overlap = -1"),
         ("nano", "overlap = 8", "", "overlap = 25 and window = 24"),
