@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.models.loading import load_components
 from depthcrafter_cli.training.config import ClipSize as Size
 from depthcrafter_cli.training.config import (
@@ -170,3 +171,14 @@ def test_error_as_depth_adds_to_the_loss_and_teaches_the_denoiser(drawn, tmp_pat
         losses[-1].backward()
         optimizer.step()
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_latents_of_another_version_are_refused_in_a_sentence(drawn, tmp_path):
+    encoder = Encoder(build_vae(VAE).eval(), build_image_encoder(TOWER).eval(), torch.float32)
+    fill_cache(tmp_path, drawn, encoder)
+    path = tmp_path / "000001.npz"
+    with np.load(path) as arrays:
+        old = {name: array for name, array in arrays.items() if name != "inverse_depth"}
+    np.savez(path, **old)
+    with pytest.raises(UsageError, match=r"without inverse_depth.*delete"):
+        CachedClips(tmp_path, drawn)

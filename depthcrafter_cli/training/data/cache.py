@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.progress import Observer, Progress, ignore
 from depthcrafter_cli.training.data.kept import keep, kept_path
 from depthcrafter_cli.training.data.latents import Encoder, Latents
@@ -46,12 +47,22 @@ def fill_cache(
 
 
 class CachedClips:
-    """All encoded clips of one source, in memory."""
+    """All encoded clips of one source, in memory.
+
+    Raises:
+        UsageError: they were encoded by another version of the program.
+    """
 
     def __init__(self, folder: Path, source: ClipSource) -> None:
         self._clips = []
         for index in range(len(source)):
-            with np.load(kept_path(folder, source, index)) as arrays:
+            path = kept_path(folder, source, index)
+            with np.load(path) as arrays:
+                if lacking := set(_NAMES).difference(arrays):
+                    raise UsageError(
+                        f"got {path} without {', '.join(sorted(lacking))}, from another version of "
+                        f"the program, expected all of {_NAMES}: delete {folder} to encode anew."
+                    )
                 self._clips.append(Latents(*(torch.from_numpy(arrays[name]) for name in _NAMES)))
 
     def shapes(self) -> list[Shape]:
