@@ -36,10 +36,10 @@ class DepthReading:
         squares, products = torch.zeros(()), torch.zeros(())
         for latents, disparity in decoded:
             channels, device = latents.shape[1], latents.device
-            near = F.unfold(_widened(latents.double().cpu()), 3).transpose(1, 2).flatten(0, 1)
+            near = F.unfold(_widened(latents.cpu().double()), 3).transpose(1, 2).flatten(0, 1)
             known = F.pad(near, (0, 1), value=1.0)
             squares = squares + known.T @ known
-            products = products + known.T @ disparity.double().cpu().flatten()
+            products = products + known.T @ disparity.cpu().double().flatten()
         # Channels that a VAE does not use leave the equations short of rank but for rounding.
         steady = 1e-8 * squares.trace() * torch.eye(len(squares))
         solved = torch.linalg.solve(squares + steady, products).float().to(device)
