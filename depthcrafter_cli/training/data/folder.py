@@ -13,6 +13,7 @@ any one unit too, 0 unknown, infinite for sky. Pictures and maps may differ in s
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
@@ -50,20 +51,17 @@ def _clip(home: Path) -> RecordedClip:
             "each picture: complete the clip or leave it out."
         )
     files = sorted(path for path in home.rglob("*") if path.is_file())
+    clip = RecordedClip(home.name, frames, pictures, read, files)
     if masks is None:
-        return RecordedClip(home.name, frames, pictures, read, files)
+        return clip
     count, valid = masks
     if count != frames:
         raise InputError(
             f"got {count} validity masks for {frames} disparity maps in {home}, expected as many: "
             "complete the clip."
         )
-    return RecordedClip(
-        home.name,
-        frames,
-        pictures,
-        lambda index: np.where(valid(index), read(index), np.float32(-1)),
-        files,
+    return replace(
+        clip, disparity=lambda index: np.where(valid(index), read(index), np.float32(-1))
     )
 
 

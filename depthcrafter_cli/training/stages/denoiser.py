@@ -9,6 +9,7 @@ on the truth.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from itertools import count
 
 import numpy as np
@@ -50,7 +51,6 @@ class DenoiserStage:
         recompute_blocks(unet, config.checkpointing)
         self._encoder, self._objective, self._precision = encoder, objective, precision
         self._steps, self._workers = steps, workers
-        self._reading = DepthReading.fit(self._decoded()) if objective.depth else None
 
     def pieces(self, steps: range) -> Iterator[list[Piece]]:
         """What this process computes in each of ``steps``."""
@@ -75,11 +75,16 @@ class DenoiserStage:
         noisy = start + sigma * noise
         velocity = self._velocity(network, noisy, sigma, batch)
         matching = loss.score_matching_loss(noisy, velocity, clean, sigma, batch.mask)
-        if self._reading is None:
+        if not self._objective.depth:
             return matching
         estimate = loss.clean_estimate(noisy, velocity, sigma) / self._encoder.scaling_factor
         error = depth_error(self._reading(estimate), batch.inverse_depth)
         return matching + self._objective.depth * error.mean()
+
+    @cached_property
+    def _reading(self) -> DepthReading:
+        # Fitted when first needed: a stage that is done already reads no clips.
+        return DepthReading.fit(self._decoded())
 
     def _decoded(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Disparity's latents of the first clips and what they are decoded to, in any process."""
