@@ -4,6 +4,8 @@ import json
 import os
 import shlex
 import signal
+import subprocess
+import sys
 from threading import Event
 
 import numpy as np
@@ -110,3 +112,24 @@ def test_where_nothing_would_be_kept_a_signal_stops_at_once(watched, stage):
     with pytest.raises(Interrupted):  # had a finalizer swallowed the first
         observe(Progress("denoise", 1))
     assert not told.is_set()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_an_import_to_end(tmp_path, number):
+    (tmp_path / "slow.py").write_text(f"import os\nos.kill(os.getpid(), {int(number)})\nDONE = 1\n")
+    program = """
+import sys, time
+from depthcrafter_cli.workflows.interrupts import Interrupted, raise_on_signals
+raise_on_signals()
+try:
+    import slow
+    time.sleep(30)
+except Interrupted:
+    print(sys.modules["slow"].DONE)
+"""
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=20,
+        env=os.environ | {"PYTHONPATH": path},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr

@@ -16,7 +16,7 @@ from depthcrafter_cli.errors import INTERRUPTED_EXIT_CODE, DepthCrafterError
 from depthcrafter_cli.progress import Observer, Progress, ignore
 from depthcrafter_cli.workflows.interrupts import (
     Interrupted,
-    ignore_signals,
+    end_quietly,
     stopping_between_steps,
 )
 
@@ -216,7 +216,7 @@ def reported(*, quiet: bool, json: bool, debug: bool) -> Iterator[QuietConsole]:
         console.failed(str(error) + console.advice(), error.exit_code)
         raise typer.Exit(error.exit_code) from None
     except Interrupted:
-        ignore_signals()
+        end_quietly()
         _traceback_if(debug)
         advice = console.advice()
         kept = "what is finished is kept." if advice else "nothing was finished yet."

@@ -1,21 +1,23 @@
 """Ctrl-C and SIGTERM: the first lets the step under way reach the disk, the second stops at once.
 
 Stopping at once is always safe. What is waited for, a denoising step or a decoded chunk or a
-written frame, is what would have to be computed again.
+written frame, is what would have to be computed again. An import under way is always waited for.
 """
 
+import _thread
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from queue import SimpleQueue
-from threading import Thread
+from threading import Thread, Timer, get_ident
 from types import FrameType
-from typing import NoReturn
 
 from depthcrafter_cli.progress import Observer, Progress
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _KEPT = ("denoise", "decode", "write")  # the stages that leave something behind at each event
+_IMPORTS = "<frozen importlib._bootstrap>"
 
 
 Say = Callable[[], None]
@@ -32,14 +34,41 @@ def raise_on_signals(numbers: Sequence[int] = _SIGNALS) -> None:
         signal.signal(number, _raise)
 
 
-def ignore_signals() -> None:
-    """From here on SIGINT and SIGTERM do nothing: the process is ending and says how."""
+def end_quietly() -> None:
+    """From here on SIGINT and SIGTERM do nothing: the process is ending and says how.
+
+    Nor do objects that were broken off while being made complain as they are collected.
+    """
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    sys.unraisablehook = lambda _: None
 
 
-def _raise(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise Interrupted
+def _raise(number: int, frame: FrameType | None) -> None:
+    if not _put_off(number, frame):
+        raise Interrupted
+
+
+def _put_off(number: int, frame: FrameType | None) -> bool:
+    """Whether a module is being imported, so that the signal is to come again in a moment.
+
+    An exception in the import of a compiled module comes out as an ImportError, and leaves the
+    module in a state that can abort the process as it ends.
+    """
+    while frame is not None and frame.f_code.co_filename != _IMPORTS:
+        frame = frame.f_back
+    if frame is not None:
+        again = Timer(0.05, _send, (number, get_ident()))
+        again.daemon = True
+        again.start()
+    return frame is not None
+
+
+def _send(number: int, main_thread: int) -> None:
+    if sys.platform == "win32":
+        _thread.interrupt_main(number)
+    else:
+        signal.pthread_kill(main_thread, number)  # wakes a system call, too
 
 
 @contextmanager
@@ -54,8 +83,10 @@ def stopping_between_steps(
     asked, stage = False, ""
     worth_waiting: SimpleQueue[bool] = SimpleQueue()  # may be filled in a handler, unlike an Event
 
-    def ask(_number: int, _frame: FrameType | None) -> None:
+    def ask(number: int, frame: FrameType | None) -> None:
         nonlocal asked
+        if _put_off(number, frame):
+            return
         at_once = asked or stage not in _KEPT
         if not asked:
             worth_waiting.put(not at_once)
