@@ -57,6 +57,12 @@ def check_recipe(recipe: TrainingConfig, where: str) -> None:
         )
     for stage in recipe.stages:
         _check_stage(stage, require)
+        require(
+            stage.trains != "decoder" or recipe.settings.get("steps") == 1,
+            f"trains the decoder in stage {stage.name!r} on estimates of one step, expected "
+            "steps = 1 in [settings]",
+            "set it, or leave the stage out",
+        )
 
 
 def _check_parts(recipe: TrainingConfig, require: Require) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-LayerGroup = Literal["all", "temporal", "spatial"]
+LayerGroup = Literal["all", "temporal", "spatial", "decoder"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +32,11 @@ class Optimisation:
 
 @dataclass(frozen=True, kw_only=True)
 class StageConfig(Optimisation):
-    """One stage of the denoiser's training (arXiv 2409.02095, section 3.3).
+    """One stage of the denoiser's training (arXiv 2409.02095, section 3.3), or of the decoder's.
 
-    ``trains`` names the layers that learn, ``sources`` the data with their shares. Every step
+    ``trains`` names the layers of the denoiser that learn, or the ``decoder`` (a stage of ours, for
+    models of one step, whose clips are always streamed). ``sources`` are the data with their
+    shares. Every step
     shows clips of one length, random in ``frames`` (least, most), of which there are ``batch``;
     or, with ``batch_frames``, as many as have that many frames together. ``micro_batch`` clips
     at a time go through the network (0: all at once), and their gradients are added up.
@@ -179,8 +181,8 @@ class TrainingConfig:
 
     It starts from ``weights`` (a model's name or folder) or from ``foundation``, exactly one of
     them. ``precision`` is ``fp32`` or ``bf16``. ``latents`` says whether clips are encoded once and
-    ``cached``, or ``streamed`` and encoded anew each time, read ahead by ``workers`` processes
-    (which must be able to fork: on Windows 0).
+    ``cached``, or ``streamed`` and encoded anew each time; what is streamed is read ahead by
+    ``workers`` processes (which must be able to fork: on Windows 0).
     Parameters whose names contain one of ``frozen`` are never trained. ``settings`` go into the
     model's manifest: the max_res, window, overlap and steps that suit it.
     """
@@ -203,3 +205,7 @@ class TrainingConfig:
         """Of all that leave a checkpoint, those of stage 0 included."""
         before = ["image_encoder", "vae"] if self.foundation else []
         return before + [stage.name for stage in self.stages]
+
+    def stage_seed(self, stage: StageConfig) -> int:
+        """One of the stage's own, so that no two stages see the same noise."""
+        return 1000 * self.seed + self.stages.index(stage)

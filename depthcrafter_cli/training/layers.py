@@ -1,4 +1,4 @@
-"""Which parameters of the published UNet a stage trains: decided by their names alone.
+"""Which parameters of the published networks a stage trains: decided by their names alone.
 
 Stable Video Diffusion is an image model with temporal layers put between its own. ``temporal`` is
 what was put in, and mixes frames:
@@ -15,6 +15,9 @@ their unit, ``downsamplers`` and ``upsamplers``.
 ``shared`` is the rest, outside the blocks: ``conv_in``, ``conv_norm_out``, ``conv_out`` (the
 latents' way in and out) and ``time_embedding``, ``add_embedding`` (noise level and time ids, which
 both kinds of layer are told). They belong to neither and learn only where all layers do.
+
+Of the VAE's decoder, which is made likewise, a stage trains what works on each frame alone: all but
+the temporal layers, of which it has one more, ``time_conv_out``.
 """
 
 from __future__ import annotations
@@ -52,15 +55,19 @@ def group_of(name: str) -> Group:
 def trained_names(names: Iterable[str], trains: LayerGroup, frozen: Sequence[str]) -> list[str]:
     """Those of ``names`` that learn in a stage; none that contains one of ``frozen``."""
     return [
-        name
-        for name in names
-        if trains in ("all", group_of(name)) and not any(part in name for part in frozen)
+        name for name in names if _learns(name, trains) and not any(part in name for part in frozen)
     ]
 
 
-def select_layers(unet: nn.Module, trains: LayerGroup, frozen: Sequence[str]) -> None:
+def _learns(name: str, trains: LayerGroup) -> bool:
+    if trains == "decoder":
+        return not (_TEMPORAL | {"time_conv_out"}) & set(name.split("."))
+    return trains in ("all", group_of(name))
+
+
+def select_layers(network: nn.Module, trains: LayerGroup, frozen: Sequence[str]) -> None:
     """Let gradients reach the layers that a stage trains, and no others."""
-    parameters = dict(unet.named_parameters())
+    parameters = dict(network.named_parameters())
     chosen = set(trained_names(parameters, trains, frozen))
     if not chosen:
         raise UsageError(

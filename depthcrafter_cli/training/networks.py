@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from depthcrafter_cli.media.files import write_whole
+from depthcrafter_cli.models.layout import weight_files
 from depthcrafter_cli.models.unet import DepthUNet
 from depthcrafter_cli.pipeline.conditioning import CLIP_MEAN, CLIP_SIDE, CLIP_STD
 from depthcrafter_cli.pipeline.schedule import SIGMA_MAX, SIGMA_MIN
@@ -128,8 +129,13 @@ def save_foundation(
     _write_json(folder / "model_index.json", _INDEX)
 
 
-def save_trained(folder: Path, start: Path, unet: nn.Module) -> None:
-    """Write the model folder of a trained denoiser; all else is that of the folder ``start``."""
+def save_trained(
+    folder: Path, start: Path, unet: nn.Module, decoder: nn.Module | None = None
+) -> None:
+    """Write the model folder of a trained denoiser; all else is that of the folder ``start``.
+
+    So is the decoder, unless one is given.
+    """
     for path in sorted(start.glob("*/*")):
         home = path.parent.name
         if home != "unet" and path.suffix in (".json", ".safetensors"):
@@ -137,6 +143,20 @@ def save_trained(folder: Path, start: Path, unet: nn.Module) -> None:
             copyfile(path, folder / home / path.name)
     _write_json(folder / "model_index.json", _INDEX)
     save_network(folder / "unet", unet)
+    if decoder is not None:
+        _replace_decoder(weight_files(folder, "vae"), decoder)
+
+
+def _replace_decoder(files: list[Path], decoder: nn.Module) -> None:
+    """The other half, which computes in a type of its own while training, stays as it was."""
+    trained = decoder.state_dict()
+    for path in files:
+        tensors = load_file(path)
+        for name in tensors:
+            part = name.removeprefix("decoder.")
+            if part != name:
+                tensors[name] = trained[part].to(tensors[name].dtype).contiguous().cpu()
+        write_whole(path, save(tensors, metadata={"format": "pt"}))
 
 
 def save_network(home: Path, network: nn.Module) -> None:

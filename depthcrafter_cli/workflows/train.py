@@ -76,6 +76,7 @@ def _carry_out(
     from depthcrafter_cli.models.manifest import MANIFEST_NAME
     from depthcrafter_cli.training.data.latents import Encoder
     from depthcrafter_cli.training.precision import Precision
+    from depthcrafter_cli.training.stages.decoder import train_decoder
     from depthcrafter_cli.training.stages.denoiser import train_denoiser
     from depthcrafter_cli.workflows.validation import validator
 
@@ -86,11 +87,16 @@ def _carry_out(
     if config.validation:
         held_out = clips[config.validation.source]
         session = session.validated(validator(config, networks, held_out), config.validation.every)
-    deliver = partial(_deliver, start, networks.unet, variant, config.settings)
+    tuned = any(stage.trains == "decoder" for stage in config.stages)
+    decoder = networks.vae.decoder if tuned else None
+    deliver = partial(_deliver, start, networks.unet, decoder, variant, config.settings)
     for stage in config.stages:
         shown = {name: clips[name] for name in stage.sources}
-        sources = _sources(config, shown, encoder, session)
-        train_denoiser(stage, config, networks.unet, encoder, sources, precision, session)
+        if stage.trains == "decoder":
+            train_decoder(stage, config, networks, encoder, shown, precision, session)
+        else:
+            sources = _sources(config, shown, encoder, session)
+            train_denoiser(stage, config, networks.unet, encoder, sources, precision, session)
         after = session.folder / f"after-{stage.name}"
         if session.leads and _older(after / MANIFEST_NAME, session.folder / f"{stage.name}.ckpt"):
             rmtree(after, ignore_errors=True)
@@ -112,7 +118,12 @@ def _require_free(out: Path, work: Path) -> None:
 
 
 def _deliver(
-    start: Path, unet: "nn.Module", variant: str, settings: dict[str, int], folder: Path
+    start: Path,
+    unet: "nn.Module",
+    decoder: "nn.Module | None",
+    variant: str,
+    settings: dict[str, int],
+    folder: Path,
 ) -> None:
     """Write a model folder, which appears under its name when it is complete.
 
@@ -126,7 +137,7 @@ def _deliver(
     unfinished = folder.with_name(f"{folder.name}.partial")
     with output_errors(folder):
         rmtree(unfinished, ignore_errors=True)  # left by a killed run
-        save_trained(unfinished, start, unet)
+        save_trained(unfinished, start, unet, decoder)
         write_manifest(unfinished, variant, settings=settings)
         if folder.exists():
             folder.rmdir()
@@ -191,9 +202,10 @@ def _load(start: Path, precision: "Precision") -> "Components":
     )
 
     networks = load_components(start, device=precision.device, dtype=torch.float32)
-    for parameter in networks.unet.parameters():
-        parameter.data = parameter.data.clone()  # it may be a view of the file
-    flatten_temporal_convolutions(networks.unet)
+    for network in (networks.unet, networks.vae.decoder):
+        for parameter in network.parameters():
+            parameter.data = parameter.data.clone()  # it may be a view of the file
+        flatten_temporal_convolutions(network)
     collapse_cross_attention(networks.unet)
     return networks
 

@@ -16,17 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from depthcrafter_cli.pipeline.denoise import FPS_ID, MOTION_BUCKET_ID
 from depthcrafter_cli.training import loss
 from depthcrafter_cli.training.checkpoint import earlier_stages
 from depthcrafter_cli.training.config import ObjectiveConfig, StageConfig, TrainingConfig
 from depthcrafter_cli.training.data.batches import Piece, Readable, Share, Steps
-from depthcrafter_cli.training.data.latents import ENCODE_BATCH, NOISE_AUG, Encoder, Latents
-from depthcrafter_cli.training.data.samples import Sample
+from depthcrafter_cli.training.data.latents import ENCODE_BATCH, Encoder
 from depthcrafter_cli.training.depth_error import DepthReading, depth_error
 from depthcrafter_cli.training.layers import select_layers
 from depthcrafter_cli.training.precision import Precision
 from depthcrafter_cli.training.shortcuts import recompute_blocks
+from depthcrafter_cli.training.stages.estimates import first_estimate, latents_of, velocity_of
 from depthcrafter_cli.training.stages.foundation import noise_like
 from depthcrafter_cli.training.trainer import Session, train
 
@@ -61,7 +60,7 @@ class DenoiserStage:
 
         With a weight for depth, their error as depth is added.
         """
-        batch = self._latents(piece)
+        batch = latents_of(piece, self._encoder, self._device)
         rngs = [np.random.default_rng([*seed, 1]) for seed in piece.seeds]
         clean = batch.disparity * self._encoder.scaling_factor
         noise = torch.stack([noise_like(rng, clean[0]) for rng in rngs])
@@ -71,9 +70,13 @@ class DenoiserStage:
         start = clean
         if imagined.any():
             start = clean.clone()
-            start[imagined] = self._imagine(network, batch.chosen(imagined), noise[imagined])
+            # The very noise that sampling's next step will start from.
+            start[imagined] = first_estimate(
+                network, noise[imagined], self._objective.levels[0], batch.chosen(imagined),
+                self._precision,
+            )  # fmt: skip
         noisy = start + sigma * noise
-        velocity = self._velocity(network, noisy, sigma, batch)
+        velocity = velocity_of(network, noisy, sigma, batch, self._precision)
         matching = loss.score_matching_loss(noisy, velocity, clean, sigma, batch.mask)
         if not self._objective.depth:
             return matching
@@ -90,21 +93,16 @@ class DenoiserStage:
         """Disparity's latents of the first clips and what they are decoded to, in any process."""
         steps, frames = self._steps.unshared(), 0
         for piece in (piece for step in count() for piece in steps[step]):
-            for clip in self._latents(piece).disparity:
+            for clip in latents_of(piece, self._encoder, self._device).disparity:
                 part = clip[:ENCODE_BATCH]
                 yield part, self._encoder.decode_cells(part)
                 frames += len(part)
                 if frames >= _FITTED:
                     return
 
-    def _latents(self, piece: Piece) -> Latents:
-        clips = [
-            self._encoder.encode(clip, seed=int(np.random.default_rng([*seed, 2]).integers(2**31)))
-            if isinstance(clip, Sample)
-            else clip
-            for clip, seed in zip(piece.clips, piece.seeds, strict=True)
-        ]
-        return Latents.stack(clips).to(next(self.network.parameters()).device)
+    @property
+    def _device(self) -> torch.device:
+        return next(self.network.parameters()).device
 
     def _level(self, rng: np.random.Generator) -> tuple[float, bool]:
         """A noise level, and whether its sample starts from the network's own estimate."""
@@ -115,22 +113,6 @@ class DenoiserStage:
         level = int(rng.choice(len(plan.levels), p=shares))
         sigma = plan.levels[level] * float(np.exp(plan.level_spread * rng.normal()))
         return sigma, level == len(plan.levels) - 2 and rng.random() < plan.rollout
-
-    @torch.no_grad()
-    def _imagine(self, network: nn.Module, batch: Latents, noise: Tensor) -> Tensor:
-        """The network's estimate from pure noise: the very noise its next step will start from."""
-        sigma = noise.new_full((len(noise), 1, 1, 1, 1), self._objective.levels[0])
-        noisy = sigma * noise
-        return loss.clean_estimate(noisy, self._velocity(network, noisy, sigma, batch), sigma)
-
-    def _velocity(self, network: nn.Module, noisy: Tensor, sigma: Tensor, batch: Latents) -> Tensor:
-        sample = torch.cat([loss.scale_input(noisy, sigma), batch.image], dim=2)
-        ids = noisy.new_tensor([FPS_ID, MOTION_BUCKET_ID, NOISE_AUG]).expand(len(sample), -1)
-        with self._precision():
-            velocity: Tensor = network(
-                sample, loss.noise_label(sigma.flatten()), batch.embeds.flatten(0, 1)[:, None], ids
-            )
-        return velocity.float()
 
 
 def train_denoiser(
@@ -144,9 +126,7 @@ def train_denoiser(
 ) -> None:
     """Take ``unet`` through one stage of a recipe, from its checkpoint if there is one."""
     share = Share(session.accelerator.process_index, session.accelerator.num_processes)
-    # Stages are numbered so that no two see the same noise.
-    seed = 1000 * session.seed + recipe.stages.index(stage)
-    steps = Steps(stage, sources, seed, share)
+    steps = Steps(stage, sources, recipe.stage_seed(stage), share)
     select_layers(unet, stage.trains, recipe.frozen)
     # Cached clips are in memory, and sent from a worker each would hold open files for good.
     workers = recipe.workers if recipe.latents == "streamed" else 0
