@@ -36,10 +36,10 @@ class StageConfig(Optimisation):
 
     ``trains`` names the layers of the denoiser that learn, or the ``decoder`` (a stage of ours, for
     models of one step, whose clips are always streamed). ``sources`` are the data with their
-    shares. Every step
-    shows clips of one length, random in ``frames`` (least, most), of which there are ``batch``;
-    or, with ``batch_frames``, as many as have that many frames together. ``micro_batch`` clips
-    at a time go through the network (0: all at once), and their gradients are added up.
+    shares. Every step shows clips of one length, random in ``frames`` (least, most), of which there
+    are ``batch``; or, with ``batch_frames``, as many as have that many frames together.
+    ``micro_batch`` clips at a time go through the network (0: all at once), and their gradients are
+    added up.
     ``checkpointing`` computes activations twice instead of keeping them.
     """
 
