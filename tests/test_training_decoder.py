@@ -1,6 +1,7 @@
 """The decoder's stage: what it changes, what it leaves, and that it lowers the error of depth."""
 
 import json
+from shutil import copyfile, copytree
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from depthcrafter_cli.models.loading import load_components
 from depthcrafter_cli.training.config import SourceConfig, TrainingConfig
 from depthcrafter_cli.training.data.latents import Encoder
 from depthcrafter_cli.training.layers import trained_names
+from depthcrafter_cli.training.networks import save_trained
 from depthcrafter_cli.training.precision import Precision
 from depthcrafter_cli.training.stages.decoder import train_decoder
 
@@ -91,3 +93,14 @@ def test_a_decoder_stage_of_a_model_of_many_steps_is_refused(cli, tiny_folder, t
     refused = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work")
     assert refused.code == 2
     assert "decoder" in refused.err and "steps = 1" in refused.err
+
+
+def test_of_weights_kept_twice_only_what_is_loaded_is_delivered(tiny_folder, tmp_path):
+    start, out = tmp_path / "start", tmp_path / "out"
+    copytree(tiny_folder, start)
+    half = "vae/diffusion_pytorch_model.fp16.safetensors"
+    copyfile(start / VAE, start / half)
+    networks = load_components(start, device=CPU, dtype=torch.float32)
+    save_trained(out, start, networks.unet, networks.vae.decoder)
+    assert (out / VAE).is_file() and not (out / half).exists()
+    load_components(out, device=CPU, dtype=torch.float32)

@@ -14,7 +14,7 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from depthcrafter_cli.media.files import write_whole
-from depthcrafter_cli.models.layout import weight_files
+from depthcrafter_cli.models.layout import NETWORK_STEMS, weight_files
 from depthcrafter_cli.models.unet import DepthUNet
 from depthcrafter_cli.pipeline.conditioning import CLIP_MEAN, CLIP_SIDE, CLIP_STD
 from depthcrafter_cli.pipeline.schedule import SIGMA_MAX, SIGMA_MIN
@@ -138,13 +138,18 @@ def save_trained(
     """
     for path in sorted(start.glob("*/*")):
         home = path.parent.name
-        if home != "unet" and path.suffix in (".json", ".safetensors"):
+        if home != "unet" and (path.suffix == ".json" or path in _loaded(start, home)):
             (folder / home).mkdir(parents=True, exist_ok=True)
             copyfile(path, folder / home / path.name)
     _write_json(folder / "model_index.json", _INDEX)
     save_network(folder / "unet", unet)
     if decoder is not None:
         _replace_decoder(weight_files(folder, "vae"), decoder)
+
+
+def _loaded(folder: Path, home: str) -> list[Path]:
+    """Of a network saved twice, in full and in half precision, one: the other would grow stale."""
+    return weight_files(folder, home) if home in NETWORK_STEMS else []
 
 
 def _replace_decoder(files: list[Path], decoder: nn.Module) -> None:
