@@ -8,7 +8,7 @@ pixel. Its temporal layers stay as they are, and with them how it steadies frame
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -24,14 +24,14 @@ from depthcrafter_cli.training.data.samples import ClipSource, Sample, depth_cel
 from depthcrafter_cli.training.depth_error import depth_error
 from depthcrafter_cli.training.layers import select_layers
 from depthcrafter_cli.training.precision import Precision
-from depthcrafter_cli.training.stages.estimates import first_estimate, latents_of
+from depthcrafter_cli.training.stages.estimates import ClipStage, first_estimate
 from depthcrafter_cli.training.stages.foundation import noise_like
 from depthcrafter_cli.training.trainer import Session, train
 
 _TRUE = 0.15  # of all clips are decoded from their true latents, which it shall still restore
 
 
-class DecoderStage:
+class DecoderStage(ClipStage):
     """The decoder and the loss of one piece of a batch, whose clips are not encoded yet."""
 
     def __init__(
@@ -44,14 +44,8 @@ class DecoderStage:
         precision: Precision,
         workers: int = 0,
     ) -> None:
-        self.name, self.network = config.name, decoder
-        decoder.train()
-        self._unet, self._encoder, self._precision = unet.eval(), encoder, precision
-        self._steps, self._workers = steps, workers
-
-    def pieces(self, steps: range) -> Iterator[list[Piece]]:
-        """What this process computes in each of ``steps``."""
-        return self._steps.over(steps, self._workers)
+        super().__init__(config, decoder, encoder, steps, precision, workers)
+        self._unet = unet.eval()
 
     def loss(self, network: nn.Module, piece: Piece) -> Tensor:
         """AbsRel of what is decoded, and how far it is from the disparity that was encoded."""
@@ -72,7 +66,7 @@ class DecoderStage:
     @torch.no_grad()
     def _latents(self, piece: Piece) -> Tensor:
         """Unscaled latents [B, T, 4, h, w]: the denoiser's estimates, now and then the truth."""
-        batch = latents_of(piece, self._encoder, next(self.network.parameters()).device)
+        batch = self._encoded(piece)
         rngs = [np.random.default_rng([*seed, 1]) for seed in piece.seeds]
         noise = torch.stack([noise_like(rng, batch.disparity[0]) for rng in rngs])
         estimate = first_estimate(self._unet, noise, SIGMA_MAX, batch, self._precision)

@@ -25,14 +25,14 @@ from depthcrafter_cli.training.depth_error import DepthReading, depth_error
 from depthcrafter_cli.training.layers import select_layers
 from depthcrafter_cli.training.precision import Precision
 from depthcrafter_cli.training.shortcuts import recompute_blocks
-from depthcrafter_cli.training.stages.estimates import first_estimate, latents_of, velocity_of
+from depthcrafter_cli.training.stages.estimates import ClipStage, first_estimate, velocity_of
 from depthcrafter_cli.training.stages.foundation import noise_like
 from depthcrafter_cli.training.trainer import Session, train
 
 _FITTED = 48  # frames that the reading of depth is fitted to
 
 
-class DenoiserStage:
+class DenoiserStage(ClipStage):
     """The denoiser and the loss of one piece of a batch."""
 
     def __init__(
@@ -45,22 +45,16 @@ class DenoiserStage:
         precision: Precision,
         workers: int = 0,
     ) -> None:
-        self.name, self.network = config.name, unet
-        unet.train()
+        super().__init__(config, unet, encoder, steps, precision, workers)
         recompute_blocks(unet, config.checkpointing)
-        self._encoder, self._objective, self._precision = encoder, objective, precision
-        self._steps, self._workers = steps, workers
-
-    def pieces(self, steps: range) -> Iterator[list[Piece]]:
-        """What this process computes in each of ``steps``."""
-        return self._steps.over(steps, self._workers)
+        self._objective = objective
 
     def loss(self, network: nn.Module, piece: Piece) -> Tensor:
         """Weighted error of the clean latents, each clip at a noise level of its own.
 
         With a weight for depth, their error as depth is added.
         """
-        batch = latents_of(piece, self._encoder, self._device)
+        batch = self._encoded(piece)
         rngs = [np.random.default_rng([*seed, 1]) for seed in piece.seeds]
         clean = batch.disparity * self._encoder.scaling_factor
         noise = torch.stack([noise_like(rng, clean[0]) for rng in rngs])
@@ -93,16 +87,12 @@ class DenoiserStage:
         """Disparity's latents of the first clips and what they are decoded to, in any process."""
         steps, frames = self._steps.unshared(), 0
         for piece in (piece for step in count() for piece in steps[step]):
-            for clip in latents_of(piece, self._encoder, self._device).disparity:
+            for clip in self._encoded(piece).disparity:
                 part = clip[:ENCODE_BATCH]
                 yield part, self._encoder.decode_cells(part)
                 frames += len(part)
                 if frames >= _FITTED:
                     return
-
-    @property
-    def _device(self) -> torch.device:
-        return next(self.network.parameters()).device
 
     def _level(self, rng: np.random.Generator) -> tuple[float, bool]:
         """A noise level, and whether its sample starts from the network's own estimate."""

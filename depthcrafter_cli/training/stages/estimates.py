@@ -1,6 +1,8 @@
-"""What a denoiser makes of clips: the part that its own stages and the decoder's share."""
+"""What the stages of denoiser and decoder share: their clips, and what is estimated of them."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -8,21 +10,43 @@ from torch import Tensor, nn
 
 from depthcrafter_cli.pipeline.denoise import FPS_ID, MOTION_BUCKET_ID
 from depthcrafter_cli.training import loss
-from depthcrafter_cli.training.data.batches import Piece
+from depthcrafter_cli.training.config import StageConfig
+from depthcrafter_cli.training.data.batches import Piece, Steps
 from depthcrafter_cli.training.data.latents import NOISE_AUG, Encoder, Latents
 from depthcrafter_cli.training.data.samples import Sample
 from depthcrafter_cli.training.precision import Precision
 
 
-def latents_of(piece: Piece, encoder: Encoder, device: torch.device) -> Latents:
-    """The clips of a piece as one batch, encoded now if they are not yet."""
-    clips = [
-        encoder.encode(clip, seed=int(np.random.default_rng([*seed, 2]).integers(2**31)))
-        if isinstance(clip, Sample)
-        else clip
-        for clip, seed in zip(piece.clips, piece.seeds, strict=True)
-    ]
-    return Latents.stack(clips).to(device)
+class ClipStage:
+    """A network that learns, and the clips it is shown; subclasses give the loss of a piece."""
+
+    def __init__(
+        self,
+        config: StageConfig,
+        network: nn.Module,
+        encoder: Encoder,
+        steps: Steps,
+        precision: Precision,
+        workers: int,
+    ) -> None:
+        self.name, self.network = config.name, network
+        network.train()
+        self._encoder, self._precision = encoder, precision
+        self._steps, self._workers = steps, workers
+
+    def pieces(self, steps: range) -> Iterator[list[Piece]]:
+        """What this process computes in each of ``steps``."""
+        return self._steps.over(steps, self._workers)
+
+    def _encoded(self, piece: Piece) -> Latents:
+        """The clips of a piece as one batch, encoded now if they are not yet."""
+        clips = [
+            self._encoder.encode(clip, seed=int(np.random.default_rng([*seed, 2]).integers(2**31)))
+            if isinstance(clip, Sample)
+            else clip
+            for clip, seed in zip(piece.clips, piece.seeds, strict=True)
+        ]
+        return Latents.stack(clips).to(next(self.network.parameters()).device)
 
 
 def velocity_of(
