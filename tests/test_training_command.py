@@ -11,6 +11,9 @@ from training_steps import three_stages, write_clip
 
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.files import claimed
+from depthcrafter_cli.models.manifest import write_manifest
+from depthcrafter_cli.models.variants import DEPTHCRAFTER
+from depthcrafter_cli.models.weights import find_weights
 from depthcrafter_cli.training.data.origin import require_origin
 from depthcrafter_cli.training.data.sources import open_sources
 from depthcrafter_cli.training.recipe import load_recipe
@@ -116,6 +119,19 @@ def test_an_output_that_is_not_free_is_refused_before_anything_is_made(cli, tiny
         assert done.code == 6 and str(out) in done.err, done.err
         assert not work.exists() and not (tmp_path / "new").exists()
     assert {path: path.read_bytes() for path in model.rglob("*") if path.is_file()} == before
+
+
+def test_a_model_fine_tuned_from_non_commercial_weights_says_so(cli, tiny_folder, tmp_path):
+    start, recipe, out = tmp_path / "start", tmp_path / "recipe.toml", tmp_path / "model"
+    shutil.copytree(tiny_folder, start)
+    write_manifest(start, "depthcrafter")
+    write_clip(tmp_path / "clips" / "a", 0)
+    recipe.write_text(three_stages(start, tmp_path / "clips", 1))
+    done = cli("train", recipe, "--out", out, "--work-dir", tmp_path / "work", "--device", "cpu")
+    assert done.code == 0, done.err
+    variant = find_weights(str(out)).variant
+    assert variant.name == "custom" and variant.licences == DEPTHCRAFTER.licences
+    assert "non-commercial" in done.err
 
 
 def test_a_model_that_was_half_delivered_is_delivered_again(cli, tiny_folder, tmp_path):

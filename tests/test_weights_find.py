@@ -18,7 +18,7 @@ from depthcrafter_cli.models.manifest import (
     verify,
     write_manifest,
 )
-from depthcrafter_cli.models.variants import DEPTHCRAFTER, NANO, VARIANTS, licence_notice
+from depthcrafter_cli.models.variants import DEPTHCRAFTER, NANO, VARIANTS, base_of, licence_notice
 from depthcrafter_cli.models.weights import find_weights, pull_root, weights_roots
 
 TINY = Path(__file__).parent / "data" / "parity" / "tiny_model"
@@ -97,6 +97,19 @@ def test_folder_of_ones_own_takes_published_settings(root, tmp_path):
     assert (variant.name, variant.title) == ("custom", "mine")
     assert (variant.window, variant.overlap, variant.steps, variant.max_res) == (110, 25, 5, 1024)
     assert variant.licences == ()
+
+
+def test_weights_trained_on_from_others_keep_their_licences(root, tmp_path):
+    folder = _install(tmp_path / "mine")
+    for base, licences in (("depthcrafter", DEPTHCRAFTER.licences), ("nano", NANO.licences)):
+        write_manifest(folder, "fine-tune", base=base)
+        variant = find_weights(str(folder)).variant
+        assert (variant.name, variant.licences) == ("custom", licences)
+        assert variant.non_commercial == (base == "depthcrafter")
+        write_manifest(folder, "again", base=base_of(variant))
+        assert find_weights(str(folder)).variant.licences == licences
+    write_manifest(folder, base)
+    assert base_of(find_weights(str(folder)).variant) == base
 
 
 def test_manifest_says_which_settings_suit_a_folder(root, tmp_path):

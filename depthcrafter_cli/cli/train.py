@@ -16,11 +16,14 @@ WorkFolder = Annotated[
 ModelFolder = Annotated[
     Path, typer.Option("--out", "-o", help="The model folder to write, new or empty.")
 ]
-
-
 Resume = Annotated[
     bool, typer.Option("--resume", help="Insist on going on: fail if there is no checkpoint yet.")
 ]
+
+_NON_COMMERCIAL = (
+    "the trained weights keep the licences of those they were trained on from: for non-commercial "
+    "use only (depthcrafter weights list)."
+)
 
 
 def train(
@@ -44,6 +47,7 @@ def train(
       depthcrafter train examples/fine-tune.toml --out my-model --work-dir tuning
     """
     with reported(quiet=quiet, json=json, debug=debug) as console:
+        from depthcrafter_cli.models.weights import find_weights
         from depthcrafter_cli.training.recipe import load_recipe
         from depthcrafter_cli.workflows.interrupts import Interrupted
         from depthcrafter_cli.workflows.train import train as carry_out
@@ -57,5 +61,7 @@ def train(
             except Interrupted:
                 console.hint = "Go on with: the same command."
                 raise
+        if find_weights(str(out.resolve())).variant.non_commercial:
+            console.warn(_NON_COMMERCIAL)
         if not quiet and not json:
             print(out)

@@ -32,12 +32,16 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """``settings`` may override the variant's :data:`SETTINGS`."""
+    """``settings`` may override the variant's :data:`SETTINGS`.
+
+    ``base`` names the registered variant that weights of one's own were trained on from.
+    """
 
     variant: str
     created: str
     files: dict[str, FileRecord]
     settings: dict[str, int] = field(default_factory=dict)
+    base: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ def read_manifest(folder: Path) -> Manifest | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         files = {name: FileRecord(**record) for name, record in content["files"].items()}
         settings = {key: int(value) for key, value in content.get("settings", {}).items()}
-        return Manifest(content["variant"], content["created"], files, settings)
+        base = str(content.get("base", ""))
+        return Manifest(content["variant"], content["created"], files, settings, base)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(
             f"the manifest {path} cannot be read ({error!r}), expected the JSON that "
@@ -71,12 +76,13 @@ def write_manifest(
     *,
     files: Mapping[str, FileRecord] | None = None,
     settings: Mapping[str, int] | None = None,
+    base: str = "",
 ) -> Manifest:
     """Write the manifest of a finished model folder; without ``files`` they are hashed now."""
     if files is None:
         files = {name: _record(folder / name) for name in _model_files(folder)}
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    manifest = Manifest(variant, created, dict(files), dict(settings or {}))
+    manifest = Manifest(variant, created, dict(files), dict(settings or {}), base)
     content: dict[str, Any] = asdict(manifest)
     unfinished = folder / f"{MANIFEST_NAME}.partial"
     unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -46,6 +46,8 @@ class ModelVariant:
     ``max_res`` bounds the longer side of the processed picture in pixels, ``window`` and
     ``overlap`` count frames, ``steps`` counts denoising steps. ``download_bytes`` is what a
     pull fetches, to within a percent; ``sources`` is empty for weights nobody can pull.
+    ``base`` is the registered variant that weights of one's own were trained on from, '' if that
+    is not known.
     """
 
     name: str
@@ -58,6 +60,7 @@ class ModelVariant:
     window: int
     overlap: int
     steps: int
+    base: str = ""
 
     @property
     def non_commercial(self) -> bool:
@@ -142,17 +145,26 @@ NANO = ModelVariant(
 VARIANTS: dict[str, ModelVariant] = {variant.name: variant for variant in (DEPTHCRAFTER, NANO)}
 
 
-def custom_variant(title: str) -> ModelVariant:
-    """The settings for a folder of unknown origin: the published ones, and no claim on licences."""
+def custom_variant(title: str, base: str = "") -> ModelVariant:
+    """The settings for a folder of one's own: the published ones.
+
+    Its licences are those of the variant ``base``; nothing is claimed where that is not known.
+    """
     return replace(
         DEPTHCRAFTER,
         name="custom",
         title=title,
         description="A model folder of your own.",
-        licences=(),
+        licences=VARIANTS[base].licences if base in VARIANTS else (),
         sources=(),
         download_bytes=0,
+        base=base,
     )
+
+
+def base_of(variant: ModelVariant) -> str:
+    """The ``base`` of weights that are trained on from these."""
+    return variant.name if variant.name in VARIANTS else variant.base
 
 
 def licence_notice(variant: ModelVariant) -> str:

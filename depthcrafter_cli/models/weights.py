@@ -139,7 +139,8 @@ def _open_folder(folder: Path) -> WeightsFolder:
     )
     manifest = read_manifest(folder)
     variant = VARIANTS.get(manifest.variant) if manifest else None
-    return WeightsFolder(folder, _settings_of(folder, variant or custom_variant(folder.name)))
+    own = custom_variant(folder.name, manifest.base if manifest else "")
+    return WeightsFolder(folder, _settings_of(folder, variant or own))
 
 
 def _settings_of(folder: Path, variant: ModelVariant) -> ModelVariant:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.progress import Observer, ignore
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from depthcrafter_cli.models.components import Components
+    from depthcrafter_cli.models.weights import WeightsFolder
     from depthcrafter_cli.training.config import TrainingConfig
     from depthcrafter_cli.training.data.batches import Readable
     from depthcrafter_cli.training.data.latents import Encoder
@@ -74,6 +75,7 @@ def _carry_out(
     session: "Session",
 ) -> None:
     from depthcrafter_cli.models.manifest import MANIFEST_NAME
+    from depthcrafter_cli.models.variants import base_of
     from depthcrafter_cli.training.data.latents import Encoder
     from depthcrafter_cli.training.precision import Precision
     from depthcrafter_cli.training.stages.decoder import train_decoder
@@ -82,14 +84,15 @@ def _carry_out(
 
     precision = Precision(config.precision, session.accelerator.device)
     start = _start(config, clips, precision, session)
-    networks = _load(start, precision)
+    networks = _load(start.path, precision)
     encoder = Encoder(networks.vae, networks.image_encoder, precision.dtype, config.objective.far)
     if config.validation:
         held_out = clips[config.validation.source]
         session = session.validated(validator(config, networks, held_out), config.validation.every)
     tuned = any(stage.trains == "decoder" for stage in config.stages)
     decoder = networks.vae.decoder if tuned else None
-    deliver = partial(_deliver, start, networks.unet, decoder, variant, config.settings)
+    manifest = {"variant": variant, "settings": config.settings, "base": base_of(start.variant)}
+    deliver = partial(_deliver, start.path, networks.unet, decoder, manifest)
     for stage in config.stages:
         shown = {name: clips[name] for name in stage.sources}
         if stage.trains == "decoder":
@@ -121,8 +124,7 @@ def _deliver(
     start: Path,
     unet: "nn.Module",
     decoder: "nn.Module | None",
-    variant: str,
-    settings: dict[str, int],
+    manifest: dict[str, Any],
     folder: Path,
 ) -> None:
     """Write a model folder, which appears under its name when it is complete.
@@ -138,7 +140,7 @@ def _deliver(
     with output_errors(folder):
         rmtree(unfinished, ignore_errors=True)  # left by a killed run
         save_trained(unfinished, start, unet, decoder)
-        write_manifest(unfinished, variant, settings=settings)
+        write_manifest(unfinished, **manifest)
         if folder.exists():
             folder.rmdir()
         unfinished.replace(folder)
@@ -181,15 +183,15 @@ def _start(
     clips: "dict[str, ClipSource]",
     precision: "Precision",
     session: "Session",
-) -> Path:
-    """The model folder that the denoiser's stages start from."""
+) -> "WeightsFolder":
+    """The model that the denoiser's stages start from."""
     from depthcrafter_cli.models.weights import find_weights
     from depthcrafter_cli.training.foundation import make_foundation
 
     if config.foundation is None:
-        return find_weights(config.weights).path
+        return find_weights(config.weights)
     source = clips[config.foundation.source]
-    return make_foundation(config.foundation, source, precision, session)
+    return find_weights(str(make_foundation(config.foundation, source, precision, session)))
 
 
 def _load(start: Path, precision: "Precision") -> "Components":
