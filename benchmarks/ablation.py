@@ -5,7 +5,7 @@
                                   [--out docs]
 
 Clips come from held-out seeds of the generator and from foreign renderers (foreign/README.md),
-and are shown to the models with their longer side ``--side`` pixels long.
+and are shown to the models at the size that ``run --max-res SIDE`` would give them.
 Scores are kept in FILE clip by clip, so that a model may be scored as soon as its stage is done,
 and a stopped run goes on. Writes ``ablation.md`` and ``ablation.png`` to the folder ``--out``.
 """
@@ -24,6 +24,8 @@ from scoring import SOURCES, clips_of, mean_training_disparity, score
 
 from depthcrafter_cli import DepthCrafterPipeline
 from depthcrafter_cli.evaluation.trivial import trivial_predictions
+from depthcrafter_cli.media.resize import model_size
+from depthcrafter_cli.types import Size
 
 MEASURES = ("AbsRel", "delta1", "temporal")
 TRIVIAL = ("mean image", "constant", "vertical gradient")
@@ -61,12 +63,10 @@ def predictors(given: argparse.Namespace) -> dict[str, Predict]:
 
 
 def shown(rgb: np.ndarray, side: int) -> np.ndarray:
-    """``rgb`` [T, H, W, 3] with its longer side ``side`` pixels, both multiples of 32."""
-    height, width = (
-        max(round(n * side / max(rgb.shape[1:3]) / 32), 1) * 32 for n in rgb.shape[1:3]
-    )
+    """``rgb`` [T, H, W, 3] at the size that ``run --max-res SIDE`` shows a model."""
+    size = model_size(Size(*rgb.shape[1:3]), side)
     pictures = torch.from_numpy(rgb).permute(0, 3, 1, 2).float()
-    resized = F.interpolate(pictures, (height, width), mode="bilinear", antialias=True)
+    resized = F.interpolate(pictures, (size.height, size.width), mode="bilinear", antialias=True)
     return resized.round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
 
 
@@ -99,8 +99,8 @@ def report(scores: Scores, order: list[str], given: argparse.Namespace) -> Itera
     yield (
         "nano after each stage of its recipe, on clips it never saw. AbsRel and temporal: lower is "
         "better; delta1: higher. The last column is AbsRel relative to the best predictor that "
-        f"looks at no pixel. Clips are {given.side} pixels long where the models see them. Written "
-        "by `benchmarks/ablation.py`.\n"
+        f"looks at no pixel. The models see the clips as `run --max-res {given.side}` shows them. "
+        "Written by `benchmarks/ablation.py`.\n"
     )
     for source, known in scores.items():
         best = min(averages(known[name])[0] for name in TRIVIAL)

@@ -3,8 +3,8 @@
     python benchmarks/parity.py FOLDER
 
 FOLDER holds ``.npz`` cases and, in subfolders, the model folders and the ``video/`` they name
-(tests/data/parity is one; its README says what each array is). One line per case: the worst
-array, its largest absolute error, the limit, PASS or FAIL. Exit code 1 on any FAIL.
+(tests/data/parity is one). One line per case: the worst array, its largest absolute error, the
+limit, PASS or FAIL. Exit code 1 on any FAIL.
 """
 
 import argparse

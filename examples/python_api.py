@@ -11,11 +11,12 @@ import numpy as np
 from depthcrafter_cli import DepthCrafterPipeline
 from depthcrafter_cli.media.reader import probe, read_frames
 from depthcrafter_cli.media.resize import model_size
+from depthcrafter_cli.models.weights import find_weights
 
 
 def main(video: Path, out: Path) -> None:
-    pipeline = DepthCrafterPipeline.from_pretrained(steps=5)
-    size = model_size(probe(video).size, max_res=256)
+    pipeline = DepthCrafterPipeline.from_pretrained()
+    size = model_size(probe(video).size, find_weights().variant.max_res)
     frames = (frame.rgb for frame in read_frames(video, size))
     chunks = []
     for disparity in pipeline(frames):  # float32 [n, H, W] in [0, 1], larger is nearer

@@ -12,7 +12,7 @@ Sources = Annotated[
     list[str],
     typer.Argument(
         help="Folders (with all below), quoted patterns such as 'shots/**/*.mov', lists (.txt with "
-        "a path a line; .csv with a column 'source', one 'name' and any of run's options), videos.",
+        "a path a line; .csv with a column 'source', one 'name' and options of run), videos.",
         metavar="SOURCE...",
     ),
 ]

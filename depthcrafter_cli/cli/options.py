@@ -90,7 +90,9 @@ Reference = Annotated[
         text="Reproduce the published program: its noise, frame choice, rate label and size.",
     ),
 ]
-Steps = Annotated[int | None, option("--steps", text="Denoising steps per window. Default: 5.")]
+Steps = Annotated[
+    int | None, option("--steps", text="Denoising steps per window. Default: 5 (nano: 1).")
+]
 Guidance = Annotated[
     float | None, option("--guidance", text="Classifier-free guidance. Default: 1 (off).")
 ]
