@@ -63,6 +63,11 @@ class DisparitySink(ABC):
         self.settings = settings
         self._written = 0
 
+    @classmethod
+    @abstractmethod
+    def staging(cls, path: Path) -> Path:
+        """Where the output ``path`` grows, in the same folder or beside it."""
+
     @property
     def needs_rgb(self) -> bool:
         """Whether :meth:`write` needs the source picture."""
@@ -122,8 +127,12 @@ class DisparitySink(ABC):
 class FileSink(DisparitySink):
     """A sink of one file, which grows as ``name.partial.suffix`` beside its final place."""
 
+    @classmethod
+    def staging(cls, path: Path) -> Path:
+        return partial_path(path)
+
     def _open(self) -> None:
-        self._partial = partial_path(self.path)
+        self._partial = self.staging(self.path)
         self._file = self._partial.open("wb+")
         self._begin()
 

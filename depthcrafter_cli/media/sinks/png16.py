@@ -21,7 +21,7 @@ _BACKLOG = 8  # frames in memory waiting to be compressed
 def numbered_files(pattern: Path) -> list[Path]:
     """The files that are there under a pattern such as ``depth_%05d.png``."""
     before, after = NUMBER.split(pattern.name, maxsplit=1)
-    name = re.compile(re.escape(before) + r"\d+" + re.escape(after))
+    name = re.compile(re.escape(before) + r" *\d+" + re.escape(after))
     if not pattern.parent.is_dir():
         return []
     return [file for file in pattern.parent.iterdir() if name.fullmatch(file.name)]
@@ -44,12 +44,16 @@ class PngSink(DisparitySink):
     def __init__(self, path: Path, settings: SinkSettings) -> None:
         super().__init__(path, settings)
         self._pattern = png_pattern(path)
-        folder = self._pattern.parent
-        self._folder_is_new = not folder.exists()
-        if self._folder_is_new:
-            self._staging = folder.with_name(f"{folder.name}.partial")
-        else:
-            self._staging = folder / f"{NUMBER.sub('', self._pattern.stem)}.partial"
+        self._folder_is_new = not self._pattern.parent.exists()
+        self._staging = self.staging(path)
+
+    @classmethod
+    def staging(cls, path: Path) -> Path:
+        pattern = png_pattern(path)
+        folder = pattern.parent
+        if folder.exists():
+            return folder / f"{NUMBER.sub('', pattern.stem)}.partial"
+        return folder.with_name(f"{folder.name}.partial")
 
     def _open(self) -> None:
         shutil.rmtree(self._staging, ignore_errors=True)  # left by a killed run

@@ -67,8 +67,9 @@ def check_outputs(
     """Finds out before any work whether all outputs can be written.
 
     Raises UsageError for none at all, an unknown suffix or colormap, a path given twice or equal
-    to the input, and OutputError for a folder that is missing (unless ``create_folders`` says that
-    it will be made) or not writable and for files that exist while ``overwrite`` is off.
+    to the input, or one that would grow where the input is, and OutputError for a folder that is
+    missing (unless ``create_folders`` says that it will be made) or not writable and for files that
+    exist while ``overwrite`` is off.
     """
     if not outputs:
         raise UsageError("Got no output, expected at least one: pass --out such as depth.mp4.")
@@ -82,6 +83,9 @@ def check_outputs(
                 f"{out} is also {taken[place]}, expected different paths: rename one of them."
             )
         taken[place] = "another output"
+    for out in outputs:
+        kind = _sink_class(out)
+        _check_staging(out, kind, taken)
         if kind is VideoSink and ENCODER not in av.codec.codecs_available:
             raise OutputError(
                 f"{out} needs the encoder {ENCODER}, which this build of PyAV lacks, expected the "
@@ -119,6 +123,24 @@ def _place(path: Path) -> Path:
     """A path as one comparable place; a folder and the pattern in it are the same."""
     resolved = path.resolve()
     return resolved.parent if NUMBER.search(path.name) else resolved
+
+
+def _check_staging(out: Path, kind: type[DisparitySink], taken: Mapping[Path, str]) -> None:
+    """What lies where an output grows is lost: it must be nothing, or left by a stopped run."""
+    staging = kind.staging(out)
+    for place, what in taken.items():
+        if place.is_relative_to(staging.resolve()):
+            raise UsageError(
+                f"{out} grows as {staging}, where {what} is, expected different paths: rename one "
+                "of them."
+            )
+    if kind is PngSink and staging.is_dir():
+        left = numbered_files(staging / png_pattern(out).name)
+        if foreign := sorted(set(staging.iterdir()) - set(left)):
+            raise OutputError(
+                f"{out} grows as {staging}, which holds {foreign[0].name}, expected a free name: "
+                "move that folder away or choose another output."
+            )
 
 
 def _check_place(
