@@ -10,6 +10,7 @@ import pytest
 from filelock import FileLock
 from processes import assert_gone, workers_of
 
+from depthcrafter_cli.media.reader import count_frames
 from depthcrafter_cli.workflows.batch import processes
 from depthcrafter_cli.workflows.batch.clip import Task
 from depthcrafter_cli.workflows.batch.engine import LocalEngine
@@ -28,12 +29,13 @@ def task(clip, tiny_folder, tmp_path) -> Task:
     return Task("a", RunRequest(clip, (out,), weights=str(tiny_folder), settings=settings))
 
 
-def held_in_a_step(task, engine, then):
+def held_in_a_step(task, engine, then, stage="denoise", at=1, after=0.0):
     """Interrupt an engine whose worker stands still in a step; ``then`` gets its process's id."""
     said = Event()
 
     def watch(task, worker, event):
-        if event.stage == "denoise" and event.done:
+        if event.stage == stage and event.done >= at:
+            time.sleep(after)
             (held,) = engine._workers
             os.kill(held.process.pid, signal.SIGSTOP)
             then(held.process.pid)
@@ -58,6 +60,25 @@ def test_a_worker_has_the_time_its_step_takes(task, monkeypatch):
     (worker,) = engine._workers
     assert worker.process.exitcode == 0
     assert RunFolder(task.request.work_folder).progressed
+
+
+def test_a_worker_that_is_asked_to_stop_while_its_clip_ends_does_not_wait_for_another(
+    task, tmp_path
+):
+    outputs = (*task.request.outputs, tmp_path / "pictures")  # whose last ones take a moment
+    request = replace(task.request, outputs=outputs, size="1024x1024", settings={"steps": 1})
+    last = count_frames(request.source, request.reading)
+    rescue = Timer(60, os.kill, (os.getpid(), signal.SIGINT))
+    rescue.start()
+    engine = ProcessEngine(["cpu"])
+
+    def then(pid):
+        Timer(0.5, os.kill, (pid, signal.SIGCONT)).start()
+
+    with pytest.raises(Interrupted):
+        held_in_a_step(Task("a", request), engine, then, stage="write", at=last, after=0.05)
+    rescue.cancel()
+    assert engine._workers[0].process.exitcode == 0
 
 
 def test_a_second_interrupt_does_not_wait_for_a_worker(task):

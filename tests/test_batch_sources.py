@@ -1,6 +1,8 @@
 """What a batch is about: folders, patterns and lists, names that stay inside, checks up front."""
 
+import csv
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -55,6 +57,34 @@ def test_folders_patterns_and_lists_give_mirrored_names(tree, tmp_path):
     assert paths[2][0] == out / "in/frames.npz"
 
 
+def test_folders_that_links_lead_to_are_read_once_and_circles_end(tree, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(tree / "a.mp4", elsewhere / "c.mp4")
+    (elsewhere / "round").symlink_to(elsewhere)
+    (elsewhere / "up").symlink_to(tmp_path)
+    (tree / "link").symlink_to(elsewhere)
+    (tree / "again").symlink_to(tree / "b")
+    (tree / "self").symlink_to(tree / "self")
+    assert names([tree], tree / "out") == ["a", "b/a", "frames", "link/c"]
+
+
+def test_a_clip_that_nobody_has_thought_of_fails_alone(cli, tree, tiny_folder, tmp_path):
+    (tree / "frames" / "\u24601.png").touch()  # a digit, yet no number
+    odd = tree / os.fsdecode(b"caf\xe9.mp4")  # from an old archive: no UTF-8
+    shutil.copy(tree / "a.mp4", odd)
+    (tree / "self.mp4").symlink_to(tree / "self.mp4")
+    report = tmp_path / "report.csv"
+    done = cli("batch", tree, "--out", tree / "out", "--weights", tiny_folder, "--steps", 1,
+               "--report", report)  # fmt: skip
+    assert done.code == 7, done.err
+    with report.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
+        states = {row["name"]: row["status"] for row in csv.DictReader(lines)}
+    assert states == {
+        "a": "done", "b/a": "done", odd.stem: "done", "frames": "failed", "self": "failed"
+    }  # fmt: skip
+
+
 def test_hidden_files_neither_make_a_folder_a_clip_nor_keep_it_from_being_one(tree):
     leftovers = tree / "leftovers"  # as macOS leaves them on foreign disks
     leftovers.mkdir()
@@ -99,6 +129,7 @@ def test_no_name_leads_out_of_the_output_folder(cli, clip, tmp_path, name, says)
         ("source,name\nA,Shot/x\nB,shot/X\n", "would both become"),
         ("source,name\n,x\n", "line 2"),
         ("source\n", "holds no clip"),
+        ('"source,name\nA,x\n', "is not CSV"),
     ],
 )
 def test_a_list_that_makes_no_sense_is_refused_before_anything_is_done(

@@ -1,6 +1,7 @@
 """The command line. Nothing heavy is imported here: ``--help`` and ``--version`` are instant."""
 
 import sys
+from io import TextIOWrapper
 
 from depthcrafter_cli import __version__
 from depthcrafter_cli.errors import INTERRUPTED_EXIT_CODE, DepthCrafterError
@@ -12,6 +13,7 @@ def main() -> None:
     if sys.argv[1:] in (["--version"], ["-V"]):
         print(f"depthcrafter {__version__}")
         return
+    _print_any_name()
     try:
         raise_on_signals()
         from depthcrafter_cli.cli.app import app
@@ -23,3 +25,10 @@ def main() -> None:
     except Interrupted:
         print("depthcrafter: interrupted.", file=sys.stderr)
         sys.exit(INTERRUPTED_EXIT_CODE)
+
+
+def _print_any_name() -> None:
+    """Names of files may be in no encoding, or in none that the output has: that is no error."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        unicode = sys.stdout.encoding.lower() == "utf-8"
+        sys.stdout.reconfigure(errors="surrogateescape" if unicode else "backslashreplace")

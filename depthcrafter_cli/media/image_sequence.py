@@ -96,7 +96,8 @@ def images_in(folder: Path) -> list[Path]:
 def natural_order(file: Path) -> list[tuple[int, str]]:
     """frame2 before frame10."""
     return [
-        (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", file.name)
+        (int(part), "") if part.isdecimal() else (-1, part)
+        for part in re.split(r"(\d+)", file.name)
     ]
 
 

@@ -77,8 +77,8 @@ def stopping_between_steps(
 ) -> Iterator[Observer]:
     """An observer that raises :class:`Interrupted` once what was under way at a signal is kept.
 
-    ``say`` is called in another thread when there is something to wait for. The second signal,
-    or one in a stage that keeps nothing, raises where it arrives.
+    ``say`` is called in another thread when there is something to wait for, before this ends at
+    the latest. The second signal, or one in a stage that keeps nothing, raises where it arrives.
     """
     asked, stage = False, ""
     worth_waiting: SimpleQueue[bool] = SimpleQueue()  # may be filled in a handler, unlike an Event

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from traceback import format_exc
 
 from depthcrafter_cli.errors import InputError, OutputError, UsageError, WeightsError
 from depthcrafter_cli.workflows.batch.clip import Outcome, Task, failure
@@ -32,6 +33,9 @@ def _check(task: Task, skip_complete: bool) -> ClipReport:
         raise type(error)(f"{task.name}: {error}") from error
     except (InputError, OutputError) as error:
         failed = replace(failure(error), warnings=tuple(warnings))
+        return ClipReport.of(task, "failed", failed)
+    except Exception as error:  # a clip nobody has thought of must not keep the others
+        failed = replace(failure(error, format_exc()), warnings=tuple(warnings))
         return ClipReport.of(task, "failed", failed)
     return left_open(ClipReport.of(task, "to do", frames=checked.frames), task)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from threading import Thread
+from threading import Event, Thread
 
 from depthcrafter_cli.progress import Observer, Progress, ignore
 from depthcrafter_cli.workflows.batch.clip import (
@@ -156,9 +156,12 @@ def _serve(channel: Connection, device: str, threads: int) -> None:
     with suppress(EOFError, OSError, Interrupted):
         while True:
             task: Task = channel.recv()
-            with stopping_between_steps(tell, lambda: None, _STOP) as observer:
+            stopping = Event()  # set where a stop was asked for that no step has answered yet
+            with stopping_between_steps(tell, stopping.set, _STOP) as observer:
                 outcome = carry_out(task.on(device), model, observer)
             channel.send(outcome)
+            if stopping.is_set():
+                return
 
 
 def _die_with_parent() -> None:

@@ -86,7 +86,7 @@ def check_report(path: Path, *, replace: bool) -> None:
 def write_report(path: Path, clips: Collection[ClipReport]) -> None:
     """All clips as JSON, or as CSV with a line each. Raises OutputError."""
     text = _csv(clips) if path.suffix.lower() == ".csv" else _json(clips)
-    write_whole(path, text.encode())
+    write_whole(path, text.encode("utf-8", "surrogateescape"))  # a name may be of no encoding
 
 
 def _json(clips: Collection[ClipReport]) -> str:

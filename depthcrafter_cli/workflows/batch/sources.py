@@ -86,14 +86,35 @@ def _clips_of(
 
 
 def _below(folder: Path, out: Path, unreadable: OnError) -> Iterator[Path]:
-    """Videos, and folders of images alone, in and below a folder."""
-    for place, folders, files in os.walk(folder, onerror=unreadable):
+    """Videos, and folders of images alone, in and below a folder, also where links lead."""
+    known = [_real(folder)]
+    for place, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
         here = Path(place)
-        folders[:] = sorted(name for name in folders if _is_input(here / name, folder, out))
+        folders[:] = sorted(
+            name
+            for name in folders
+            if _is_input(here / name, folder, out) and _is_new(here / name, known)
+        )
         paths = [here / name for name in sorted(files) if _is_input(here / name, folder, out)]
         yield from (path for path in paths if path.suffix.lower() in _VIDEOS)
         if _is_sequence(here, unreadable):
             yield here
+
+
+def _is_new(folder: Path, known: list[Path]) -> bool:
+    """Whether a folder is no link to what is read anyway, nor one that leads round in a circle."""
+    if not folder.is_symlink():
+        return True
+    target = _real(folder)
+    if any(target.is_relative_to(path) or path.is_relative_to(target) for path in known):
+        return False
+    known.append(target)
+    return True
+
+
+def _real(path: Path) -> Path:
+    """Where links lead; unlike ``resolve`` in Python 3.12 and before, not into an error."""
+    return Path(os.path.realpath(path))
 
 
 def _is_sequence(folder: Path, unreadable: OnError) -> bool:
@@ -113,7 +134,7 @@ def _is_input(path: Path, root: Path, out: Path) -> bool:
         part.startswith(".") or part.endswith(".work") or ".partial" in Path(part).suffixes
         for part in below
     )
-    return not ours and not path.resolve().is_relative_to(out)
+    return not ours and not _real(path).is_relative_to(out)
 
 
 def _matches(pattern: str, out: Path, unreadable: OnError) -> Iterator[Clip]:
@@ -151,15 +172,8 @@ def _lines(path: Path) -> Iterator[Clip]:
 
 def _csv_rows(path: Path, columns: Collection[str]) -> Iterator[Clip]:
     reader = csv.DictReader(_text(path).splitlines(), strict=True)
-    header = [column.strip().replace("-", "_") for column in reader.fieldnames or ()]
-    reader.fieldnames = header
-    unknown = [column for column in header if column not in (_SOURCE, _NAME, *columns)]
-    if _SOURCE not in header or unknown or len(set(header)) < len(header):
-        raise UsageError(
-            f"{path} has the columns {', '.join(header) or '(none)'}, expected {_SOURCE} and, each "
-            f"once, any of {', '.join((_NAME, *columns))}: correct its first line."
-        )
     try:
+        header = _header(path, reader, columns)
         for row in reader:
             cells = {key: value.strip() for key, value in row.items() if key and value}
             if None in row or _SOURCE not in cells:
@@ -174,6 +188,18 @@ def _csv_rows(path: Path, columns: Collection[str]) -> Iterator[Clip]:
             f"{path}, line {reader.line_num} is not CSV ({error}), expected cells between commas: "
             "correct it."
         ) from error
+
+
+def _header(path: Path, reader: "csv.DictReader[str]", columns: Collection[str]) -> list[str]:
+    header = [column.strip().replace("-", "_") for column in reader.fieldnames or ()]
+    reader.fieldnames = header
+    unknown = [column for column in header if column not in (_SOURCE, _NAME, *columns)]
+    if _SOURCE not in header or unknown or len(set(header)) < len(header):
+        raise UsageError(
+            f"{path} has the columns {', '.join(header) or '(none)'}, expected {_SOURCE} and, each "
+            f"once, any of {', '.join((_NAME, *columns))}: correct its first line."
+        )
+    return header
 
 
 def _listed(
