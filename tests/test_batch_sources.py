@@ -235,6 +235,7 @@ def test_a_clip_of_another_version_is_skipped_with_a_warning_or_made_again(
         (["--ray-address", "127.0.0.1:9", "--engine", "ray"], "no answer from Ray"),
         (["--retries", "-1"], "--retries"),
         (["--format", "gif"], "--format gif"),
+        (["--dtype", "fp61"], "--dtype"),
         (["--report", "report.xml"], ".json or .csv"),
     ],
 )

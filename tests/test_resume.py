@@ -77,6 +77,15 @@ def test_a_kept_run_is_finished_otherwise_without_its_model_or_input(
     assert refused.code == 6 and "32x16400 pixels" in refused.err
 
 
+def test_depth_is_not_shown_beside_another_video(cli, clip, options, tmp_path):
+    assert cli("run", clip, "--out", tmp_path / "d.npz", *options, "--keep-work").code == 0
+    folder, out = tmp_path / "d.npz.work", tmp_path / "e.mp4"
+    make_clip(clip, frames=4, size=Size(64, 64))
+    refused = cli("finish", folder, "--out", out, "--side-by-side")
+    assert refused.code == 3 and "not what it was" in refused.err and not out.exists()
+    assert cli("finish", folder, "--out", out).code == 0
+
+
 def test_an_unfinished_run_cannot_be_finished_without_inference(cli, clip, options, tmp_path):
     stop_at("decode", 3, [clip, "--out", tmp_path / "d.npz", *options], signal.SIGTERM)
     refused = cli("finish", tmp_path / "d.npz.work", "--out", tmp_path / "e.npz")

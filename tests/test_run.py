@@ -113,6 +113,7 @@ def test_a_bad_input_is_one_sentence_and_exit_code_3(cli, small, tmp_path, kind)
         (["--out", "{}/d.mp4", "--size", "8200x64", "--side-by-side"], 6, "16400x64 pixels"),
         (["--out", "{}/d.mp4", "--weights", "{}/nowhere"], 4, "weights pull"),
         (["--out", "{}/d.mp4", "--start", "99"], 3, "--start"),
+        (["--out", "{}/d.mp4", "--dtype", "fp61"], 2, "--dtype"),
         ([], 2, "--out"),
     ],
 )
@@ -122,6 +123,17 @@ def test_a_request_that_cannot_succeed_is_refused_with_its_code(
     done = cli("run", CLIP, *small, *[option.format(tmp_path) for option in options])
     assert (done.code, says in done.err) == (code, True), done.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("here", [".", "../frames"])
+def test_the_folder_one_is_in_gets_the_pictures(cli, small, tmp_path, monkeypatch, here):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    done = cli("run", CLIP, "--out", here, *small, "--max-frames", "1")
+    assert done.code == 0, done.err
+    assert [file.name for file in folder.iterdir()] == ["depth_00000.png"]
+    assert sorted(tmp_path.iterdir()) == [folder, tmp_path / "frames.json"]
 
 
 def test_existing_files_are_kept_without_overwrite(cli, small, tmp_path):

@@ -138,10 +138,10 @@ class RunFolder:
                 "start again."
             )
 
-    def require_unchanged(self, plan: "RunPlan") -> None:
+    def require_unchanged(self, source: Path, facts: Mapping[str, Any]) -> None:
         """Raises InputError if the input is no longer what the run began with."""
-        if identity(plan.request.source) != plan.facts["input"]:
-            raise _changed_input(plan.request.source)
+        if identity(source) != facts["input"]:
+            raise _changed_input(source)
 
     def save(self, checkpoint: "Checkpoint", times: Iterable[Fraction]) -> None:
         """Keep a pass, and the times of its frames from ``decoded`` on."""
@@ -225,5 +225,5 @@ class RunFolder:
 def _changed_input(source: Path) -> InputError:
     return InputError(
         f"{source} is not what it was when the run began, expected the same video to the end: "
-        "put it back and resume, or start again with --overwrite."
+        "put it back and go on, or start again with --overwrite."
     )

@@ -62,13 +62,16 @@ def _budget(device: str, kind: str, vram: float | None, ram: float | None) -> Bu
 
 
 def cap_device(device: str, vram: float | None) -> None:
-    """Hold PyTorch to the card that was asked for, so that a wrong prediction shows at once."""
-    if vram is None or not device.startswith("cuda"):
+    """Hold PyTorch to the card that was asked for, so that a wrong prediction shows at once.
+
+    None lifts the limit of an earlier run.
+    """
+    if not device.startswith("cuda"):
         return
     import torch
 
     total = torch.cuda.get_device_properties(device).total_memory
-    share = min(1.0, card_budget(vram, "cuda") * 1.06 / total)
+    share = 1.0 if vram is None else min(1.0, card_budget(vram, "cuda") * 1.06 / total)
     torch.cuda.set_per_process_memory_fraction(share, device)
 
 

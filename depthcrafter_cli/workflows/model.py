@@ -23,6 +23,7 @@ class LoadedModel:
     def __init__(self) -> None:
         self._pipeline: DepthCrafterPipeline | None = None
         self._holds: tuple[Any, ...] = ()
+        self._limit: float | None = None
 
     def pipeline(
         self, plan: RunPlan, observer: Observer, warn: Warn
@@ -31,6 +32,9 @@ class LoadedModel:
 
         Raises WeightsError.
         """
+        if plan.request.max_vram != self._limit:
+            self._limit = plan.request.max_vram
+            cap_device(plan.device, self._limit)
         wanted = (plan.weights.path, plan.facts["weights_sha256"], plan.device, plan.dtype)
         if self._pipeline is None or wanted != self._holds:
             self._pipeline = None  # never two models at once
@@ -48,7 +52,6 @@ def _load(plan: RunPlan, observer: Observer) -> "DepthCrafterPipeline":
     observer(Progress("load", 0, 1, unit="model"))
     from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
 
-    cap_device(plan.device, plan.request.max_vram)
     pipeline = DepthCrafterPipeline.from_pretrained(
         str(plan.weights.path),
         device=plan.device,

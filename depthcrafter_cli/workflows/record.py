@@ -46,7 +46,7 @@ def describe(plan: "RunPlan") -> dict[str, Any]:
 
 def record_path(request: RunRequest) -> Path | None:
     """The JSON record beside the first output."""
-    first = request.outputs[0]
+    first = request.first_output
     return first.with_name(f"{first.name}.json") if request.record else None
 
 

@@ -12,6 +12,8 @@ from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.media.sinks.png16 import NUMBER
 from depthcrafter_cli.models.variants import VARIANTS
 
+DTYPES = ("auto", "fp32", "fp16", "bf16")
+
 # How a run is carried out, not what comes of it: may differ when it is resumed.
 _CIRCUMSTANCES = (
     "overwrite", "work_dir", "keep_work", "resume", "max_vram", "max_ram", "create_folders"
@@ -30,7 +32,7 @@ class RunRequest:
     goes when the run is finished unless ``keep_work``. ``create_folders`` makes those that the
     outputs need.
 
-    Raises UsageError for a ``crf`` that H.264 does not have.
+    Raises UsageError for a ``crf`` that H.264 does not have and a ``dtype`` that there is not.
     """
 
     source: Path
@@ -61,13 +63,23 @@ class RunRequest:
             raise UsageError(
                 f"The quality is {self.crf}, expected 0 (lossless) to 51: correct --crf."
             )
+        if self.dtype not in DTYPES:
+            raise UsageError(
+                f"The dtype is {self.dtype}, expected one of {', '.join(DTYPES)}: correct --dtype."
+            )
+
+    @property
+    def first_output(self) -> Path:
+        """The first output by a name of its own, which ``.`` and ``..`` have not."""
+        first = self.outputs[0]
+        return first if first.name.strip(".") else first.resolve()
 
     @property
     def work_folder(self) -> Path:
         """Where the run keeps its state, such as ``depth.mp4.work`` beside ``depth.mp4``."""
         if self.work_dir is not None:
             return self.work_dir
-        first = self.outputs[0].absolute()
+        first = self.first_output.absolute()
         name = NUMBER.sub("", first.name) if NUMBER.search(first.name) else first.name
         return first.with_name(f"{name}.work")
 

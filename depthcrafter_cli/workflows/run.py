@@ -131,10 +131,13 @@ def finish(request: RunRequest, observer: Observer = ignore) -> int:
 
     Raises:
         UsageError: the folder is no run's, or its disparity is not complete.
+        InputError: the input, to be shown beside its depth, is no longer what it was.
         OutputError: an output cannot be written.
     """
     folder = RunFolder(request.work_folder)
     delivery = folder.delivery(request)
+    if request.side_by_side:
+        folder.require_unchanged(request.source, delivery.facts)
     check_outputs(
         request.outputs,
         source=request.source,
@@ -201,7 +204,7 @@ def _infer(
     def keep(checkpoint: "Checkpoint") -> None:
         nonlocal saved_at
         if checkpoint.under_way is None:
-            folder.require_unchanged(plan)
+            folder.require_unchanged(plan.request.source, plan.facts)
         elif time.monotonic() - saved_at < _STEP_SECONDS:
             return
         folder.save(checkpoint, pending)
