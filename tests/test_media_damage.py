@@ -46,6 +46,8 @@ def stamped(seconds):
         ([0, 1, 95443, 3, 4], [0, 1, 2, 3, 4], 1),  # a bit of one stamp is wrong
         ([0, 1, 2, 0, 1, 2], [0, 1, 2, 3, 4, 5], 1),  # the count begins again
         ([0, 7, 8], [0, 7, 8], 0),  # a picture that stands still
+        ([0, 1, 12, 13], [0, 1, 12, 13], 0),  # the last ones, after the end of decoding
+        ([0, 1, 12, 13, 4], [0, 1, 2, 3, 4], 2),
     ],
 )
 def test_one_wrong_stamp_does_not_misplace_what_comes_after_it(stamps, times, jumps):

@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import SMALL, ffmpeg, index_of, make_audio, make_clip
+from clips import SMALL, ffmpeg, index_of, make_audio, make_clip, picture
 from PIL import Image
 
 from depthcrafter_cli.errors import InputError, UsageError
@@ -60,6 +60,40 @@ def test_every_frame_of_every_container(tmp_path, suffix):
 def test_variable_rate_keeps_exact_times(tmp_path):
     path = make_clip(tmp_path / "vfr.mp4", times=VARIABLE)
     assert [frame.time for frame in read_frames(path, SMALL)] == VARIABLE
+
+
+def complaints_of(path) -> list[str]:
+    told = []
+    assert len(list(read_frames(path, SMALL, warn=told.append))) == probe(path).frame_count
+    return told
+
+
+def test_the_last_frames_after_a_pause_keep_their_times(tmp_path):
+    times = [Fraction(k, 24) for k in range(48)] + [Fraction(12), 12 + Fraction(1, 24)]
+    path = make_clip(tmp_path / "pause.mp4", times=times, options={"bf": "3"})
+    assert [frame.time for frame in read_frames(path, SMALL)] == times
+
+
+def test_a_last_picture_that_stays_is_no_damage(tmp_path):
+    pictures = [Image.fromarray(picture(index)) for index in range(4)]
+    path = tmp_path / "held.gif"
+    pictures[0].save(
+        path, save_all=True, append_images=pictures[1:], duration=[100, 100, 100, 3000]
+    )
+    told = []
+    assert len(list(read_frames(path, SMALL, warn=told.append))) == 4 and not told
+
+
+def test_a_part_of_a_recording_is_as_long_as_it_is(tmp_path):
+    times = [20 + Fraction(k, 24) for k in range(48)]
+    assert complaints_of(make_clip(tmp_path / "part.mkv", times=times)) == []
+
+
+def test_all_fragments_of_an_mp4_are_counted(tmp_path):
+    path = tmp_path / "fragments.mp4"
+    whole = make_clip(tmp_path / "whole.mp4", frames=100, options={"g": "20"})
+    ffmpeg("-i", whole, "-c", "copy", "-movflags", "frag_keyframe", path)
+    assert complaints_of(path) == []
 
 
 def test_fps_of_matroska_equals_fps_of_mp4(tmp_path):

@@ -23,6 +23,8 @@ class Decoder:
         self._decoded = 0
         self._damaged = 0
         self._jumps = 0
+        self.last_shown = Fraction(0)
+        """How many seconds the latest picture is shown, 0 where the file does not say."""
 
     def jumped(self) -> None:
         """A picture's time makes no sense after the one before it."""
@@ -45,6 +47,7 @@ class Decoder:
                     picture.time_base = self._stream.time_base
                 self._decoded += 1
                 self._damaged += picture.is_corrupt
+                self.last_shown = (picture.duration or 0) * Fraction(picture.time_base)
                 yield picture
 
     def _packets(self) -> Iterator[av.Packet | None]:

@@ -14,7 +14,13 @@ from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.decoding import Decoder, progressive, require_readable
 from depthcrafter_cli.media.resize import MOST_PIXELS, require_sane
 from depthcrafter_cli.media.scale import quarter_turns
-from depthcrafter_cli.media.timestamps import expected_seconds, rate_of, seconds_of, timed
+from depthcrafter_cli.media.timestamps import (
+    expected_seconds,
+    picture_count,
+    rate_of,
+    seconds_of,
+    timed,
+)
 from depthcrafter_cli.types import Size, VideoInfo
 
 # Containers whose index makes a seek to a time exact; others are read from the beginning.
@@ -45,12 +51,10 @@ class VideoFile:
                     f"No frame of {self.path} can be decoded, expected a complete video file: "
                     "check that its download or copy finished."
                 )
-            rate = rate_of(stream)
-            seconds = expected_seconds(container, stream)
-            count = stream.frames or (round(seconds * rate) if seconds else None)
+            count = picture_count(stream, _length(container, stream, seconds_of(first)))
             size = _displayed_size(stream, first)
             require_sane(self.path, size)
-            return VideoInfo(self.path, size, rate, count)
+            return VideoInfo(self.path, size, rate_of(stream), count)
 
     def pictures(
         self, start: Fraction, warn: Callable[[str], None]
@@ -73,11 +77,13 @@ class VideoFile:
                 pictures = decoder.pictures()
             else:
                 pictures = chain([first], pictures)
-            expected, rate = expected_seconds(container, stream), rate_of(stream)
+            shown = 1 / rate_of(stream)
+            end = expected_seconds(container, stream)
             whole = progressive(pictures)
-            for time, picture in timed(whole, zero, 1 / rate, expected, decoder.jumped):
+            for time, picture in timed(whole, zero, shown, end, decoder.jumped):
                 yield time, picture
-            if complaint := decoder.complaint(time + 1 / rate, expected):
+            read = time + max(shown, decoder.last_shown)
+            if complaint := decoder.complaint(read, _length(container, stream, zero)):
                 warn(f"{self.path} is damaged: {complaint}.")
 
     @contextmanager
@@ -144,6 +150,17 @@ class VideoFile:
             f"{self.path} has no video stream (it holds {', '.join(kinds)}), expected a video: "
             "choose another file."
         )
+
+
+def _length(
+    container: av.container.InputContainer, stream: av.VideoStream, zero: Fraction | None
+) -> Fraction | None:
+    """As :func:`expected_seconds`, counted from the first picture, at ``zero``."""
+    end = expected_seconds(container, stream)
+    # FFmpeg writes into a Matroska file when it ends, which for a part of a recording is later.
+    if end and zero and 0 < zero < end and container.format.name.startswith("matroska"):
+        return end - zero
+    return end
 
 
 def _displayed_size(stream: av.VideoStream, picture: av.VideoFrame) -> Size:
