@@ -164,6 +164,14 @@ def test_a_recipe_whose_stage_names_an_unknown_source_is_refused(cli, tmp_path):
     assert done.code == 2 and "filmed" in done.err
 
 
+def test_a_size_that_the_network_to_be_made_does_not_take_is_refused_at_once(cli, tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE.replace("height = 64", "height = 72"))
+    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work")
+    assert done.code == 2 and "(72, 64)" in done.err and "multiples of 16" in done.err
+    assert not (tmp_path / "work").exists()
+
+
 def test_resume_without_a_checkpoint_is_refused(cli, tmp_path):
     recipe = tmp_path / "small.toml"
     recipe.write_text(RECIPE)

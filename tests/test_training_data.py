@@ -77,6 +77,7 @@ def test_depth_becomes_disparity_with_unknown_and_sky(tmp_path):
         (lambda home: np.savez(home / "valid.npz", valid=np.ones((2, 64, 64), bool)), "2 valid"),
         (lambda home: np.savez(home / "disparity.npz", disparity=np.ones((64, 64))), "T, H, W"),
         (lambda home: (home / "disparity.npz").write_bytes(b"PK\3\4torn"), "no NPZ"),
+        (lambda home: np.savez(home / "valid.npz", valid=np.ones((3, 64, 60), bool)), "64, 60"),
     ],
 )
 def test_incomplete_clip_is_refused_at_once(tmp_path, spoil, named):
@@ -91,6 +92,26 @@ def test_missing_pictures_are_noticed_when_read(tmp_path):
     (tmp_path / "a" / "rgb" / "2.png").unlink()
     with pytest.raises(InputError, match="3 disparity maps"):
         opened(tmp_path).read(0, 0, 3)
+
+
+def test_a_map_that_is_broken_off_is_named_when_read(tmp_path):
+    home = tmp_path / "a"
+    write_clip(home, seed=0)
+    source = opened(tmp_path)
+    whole = (home / "disparity.npz").read_bytes()
+    middle = len(whole) // 2
+    (home / "disparity.npz").write_bytes(whole[:middle] + b"rot" + whole[middle + 3 :])
+    with pytest.raises(InputError, match=r"disparity\.npz"):
+        source.read(0, 0, 3)
+    (home / "disparity.npz").unlink()
+    (home / "disparity").mkdir()
+    for number in range(3):
+        path = home / "disparity" / f"{number}.png"
+        Image.fromarray(np.random.default_rng(0).integers(0, 9999, (64, 64), np.uint16)).save(path)
+    source = opened(tmp_path)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InputError, match=r"2\.png"):
+        source.read(0, 0, 3)
 
 
 def test_unknown_kind_is_refused(tmp_path):

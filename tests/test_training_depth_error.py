@@ -58,6 +58,13 @@ def test_reading_finds_the_convolution_that_made_the_disparity():
     assert torch.equal(fitted(latents[None])[0], fitted(latents))
 
 
+def test_placeholders_for_unknown_depth_do_not_count():
+    disparity = torch.ones(1, 16, 16)
+    disparity[0, :8, :8] = 1 / 1e-6  # unknown depth, written as almost none
+    cells = depth_cells(disparity, torch.ones(1, 16, 16, dtype=torch.bool))
+    assert cells.flatten().tolist() == [0, 1, 1, 1] and cells.half().isfinite().all()
+
+
 def test_cells_of_depth_count_where_all_their_pixels_do():
     disparity = torch.full((1, 8, 32), 2.0)
     disparity[:, :, 8] = 2.0 / (2 * FARTHEST)  # too far

@@ -45,6 +45,7 @@ def check_recipe(recipe: TrainingConfig, where: str) -> None:
     require(recipe.workers >= 0, f"has workers = {recipe.workers}, expected 0 or more", "raise it")
     if recipe.foundation:
         _check_foundation(recipe.foundation, require)
+        _check_validated_sizes(recipe, recipe.foundation, require)
     if checks := recipe.validation:
         _require_counts(checks, ("every", "clips", "frames"), "[validation]", require)
     for name, source in recipe.sources.items():
@@ -147,6 +148,24 @@ def _check_foundation(foundation: FoundationConfig, require: Require) -> None:
         all(heads > 0 for heads in unet.heads),
         f"has heads = {unet.heads} in [foundation.unet], expected each to be at least 1",
         "raise them",
+    )
+
+
+def _check_validated_sizes(
+    recipe: TrainingConfig, foundation: FoundationConfig, require: Require
+) -> None:
+    """The network does not exist yet that would refuse them, after hours of training others."""
+    if recipe.validation is None:
+        return
+    source = recipe.sources[recipe.validation.source]
+    multiple = 2 ** (_VAE_LEVELS - 1 + len(foundation.unet.channels) - 1)
+    own = [] if source.kind == "generated" else [(source.height, source.width)]
+    sizes = [(size.height, size.width) for size in source.sizes] or own
+    require(
+        all(side % multiple == 0 for size in sizes for side in size),
+        f"has the sides {sizes} in the source {recipe.validation.source!r} of [validation], "
+        f"expected multiples of {multiple} for the network of [foundation]",
+        "round them",
     )
 
 

@@ -12,7 +12,9 @@ any one unit too, 0 unknown, infinite for sky. Pictures and maps may differ in s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +28,7 @@ from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.image_sequence import images_in, natural_order
 from depthcrafter_cli.media.reader import count_frames, probe
 from depthcrafter_cli.training.data.recorded import Map, RecordedClip, inverse
+from depthcrafter_cli.training.data.samples import Shape
 
 Array = npt.NDArray[np.generic]
 
@@ -34,7 +37,8 @@ def folder_clips(root: Path) -> list[RecordedClip]:
     """The clips of a folder by name.
 
     Raises:
-        InputError: the folder or a part of a clip is missing, or its parts differ in length.
+        InputError: the folder or a part of a clip is missing, or its parts differ in length, or its
+            maps and masks in size.
     """
     if not root.is_dir():
         raise InputError(f"got no folder {root}, expected one with a folder per clip: check it.")
@@ -42,7 +46,7 @@ def folder_clips(root: Path) -> list[RecordedClip]:
 
 
 def _clip(home: Path) -> RecordedClip:
-    frames, read = _maps(home)
+    (frames, *size), read = _maps(home)
     pictures, masks = _pictures(home), _masks(home)
     shown = _count(pictures, frames)
     if frames < 1 or shown != frames:
@@ -54,11 +58,16 @@ def _clip(home: Path) -> RecordedClip:
     clip = RecordedClip(home.name, frames, pictures, read, files)
     if masks is None:
         return clip
-    count, valid = masks
+    (count, *extent), valid = masks
     if count != frames:
         raise InputError(
             f"got {count} validity masks for {frames} disparity maps in {home}, expected as many: "
             "complete the clip."
+        )
+    if extent != size:
+        raise InputError(
+            f"got validity masks of {extent} for disparity maps of {size} (height, width) in "
+            f"{home}, expected one size: write the masks anew."
         )
     return replace(
         clip, disparity=lambda index: np.where(valid(index), read(index), np.float32(-1))
@@ -82,10 +91,10 @@ def _count(pictures: Path, maps: int) -> int:
     return maps if probe(pictures).frame_count == maps else count_frames(pictures)
 
 
-def _maps(home: Path) -> tuple[int, Callable[[int], Map]]:
+def _maps(home: Path) -> tuple[Shape, Callable[[int], Map]]:
     if (home / "disparity").is_dir():
         files = _pngs(home / "disparity")
-        return len(files), lambda index: _png(files[index]).astype(np.float32)
+        return _png_shape(files), lambda index: _png(files[index]).astype(np.float32)
     path = home / "disparity.npz"
     if not path.is_file():
         raise InputError(
@@ -98,20 +107,20 @@ def _maps(home: Path) -> tuple[int, Callable[[int], Map]]:
             f"got the arrays {_names(path)} in {path}, expected 'disparity' or 'depth': rename it."
         )
     if name == "depth":
-        return _length(path, name), lambda index: inverse(_array(path, "depth")[index])
-    return _length(path, name), lambda index: _array(path, "disparity")[index].astype(np.float32)
+        return _shape(path, name), lambda index: inverse(_array(path, "depth")[index])
+    return _shape(path, name), lambda index: _array(path, "disparity")[index].astype(np.float32)
 
 
-def _masks(home: Path) -> tuple[int, Callable[[int], npt.NDArray[np.bool_]]] | None:
+def _masks(home: Path) -> tuple[Shape, Callable[[int], npt.NDArray[np.bool_]]] | None:
     if (home / "valid").is_dir():
         files = _pngs(home / "valid")
-        return len(files), lambda index: _png(files[index]) > 0
+        return _png_shape(files), lambda index: _png(files[index]) > 0
     path = home / "valid.npz"
     if not path.is_file():
         return None
     if "valid" not in _names(path):
         raise InputError(f"got the arrays {_names(path)} in {path}, expected 'valid': rename it.")
-    return _length(path, "valid"), lambda index: _array(path, "valid")[index].astype(bool)
+    return _shape(path, "valid"), lambda index: _array(path, "valid")[index].astype(bool)
 
 
 def _pngs(folder: Path) -> list[Path]:
@@ -120,8 +129,27 @@ def _pngs(folder: Path) -> list[Path]:
     return sorted(found, key=natural_order)
 
 
+def _png_shape(files: list[Path]) -> Shape:
+    """How many there are, and the size of the first."""
+    if not files:
+        return 0, 0, 0
+    with _opened(files[0]) as image:
+        return len(files), image.height, image.width
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    try:
+        with Image.open(path) as image:
+            yield image
+    except OSError as error:
+        raise InputError(
+            f"got {path}, which cannot be read ({error}), expected a whole image: copy it again."
+        ) from error
+
+
 def _png(path: Path) -> npt.NDArray[np.integer]:
-    with Image.open(path) as image:
+    with _opened(path) as image:
         values = np.asarray(image)
     if values.ndim != 2:
         raise InputError(f"got a colour image {path}, expected grayscale: write one channel.")
@@ -138,15 +166,15 @@ def _names(path: Path) -> list[str]:
         ) from error
 
 
-def _length(path: Path, name: str) -> int:
-    """Frames of an array, from the headers of its archive alone."""
+def _shape(path: Path, name: str) -> Shape:
+    """That of an array, from the headers of its archive alone."""
     with ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0
         shape = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(file)[0]
     if len(shape) != 3:
         raise InputError(f"got {name} of shape {shape} in {path}, expected [T, H, W]: reshape it.")
-    return int(shape[0])
+    return shape
 
 
 def _array(path: Path, name: str) -> Array:
@@ -155,5 +183,11 @@ def _array(path: Path, name: str) -> Array:
 
 @lru_cache(maxsize=2)  # consecutive frames come from one archive
 def _array_as_of(path: Path, name: str, _modified: int) -> Array:
-    with np.load(path) as arrays:
-        return arrays[name]
+    try:
+        with np.load(path) as arrays:
+            return arrays[name]
+    except (OSError, ValueError, BadZipFile, zlib.error) as error:
+        raise InputError(
+            f"got {path}, of which '{name}' cannot be read ({error}), expected a whole array: copy "
+            "it again."
+        ) from error

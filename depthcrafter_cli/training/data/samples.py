@@ -13,6 +13,7 @@ Shape = tuple[int, int, int]  # T, H, W
 
 FARTHEST = 20.0
 """How far depth counts, in medians of its clip."""
+_NEAREST = 1 / 1000  # medians: what is nearer stands for depth that is not known
 
 
 @dataclass(frozen=True)
@@ -125,11 +126,12 @@ def far_weight(disparity: Tensor, target: Tensor, far: float, cell: int = 8) -> 
 def depth_cells(disparity: Tensor, valid: Tensor, cell: int = 8) -> Tensor:
     """Mean inverse depth on the latent grid, float32 [T, 1, h, w], where the clip's median is 1.
 
-    0 where a pixel of the cell is not valid, or farther than ``FARTHEST`` medians.
+    0 where a pixel of the cell is not valid, or farther than ``FARTHEST`` medians, or nearer than
+    any picture is.
     """
     known = disparity[valid & (disparity > 0)]
     if not len(known):
         return latent_mask(valid, cell) * 0
-    relative = disparity / _some(known).median()
-    counts = latent_mask(valid & (relative > 1 / FARTHEST), cell)
+    relative = (disparity / _some(known).median()).clamp_max(1 / _NEAREST)
+    counts = latent_mask(valid & (relative > 1 / FARTHEST) & (relative < 1 / _NEAREST), cell)
     return F.avg_pool2d(relative[:, None], cell) * counts
