@@ -70,6 +70,27 @@ def test_exif_orientation_is_applied(tmp_path):
     np.testing.assert_array_equal(frame.rgb, np.rot90(picture(3), k=-1))
 
 
+def test_images_are_compared_as_they_are_shown(tmp_path):
+    for number, (size, turn) in enumerate([((96, 64), 1), ((64, 96), 6)]):
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        Image.new("RGB", size).save(tmp_path / f"{number}.jpg", exif=exif)
+    assert probe(tmp_path).size == Size(64, 96)
+    assert len(list(read_frames(tmp_path, SMALL))) == 2
+    Image.new("RGB", (64, 96)).save(tmp_path / "2.jpg")
+    with pytest.raises(InputError, match="one size"):
+        probe(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "values", [np.linspace(0, 1, 4096, dtype=np.float32), np.arange(4096, dtype=np.int32) * 1000]
+)
+def test_numbers_that_no_picture_has_are_refused(tmp_path, values):
+    Image.fromarray(values.reshape(64, 64)).save(tmp_path / "a.tif")
+    with pytest.raises(InputError, match="8 or 16 bits"):
+        probe(tmp_path / "a.tif")
+
+
 def test_images_of_two_sizes_are_refused(folder):
     Image.fromarray(picture(0, Size(20, 30))).save(folder / "shot_12.png")
     with pytest.raises(InputError, match=r"shot_12.png is 30x20, expected 64x48"):

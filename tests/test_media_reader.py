@@ -201,6 +201,20 @@ def test_a_size_change_midway_is_read_through(tmp_path):
     assert all(a.time < b.time for a, b in pairwise(frames))
 
 
+@pytest.mark.parametrize("second", [Size(96, 80), Size(64, 160)])
+def test_an_interlaced_recording_whose_size_changes_is_read_through(tmp_path, second):
+    both = tmp_path / "both.ts"
+    options = {"flags": "+ildct+ilme", "x264opts": "tff=1"}
+    with both.open("wb") as joined:
+        for number, size in enumerate((SMALL, second)):
+            path = tmp_path / f"{number}.ts"
+            joined.write(make_clip(path, frames=8, size=size, options=options).read_bytes())
+    with av.open(str(both)) as container:
+        assert next(container.decode(video=0)).interlaced_frame
+    frames = list(read_frames(both, SMALL))
+    assert [index_of(frame.rgb) for frame in frames] == [*range(8), *range(8)]
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_a_truncated_file_gives_its_frames_and_one_warning(tmp_path, suffix):
     layout = {"movflags": "+faststart"} if suffix == ".mp4" else {}

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from simulation import CONFIGS, Simulation
 
 from depthcrafter_cli.errors import MemoryLimitError
+from depthcrafter_cli.media.resize import model_size
 from depthcrafter_cli.memory.architecture import Architecture
 from depthcrafter_cli.memory.budget import Budget, card_budget
 from depthcrafter_cli.memory.estimate import Job, estimate
@@ -90,6 +91,32 @@ def test_a_window_is_shortened_only_where_no_exact_plan_fits_and_that_is_said():
     choice = select(8, replace(JOB, size=Size(1088, 1920)), host=13 * 10**9)
     assert 50 <= choice.job.window < 110 and choice.shortened
     assert "instead of 110" in choice.concessions[-1]
+
+
+def test_where_the_host_is_short_windows_are_what_the_card_alone_has_room_for():
+    choice = select(8, host=3 * 10**9)
+    assert 60 <= choice.job.window < 110 and choice.shortened
+    assert choice.peaks.host <= 3 * 10**9 and not choice.plan.stream_weights
+    with pytest.raises(MemoryLimitError) as refusal:
+        select(4, host=3 * 10**9)
+    alone, rest = str(refusal.value).split("pass --max-vram ")[1].split(", or --max-vram ")
+    assert select(float(alone), host=3 * 10**9)
+    card, host = rest.split(" where")[0].split(" and --max-ram ")
+    assert select(float(card), host=round(float(host) * 1e9))
+
+
+@pytest.mark.parametrize("size", [Size(576, 1024), Size(1088, 1920)])
+def test_an_advised_resolution_fits_however_the_sides_of_the_video_round(size):
+    advised = 0
+    for vram in (1.6, 2, 2.5, 3, 3.5, 4, 5):
+        try:
+            select(vram, replace(JOB, size=size))
+        except MemoryLimitError as refusal:
+            if "--max-res" in str(refusal):
+                side = int(str(refusal).split("--max-res ")[1].rstrip("."))
+                select(vram, replace(JOB, size=model_size(Size(1080, 1920), side)))
+                advised += 1
+    assert advised
 
 
 def test_what_fits_nowhere_is_refused_with_what_would():

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,10 @@ from filelock import FileLock
 from PIL import Image
 from processes import ENVIRONMENT, stop_at
 
+from depthcrafter_cli.errors import MemoryLimitError
 from depthcrafter_cli.types import Size
+from depthcrafter_cli.workflows.folder import RunFolder
+from depthcrafter_cli.workflows.plan import plan_run
 from depthcrafter_cli.workflows.request import RunRequest
 
 ROOT = Path(__file__).parents[1]
@@ -84,6 +88,20 @@ def test_depth_is_not_shown_beside_another_video(cli, clip, options, tmp_path):
     refused = cli("finish", folder, "--out", out, "--side-by-side")
     assert refused.code == 3 and "not what it was" in refused.err and not out.exists()
     assert cli("finish", folder, "--out", out).code == 0
+
+
+def test_a_run_does_not_go_on_with_shorter_windows_than_it_began_with(tiny_folder, tmp_path):
+    clip = make_clip(tmp_path / "long.mp4", frames=400, size=Size(64, 64))
+    request = RunRequest(
+        clip, (tmp_path / "d.npz",), weights=str(tiny_folder), device="cpu",
+        settings={"window": 400, "overlap": 2, "decode_chunk": 3},
+    )  # fmt: skip
+    assert 60 < plan_run(replace(request, max_vram=0.54)).memory.job.window < 400
+    RunFolder(request.work_folder).begin(plan_run(request))
+    with pytest.raises(MemoryLimitError, match="windows of 400 frames, and no more than"):
+        plan_run(replace(request, max_vram=0.54, resume=True))
+    again = plan_run(replace(request, resume=True))
+    assert again.resumed and again.memory.job.window == again.config.window == 400
 
 
 def test_an_unfinished_run_cannot_be_finished_without_inference(cli, clip, options, tmp_path):

@@ -1,8 +1,10 @@
 """``depthcrafter run`` from the outside: files, exit codes, and nothing half-written."""
 
 import json
+import shutil
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -11,6 +13,7 @@ import pytest
 from clips import make_audio, picture
 from PIL import Image
 
+from depthcrafter_cli.cli.options import parse_rate
 from depthcrafter_cli.types import Size
 
 CLIP = Path(__file__).parent / "data" / "parity" / "video" / "clip_a.mp4"  # 13 frames, 180x100
@@ -134,6 +137,15 @@ def test_the_folder_one_is_in_gets_the_pictures(cli, small, tmp_path, monkeypatc
     assert done.code == 0, done.err
     assert [file.name for file in folder.iterdir()] == ["depth_00000.png"]
     assert sorted(tmp_path.iterdir()) == [folder, tmp_path / "frames.json"]
+
+
+def test_rates_written_as_floats_and_odd_names_are_taken_as_meant(cli, small, tmp_path):
+    clip = tmp_path / "Title [dQw4w9].mp4"
+    shutil.copy(CLIP, clip)
+    rate = "23.976023976023978"
+    assert parse_rate(rate, "--sequence-rate") == Fraction(24000, 1001)
+    done = cli("run", clip, "--out", tmp_path / "d.npz", *small, "--max-frames", "1")
+    assert done.code == 0 and str(clip) in done.err, done.err
 
 
 def test_existing_files_are_kept_without_overwrite(cli, small, tmp_path):

@@ -1,6 +1,9 @@
 """``depthcrafter weights`` as users run it, against a real server."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +42,14 @@ def hub(monkeypatch) -> Iterator[FakeHub]:
             running.address + "/{repo_id}/resolve/{revision}/{filename}",
         )
         yield running
+
+
+def test_a_proxy_that_cannot_be_used_is_a_sentence(tmp_path):
+    odd = {**os.environ, "ALL_PROXY": "socks://127.0.0.1:9", "HF_HUB_OFFLINE": "0"}
+    command = [sys.executable, "-m", "depthcrafter_cli", "weights", "pull", "--to", tmp_path]
+    done = subprocess.run(command, env=odd, capture_output=True, text=True)
+    assert done.returncode == 4 and "ALL_PROXY" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_pull_list_path_verify(cli, hub, root, monkeypatch):

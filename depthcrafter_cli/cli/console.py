@@ -138,11 +138,12 @@ class RichConsole(QuietConsole):
 
     def planned(self, plan: "RunPlan") -> None:
         from rich.console import Console
+        from rich.markup import escape
 
         super().planned(plan)
         screen = Console(stderr=True)
         for label, text in summary_of(plan):
-            screen.print(f"[bold]{label:<7}[/] {text}", highlight=False, soft_wrap=True)
+            screen.print(f"[bold]{label:<7}[/] {escape(text)}", highlight=False, soft_wrap=True)
 
     @contextmanager
     def drawing(self) -> Iterator[Observer]:

@@ -175,7 +175,9 @@ def parse_time(text: str | None, option: str) -> Fraction | None:
 def parse_rate(text: str, option: str) -> Fraction:
     """Frames per second as a number or a ratio."""
     try:
-        return Fraction(text)
+        rate = Fraction(text)
+        # Floats written out, such as 23.976023976023978, mean the ratio they are nearest to.
+        return rate.limit_denominator(1_000_000) or rate
     except (ValueError, ZeroDivisionError):
         raise UsageError(
             f"got {option} {text!r}, expected frames per second: write 12, 23.976 or 24000/1001."

@@ -109,7 +109,7 @@ def _print(planned: "RunPlan") -> None:
         table.add_column(header, justify=justify)  # type: ignore[arg-type]
     for stage, peak, how in rows:
         table.add_row(stage, f"{peak / 1e9:.2f} GB", how)
-    screen = Console(highlight=False, soft_wrap=True)
+    screen = Console(highlight=False, markup=False, soft_wrap=True)
     known = planned.windows is not None
     screen.print(
         f"{planned.request.source}: {planned.model_size} pixels, "

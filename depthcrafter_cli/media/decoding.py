@@ -110,30 +110,50 @@ def progressive(pictures: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
 
     Combed edges would be read as texture. Progressive video passes untouched.
     """
-    first = next(pictures, None)
-    if first is None:
-        return
-    if not first.interlaced_frame:
-        yield first
-        yield from pictures
-        return
-    graph = av.filter.Graph()
-    source = graph.add_buffer(
-        width=first.width, height=first.height, format=first.format, time_base=first.time_base
-    )
-    merge = graph.add("bwdif", "mode=send_frame:deint=interlaced")
-    graph.link_nodes(source, merge, graph.add("buffersink")).configure()
-    graph.push(first)
+    merge: _Merge | None = None
     for picture in pictures:
-        graph.push(picture)
-        yield from _pulled(graph)
-    graph.push(None)
-    yield from _pulled(graph)
+        if merge is not None and merge.shape != _shape(picture):
+            yield from merge.rest()
+            merge = None
+        if merge is None and picture.interlaced_frame:
+            merge = _Merge(picture)
+        if merge is None:
+            yield picture
+        else:
+            yield from merge.merged(picture)
+    if merge is not None:
+        yield from merge.rest()
 
 
-def _pulled(graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
-    while True:
-        try:
-            yield graph.pull()
-        except (av.error.BlockingIOError, av.error.EOFError):
-            return
+class _Merge:
+    """The fields of pictures of one shape."""
+
+    def __init__(self, first: av.VideoFrame) -> None:
+        self.shape = _shape(first)
+        self._graph = av.filter.Graph()
+        source = self._graph.add_buffer(
+            width=first.width, height=first.height, format=first.format, time_base=first.time_base
+        )
+        merge = self._graph.add("bwdif", "mode=send_frame:deint=interlaced")
+        self._graph.link_nodes(source, merge, self._graph.add("buffersink")).configure()
+
+    def merged(self, picture: av.VideoFrame) -> Iterator[av.VideoFrame]:
+        """Those that are whole with this one."""
+        self._graph.push(picture)
+        yield from self._pulled()
+
+    def rest(self) -> Iterator[av.VideoFrame]:
+        """Those that are whole because nothing follows."""
+        self._graph.push(None)
+        yield from self._pulled()
+
+    def _pulled(self) -> Iterator[av.VideoFrame]:
+        while True:
+            try:
+                yield self._graph.pull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return
+
+
+def _shape(picture: av.VideoFrame) -> tuple[int, int, str]:
+    return picture.width, picture.height, picture.format.name

@@ -16,6 +16,8 @@ from depthcrafter_cli.media.resize import require_sane
 from depthcrafter_cli.types import RgbImage, Size, VideoInfo
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+_WHITE = 65535  # of 16-bit gray
+_ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # EXIF 2.3, section 4.6.4
 _NUMBER_PATTERN = re.compile(r"%0?\d*d")
 
 
@@ -102,9 +104,12 @@ def natural_order(file: Path) -> list[tuple[int, str]]:
 
 
 def _stored_size(file: Path) -> Size:
-    """From the header alone, before any EXIF rotation: quick for thousands of images."""
+    """As it is shown, from the header alone: quick for thousands of images."""
     with _opened(file) as image:
         size = Size(image.height, image.width)
+        in_header = image.format != "PNG" or "exif" in image.info  # or all of it would be decoded
+        if in_header and image.getexif().get(_ORIENTATION) in _LYING:
+            size = Size(image.width, image.height)
     require_sane(file, size)
     return size
 
@@ -129,7 +134,13 @@ def _opened(file: Path) -> Iterator[Image.Image]:
 def _load(file: Path) -> RgbImage:
     with _opened(file) as opened:
         image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith("I"):  # 16-bit gray: Pillow would clip it to 255
-            gray = (np.asarray(image) / 257).round().astype(np.uint8)
-            return np.repeat(gray[..., None], 3, axis=-1)
-        return np.asarray(image.convert("RGB"))
+        if image.mode[0] not in "IF":
+            return np.asarray(image.convert("RGB"))
+        gray = np.asarray(image)  # Pillow would clip it to 255
+    if gray.dtype.kind == "f" or gray.min() < 0 or gray.max() > _WHITE:
+        raise InputError(
+            f"{file} holds numbers from {gray.min():g} to {gray.max():g} of type {gray.dtype}, "
+            "expected 8 or 16 bits a channel: convert the images first."
+        )
+    levels = (gray / (_WHITE / 255)).round().astype(np.uint8)
+    return np.repeat(levels[..., None], 3, axis=-1)

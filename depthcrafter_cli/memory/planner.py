@@ -1,5 +1,6 @@
 """The fastest exact plan that fits; if none does, a shorter window, and that is said."""
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -75,14 +76,7 @@ def plans(device: str, batch: int) -> Iterator[MemoryPlan]:
 
     Weights and waiting tensors go to the host only where that is other memory.
     """
-    start = MemoryPlan.default(device)
-    places = [start]
-    if device == "cuda":
-        swapped = replace(start, swap_networks=True)
-        streamed = replace(start, swap_networks=True, stream_weights=True)
-        parked = replace(swapped, park_skips=True)
-        places += [swapped, parked, streamed, replace(streamed, park_skips=True)]
-    for place in places:
+    for place in _places(device):
         for share in (1, 2, 4):
             for size, by_rows in _encoders(batch):
                 for frugal in (False, True):
@@ -93,13 +87,32 @@ def plans(device: str, batch: int) -> Iterator[MemoryPlan]:
                         frugal_encode=by_rows,
                         frugal_decode=frugal,
                     )
-    yield replace(
-        places[-1],
-        values=_SMALLEST_VALUES,
-        encode_batch=1,
-        frugal_encode=True,
-        frugal_decode=True,
-    )
+    yield _frugal(device)[-1]
+
+
+def _places(device: str) -> list[MemoryPlan]:
+    """What is where, fastest first."""
+    start = MemoryPlan.default(device)
+    if device != "cuda":
+        return [start]
+    swapped = replace(start, swap_networks=True)
+    streamed = replace(swapped, stream_weights=True)
+    parked = replace(swapped, park_skips=True)
+    return [start, swapped, parked, streamed, replace(streamed, park_skips=True)]
+
+
+def _frugal(device: str) -> list[MemoryPlan]:
+    """The places with every concession made that is exact, the one least on the device last."""
+    return [
+        replace(
+            place,
+            values=_SMALLEST_VALUES,
+            encode_batch=1,
+            frugal_encode=True,
+            frugal_decode=True,
+        )
+        for place in _places(device)
+    ]
 
 
 def _encoders(batch: int) -> Iterator[tuple[int, bool]]:
@@ -143,42 +156,57 @@ def _told(plan: MemoryPlan, device: str, batch: int) -> Iterator[str]:
 def _shorter_window(
     model: Architecture, job: Job, budget: Budget, device: str, overlap: int
 ) -> Choice | None:
-    """The longest window that fits with every exact concession made."""
-    *_, plan = plans(device, 1)
-    for window in range(job.window - 1, max(2 * overlap, 1) - 1, -1):
-        shorter = replace(job, window=window)
+    """The longest window that fits with every exact concession made, under the fastest of them."""
+    windows = range(max(2 * overlap, 1), job.window)
+    best: Choice | None = None
+    for plan in _frugal(device):
+
+        def too_long(window: int, plan: MemoryPlan = plan) -> bool:
+            peaks = estimate(model, replace(job, window=window), plan)
+            return not _fits(peaks, budget, device)
+
+        fitting = bisect_left(windows, True, key=too_long)
+        if not fitting or (best and windows[fitting - 1] <= best.job.window):
+            continue
+        shorter = replace(job, window=windows[fitting - 1])
+        changed = (
+            f"windows of {shorter.window} instead of {job.window} frames: this changes the result"
+        )
+        told = (*_told(plan, device, 1), changed)
         peaks = estimate(model, shorter, plan)
-        if _fits(peaks, budget, device):
-            changed = f"windows of {window} instead of {job.window} frames: this changes the result"
-            told = (*_told(plan, device, 1), changed)
-            return Choice(model, device, budget, plan, shorter, peaks, told)
-    return None
+        best = Choice(model, device, budget, plan, shorter, peaks, told)
+    return best
 
 
 def _nothing_fits(model: Architecture, job: Job, budget: Budget, device: str) -> str:
-    """What the smallest plan needs, and the largest picture that would do."""
-    *_, plan = plans(device, 1)
-    peaks = estimate(model, job, plan)
-    taken = _taken(peaks, device)
-    needed = card_for(taken, device)
-    advice = f"pass --max-vram {needed:g}"
+    """What would have to be there, and the largest picture that would do."""
+    frugal = _frugal(device)
+    peaks = [estimate(model, job, plan) for plan in frugal]
+    # Where the host is short, what stays on the device; the first needs nothing of the host.
+    allowed = [peak for peak in peaks if _host_allows(peak, budget)] or peaks
+    taken = min(_taken(peak, device) for peak in allowed)
+    advice = f"pass --max-vram {card_for(taken, device):g}"
     if device == "cpu":
         advice = f"close other programs, {advice} where that much is there"
-    if budget.host is not None and peaks.host > budget.host:
-        advice += f" and --max-ram {peaks.host / 1e9 + 0.05:.1f}"
+    if not _host_allows(peaks[-1], budget):
+        least = card_for(_taken(peaks[-1], device), device)
+        host = peaks[-1].host / 1e9 + 0.05
+        advice += f", or --max-vram {least:g} and --max-ram {host:.1f} where that is there"
     longer = max(job.size.height, job.size.width)
     for side in range(longer - 64, 63, -64):
         size = Size(_scaled(job.size.height, side, longer), _scaled(job.size.width, side, longer))
-        if _fits(estimate(model, replace(job, size=size), plan), budget, device):
-            advice += f" or --max-res {side}"
+        smaller = replace(job, size=size)
+        if any(_fits(estimate(model, smaller, plan), budget, device) for plan in frugal):
+            advice += f", or --max-res {side}"
             break
-    allowed = "unlimited" if budget.device is None else f"{budget.device / 1e9:.2f} GB"
+    had = "unlimited" if budget.device is None else f"{budget.device / 1e9:.2f} GB"
     kind = "RAM" if device == "cpu" else "device memory"
     return (
-        f"got {allowed} of {kind} for tensors, expected at least {taken / 1e9:.2f} GB for "
+        f"got {had} of {kind} for tensors, expected at least {taken / 1e9:.2f} GB for "
         f"{job.size} pixels and windows of {job.window} frames: {advice}."
     )
 
 
 def _scaled(side: int, longest: int, present: int) -> int:
-    return max(64, side * longest // present // 64 * 64)
+    """Rounded up: what is advised must fit however the video's own sides round."""
+    return -(-side * longest // (present * 64)) * 64

@@ -167,6 +167,11 @@ def _explained(file: HubFile) -> Iterator[None]:
     except HfHubHTTPError as error:
         reason = str(error).strip().splitlines()[0]
         raise WeightsError(f"the hub refused {file.path} ({reason}): pull again later.") from error
+    except (ImportError, ValueError) as error:  # raised for proxies, before anything is sent
+        raise WeightsError(
+            f"the hub cannot be reached by this machine's settings ({error}): check ALL_PROXY and "
+            "HTTPS_PROXY (a SOCKS proxy needs: pip install 'httpx[socks]') and HF_ENDPOINT."
+        ) from error
     except (HTTPError, OSError) as error:
         if getattr(error, "errno", None) is not None and not isinstance(error, ConnectionError):
             raise  # the disk's fault, not the network's

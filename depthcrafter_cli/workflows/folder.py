@@ -110,6 +110,10 @@ class RunFolder:
             max_ram=max_ram,
         )
 
+    def settings(self) -> dict[str, Any]:
+        """Those of the pipeline that the run here began with. Raises UsageError."""
+        return dict(self.job()["facts"]["settings"])
+
     def adopt(self, plan: "RunPlan") -> "RunPlan":
         """The plan with what the run that is here had settled, if it is the same run.
 
@@ -119,11 +123,10 @@ class RunFolder:
         """
         job = self.job()
         self._require_same(plan, job)
-        settled = replace(plan.config, **job["facts"]["settings"])
         memory, limits = plan.memory, [plan.request.max_vram, plan.request.max_ram]
         if limits == job["limits"]:
             memory = replace(memory, plan=MemoryPlan(**job["memory_plan"]))
-        return replace(plan, config=settled, memory=memory, facts=job["facts"], resumed=True)
+        return replace(plan, memory=memory, facts=job["facts"], resumed=True)
 
     def _require_same(self, plan: "RunPlan", job: Mapping[str, Any]) -> None:
         if plan.facts["input"] != job["facts"]["input"]:

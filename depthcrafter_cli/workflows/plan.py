@@ -3,13 +3,13 @@
 import math
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from depthcrafter_cli.errors import InputError, OutputError, UsageError
+from depthcrafter_cli.errors import InputError, MemoryLimitError, OutputError, UsageError
 from depthcrafter_cli.media.reader import count_frames, probe
 from depthcrafter_cli.media.resize import model_size, output_size, reference_stride
 from depthcrafter_cli.media.selection import ReadOptions, selected_rate
@@ -82,30 +82,43 @@ def plan_run(request: RunRequest) -> RunPlan:
         UsageError, InputError, WeightsError, MemoryLimitError, OutputError: whatever would stop
             the run later.
     """
-    begin_again = request.overwrite
     checked = check_run(request)
-    request, config = checked.request, checked.config
+    begin_again, request = request.overwrite, checked.request
+    if not (request.outputs and request.resume and RunFolder(request.work_folder).in_use):
+        return _planned(checked)
+    folder = RunFolder(request.work_folder)
+    try:
+        return folder.adopt(_planned(checked, folder.settings()))
+    except (UsageError, InputError, MemoryLimitError):
+        if begin_again:
+            return _planned(checked)
+        raise
+
+
+def _planned(checked: CheckedRun, settled: Mapping[str, Any] | None = None) -> RunPlan:
+    """What is left open settled; ``settled`` are the settings of a run that is to go on.
+
+    Raises:
+        MemoryLimitError: no plan fits, or none without changing what is settled.
+    """
+    request = checked.request
+    config = replace(checked.config, **(settled or {}))
     device, dtype = _machine(request)
     limits = request.max_vram, request.max_ram
     memory = choose_memory(
         checked.weights, config, checked.model_size, checked.frames, device, dtype, limits
     )
+    if memory.shortened and settled is not None:
+        raise MemoryLimitError(
+            f"{request.work_folder} holds a run with windows of {config.window} frames, and no "
+            f"more than {memory.job.window} fit now, expected the memory it began with: free some, "
+            "or start again with --overwrite."
+        )
     if memory.shortened:
         config = replace(config, window=memory.job.window)
-    settled = {**vars(checked), "config": config}
-    plan = RunPlan(**settled, memory=memory, device=device, dtype=dtype)
-    if not request.outputs:
-        return plan
-    plan = replace(plan, facts=describe(plan))
-    folder = RunFolder(request.work_folder)
-    if not (request.resume and folder.in_use):
-        return plan
-    try:
-        return folder.adopt(plan)
-    except (UsageError, InputError):
-        if begin_again:
-            return plan
-        raise
+    known = {**vars(checked), "config": config}
+    plan = RunPlan(**known, memory=memory, device=device, dtype=dtype)
+    return replace(plan, facts=describe(plan)) if request.outputs else plan
 
 
 def check_run(request: RunRequest) -> CheckedRun:

@@ -59,7 +59,17 @@ class VideoSink(FileSink):
         picture.time_base = self.settings.time_base
         picture.pts = self._units(frame.time)
         picture.duration = max(self._units(1 / self.settings.rate), 1)
-        self._container.mux(self._stream.encode(picture))
+        self._mux(self._stream.encode(picture))
+
+    def _mux(self, packets: list[av.Packet]) -> None:
+        try:
+            self._container.mux(packets)
+        except av.error.PatchWelcomeError as error:
+            raise OutputError(
+                f"{self.path} would have a pause between two frames that is longer than this kind "
+                "of file can hold, expected hours at most: make .npz or PNGs of what is computed, "
+                "with `depthcrafter finish`."
+            ) from error
 
     def _picture(self, frame: DepthFrame) -> RgbImage:
         depth = colorize(frame.normalized, self.settings.colormap)
@@ -75,7 +85,7 @@ class VideoSink(FileSink):
         return round(seconds / self.settings.time_base)
 
     def _end(self) -> None:
-        self._container.mux(self._stream.encode(None))
+        self._mux(self._stream.encode(None))
         self._container.close()
 
     def _release(self) -> None:
