@@ -263,3 +263,12 @@ def test_a_percent_sign_in_a_name_is_only_a_percent_sign(tmp_path):
     assert sorted(file.name for file in tmp_path.glob("*.png")) == [
         "100% sure 5%_000.png", "100% sure 5%_001.png"
     ]  # fmt: skip
+
+
+def test_a_pause_that_no_mp4_can_hold_is_said_with_what_can(tmp_path):
+    out = tmp_path / "d.mp4"
+    times = [Fraction(0), Fraction(1, 10**6), Fraction(3600), Fraction(3601), Fraction(3602)]
+    with pytest.raises(OutputError, match=r"pause.*depthcrafter finish"):
+        write(out, times)
+    assert list(tmp_path.iterdir()) == []
+    write(tmp_path / "d.npz", times)

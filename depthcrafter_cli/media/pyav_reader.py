@@ -77,6 +77,11 @@ class VideoFile:
                 pictures = decoder.pictures()
             else:
                 pictures = chain([first], pictures)
+            if stream.codec_context.color_trc in _HDR_TRANSFERS:
+                warn(
+                    f"{self.path} is HDR, and the model, which knows SDR only, sees it as it is "
+                    "stored, rather flat: convert it to SDR first if the depth disappoints."
+                )
             shown = 1 / rate_of(stream)
             end = expected_seconds(container, stream)
             whole = progressive(pictures)
