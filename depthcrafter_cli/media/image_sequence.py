@@ -105,7 +105,7 @@ def natural_order(file: Path) -> list[tuple[int, str]]:
 
 def _stored_size(file: Path) -> Size:
     """As it is shown, from the header alone: quick for thousands of images."""
-    with _opened(file) as image:
+    with opened_image(file) as image:
         size = Size(image.height, image.width)
         in_header = image.format != "PNG" or "exif" in image.info  # or all of it would be decoded
         if in_header and image.getexif().get(_ORIENTATION) in _LYING:
@@ -115,8 +115,8 @@ def _stored_size(file: Path) -> Size:
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[Image.Image]:
-    """An image, inside which whatever is wrong with it raises InputError."""
+def opened_image(file: Path) -> Iterator[Image.Image]:
+    """An image, inside which whatever is wrong with it raises InputError, naming the file."""
     try:
         with warnings.catch_warnings():
             # What is too large is refused by us.
@@ -132,7 +132,7 @@ def _opened(file: Path) -> Iterator[Image.Image]:
 
 
 def _load(file: Path) -> RgbImage:
-    with _opened(file) as opened:
+    with opened_image(file) as opened:
         image = ImageOps.exif_transpose(opened)
         if image.mode[0] not in "IF":
             return np.asarray(image.convert("RGB"))

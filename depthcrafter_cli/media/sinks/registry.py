@@ -75,16 +75,15 @@ def check_outputs(
         raise UsageError("Got no output, expected at least one: pass --out such as depth.mp4.")
     check_colormap(colormap)
     taken = {} if source is None else {_place(source): "the input"}
+    kinds = [_sink_class(out) for out in outputs]
     for out in outputs:
-        kind = _sink_class(out)
         place = _place(out)
         if place in taken:
             raise UsageError(
                 f"{out} is also {taken[place]}, expected different paths: rename one of them."
             )
         taken[place] = "another output"
-    for out in outputs:
-        kind = _sink_class(out)
+    for out, kind in zip(outputs, kinds, strict=True):
         _check_staging(out, kind, taken)
         if kind is VideoSink and ENCODER not in av.codec.codecs_available:
             raise OutputError(

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from depthcrafter_cli.errors import InputError
+from depthcrafter_cli.media.image_sequence import opened_image
 from depthcrafter_cli.training.data.recorded import Crop, Map, RecordedClip, inverse
 
 Layout = Callable[[Path], list[RecordedClip]]
@@ -66,7 +66,7 @@ def kitti(root: Path) -> list[RecordedClip]:
         pictures = [raw / path.name for path in maps]
         crop = Crop()
         if maps:
-            with Image.open(maps[0]) as first:
+            with opened_image(maps[0]) as first:
                 crop = Crop(0, first.height // 2 * 2, 0, first.width // 2 * 2)
         clips.append(_clip(drive.name, pictures, maps, lambda path: _png(path) / 256, crop))
     return clips
@@ -156,7 +156,7 @@ def _require_pairs(name: str, pictures: Sequence[Path], maps: Sequence[Path]) ->
 
 
 def _png(path: Path) -> npt.NDArray[np.float32]:
-    with Image.open(path) as image:
+    with opened_image(path) as image:
         return np.asarray(image).astype(np.float32)
 
 

@@ -13,8 +13,7 @@ any one unit too, 0 unknown, infinite for sky. Pictures and maps may differ in s
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -22,10 +21,9 @@ from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from depthcrafter_cli.errors import InputError
-from depthcrafter_cli.media.image_sequence import images_in, natural_order
+from depthcrafter_cli.media.image_sequence import images_in, natural_order, opened_image
 from depthcrafter_cli.media.reader import count_frames, probe
 from depthcrafter_cli.training.data.recorded import Map, RecordedClip, inverse
 from depthcrafter_cli.training.data.samples import Shape
@@ -133,23 +131,12 @@ def _png_shape(files: list[Path]) -> Shape:
     """How many there are, and the size of the first."""
     if not files:
         return 0, 0, 0
-    with _opened(files[0]) as image:
+    with opened_image(files[0]) as image:
         return len(files), image.height, image.width
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    try:
-        with Image.open(path) as image:
-            yield image
-    except OSError as error:
-        raise InputError(
-            f"got {path}, which cannot be read ({error}), expected a whole image: copy it again."
-        ) from error
-
-
 def _png(path: Path) -> npt.NDArray[np.integer]:
-    with _opened(path) as image:
+    with opened_image(path) as image:
         values = np.asarray(image)
     if values.ndim != 2:
         raise InputError(f"got a colour image {path}, expected grayscale: write one channel.")

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from traceback import format_exc
 
-from depthcrafter_cli.errors import InputError, OutputError, UsageError, WeightsError
+from depthcrafter_cli.errors import UsageError, WeightsError
 from depthcrafter_cli.workflows.batch.clip import Outcome, Task, failure
 from depthcrafter_cli.workflows.batch.report import ClipReport
 from depthcrafter_cli.workflows.folder import RunFolder
@@ -31,11 +30,8 @@ def _check(task: Task, skip_complete: bool) -> ClipReport:
         checked = check_run(task.request)
     except (UsageError, WeightsError) as error:
         raise type(error)(f"{task.name}: {error}") from error
-    except (InputError, OutputError) as error:
+    except Exception as error:  # also of a kind nobody has thought of: the others are to be done
         failed = replace(failure(error), warnings=tuple(warnings))
-        return ClipReport.of(task, "failed", failed)
-    except Exception as error:  # a clip nobody has thought of must not keep the others
-        failed = replace(failure(error, format_exc()), warnings=tuple(warnings))
         return ClipReport.of(task, "failed", failed)
     return left_open(ClipReport.of(task, "to do", frames=checked.frames), task)
 
