@@ -172,6 +172,21 @@ def test_a_dry_run_writes_nothing_and_tells_what_would_be_done(cli, tree, tiny_f
     assert not out.exists() and not report.exists()
 
 
+def test_a_report_replaces_nothing_but_a_report(cli, tree, tiny_folder, tmp_path):
+    listing = tmp_path / "list.csv"
+    listing.write_text(f"source\n{tree / 'a.mp4'}\n")
+    said = listing.read_text()
+    options = ["--out", tmp_path / "out", "--weights", tiny_folder, "--steps", 1]
+    refused = cli("batch", listing, *options, "--report", listing, "--resume")
+    assert refused.code == 6 and "--resume" not in refused.err and listing.read_text() == said
+    for report in (tmp_path / "report.csv", tmp_path / "report.json"):
+        for _ in range(2):
+            done = cli("batch", listing, *options, "--report", report, "--resume")
+            assert done.code == 0, done.err
+        refused = cli("batch", listing, *options, "--report", report)
+        assert refused.code == 6 and "--resume" in refused.err
+
+
 def test_every_clip_is_in_one_shard(cli, tree, tiny_folder, tmp_path):
     command = ["batch", tree, "--out", tmp_path / "out", "--weights", tiny_folder, "--dry-run"]
     parts = [cli(*command, "--json", "--shard", f"{part}/3") for part in (1, 2, 3)]

@@ -83,6 +83,7 @@ def test_the_input_is_left_alone():
         ("fixed", 0.5),
         ("fixed", 0.5, 0.5),
         ("fixed", float("nan"), 1.0),
+        ("fixed", float("-inf"), float("inf")),
         ("percentile", 5.0),
         ("percentile", -1.0, 50.0),
         ("percentile", 50.0, 101.0),
@@ -91,3 +92,8 @@ def test_the_input_is_left_alone():
 def test_wrong_limits_are_refused(arguments):
     with pytest.raises(UsageError, match="--normalize"):
         Normalization(*arguments)
+
+
+def test_an_unknown_mode_is_refused():
+    with pytest.raises(UsageError, match="'log', expected one of clip, percentile, fixed, none"):
+        Normalization("log")

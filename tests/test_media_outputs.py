@@ -23,6 +23,7 @@ def test_free_names_of_every_kind_pass_and_leave_no_trace(tmp_path):
         (["depth.avi"], r"'.avi', expected one of .mp4, .mov, .npz, .png"),
         (["depth.png"], r"use .*depth_%05d.png"),
         (["%d_%d.png"], "one number pattern"),
+        (["name_%05d"], r"and .png after it: use .*name_%05d.png"),
         (["a.mp4", "a.mp4"], "also another output"),
         (["a.mp4", "x/../a.mp4"], "also another output"),
         (["frames", "frames/depth_%05d.png"], "also another output"),

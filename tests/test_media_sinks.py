@@ -242,6 +242,17 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path):
     assert [path.read_text() for path in tmp_path.iterdir()] == ["another program's"]
 
 
+def test_a_picture_that_appears_meanwhile_is_not_overwritten(tmp_path):
+    mine = tmp_path / "depth_00000.png"
+    with (
+        pytest.raises(OutputError, match=r"depth_00000\.png appeared"),
+        sink_for(tmp_path, settings([Fraction(0)])) as sink,
+    ):
+        sink.write(depth_frame(0, Fraction(0)))
+        mine.write_text("another program's")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["another program's"]
+
+
 def test_the_same_frames_give_the_same_video_whatever_memory_held_before(tmp_path):
     script = (
         "import sys; from pathlib import Path; from fractions import Fraction\n"

@@ -77,7 +77,7 @@ def test_time_is_told_for_a_known_card_and_only_for_one(cli):
     twice = json.loads(cli(*options, "NVIDIA GeForce RTX 4060", "--steps", 10, "--json").out)
     assert twice["estimated_seconds"]["denoise"] == pytest.approx(2 * told["denoise"], rel=0.01)
     assert "an estimate" in cli(*options, "NVIDIA A100-SXM4-80GB").out
-    for unknown in ("NVIDIA GeForce RTX 4060 Laptop GPU", "Radeon"):
+    for unknown in ("NVIDIA GeForce RTX 4060 Laptop GPU", "Radeon", "NVIDIA RTX A1000"):
         assert f"not known for {unknown}" in cli(*options, unknown).out
     full = cli(*options, "RTX 4060", "--dtype", "fp32", "--json")
     assert json.loads(full.out)["estimated_seconds"] is None

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from depthcrafter_cli import DepthCrafterPipeline, PipelineConfig
 from depthcrafter_cli.errors import InputError, UsageError
@@ -119,6 +120,17 @@ def test_unusable_frames_are_refused_in_a_sentence(tiny, frames, message):
 def test_settings_outside_their_range_are_refused(setting):
     with pytest.raises(UsageError, match="expected"):
         PipelineConfig(**setting)
+
+
+def test_a_setting_that_does_not_exist_is_named(tiny_folder):
+    with pytest.raises(UsageError, match=r"'stepz'.*'steps'"):
+        DepthCrafterPipeline.from_pretrained(tiny_folder, stepz=3)
+
+
+def test_frames_may_be_pictures_of_another_library(tiny):
+    frames = clip(3)
+    pictures = [Image.fromarray(frame) for frame in frames]
+    assert np.array_equal(depth_of(tiny, pictures, FAST), depth_of(tiny, frames, FAST))
 
 
 def test_reference_noise_needs_the_length_of_the_clip(tiny):

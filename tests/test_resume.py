@@ -158,7 +158,14 @@ def test_two_runs_do_not_write_the_same_output(cli, clip, options, tmp_path):
         refused = cli("run", clip, "--out", tmp_path / "other.mp4", "--out", out, *options)
         assert refused.code == 6 and "another run" in refused.err
     assert cli("run", clip, "--out", out, *options).code == 0
-    assert sorted(file.name for file in tmp_path.iterdir() if "lock" in file.name) == []
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    with FileLock(frames / ".depth_05d.png.lock"):
+        for same in (frames, frames / "depth_%05d.png"):
+            refused = cli("run", clip, "--out", same, *options)
+            assert refused.code == 6 and "another run" in refused.err
+    assert cli("run", clip, "--out", frames, *options).code == 0
+    assert [file.name for file in tmp_path.rglob("*") if "lock" in file.name] == []
 
 
 def test_a_full_disk_is_one_sentence_and_the_run_goes_on_when_there_is_room(
@@ -226,6 +233,62 @@ def test_a_run_that_may_replace_its_output_may_do_so_when_it_goes_on(cli, clip, 
     assert cli("resume", f"{out}.work").code == 0
     with np.load(out) as arrays:
         assert len(arrays["depth"]) == 16
+
+
+def test_what_was_begun_with_overwrite_is_not_begun_again_by_resume(cli, clip, options, tmp_path):
+    work, began = tmp_path / "d.npz.work", ["run", clip, "--out", tmp_path / "d.npz", *options]
+    stop_at("denoise", 2, [clip, "--out", tmp_path / "d.npz", "--overwrite", *options],
+            signal.SIGKILL)  # fmt: skip
+    state = (work / "window.safetensors").read_bytes()
+    before = clip.stat().st_mtime_ns
+    os.utime(clip, (1, 1))
+    refused = cli("resume", work)
+    assert refused.code == 3 and "not what it was" in refused.err
+    assert (work / "window.safetensors").read_bytes() == state
+    os.utime(clip, ns=(before, before))
+    job = (work / "job.json").read_text()
+    (work / "job.json").write_text(job.replace('"program": "depthcrafter ', '"program": "older '))
+    refused = cli("resume", work)
+    assert refused.code == 2 and "differs in program" in refused.err
+    assert f"depthcrafter resume {work}" not in refused.err  # which is what was tried
+    assert (work / "window.safetensors").read_bytes() == state
+    assert cli(*began, "--resume", "--overwrite").code == 0
+
+
+def test_memory_that_is_short_for_now_does_not_begin_a_run_again(tiny_folder, tmp_path):
+    clip = make_clip(tmp_path / "long.mp4", frames=400, size=Size(64, 64))
+    request = RunRequest(
+        clip, (tmp_path / "d.npz",), weights=str(tiny_folder), device="cpu", overwrite=True,
+        settings={"window": 400, "overlap": 2, "decode_chunk": 3},
+    )  # fmt: skip
+    RunFolder(request.work_folder).begin(plan_run(request))
+    with pytest.raises(MemoryLimitError, match="windows of 400 frames, and no more than"):
+        plan_run(replace(request, max_vram=0.54, resume=True))
+
+
+def test_a_run_goes_on_with_its_weights_though_better_ones_came(
+    cli, clip, options, tmp_path, tiny_folder, monkeypatch
+):
+    root = tmp_path / "root"
+    shutil.copytree(tiny_folder, root / "nano")
+    monkeypatch.setenv("DEPTHCRAFTER_WEIGHTS", str(root))
+    plain = options[2:]
+    assert options[0] == "--weights"
+    kept = ["run", clip, "--out", tmp_path / "d.npz", *plain, "--keep-work", "--no-record"]
+    assert cli(*kept).code == 0
+    (tmp_path / "d.npz").unlink()
+    shutil.copytree(tiny_folder, root / "depthcrafter")
+    refused = cli(*kept, "--resume")
+    assert refused.code == 2 and "differs in model" in refused.err
+    assert cli("resume", tmp_path / "d.npz.work").code == 0
+    assert cli(*kept, "--resume", "--weights", "nano", "--overwrite").code == 0
+
+
+def test_that_no_state_is_left_to_keep_is_said(cli, clip, options, tmp_path):
+    command = ["run", clip, "--out", tmp_path / "d.npz", *options]
+    assert cli(*command).code == 0
+    again = cli(*command, "--resume", "--keep-work")
+    assert again.code == 0 and "without --keep-work" in again.err
 
 
 def test_outputs_may_lie_in_the_folder_of_the_images(cli, options, tmp_path):

@@ -110,6 +110,8 @@ def test_a_bad_input_is_one_sentence_and_exit_code_3(cli, small, tmp_path, kind)
         (["--out", "{}/d.mp4", "--start", "soon"], 2, "--start"),
         (["--out", "{}/d.mp4", "--fps", "1000"], 2, "--fps"),
         (["--out", "{}/d.mp4", "--size", "big"], 2, "--size"),
+        (["--out", "{}/d.mp4", "--size", "99x99", "--reference"], 2, "--reference"),
+        (["--out", "{}/d.mp4", "--max-res", "0"], 2, "--max-res"),
         (["--out", "{}/no/folder/d.mp4"], 6, "no folder"),
         (["--out", "{}/d.mp4", "--size", "16400x64"], 6, "16400x64 pixels"),
         (["--out", "{}/d.npz", "--out", "{}/d.mov", "--size", "64x16387"], 6, "64x16388"),

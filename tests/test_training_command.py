@@ -134,6 +134,19 @@ def test_a_model_fine_tuned_from_non_commercial_weights_says_so(cli, tiny_folder
     assert "non-commercial" in done.err
 
 
+def test_a_fine_tuned_model_keeps_the_settings_that_suit_its_start(cli, tiny_folder, tmp_path):
+    start, recipe, out = tmp_path / "start", tmp_path / "recipe.toml", tmp_path / "model"
+    shutil.copytree(tiny_folder, start)
+    write_manifest(start, "nano", settings={"window": 24, "overlap": 8, "steps": 1})
+    write_clip(tmp_path / "clips" / "a", 0)
+    recipe.write_text("settings.overlap = 6\n" + three_stages(start, tmp_path / "clips", 1))
+    done = cli("train", recipe, "--out", out, "--work-dir", tmp_path / "work", "--device", "cpu")
+    assert done.code == 0, done.err
+    variant = find_weights(str(out)).variant
+    assert (variant.window, variant.overlap, variant.steps) == (24, 6, 1)
+    assert variant.max_res == find_weights(str(start)).variant.max_res
+
+
 def test_a_model_that_was_half_delivered_is_delivered_again(cli, tiny_folder, tmp_path):
     recipe = tmp_path / "recipe.toml"
     write_clip(tmp_path / "clips" / "a", 0)

@@ -160,6 +160,9 @@ def test_scannet_layout_takes_every_third_frame_and_crops(tmp_path):
     assert source.shape(0)[0] == 4
     clip = source.read(0, 3, 1)  # the frame named 9, which 10 and 11 do not come before
     assert torch.allclose(clip.disparity, torch.tensor(1 / 10))
+    save(tmp_path / "scene0" / "depth" / "mean.png", depth)
+    with pytest.raises(InputError, match=r"mean\.png, expected numbers"):
+        opened(tmp_path, "scannet", 16, 18)
 
 
 def test_kitti_layout_leaves_out_what_the_laser_did_not_hit(tmp_path):
@@ -171,6 +174,9 @@ def test_kitti_layout_leaves_out_what_the_laser_did_not_hit(tmp_path):
     clip = opened(tmp_path, "kitti", 32, 40).read(0, 0, 1)
     assert clip.valid.sum() == 1
     assert clip.disparity[0, 5, 6].item() == 0.5
+    (tmp_path / "2011_09_26" / drive / "image_02" / "data" / "05.png").unlink()
+    with pytest.raises(InputError, match=r"got no picture .*05\.png"):
+        opened(tmp_path, "kitti", 32, 40)
 
 
 def test_bonn_layout_starts_at_frame_30(tmp_path):

@@ -108,6 +108,8 @@ def test_weights_trained_on_from_others_keep_their_licences(root, tmp_path):
         assert variant.non_commercial == (base == "depthcrafter")
         write_manifest(folder, "again", base=base_of(variant))
         assert find_weights(str(folder)).variant.licences == licences
+    write_manifest(folder, "nano", base="depthcrafter")  # a recipe may be called nano.toml
+    assert find_weights(str(folder)).variant.non_commercial
     write_manifest(folder, base)
     assert base_of(find_weights(str(folder)).variant) == base
 

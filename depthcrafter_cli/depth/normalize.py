@@ -11,6 +11,7 @@ from depthcrafter_cli.types import Disparity, ValueRange
 
 Mode = Literal["clip", "percentile", "fixed", "none"]
 _DEFAULT_PERCENTILES = (2.0, 98.0)
+_LIMITS = {"clip": (0,), "percentile": (0, 2), "fixed": (2,), "none": (0,)}  # how many
 
 
 class DisparityStatistics(Protocol):
@@ -41,7 +42,12 @@ class Normalization:
 
     def __post_init__(self) -> None:
         limits = [limit for limit in (self.low, self.high) if limit is not None]
-        wanted = {"clip": (0,), "none": (0,), "percentile": (0, 2), "fixed": (2,)}[self.mode]
+        wanted = _LIMITS.get(self.mode)
+        if wanted is None:
+            raise UsageError(
+                f"got the normalization {self.mode!r}, expected one of {', '.join(_LIMITS)}: "
+                "choose one."
+            )
         if len(limits) not in wanted:
             raise UsageError(
                 f"Normalization {self.mode!r} got {len(limits)} limits, expected "
@@ -51,7 +57,7 @@ class Normalization:
             return
         low, high = limits
         lowest, highest = (0, 100) if self.mode == "percentile" else (-math.inf, math.inf)
-        if not lowest <= low < high <= highest:
+        if not lowest <= low < high <= highest or math.isinf(high - low):
             raise UsageError(
                 f"Normalization {self.mode!r} got {low:g} and {high:g}, expected the smaller one "
                 f"first{', both from 0 to 100' if highest == 100 else ''}: correct --normalize."

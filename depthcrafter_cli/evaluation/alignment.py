@@ -151,6 +151,7 @@ def align_clip(
     Raises UsageError for an option out of range, and InputError for arrays that do not pair up,
     a prediction that is not finite, or no valid pixel.
     """
+    pred, depth = np.asanyarray(pred), np.asanyarray(depth)
     _check_options(max_depth, domain, max_frames)
     _check_shapes(pred, depth, max_frames)
     pred = pred[:max_frames]

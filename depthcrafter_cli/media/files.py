@@ -50,12 +50,17 @@ def publish(partial: Path, path: Path, *, overwrite: bool) -> None:
     Raises OutputError if something appeared there since the run began.
     """
     if path.exists() and not overwrite:
-        raise OutputError(
-            f"{path} appeared while it was being made, expected a free name: move it away or "
-            "pass --overwrite."
-        )
+        raise appeared(path)
     with output_errors(path):
         partial.replace(path)
+
+
+def appeared(path: Path) -> OutputError:
+    """What to say of a file that was not there when the run began."""
+    return OutputError(
+        f"{path} appeared while it was being made, expected a free name: move it away or "
+        "pass --overwrite."
+    )
 
 
 def sync(path: Path) -> None:

@@ -138,9 +138,10 @@ def _open_folder(folder: Path) -> WeightsFolder:
         f"published weights with: {pull_command(DEPTHCRAFTER.name)}",
     )
     manifest = read_manifest(folder)
-    variant = VARIANTS.get(manifest.variant) if manifest else None
-    own = custom_variant(folder.name, manifest.base if manifest else "")
-    return WeightsFolder(folder, _settings_of(folder, variant or own))
+    variant = custom_variant(folder.name, manifest.base if manifest else "")
+    if manifest and not manifest.base:  # trained weights keep the licence of those they began as
+        variant = VARIANTS.get(manifest.variant, variant)
+    return WeightsFolder(folder, _settings_of(folder, variant))
 
 
 def _settings_of(folder: Path, variant: ModelVariant) -> ModelVariant:

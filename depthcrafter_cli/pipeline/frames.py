@@ -11,7 +11,7 @@ from depthcrafter_cli.types import RgbImage
 
 def checked(frames: Iterable[RgbImage], multiple: int) -> tuple[RgbImage, Iterator[RgbImage]]:
     """The first frame and the whole stream, with every frame's type and size checked."""
-    stream = iter(frames)
+    stream = map(np.asarray, frames)  # pictures of other libraries as well
     opening = list(islice(stream, 1))
     if not opening:
         raise InputError("got no frames, expected at least one: check the clip and its time range.")

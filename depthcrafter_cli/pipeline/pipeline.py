@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.models.components import Components
 from depthcrafter_cli.pipeline.checkpoint import Checkpoint, OnCheckpoint, forget
 from depthcrafter_cli.pipeline.conditioning import Conditioning, condition, encode
@@ -76,6 +77,11 @@ class DepthCrafterPipeline:
             steps=variant.steps, window=variant.window, overlap=variant.overlap
         )
         chosen = pick_device(device)
+        if unknown := settings.keys() - vars(defaults).keys():
+            raise UsageError(
+                f"got the settings {sorted(unknown)}, expected some of {sorted(vars(defaults))}: "
+                "correct their names."
+            )
         config = replace(defaults, **settings)
         precision = pick_dtype(dtype, chosen)
         components = load_components(found.path, device=chosen, dtype=precision, plan=plan)

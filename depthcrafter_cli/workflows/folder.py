@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from depthcrafter_cli.errors import InputError, OutputError, UsageError
 from depthcrafter_cli.media.files import output_errors, partial_path, write_whole
+from depthcrafter_cli.models.variants import VARIANTS
 from depthcrafter_cli.types import MemoryPlan, Size
 from depthcrafter_cli.workflows.deliver import Delivery
 from depthcrafter_cli.workflows.record import identity
@@ -101,8 +102,11 @@ class RunFolder:
         """What was asked of the run that is here. Raises UsageError."""
         job = self.job()
         max_vram, max_ram = job["limits"]
+        request, model = RunRequest.from_json(job["request"]), job["facts"]["model"]
+        if request.weights is None and model in VARIANTS:
+            request = replace(request, weights=model)  # the best ones may be others by now
         return replace(
-            RunRequest.from_json(job["request"]),
+            request,
             work_dir=self.path,
             keep_work=job["keep_work"],
             overwrite=job.get("overwrite", False),
@@ -131,14 +135,17 @@ class RunFolder:
     def _require_same(self, plan: "RunPlan", job: Mapping[str, Any]) -> None:
         if plan.facts["input"] != job["facts"]["input"]:
             raise _changed_input(plan.request.source)
-        differing = [f"--{name}" for name in plan.request.differences(job["request"])]
+        # How the weights were named does not matter: their hashes are compared below.
+        asked = set(plan.request.differences(job["request"])) - {"weights"}
+        differing = [f"--{name}" for name in sorted(asked)]
         made = ("program", "model", "weights_sha256", "device", "dtype")
         differing += [name for name in made if plan.facts[name] != job["facts"][name]]
         if differing:
+            resume = f"use `depthcrafter resume {self.path}`"
+            remedy = "restore it" if plan.request.resume_only else resume
             raise UsageError(
                 f"{self.path} is a run that differs in {', '.join(differing)}, expected the same "
-                f"run to go on with: use `depthcrafter resume {self.path}`, or --overwrite to "
-                "start again."
+                f"run to go on with: {remedy}, or run it with --overwrite to start again."
             )
 
     def require_unchanged(self, source: Path, facts: Mapping[str, Any]) -> None:
@@ -208,7 +215,8 @@ class RunFolder:
         if job["stride"] is not None:
             reading = replace(reading, fps=None, stride=job["stride"])
         source, model = Size(*job["source_size"]), Size(*job["model_size"])
-        size = model if request.reference else output_size(request.size, source, model)
+        as_made = request.reference and request.size == "source"
+        size = model if as_made else output_size(request.size, source, model)
         facts = job["facts"]
         return Delivery(request, reading, Fraction(facts["rate"]), size, facts)
 

@@ -76,20 +76,21 @@ class RunPlan(CheckedRun):
 def plan_run(request: RunRequest) -> RunPlan:
     """Settle and check a run.
 
-    With ``resume`` and ``overwrite``, one that cannot be gone on with is begun again.
+    With ``resume`` and ``overwrite``, one that cannot be gone on with is begun again, unless it
+    lacks memory only for now.
 
     Raises:
         UsageError, InputError, WeightsError, MemoryLimitError, OutputError: whatever would stop
             the run later.
     """
     checked = check_run(request)
-    begin_again, request = request.overwrite, checked.request
+    begin_again, request = request.overwrite and not request.resume_only, checked.request
     if not (request.outputs and request.resume and RunFolder(request.work_folder).in_use):
         return _planned(checked)
     folder = RunFolder(request.work_folder)
     try:
         return folder.adopt(_planned(checked, folder.settings()))
-    except (UsageError, InputError, MemoryLimitError):
+    except (UsageError, InputError):
         if begin_again:
             return _planned(checked)
         raise
@@ -147,7 +148,7 @@ def check_run(request: RunRequest) -> CheckedRun:
     # The published noise is drawn for the whole clip, so its exact length must be known first.
     exact = config.noise == "reference"
     frames = count_frames(request.source, reading) if exact else expected_frames(info, reading)
-    size = model_size(info.size, request.max_res or variant.max_res)
+    size = model_size(info.size, variant.max_res if request.max_res is None else request.max_res)
     checked = CheckedRun(
         request=request,
         info=info,
@@ -155,7 +156,7 @@ def check_run(request: RunRequest) -> CheckedRun:
         rate=rate,
         frames=frames,
         model_size=size,
-        output_size=size if request.reference else output_size(request.size, info.size, size),
+        output_size=_output_size(request, info.size, size),
         weights=weights,
         config=config,
     )
@@ -163,6 +164,15 @@ def check_run(request: RunRequest) -> CheckedRun:
     if request.outputs and not (request.resume and RunFolder(request.work_folder).in_use):
         _check_disk(checked)
     return checked
+
+
+def _output_size(request: RunRequest, source: Size, model: Size) -> Size:
+    if request.reference and request.size not in ("source", "model"):
+        raise UsageError(
+            f"got --size {request.size} with --reference, which writes what the model gives, "
+            "expected one of them: leave the other out."
+        )
+    return model if request.reference else output_size(request.size, source, model)
 
 
 def _claimable(request: RunRequest) -> RunRequest:
@@ -211,7 +221,7 @@ def _machine(request: RunRequest) -> tuple[str, str]:
 
     from depthcrafter_cli.models.devices import pick_device, pick_dtype
 
-    elsewhere = request.device == "cuda" or (request.device == "auto" and request.max_vram)
+    elsewhere = request.device.startswith("cuda") or (request.device == "auto" and request.max_vram)
     if not request.outputs and elsewhere and not torch.cuda.is_available():
         device = torch.device("cuda")
     else:

@@ -16,7 +16,8 @@ DTYPES = ("auto", "fp32", "fp16", "bf16")
 
 # How a run is carried out, not what comes of it: may differ when it is resumed.
 _CIRCUMSTANCES = (
-    "overwrite", "work_dir", "keep_work", "resume", "max_vram", "max_ram", "create_folders"
+    "overwrite", "work_dir", "keep_work", "resume", "resume_only", "max_vram", "max_ram",
+    "create_folders",
 )  # fmt: skip
 
 
@@ -29,8 +30,9 @@ class RunRequest:
     frame-rate label, its output at the model's size. ``max_vram`` and ``max_ram`` are GB, None
     what is free. Without ``outputs`` a run can be planned but not carried out. ``resume`` goes on
     with a run that stopped; its state is in ``work_dir`` (None: beside the first output), which
-    goes when the run is finished unless ``keep_work``. ``create_folders`` makes those that the
-    outputs need.
+    goes when the run is finished unless ``keep_work``. A run that cannot be gone on with is begun
+    again where ``overwrite`` is set, unless ``resume_only``. ``create_folders`` makes those that
+    the outputs need.
 
     Raises UsageError for a ``crf`` that H.264 does not have and a ``dtype`` that there is not.
     """
@@ -55,6 +57,7 @@ class RunRequest:
     work_dir: Path | None = None
     keep_work: bool = False
     resume: bool = False
+    resume_only: bool = False
     create_folders: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 

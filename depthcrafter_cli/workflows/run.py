@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.files import claimed, output_errors
 from depthcrafter_cli.media.reader import read_frames
-from depthcrafter_cli.media.sinks.registry import check_outputs, check_size
+from depthcrafter_cli.media.sinks.registry import check_outputs, check_size, place_of
 from depthcrafter_cli.media.spool import DisparitySpool
 from depthcrafter_cli.progress import Observer, ignore
 from depthcrafter_cli.types import RgbImage, ValueRange
@@ -74,7 +74,7 @@ def run(
         raise UsageError("Got no output, expected at least one: pass --out such as depth.mp4.")
     if request.create_folders:
         _create_folders(request)
-    with claimed((*request.outputs, request.work_folder)), _state(plan) as folder:
+    with claimed((*map(place_of, request.outputs), request.work_folder)), _state(plan) as folder:
         with DisparitySpool(folder.spool_path) as spool:
             retreats: list[str] = []
             started = time.monotonic()
@@ -121,6 +121,11 @@ def finished_before(request: RunRequest, warn: Warn = lambda _: None) -> bool:
     folder = RunFolder(request.work_folder)
     if folder.in_use and folder.delivering:
         folder.keep() if request.keep_work else folder.discard()
+    if request.keep_work and not folder.in_use:
+        warn(
+            f"{folder.path} is gone, as the run was finished without --keep-work: --overwrite "
+            "makes it again."
+        )
     return True
 
 
@@ -146,7 +151,10 @@ def finish(request: RunRequest, observer: Observer = ignore) -> int:
     )
     check_size(request.outputs, delivery.size, side_by_side=request.side_by_side)
     check_record(request)
-    with claimed(request.outputs), DisparitySpool(folder.spool_path, read_only=True) as spool:
+    with (
+        claimed(map(place_of, request.outputs)),
+        DisparitySpool(folder.spool_path, read_only=True) as spool,
+    ):
         if not folder.complete(len(spool)):
             raise UsageError(
                 f"{folder.path} holds {len(spool)} frames of a run that is not complete, expected "

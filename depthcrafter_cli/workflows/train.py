@@ -3,6 +3,7 @@
 Everything finished stays in the work folder, so that a run that was killed goes on from there.
 """
 
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -74,7 +75,7 @@ def _carry_out(
     out: Path,
     session: "Session",
 ) -> None:
-    from depthcrafter_cli.models.manifest import MANIFEST_NAME
+    from depthcrafter_cli.models.manifest import MANIFEST_NAME, SETTINGS
     from depthcrafter_cli.models.variants import base_of
     from depthcrafter_cli.training.data.latents import Encoder
     from depthcrafter_cli.training.precision import Precision
@@ -84,6 +85,9 @@ def _carry_out(
 
     precision = Precision(config.precision, session.accelerator.device)
     start = _start(config, clips, precision, session)
+    if config.foundation is None:  # what suits the weights one starts from suits those one gets
+        suited = {name: getattr(start.variant, name) for name in SETTINGS}
+        config = replace(config, settings={**suited, **config.settings})
     networks = _load(start.path, precision)
     encoder = Encoder(networks.vae, networks.image_encoder, precision.dtype, config.objective.far)
     if config.validation:

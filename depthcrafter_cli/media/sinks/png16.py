@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, PngImagePlugin
 
+from depthcrafter_cli.media.files import appeared, sync
 from depthcrafter_cli.media.sinks.base import DepthFrame, DisparitySink, SinkSettings
 
 DEFAULT_PATTERN = "depth_%05d.png"
@@ -78,17 +79,22 @@ class PngSink(DisparitySink):
         while self._pending:
             self._pending.popleft().result()
         self._pool.shutdown()
+        sync(self._staging)
         folder = self._pattern.parent
         if self._folder_is_new and not folder.exists():
             self._staging.rename(folder)
+            sync(folder.parent)
             return
         made = {file.name for file in self._staging.iterdir()}
-        for stale in numbered_files(self._pattern):
-            if self.settings.overwrite and stale.name not in made:
-                stale.unlink()
+        for there in numbered_files(self._pattern):
+            if not self.settings.overwrite:
+                raise appeared(there)
+            if there.name not in made:
+                there.unlink()
         for name in sorted(made):
             (self._staging / name).replace(folder / name)
         self._staging.rmdir()
+        sync(folder)
 
     def abort(self) -> None:
         if hasattr(self, "_pool"):
@@ -98,3 +104,4 @@ class PngSink(DisparitySink):
 
 def _save(levels: npt.NDArray[np.uint16], target: Path, text: PngImagePlugin.PngInfo) -> None:
     Image.fromarray(levels).save(target, format="PNG", compress_level=1, pnginfo=text)
+    sync(target)

@@ -51,6 +51,14 @@ def path_in_format(stem: Path, name: str) -> Path:
     return stem.with_name(f"{stem.name}{suffix}")
 
 
+def place_of(out: Path) -> Path:
+    """What two runs must not both write: the same for a folder and for the pattern in it."""
+    if _sink_class(out) is not PngSink:
+        return out
+    pattern = png_pattern(out)
+    return pattern if pattern.parent.is_dir() else pattern.parent
+
+
 def expected_bytes(out: Path, size: Size, frames: int) -> int:
     """About how much room an output takes, on the safe side."""
     return round(_sink_class(out).bytes_per_pixel * size.height * size.width * frames)
@@ -110,10 +118,12 @@ def _sink_class(out: Path) -> type[DisparitySink]:
             f"{', '.join(suffix for suffix in _BY_SUFFIX if suffix)}, or a folder for PNGs: "
             "rename the output."
         )
-    if out.suffix and kind is PngSink and len(NUMBER.findall(out.name)) != 1:
+    numbers = len(NUMBER.findall(out.name))
+    if kind is PngSink and numbers != (1 if out.suffix else 0):
+        proposed = out.with_name(f"{NUMBER.sub('', out.stem).rstrip('_')}_%05d.png")
         raise UsageError(
-            f"Got {out} for a PNG a frame, expected one number pattern in its name: use "
-            f"{out.with_name(out.stem + '_%05d.png')}."
+            f"Got {out} for a PNG a frame, expected one number pattern in its name, and .png after "
+            f"it: use {proposed}."
         )
     return kind
 

@@ -129,6 +129,13 @@ def _clip(
             "expected some of both: complete it or take it out."
         )
 
+    missing = [picture for picture in pictures[:count] if not picture.is_file()]
+    if missing:
+        raise InputError(
+            f"got no picture {missing[0]}, expected one for each depth file of the clip {name}: "
+            "complete it or take it out."
+        )
+
     def disparity(index: int) -> Map:
         return inverse(read(maps[index]))
 
@@ -144,7 +151,13 @@ def _folders(root: Path) -> list[Path]:
 
 def _numbered(folder: Path, pattern: str) -> list[Path]:
     """By the number that is the name: 2 before 10."""
-    return sorted(folder.glob(pattern), key=lambda path: int(path.stem))
+    found = list(folder.glob(pattern))
+    if other := [path for path in found if not path.stem.isdecimal()]:
+        raise InputError(
+            f"got {other[0]}, expected numbers for names, as the data set's own tool writes them: "
+            "take it out."
+        )
+    return sorted(found, key=lambda path: int(path.stem))
 
 
 def _require_pairs(name: str, pictures: Sequence[Path], maps: Sequence[Path]) -> None:

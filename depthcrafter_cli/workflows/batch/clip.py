@@ -92,7 +92,10 @@ def carry_out(request: RunRequest, model: "LoadedModel", observer: Observer) -> 
         # it was to be overwritten may be older than this batch.
         if request.resume and not request.overwrite and finished_before(request):
             return Outcome()
-        result = run(plan_run(request), observer, warnings.append, model)
+        plan = plan_run(request)
+        if plan.memory.shortened:
+            warnings.append(plan.memory.concessions[-1])
+        result = run(plan, observer, warnings.append, model)
     except Exception as error:
         failed = failure(error, traceback.format_exc())
         return replace(failed, seconds=time.monotonic() - started, warnings=tuple(warnings))

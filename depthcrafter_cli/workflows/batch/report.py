@@ -71,16 +71,26 @@ def check_report(path: Path, *, replace: bool) -> None:
     """Raises UsageError for another suffix than .json or .csv, OutputError for a place taken."""
     if path.suffix.lower() not in (".json", ".csv"):
         raise UsageError(f"got --report {path}, expected a name in .json or .csv: rename it.")
-    if path.exists() and not replace:
+    if path.exists() and not (replace and _is_report(path)):
+        remedy = ", or pass --resume, --skip-existing or --overwrite" if _is_report(path) else ""
         raise OutputError(
-            f"{path} exists, expected a free name for the report: choose another, or pass "
-            "--resume, --skip-existing or --overwrite."
+            f"{path} exists, expected a free name for the report: choose another{remedy}."
         )
     if not path.absolute().parent.is_dir():
         raise OutputError(
             f"There is no folder {path.parent} for {path.name}, expected it to exist: create it "
             "first."
         )
+
+
+def _is_report(path: Path) -> bool:
+    """Whether a file may be replaced by a report: it is one, and not a list of clips, say."""
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape") as file:
+            first = file.readline()
+    except OSError:
+        return False
+    return first in ("{\n", _csv([]))
 
 
 def write_report(path: Path, clips: Collection[ClipReport]) -> None:
