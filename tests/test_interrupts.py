@@ -102,6 +102,14 @@ def test_a_step_worth_keeping_is_waited_for_once(watched, number):
         observe(Progress("denoise", 2))
 
 
+def test_a_stage_of_a_recipe_may_be_called_as_one_of_a_run():
+    with stopping_between_steps(ignore, pytest.fail, kept=()) as observe:
+        observe(Progress("decode", 20))
+        with pytest.raises(Interrupted):
+            os.kill(os.getpid(), signal.SIGINT)
+            Event().wait(60)
+
+
 @pytest.mark.parametrize("stage", ["load", "condition", "normalize"])
 def test_where_nothing_would_be_kept_a_signal_stops_at_once(watched, stage):
     observe, told = watched

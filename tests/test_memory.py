@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,15 +17,15 @@ from simulation import CONFIGS, Simulation
 from depthcrafter_cli.errors import MemoryLimitError
 from depthcrafter_cli.media.resize import model_size
 from depthcrafter_cli.memory.architecture import Architecture
-from depthcrafter_cli.memory.budget import Budget, card_budget
+from depthcrafter_cli.memory.budget import GIB, Budget, card_budget
 from depthcrafter_cli.memory.estimate import Job, estimate
 from depthcrafter_cli.memory.planner import choose, plans
 from depthcrafter_cli.models.layout import network_configs
 from depthcrafter_cli.models.weights import find_weights
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.types import MemoryPlan, Size
-from depthcrafter_cli.workflows.memory import choose_memory
-from depthcrafter_cli.workflows.resources import available_ram, group_rooms
+from depthcrafter_cli.workflows.memory import cap_device, choose_memory
+from depthcrafter_cli.workflows.resources import available_ram, free_device_memory, group_rooms
 
 NANO = Path(__file__).parents[1] / "weights" / "nano"
 CLIP = Path(__file__).parent / "data" / "parity" / "video" / "clip_a.mp4"
@@ -166,6 +167,29 @@ def test_a_capped_run_gives_the_depth_of_a_free_one(cli, tiny_folder, tmp_path):
     assert free["concessions"] == [] and len(tight["concessions"]) == 3
     assert np.abs(capped - expected).max() <= 1e-4
     assert np.abs(least - expected).max() <= 1e-4
+
+
+@pytest.mark.parametrize(("device", "index"), [("cuda", 1), ("cuda:0", 0)])
+def test_a_cap_holds_the_card_that_a_run_is_on(monkeypatch, device, index):
+    """By its number, which PyTorch insists on for limits."""
+    card, held = SimpleNamespace(total_memory=16 * GIB), {}
+    for name, answer in (
+        ("torch.cuda._lazy_init", None),
+        ("torch.cuda.memory._lazy_init", None),
+        ("torch.cuda.is_available", True),
+        ("torch.cuda.current_device", 1),
+        ("torch.cuda.get_device_properties", card),
+        ("torch.cuda.memory_reserved", 5),
+    ):
+        monkeypatch.setattr(name, lambda *_, answer=answer: answer)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda number: (1000 * number, 0))
+    set_memory_fraction = lambda share, number: held.update({number: share})  # noqa: E731
+    monkeypatch.setattr("torch._C._cuda_setMemoryFraction", set_memory_fraction, raising=False)
+    cap_device(device, 8.0)
+    assert list(held) == [index] and 0.4 < held[index] <= 0.5 * 1.06
+    cap_device(device, None)
+    assert held == {index: 1.0}
+    assert free_device_memory(device) == 1000 * index + 5
 
 
 def test_plan_needs_neither_weights_nor_a_gpu(cli, tmp_path, monkeypatch):

@@ -84,7 +84,9 @@ def test_a_recipe_becomes_a_model_that_verifies_and_runs(cli, tmp_path):
     recipe, model, depth = tmp_path / "small.toml", tmp_path / "model", tmp_path / "depth.npz"
     recipe.write_text(RECIPE)
     train = ("train", recipe, "--out", model, "--work-dir", tmp_path / "work", "--quiet")
-    assert cli(*train).code == 0
+    done = cli(*train, "--json")
+    assert done.code == 0
+    assert json.loads(done.out.splitlines()[-1]) == {"event": "done", "outputs": [str(model)]}
     assert cli("weights", "verify", model).code == 0
     refused = cli(*train)
     assert refused.code == 6 and "free folder" in refused.err
@@ -160,6 +162,37 @@ def test_a_model_that_was_half_delivered_is_delivered_again(cli, tiny_folder, tm
     assert cli("weights", "verify", tmp_path / "model").code == 0
     assert not (tmp_path / "model.partial").exists()
     assert not list((tmp_path / "model").rglob("stale.json"))
+
+
+def test_settings_that_clash_with_those_of_the_start_are_refused(cli, tiny_folder, tmp_path):
+    start, recipe = tmp_path / "start", tmp_path / "recipe.toml"
+    shutil.copytree(tiny_folder, start)
+    write_manifest(start, "nano", settings={"window": 24, "overlap": 8, "steps": 1})
+    write_clip(tmp_path / "clips" / "a", 0)
+    recipe.write_text("settings.overlap = 30\n" + three_stages(start, tmp_path / "clips", 1))
+    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work",
+               "--device", "cpu")  # fmt: skip
+    assert done.code == 2 and "overlap 30 with window 24" in done.err
+    assert not list(tmp_path.glob("work/*.ckpt"))
+
+
+def test_validation_on_no_clips_is_refused(cli, tmp_path):
+    recipe = tmp_path / "small.toml"
+    empty = "[sources.none]\nkind = 'generated'\nsizes = [{ frames = 2, height = 64, width = 64 }]"
+    recipe.write_text(RECIPE.replace('[validation]\nsource = "drawn"', f"{empty}\n[validation]\n"
+                                     'source = "none"'))  # fmt: skip
+    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work")
+    assert done.code == 3 and "got no clip in the source 'none'" in done.err
+
+
+def test_the_folder_one_is_in_cannot_become_the_model(cli, tmp_path, monkeypatch):
+    recipe, model = tmp_path / "recipe.toml", tmp_path / "model"
+    model.mkdir()
+    recipe.write_text(RECIPE)
+    monkeypatch.chdir(model)
+    done = cli("train", recipe, "--out", ".", "--work-dir", tmp_path / "work")
+    assert done.code == 6 and "the folder you are in" in done.err
+    assert not (tmp_path / "work").exists()
 
 
 def test_a_recipe_with_an_unknown_key_is_refused(cli, tmp_path):

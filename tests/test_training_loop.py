@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from depthcrafter_cli.errors import OutputError, UsageError
+from depthcrafter_cli.errors import InputError, OutputError, UsageError
 from depthcrafter_cli.progress import ignore
 from depthcrafter_cli.training import loss
 from depthcrafter_cli.training.config import Optimisation
@@ -273,6 +273,23 @@ def test_muon_does_with_matrices_alone_and_without_any(shape):
     assert bool((parameter != 1).any())
 
 
+def test_a_validation_that_fails_costs_no_step(tmp_path):
+    def fail() -> dict[str, float]:
+        raise InputError("no depth is known")
+
+    taken, stage = [], Line()
+
+    def noted(network, piece):
+        taken.append(piece.step)
+        return Line.loss(stage, network, piece)
+
+    stage.loss = noted
+    for _ in range(2):
+        with pytest.raises(InputError):
+            train(stage, PLAN, session(tmp_path).validated(fail, 13))
+    assert taken == list(range(26))
+
+
 def test_average_lends_its_weights_to_the_network_and_takes_them_back():
     line = nn.Linear(3, 1)
     average = MovingAverage(line, 0.9)
@@ -320,6 +337,12 @@ def test_unknown_key_is_an_error(tmp_path):
         ("nano", "channels = [64, 64, 128, 128]", "channels = [64, 128]", "expected 4"),
         ("nano", "channels = [32, 96, 128, 96]", "channels = [32, 96, 128, 80]", "multiples of 32"),
         ("nano", "heads = [1, 2, 2, 2]", "heads = [1, 2, 0, 2]", "at least 1"),
+        ("nano", "seed = 0", "seed = -1", "seed = -1"),
+        ("nano", "levels = [700.0]", "levels = [0.0]", "levels above 0"),
+        ("nano", "level_shares = [1.0]", "level_shares = [0.0]", "shares of which"),
+        ("nano", "every = 2500", "every = 2500\nmax_depth = 0.0", "max_depth = 0.0"),
+        ("nano", "batch_frames = 96", "batch_frames = 96\nclip_norm = 0.0", "clip_norm = 0.0"),
+        ("nano", "learning_rate = 2e-3", "learning_rate = -2e-3", "learning_rate = -0.002"),
     ],
 )
 def test_values_that_cannot_work_are_refused(tmp_path, example, old, new, named):

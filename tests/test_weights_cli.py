@@ -52,6 +52,47 @@ def test_a_proxy_that_cannot_be_used_is_a_sentence(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:99999", "http://[::1"])
+def test_an_address_of_the_hub_that_makes_no_sense_is_a_sentence(tmp_path, endpoint):
+    odd = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": "0"}
+    command = [sys.executable, "-m", "depthcrafter_cli", "weights", "pull", "--to", tmp_path]
+    done = subprocess.run(command, env=odd, capture_output=True, text=True)
+    assert done.returncode == 4 and "check" in done.stderr and "HF_ENDPOINT" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_fails_is_an_event_as_well(cli, root):
+    failed = cli("weights", "verify", "nosuch", "--json")
+    event = json.loads(failed.out)
+    assert (failed.code, event["event"], event["exit_code"]) == (4, "error", 4)
+    assert "'nosuch' is neither" in event["message"]
+
+
+def test_output_that_cannot_be_written_is_a_sentence(tmp_path):
+    command = [sys.executable, "-m", "depthcrafter_cli", "weights", "verify", "nano"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_brackets_in_paths_are_shown(cli, root, hub, monkeypatch):
+    home = root.with_name("[models]")
+    monkeypatch.setenv("DEPTHCRAFTER_WEIGHTS", str(home))
+    monkeypatch.setenv("COLUMNS", "400")
+    assert cli("weights", "pull", "tiny", "--quiet").code == 0
+    assert str(home / "tiny") in cli("weights", "list").out
+
+
+def test_named_weights_need_no_home(root, monkeypatch):
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setattr(Path, "home", nowhere)
+    assert weights.weights_roots()[0] == root
+
+
 def test_pull_list_path_verify(cli, hub, root, monkeypatch):
     pulled = cli("weights", "pull", "tiny")
     assert pulled.code == 0, pulled.err

@@ -4,7 +4,7 @@ import json as json_module
 import shlex
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from depthcrafter_cli.cli.summary import facts_of, summary_of
 from depthcrafter_cli.errors import INTERRUPTED_EXIT_CODE, DepthCrafterError
 from depthcrafter_cli.progress import Observer, Progress, ignore
 from depthcrafter_cli.workflows.interrupts import (
+    KEPT,
     Interrupted,
     end_quietly,
     stopping_between_steps,
@@ -57,9 +58,15 @@ class QuietConsole:
         self.work = RunFolder(plan.request.work_folder)
 
     @contextmanager
-    def watching(self) -> Iterator[Observer]:
-        """The observer of work that is under way, which ends between two steps at Ctrl-C."""
-        with self.drawing() as draw, stopping_between_steps(draw, self.stopping) as observer:
+    def watching(self, kept: Collection[str] = KEPT) -> Iterator[Observer]:
+        """The observer of work that is under way, which ends between two steps at Ctrl-C.
+
+        Stages other than ``kept`` are not waited for.
+        """
+        with (
+            self.drawing() as draw,
+            stopping_between_steps(draw, self.stopping, kept=kept) as observer,
+        ):
             yield observer
 
     @contextmanager

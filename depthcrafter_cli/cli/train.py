@@ -53,7 +53,7 @@ def train(
         from depthcrafter_cli.workflows.train import train as carry_out
 
         config = load_recipe(recipe)
-        with console.watching() as observer:
+        with console.watching(kept=()) as observer:  # a recipe's stages may have any name
             try:
                 carry_out(
                     config, recipe.stem, work_dir, out, observer, device=device, resume=resume
@@ -61,7 +61,10 @@ def train(
             except Interrupted:
                 console.hint = "Go on with: the same command."
                 raise
+        from accelerate import PartialState
+
+        if not PartialState().is_main_process:
+            return
         if find_weights(str(out.resolve())).variant.non_commercial:
             console.warn(_NON_COMMERCIAL)
-        if not quiet and not json:
-            print(out)
+        console.made([out])

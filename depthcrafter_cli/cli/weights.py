@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from depthcrafter_cli.cli import options as opt
+from depthcrafter_cli.cli.console import reported
 from depthcrafter_cli.progress import Observer, Progress
 
 if TYPE_CHECKING:
@@ -26,16 +28,22 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but er
 
 
 @app.command("list")
-def list_weights(as_json: Json = False) -> None:
+def list_weights(as_json: Json = False, debug: opt.Debug = False) -> None:
     """Show every model: where it is, its size and its licence."""
-    from depthcrafter_cli.models.variants import VARIANTS
+    with reported(quiet=False, json=as_json, debug=debug):
+        from depthcrafter_cli.models.variants import VARIANTS
 
-    rows = [_describe(variant) for variant in VARIANTS.values()]
-    if as_json:
-        print(json.dumps(rows, indent=2))
-        return
+        rows = [_describe(variant) for variant in VARIANTS.values()]
+        if as_json:
+            print(json.dumps(rows, indent=2))
+        else:
+            _print_table(rows)
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("model")
@@ -43,7 +51,7 @@ def list_weights(as_json: Json = False) -> None:
     table.add_column("where", overflow="fold")
     table.add_column("licence")
     for row in rows:
-        where = row["path"] or "not on this machine"
+        where = Text(row["path"] or "not on this machine")
         table.add_row(row["name"], _gigabytes(row["bytes"]), where, "\n".join(row["licences"]))
     Console().print(table)
     for row in rows:
@@ -60,63 +68,72 @@ def pull_weights(
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
+    debug: opt.Debug = False,
 ) -> None:
     """Download a model, or continue a download that was cut off, and check every byte of it.
 
     Prints the licences first. The weights go to $DEPTHCRAFTER_WEIGHTS if that is set, else to
     the checkout's weights folder, else to your own data folder.
     """
-    from depthcrafter_cli.models.download import pull
-    from depthcrafter_cli.models.variants import licence_notice
-    from depthcrafter_cli.models.weights import known_variant, pull_root
+    with reported(quiet=quiet, json=as_json, debug=debug):
+        from depthcrafter_cli.models.download import pull
+        from depthcrafter_cli.models.variants import licence_notice
+        from depthcrafter_cli.models.weights import known_variant, pull_root
 
-    variant, root = known_variant(name), to or pull_root()
-    if as_json:
-        _print_json(event="licence", model=name, notice=licence_notice(variant))
-    elif not quiet:
-        print(licence_notice(variant))
-    with _observed(quiet, as_json) as observer:
-        found = pull(variant, root, observer)
-    if as_json:
-        _print_json(event="done", model=name, path=str(found.path))
-    elif not quiet:
-        print(f"{name} is complete and checked: {found.path}")
+        variant, root = known_variant(name), to or pull_root()
+        if as_json:
+            _print_json(event="licence", model=name, notice=licence_notice(variant))
+        elif not quiet:
+            print(licence_notice(variant))
+        with _observed(quiet, as_json) as observer:
+            found = pull(variant, root, observer)
+        if as_json:
+            _print_json(event="done", model=name, path=str(found.path))
+        elif not quiet:
+            print(f"{name} is complete and checked: {found.path}")
 
 
 @app.command("verify")
-def verify_weights(name: NameOrFolder = None, quiet: Quiet = False, as_json: Json = False) -> None:
+def verify_weights(
+    name: NameOrFolder = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    debug: opt.Debug = False,
+) -> None:
     """Compare the size and SHA-256 of every file with what was recorded when it was pulled."""
-    from depthcrafter_cli.errors import WeightsError
-    from depthcrafter_cli.models.manifest import verify
-    from depthcrafter_cli.models.weights import find_weights, pull_command
+    with reported(quiet=quiet, json=as_json, debug=debug):
+        from depthcrafter_cli.errors import WeightsError
+        from depthcrafter_cli.models.manifest import verify
+        from depthcrafter_cli.models.weights import find_weights, pull_command
 
-    found = find_weights(name)
-    with _observed(quiet, as_json) as observer:
-        checks = verify(found.path, observer)
-    for check in checks:
-        if as_json:
-            _print_json(event="file", **asdict(check))
-        elif not quiet:
-            print(f"{check.path}: {check.problem or 'ok'}")
-    damaged = [check.path for check in checks if check.problem]
-    if damaged:
-        raise WeightsError(
-            f"{len(damaged)} of {len(checks)} files in {found.path} are not as recorded "
-            f"({', '.join(damaged)}), expected all intact: "
-            + (
-                f"repair them with: {pull_command(found.variant.name)}"
-                if found.variant.sources
-                else "copy or install the model again."
+        found = find_weights(name)
+        with _observed(quiet, as_json) as observer:
+            checks = verify(found.path, observer)
+        for check in checks:
+            if as_json:
+                _print_json(event="file", **asdict(check))
+            elif not quiet:
+                print(f"{check.path}: {check.problem or 'ok'}")
+        damaged = [check.path for check in checks if check.problem]
+        if damaged:
+            raise WeightsError(
+                f"{len(damaged)} of {len(checks)} files in {found.path} are not as recorded "
+                f"({', '.join(damaged)}), expected all intact: "
+                + (
+                    f"repair them with: {pull_command(found.variant.name)}"
+                    if found.variant.sources
+                    else "copy or install the model again."
+                )
             )
-        )
 
 
 @app.command("path")
-def weights_path(name: NameOrFolder = None) -> None:
+def weights_path(name: NameOrFolder = None, debug: opt.Debug = False) -> None:
     """Print the folder of a model and nothing else."""
-    from depthcrafter_cli.models.weights import find_weights
+    with reported(quiet=False, json=False, debug=debug):
+        from depthcrafter_cli.models.weights import find_weights
 
-    print(find_weights(name).path)
+        print(find_weights(name).path)
 
 
 def _describe(variant: "ModelVariant") -> dict[str, Any]:

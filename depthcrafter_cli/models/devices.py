@@ -32,6 +32,15 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def cuda_index(device: str) -> int:
+    """The number of a CUDA device, of the current one for a plain ``cuda``.
+
+    Some functions of PyTorch want it, and refuse the name that the others take.
+    """
+    index = torch.device(device).index
+    return torch.cuda.current_device() if index is None else index
+
+
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """``auto`` is fp16 on a GPU, as published, and fp32 on the CPU. Raises UsageError."""
     if name == "auto":

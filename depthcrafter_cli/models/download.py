@@ -54,6 +54,8 @@ def pull(
         raise WeightsError(
             f"another process is pulling into {folder}: wait for it to finish."
         ) from error
+    except BrokenPipeError:
+        raise  # nobody reads our own output any more
     except OSError as error:
         raise WeightsError(
             f"cannot write the weights to {folder} ({error.strerror or error}): free space or "

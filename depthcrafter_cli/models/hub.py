@@ -44,10 +44,10 @@ class RemoteFile:
 
 def announced(file: HubFile, endpoint: str | None, token: str | None) -> RemoteFile:
     """Ask the hub for a file's size and checksum, and hold them against what is known of it."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-
-    url = hf_hub_url(file.repo, file.path, revision=file.revision, endpoint=endpoint)
     with _explained(file):
+        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+        url = hf_hub_url(file.repo, file.path, revision=file.revision, endpoint=endpoint)
         metadata = get_hf_file_metadata(url, token=token)
     size, checksum = metadata.size, file.sha256 or metadata.etag or ""
     if size is None or len(checksum) not in (SHA256_DIGITS, _GIT_SHA1_DIGITS):
@@ -113,8 +113,12 @@ class _ReportingWriter(io.BufferedWriter):
 @contextmanager
 def quiet_hub() -> Iterator[None]:
     """No progress bars or log lines from huggingface_hub: progress goes to our observer."""
-    from huggingface_hub import utils
-
+    try:
+        from huggingface_hub import constants, utils  # noqa: F401 - reads HF_ENDPOINT
+    except ValueError as error:
+        raise WeightsError(
+            f"the hub's address makes no sense ({error}), expected a URL: check HF_ENDPOINT."
+        ) from error
     had_bars, verbosity = not utils.are_progress_bars_disabled(), utils.logging.get_verbosity()
     utils.disable_progress_bars()
     utils.logging.set_verbosity_error()
@@ -172,6 +176,8 @@ def _explained(file: HubFile) -> Iterator[None]:
             f"the hub cannot be reached by this machine's settings ({error}): check ALL_PROXY and "
             "HTTPS_PROXY (a SOCKS proxy needs: pip install 'httpx[socks]') and HF_ENDPOINT."
         ) from error
+    except BrokenPipeError:
+        raise  # nobody reads our own output any more
     except (HTTPError, OSError) as error:
         if getattr(error, "errno", None) is not None and not isinstance(error, ConnectionError):
             raise  # the disk's fault, not the network's

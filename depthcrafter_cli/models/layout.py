@@ -62,7 +62,8 @@ def require_complete(folder: Path, remedy: str) -> None:
     missing = missing_files(folder)
     if not missing:
         return
-    pickled = sorted(path.name for path in folder.glob("*/*.bin"))
+    lacking = [network for network in NETWORK_STEMS if not weight_files(folder, network)]
+    pickled = sorted(path.name for network in lacking for path in folder.glob(f"{network}/*.bin"))
     if pickled:
         raise WeightsError(
             f"the model folder {folder} holds pickled weights ({pickled[0]}), expected "

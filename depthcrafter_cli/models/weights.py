@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,7 +49,9 @@ def weights_roots() -> list[Path]:
     roots = [Path(chosen).expanduser()] if chosen else []
     if _is_checkout():
         roots.append(_CHECKOUT / "weights")
-    return [*roots, _user_root(), _PACKAGE / "_weights"]
+    with suppress(RuntimeError):  # a user without a home, as in some containers
+        roots.append(_user_root())
+    return [*roots, _PACKAGE / "_weights"]
 
 
 def pull_root() -> Path:

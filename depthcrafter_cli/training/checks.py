@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.evaluation.alignment import FLOOR
 from depthcrafter_cli.models.manifest import SETTINGS
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.training.config import (
@@ -36,8 +37,17 @@ def check_recipe(recipe: TrainingConfig, where: str) -> None:
 
     _check_parts(recipe, require)
     _check_settings(recipe.settings, require)
+    require(recipe.seed >= 0, f"has seed = {recipe.seed}, expected 0 or more", "raise it")
     levels, shares = recipe.objective.levels, recipe.objective.level_shares
     require(len(levels) == len(shares), "needs as many level_shares as levels", "mend [objective]")
+    require(
+        all(level > 0 for level in levels)
+        and all(share >= 0 for share in shares)
+        and (not shares or any(shares)),
+        f"has levels = {levels} and level_shares = {shares} in [objective], expected levels above "
+        "0, and shares of which none is below 0 and one above",
+        "mend them",
+    )
     for key in ("far", "depth"):
         require(
             getattr(recipe.objective, key) >= 0, f"has {key} below 0 in [objective]", "raise it"
@@ -48,6 +58,11 @@ def check_recipe(recipe: TrainingConfig, where: str) -> None:
         _check_validated_sizes(recipe, recipe.foundation, require)
     if checks := recipe.validation:
         _require_counts(checks, ("every", "clips", "frames"), "[validation]", require)
+        require(
+            checks.max_depth > FLOOR,
+            f"has max_depth = {checks.max_depth} in [validation], expected more than {FLOOR}",
+            "raise it",
+        )
     for name, source in recipe.sources.items():
         sides = [source.height, source.width]
         sides += [side for size in source.sizes for side in (size.height, size.width)]
@@ -199,6 +214,13 @@ def _check_stage(stage: StageConfig, require: Require) -> None:
 def _check_optimisation(plan: Optimisation, name: str, require: Require) -> None:
     _require_counts(plan, ("steps", "save_every"), name, require)
     require(0 <= plan.ema < 1, f"{name} has ema {plan.ema}, expected 0 <= ema < 1", "mend it")
+    rates = plan.learning_rate, plan.clip_norm
+    require(
+        min(rates) > 0 and plan.weight_decay >= 0,
+        f"{name} has learning_rate = {rates[0]}, clip_norm = {rates[1]} and weight_decay = "
+        f"{plan.weight_decay}, expected the first two above 0 and the last not below",
+        "mend them (a large clip_norm clips nothing)",
+    )
 
 
 def _require_counts(table: Any, keys: Sequence[str], name: str, require: Require) -> None:

@@ -167,12 +167,13 @@ def _run(
         done = state.step == plan.steps
         if state.step % REPORT_EVERY == 0 or done:
             _report(stage, plan, session, state.step, pace)
+        validates = session.validate and (state.step % session.validate_every == 0 or done)
         # Saved first, so that a held-out clip that cannot be read costs no steps.
-        saves = (state.step % plan.save_every == 0 or done) and session.leads
+        saves = (state.step % plan.save_every == 0 or validates or done) and session.leads
         if saves:
             state.save(checkpoint)
-        if session.validate and (state.step % session.validate_every == 0 or done):
-            if session.leads:
+        if validates:
+            if session.leads and session.validate:
                 with state.average.in_network():
                     scores = session.validate()
                 session.journal.write(stage.name, state.step, **scores)

@@ -7,7 +7,7 @@ written frame, is what would have to be computed again. An import under way is a
 import _thread
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from queue import SimpleQueue
 from threading import Thread, Timer, get_ident
@@ -16,7 +16,7 @@ from types import FrameType
 from depthcrafter_cli.progress import Observer, Progress
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_KEPT = ("denoise", "decode", "write")  # the stages that leave something behind at each event
+KEPT = ("denoise", "decode", "write")  # the stages of a run that leave something at each event
 _IMPORTS = "<frozen importlib._bootstrap>"
 
 
@@ -73,12 +73,16 @@ def _send(number: int, main_thread: int) -> None:
 
 @contextmanager
 def stopping_between_steps(
-    observer: Observer, say: Say, numbers: Sequence[int] = _SIGNALS
+    observer: Observer,
+    say: Say,
+    numbers: Sequence[int] = _SIGNALS,
+    kept: Collection[str] = KEPT,
 ) -> Iterator[Observer]:
     """An observer that raises :class:`Interrupted` once what was under way at a signal is kept.
 
     ``say`` is called in another thread when there is something to wait for, before this ends at
-    the latest. The second signal, or one in a stage that keeps nothing, raises where it arrives.
+    the latest. The second signal, or one in a stage that is none of ``kept`` and so leaves nothing
+    behind at each event, raises where it arrives.
     """
     asked, stage = False, ""
     worth_waiting: SimpleQueue[bool] = SimpleQueue()  # may be filled in a handler, unlike an Event
@@ -87,7 +91,7 @@ def stopping_between_steps(
         nonlocal asked
         if _put_off(number, frame):
             return
-        at_once = asked or stage not in _KEPT
+        at_once = asked or stage not in kept
         if not asked:
             worth_waiting.put(not at_once)
         asked = True

@@ -70,9 +70,12 @@ def cap_device(device: str, vram: float | None) -> None:
         return
     import torch
 
-    total = torch.cuda.get_device_properties(device).total_memory
+    from depthcrafter_cli.models.devices import cuda_index
+
+    index = cuda_index(device)
+    total = torch.cuda.get_device_properties(index).total_memory
     share = 1.0 if vram is None else min(1.0, card_budget(vram, "cuda") * 1.06 / total)
-    torch.cuda.set_per_process_memory_fraction(share, device)
+    torch.cuda.set_per_process_memory_fraction(share, index)
 
 
 def estimate_time(plan: "RunPlan", card_name: str | None) -> tuple[str, Duration | None]:

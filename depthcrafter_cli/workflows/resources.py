@@ -44,9 +44,12 @@ def free_device_memory(device: str) -> int | None:
         return None
     import torch
 
+    from depthcrafter_cli.models.devices import cuda_index
+
     if not torch.cuda.is_available():
         return None
-    return int(torch.cuda.mem_get_info(device)[0]) + int(torch.cuda.memory_reserved(device))
+    index = cuda_index(device)
+    return int(torch.cuda.mem_get_info(index)[0]) + int(torch.cuda.memory_reserved(index))
 
 
 def device_name(device: str) -> str:

@@ -88,6 +88,7 @@ def _carry_out(
     if config.foundation is None:  # what suits the weights one starts from suits those one gets
         suited = {name: getattr(start.variant, name) for name in SETTINGS}
         config = replace(config, settings={**suited, **config.settings})
+        _require_settings(**config.settings)
     networks = _load(start.path, precision)
     encoder = Encoder(networks.vae, networks.image_encoder, precision.dtype, config.objective.far)
     if config.validation:
@@ -112,10 +113,21 @@ def _carry_out(
         deliver(out)
 
 
+def _require_settings(*, window: int, overlap: int, steps: int, **_: int) -> None:
+    from depthcrafter_cli.pipeline.config import PipelineConfig
+
+    PipelineConfig(window=window, overlap=overlap, steps=steps)
+
+
 def _require_free(out: Path, work: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(
             f"got --out {out}, which holds something, expected a free folder: choose another --out."
+        )
+    if out.resolve() == Path.cwd():
+        raise OutputError(
+            f"got --out {out}, the folder you are in, which a finished model would take the place "
+            "of, expected another: name a new one."
         )
     if work.resolve().is_relative_to(out.resolve()):
         raise OutputError(

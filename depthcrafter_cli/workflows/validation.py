@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +23,7 @@ def validator(
 
     Raises:
         UsageError: the clips are of a size that the networks do not take.
+        InputError: later, a clip of which no depth is known.
     """
     import numpy as np
 
@@ -56,12 +57,17 @@ def validator(
             clip = source.read(index, 0, frames)
             depth = _depth(clip, metric=config.sources[plan.source].kind != "folder")
             prediction = np.concatenate(list(pipeline(clip.rgb.numpy())))
-            metrics = evaluate_clip(prediction, depth, max_depth=plan.max_depth)
-            rows["abs_rel"].append(metrics.abs_rel)
-            rows["delta1"].append(metrics.delta1)
-            if frames > 1:
-                steadiness = temporal_score(prediction, depth, max_depth=plan.max_depth)
-                rows["temporal"].append(steadiness)
+            try:
+                metrics = evaluate_clip(prediction, depth, max_depth=plan.max_depth)
+                rows["abs_rel"].append(metrics.abs_rel)
+                rows["delta1"].append(metrics.delta1)
+                if frames > 1:
+                    steadiness = temporal_score(prediction, depth, max_depth=plan.max_depth)
+                    rows["temporal"].append(steadiness)
+            except InputError as error:
+                raise InputError(
+                    f"clip {index} of the source {plan.source!r} cannot be scored: {error}"
+                ) from error
         return {name: float(np.mean(values)) for name, values in rows.items() if values}
 
     return scores

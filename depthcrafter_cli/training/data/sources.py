@@ -34,6 +34,11 @@ def open_sources(recipe: TrainingConfig) -> dict[str, ClipSource]:
     for stage in recipe.stages:
         for name in stage.sources:
             _require_length(stage, name, sources[name])
+    if recipe.validation and not len(sources[recipe.validation.source]):
+        raise InputError(
+            f"got no clip in the source {recipe.validation.source!r}, expected some for "
+            "[validation]: give it clips."
+        )
     if recipe.foundation:
         _require_sizes(recipe.foundation, sources[recipe.foundation.source])
     return sources
