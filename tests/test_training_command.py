@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 from training_steps import three_stages, write_clip
 
 from depthcrafter_cli.errors import UsageError
@@ -147,6 +149,26 @@ def test_a_fine_tuned_model_keeps_the_settings_that_suit_its_start(cli, tiny_fol
     variant = find_weights(str(out)).variant
     assert (variant.window, variant.overlap, variant.steps) == (24, 6, 1)
     assert variant.max_res == find_weights(str(start)).variant.max_res
+
+
+def test_a_model_may_keep_a_share_of_the_weights_it_started_from(cli, tiny_folder, tmp_path):
+    write_clip(tmp_path / "clips" / "a", 0)
+    recipe, unets = tmp_path / "recipe.toml", []
+    for share in (0.0, 0.25):
+        recipe.write_text(
+            f"start_share = {share}\n" + three_stages(tiny_folder, tmp_path / "clips", 1)
+        )
+        out = tmp_path / f"model{share}"
+        done = cli("train", recipe, "--out", out, "--work-dir", tmp_path / "work", "--device",
+                   "cpu")  # fmt: skip
+        assert done.code == 0, done.err
+        unets.append(load_file(out / "unet" / "diffusion_pytorch_model.safetensors"))
+    start = load_file(tiny_folder / "unet" / "diffusion_pytorch_model.safetensors")
+    trained, kept = unets
+    for name, tensor in kept.items():
+        expected = 0.75 * trained[name].float() + 0.25 * start[name].float()
+        assert torch.allclose(tensor.float(), expected, atol=2e-3)
+    assert any(not torch.equal(kept[name], trained[name]) for name in kept)
 
 
 def test_a_model_that_was_half_delivered_is_delivered_again(cli, tiny_folder, tmp_path):

@@ -338,6 +338,8 @@ def test_unknown_key_is_an_error(tmp_path):
         ("nano", "channels = [32, 96, 128, 96]", "channels = [32, 96, 128, 80]", "multiples of 32"),
         ("nano", "heads = [1, 2, 2, 2]", "heads = [1, 2, 0, 2]", "at least 1"),
         ("nano", "seed = 0", "seed = -1", "seed = -1"),
+        ("nano", "seed = 0", "seed = 0\nstart_share = 0.5", "start_share = 0.5"),
+        ("nano-game", "start_share = 0.5", "start_share = 1.0", "start_share = 1.0"),
         ("nano", "levels = [700.0]", "levels = [0.0]", "levels above 0"),
         ("nano", "level_shares = [1.0]", "level_shares = [0.0]", "shares of which"),
         ("nano", "every = 2500", "every = 2500\nmax_depth = 0.0", "max_depth = 0.0"),
@@ -353,6 +355,6 @@ def test_values_that_cannot_work_are_refused(tmp_path, example, old, new, named)
         load_recipe(recipe)
 
 
-@pytest.mark.parametrize("name", ["nano", "nano-stages", "fine-tune"])
+@pytest.mark.parametrize("name", ["nano", "nano-stages", "nano-game", "fine-tune"])
 def test_recipes_that_ship_can_be_read(name):
     assert load_recipe(Path("examples") / f"{name}.toml").stages

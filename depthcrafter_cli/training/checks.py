@@ -52,6 +52,12 @@ def check_recipe(recipe: TrainingConfig, where: str) -> None:
         require(
             getattr(recipe.objective, key) >= 0, f"has {key} below 0 in [objective]", "raise it"
         )
+    share = recipe.start_share
+    require(
+        share == 0 or (0 < share < 1 and bool(recipe.weights)),
+        f"has start_share = {share}, expected 0, or for a recipe with weights less than 1",
+        "mend it",
+    )
     require(recipe.workers >= 0, f"has workers = {recipe.workers}, expected 0 or more", "raise it")
     if recipe.foundation:
         _check_foundation(recipe.foundation, require)

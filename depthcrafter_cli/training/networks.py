@@ -129,6 +129,15 @@ def save_foundation(
     _write_json(folder / "model_index.json", _INDEX)
 
 
+@torch.no_grad()
+def average_with_start(unet: nn.Module, start: Path, share: float) -> None:
+    """Bring ``share`` of the weights that the folder ``start`` holds into a trained denoiser."""
+    trained = unet.state_dict()
+    for path in weight_files(start, "unet"):
+        for name, before in load_file(path).items():
+            trained[name].lerp_(before.to(trained[name]), share)
+
+
 def save_trained(
     folder: Path, start: Path, unet: nn.Module, decoder: nn.Module | None = None
 ) -> None:

@@ -78,6 +78,7 @@ def _carry_out(
     from depthcrafter_cli.models.manifest import MANIFEST_NAME, SETTINGS
     from depthcrafter_cli.models.variants import base_of
     from depthcrafter_cli.training.data.latents import Encoder
+    from depthcrafter_cli.training.networks import average_with_start
     from depthcrafter_cli.training.precision import Precision
     from depthcrafter_cli.training.stages.decoder import train_decoder
     from depthcrafter_cli.training.stages.denoiser import train_denoiser
@@ -110,6 +111,8 @@ def _carry_out(
             rmtree(after, ignore_errors=True)
             deliver(after)
     if session.leads:
+        if config.start_share:
+            average_with_start(networks.unet, start.path, config.start_share)
         deliver(out)
 
 
