@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from depthcrafter_cli.errors import UsageError
-from depthcrafter_cli.evaluation.alignment import FLOOR
 from depthcrafter_cli.models.manifest import SETTINGS
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.training.config import (
     FoundationConfig,
+    ObjectiveConfig,
     Optimisation,
     StageConfig,
     TrainingConfig,
@@ -22,6 +22,7 @@ Require = Callable[[bool, str, str], None]
 _GROUPS = 32  # the networks normalise their channels in that many groups
 _VAE_LEVELS = 4  # so that a latent cell is 8 x 8 pixels
 _LEAST_RES = 64  # below it no picture has a side left
+_LEAST_DEPTH = 1e-3  # below it the protocol of evaluation knows no depth
 
 
 def check_recipe(recipe: TrainingConfig, where: str) -> None:
@@ -38,35 +39,22 @@ def check_recipe(recipe: TrainingConfig, where: str) -> None:
     _check_parts(recipe, require)
     _check_settings(recipe.settings, require)
     require(recipe.seed >= 0, f"has seed = {recipe.seed}, expected 0 or more", "raise it")
-    levels, shares = recipe.objective.levels, recipe.objective.level_shares
-    require(len(levels) == len(shares), "needs as many level_shares as levels", "mend [objective]")
-    require(
-        all(level > 0 for level in levels)
-        and all(share >= 0 for share in shares)
-        and (not shares or any(shares)),
-        f"has levels = {levels} and level_shares = {shares} in [objective], expected levels above "
-        "0, and shares of which none is below 0 and one above",
-        "mend them",
-    )
-    for key in ("far", "depth"):
-        require(
-            getattr(recipe.objective, key) >= 0, f"has {key} below 0 in [objective]", "raise it"
-        )
+    require(recipe.workers >= 0, f"has workers = {recipe.workers}, expected 0 or more", "raise it")
     share = recipe.start_share
     require(
         share == 0 or (0 < share < 1 and bool(recipe.weights)),
         f"has start_share = {share}, expected 0, or for a recipe with weights less than 1",
         "mend it",
     )
-    require(recipe.workers >= 0, f"has workers = {recipe.workers}, expected 0 or more", "raise it")
+    _check_objective(recipe.objective, require)
     if recipe.foundation:
         _check_foundation(recipe.foundation, require)
         _check_validated_sizes(recipe, recipe.foundation, require)
     if checks := recipe.validation:
         _require_counts(checks, ("every", "clips", "frames"), "[validation]", require)
         require(
-            checks.max_depth > FLOOR,
-            f"has max_depth = {checks.max_depth} in [validation], expected more than {FLOOR}",
+            checks.max_depth > _LEAST_DEPTH,
+            f"has max_depth = {checks.max_depth} in [validation], expected over {_LEAST_DEPTH}",
             "raise it",
         )
     for name, source in recipe.sources.items():
@@ -126,6 +114,21 @@ def _check_settings(settings: dict[str, int], require: Require) -> None:
         "below the window",
         "give both",
     )
+
+
+def _check_objective(objective: ObjectiveConfig, require: Require) -> None:
+    levels, shares = objective.levels, objective.level_shares
+    require(len(levels) == len(shares), "needs as many level_shares as levels", "mend [objective]")
+    require(
+        all(level > 0 for level in levels)
+        and all(share >= 0 for share in shares)
+        and (not shares or any(shares)),
+        f"has levels = {levels} and level_shares = {shares} in [objective], expected levels above "
+        "0, and shares of which none is below 0 and one above",
+        "mend them",
+    )
+    for key in ("far", "depth"):
+        require(getattr(objective, key) >= 0, f"has {key} below 0 in [objective]", "raise it")
 
 
 def _check_foundation(foundation: FoundationConfig, require: Require) -> None:

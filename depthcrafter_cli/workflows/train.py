@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from depthcrafter_cli.models.components import Components
+    from depthcrafter_cli.models.variants import ModelVariant
     from depthcrafter_cli.models.weights import WeightsFolder
     from depthcrafter_cli.training.config import TrainingConfig
     from depthcrafter_cli.training.data.batches import Readable
@@ -75,7 +76,7 @@ def _carry_out(
     out: Path,
     session: "Session",
 ) -> None:
-    from depthcrafter_cli.models.manifest import MANIFEST_NAME, SETTINGS
+    from depthcrafter_cli.models.manifest import MANIFEST_NAME
     from depthcrafter_cli.models.variants import base_of
     from depthcrafter_cli.training.data.latents import Encoder
     from depthcrafter_cli.training.networks import average_with_start
@@ -86,10 +87,8 @@ def _carry_out(
 
     precision = Precision(config.precision, session.accelerator.device)
     start = _start(config, clips, precision, session)
-    if config.foundation is None:  # what suits the weights one starts from suits those one gets
-        suited = {name: getattr(start.variant, name) for name in SETTINGS}
-        config = replace(config, settings={**suited, **config.settings})
-        _require_settings(**config.settings)
+    if config.foundation is None:
+        config = replace(config, settings=_suited(config.settings, start.variant))
     networks = _load(start.path, precision)
     encoder = Encoder(networks.vae, networks.image_encoder, precision.dtype, config.objective.far)
     if config.validation:
@@ -116,10 +115,14 @@ def _carry_out(
         deliver(out)
 
 
-def _require_settings(*, window: int, overlap: int, steps: int, **_: int) -> None:
+def _suited(settings: dict[str, int], start: "ModelVariant") -> dict[str, int]:
+    """Those of the weights one starts from, but for what the recipe says. Raises UsageError."""
+    from depthcrafter_cli.models.manifest import SETTINGS
     from depthcrafter_cli.pipeline.config import PipelineConfig
 
-    PipelineConfig(window=window, overlap=overlap, steps=steps)
+    merged = {**{name: getattr(start, name) for name in SETTINGS}, **settings}
+    PipelineConfig(**{name: merged[name] for name in SETTINGS if name != "max_res"})
+    return merged
 
 
 def _require_free(out: Path, work: Path) -> None:
