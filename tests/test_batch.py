@@ -181,9 +181,9 @@ def test_a_ray_worker_that_dies_does_not_take_the_batch_with_it(three, capfd):
 
 
 def test_windows_that_memory_shortens_are_said_of_the_clip(cli, tiny_folder, tmp_path):
-    make_clip(tmp_path / "shots" / "long.mp4", frames=100, size=Size(64, 64))
+    make_clip(tmp_path / "long.mp4", frames=100, size=Size(64, 64))
     report = tmp_path / "report.json"
-    command = ["batch", tmp_path / "shots", "--out", tmp_path / "out", "--report", report,
+    command = ["batch", tmp_path / "long.mp4", "--out", tmp_path / "out", "--report", report,
                "--weights", tiny_folder, "--steps", 1, "--window", 100, "--overlap", 2]  # fmt: skip
     assert cli(*command, "--max-vram", 0.53).code == 0
     [clip] = json.loads(report.read_text())["clips"]
