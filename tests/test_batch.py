@@ -163,6 +163,7 @@ def check_all_right(tasks, reports):
             assert made["depth"].shape[1:] == (64, 64) and np.isfinite(made["depth"]).all()
 
 
+@pytest.mark.slow
 def test_a_ray_worker_that_dies_does_not_take_the_batch_with_it(three, capfd):
     def kill(worker):
         os.kill(int(worker.rpartition("/")[2]), signal.SIGKILL)

@@ -48,6 +48,7 @@ def held_in_a_step(task, engine, then, stage="denoise", at=1, after=0.0):
         assert said.is_set()
 
 
+@pytest.mark.slow
 def test_a_worker_has_the_time_its_step_takes(task, monkeypatch):
     monkeypatch.setattr(processes, "_STOP_SECONDS", 0.2)
     engine = ProcessEngine(["cpu"])
@@ -92,6 +93,7 @@ def test_a_second_interrupt_does_not_wait_for_a_worker(task):
     assert_gone(workers_of(os.getpid()))
 
 
+@pytest.mark.slow
 def test_a_clip_rests_before_it_is_tried_again_and_each_time_longer(task):
     quick = replace(task.request, settings={**task.request.settings, "steps": 1})
     failures, rests = [], []

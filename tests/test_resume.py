@@ -25,6 +25,7 @@ from depthcrafter_cli.workflows.request import RunRequest
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 def test_killed_runs_resume_to_identical_files(tiny_folder):
     """The benchmark with fewer kills: in denoising, the final write, decoding, at the end."""
     script = [ROOT / "benchmarks" / "kill_resume.py", "--rounds", "4", "--frames", "13"]
