@@ -285,6 +285,17 @@ def test_a_run_goes_on_with_its_weights_though_better_ones_came(
     assert cli(*kept, "--resume", "--weights", "nano", "--overwrite").code == 0
 
 
+def test_a_kept_run_of_the_weights_found_first_is_finished_once(
+    cli, clip, options, tmp_path, tiny_folder, monkeypatch
+):
+    shutil.copytree(tiny_folder, tmp_path / "root" / "nano")
+    monkeypatch.setenv("DEPTHCRAFTER_WEIGHTS", str(tmp_path / "root"))
+    kept = ["run", clip, "--out", tmp_path / "d.npz", *options[2:], "--keep-work"]
+    assert cli(*kept).code == 0
+    again = cli("resume", tmp_path / "d.npz.work")
+    assert again.code == 0 and "already finished" in again.err
+
+
 def test_that_no_state_is_left_to_keep_is_said(cli, clip, options, tmp_path):
     command = ["run", clip, "--out", tmp_path / "d.npz", *options]
     assert cli(*command).code == 0

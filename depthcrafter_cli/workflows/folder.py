@@ -135,9 +135,7 @@ class RunFolder:
     def _require_same(self, plan: "RunPlan", job: Mapping[str, Any]) -> None:
         if plan.facts["input"] != job["facts"]["input"]:
             raise _changed_input(plan.request.source)
-        # How the weights were named does not matter: their hashes are compared below.
-        asked = set(plan.request.differences(job["request"])) - {"weights"}
-        differing = [f"--{name}" for name in sorted(asked)]
+        differing = [f"--{name}" for name in plan.request.differences(job["request"])]
         made = ("program", "model", "weights_sha256", "device", "dtype")
         differing += [name for name in made if plan.facts[name] != job["facts"][name]]
         if differing:

@@ -112,11 +112,13 @@ class RunRequest:
     def differences(self, made: Mapping[str, Any]) -> list[str]:
         """What else was asked in ``made``, a request as :meth:`to_json` gives it.
 
-        The device is none: the same run may go on at another card of its kind, and the kind is
-        among the facts of how disparity is made.
+        The device and how the weights are called are none: the same run may go on at another card
+        of its kind, and the kind, and the weights' hashes, are among the facts of how disparity is
+        made.
         """
         asked = self.to_json()
-        return [name for name in asked if name != "device" and asked[name] != made.get(name)]
+        told = asked.keys() - {"device", "weights"}
+        return [name for name in asked if name in told and asked[name] != made.get(name)]
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> "RunRequest":
