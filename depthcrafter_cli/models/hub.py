@@ -44,10 +44,10 @@ class RemoteFile:
 
 def announced(file: HubFile, endpoint: str | None, token: str | None) -> RemoteFile:
     """Ask the hub for a file's size and checksum, and hold them against what is known of it."""
-    with _explained(file):
-        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
-        url = hf_hub_url(file.repo, file.path, revision=file.revision, endpoint=endpoint)
+    url = hf_hub_url(file.repo, file.path, revision=file.revision, endpoint=endpoint)
+    with _explained(file):
         metadata = get_hf_file_metadata(url, token=token)
     size, checksum = metadata.size, file.sha256 or metadata.etag or ""
     if size is None or len(checksum) not in (SHA256_DIGITS, _GIT_SHA1_DIGITS):
@@ -114,7 +114,8 @@ class _ReportingWriter(io.BufferedWriter):
 def quiet_hub() -> Iterator[None]:
     """No progress bars or log lines from huggingface_hub: progress goes to our observer."""
     try:
-        from huggingface_hub import constants, utils  # noqa: F401 - reads HF_ENDPOINT
+        import huggingface_hub.file_download  # noqa: F401 - reads HF_ENDPOINT
+        from huggingface_hub import utils
     except ValueError as error:
         raise WeightsError(
             f"the hub's address makes no sense ({error}), expected a URL: check HF_ENDPOINT."

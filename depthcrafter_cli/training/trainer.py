@@ -167,15 +167,15 @@ def _run(
         done = state.step == plan.steps
         if state.step % REPORT_EVERY == 0 or done:
             _report(stage, plan, session, state.step, pace)
-        validates = session.validate and (state.step % session.validate_every == 0 or done)
+        validate = session.validate if state.step % session.validate_every == 0 or done else None
         # Saved first, so that a held-out clip that cannot be read costs no steps.
-        saves = (state.step % plan.save_every == 0 or validates or done) and session.leads
+        saves = (state.step % plan.save_every == 0 or validate or done) and session.leads
         if saves:
             state.save(checkpoint)
-        if validates:
-            if session.leads and session.validate:
+        if validate:
+            if session.leads:
                 with state.average.in_network():
-                    scores = session.validate()
+                    scores = validate()
                 session.journal.write(stage.name, state.step, **scores)
             accelerator.wait_for_everyone()
         if saves:

@@ -71,11 +71,13 @@ def check_report(path: Path, *, replace: bool) -> None:
     """Raises UsageError for another suffix than .json or .csv, OutputError for a place taken."""
     if path.suffix.lower() not in (".json", ".csv"):
         raise UsageError(f"got --report {path}, expected a name in .json or .csv: rename it.")
-    if path.exists() and not (replace and _is_report(path)):
-        remedy = ", or pass --resume, --skip-existing or --overwrite" if _is_report(path) else ""
-        raise OutputError(
-            f"{path} exists, expected a free name for the report: choose another{remedy}."
-        )
+    if path.exists():
+        ours = _is_report(path)
+        remedy = ", or pass --resume, --skip-existing or --overwrite" if ours else ""
+        if not (ours and replace):
+            raise OutputError(
+                f"{path} exists, expected a free name for the report: choose another{remedy}."
+            )
     if not path.absolute().parent.is_dir():
         raise OutputError(
             f"There is no folder {path.parent} for {path.name}, expected it to exist: create it "
