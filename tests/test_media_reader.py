@@ -188,6 +188,16 @@ def test_interlaced_fields_are_merged(tmp_path):
     assert combing(frames[4].rgb[..., 0]) < 0.2 * combing(woven)
 
 
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_a_title_in_another_encoding_is_no_obstacle(tmp_path, suffix):
+    plain, titled = make_clip(tmp_path / "plain.mp4", frames=4), tmp_path / f"titled.{suffix}"
+    ffmpeg("-i", plain, "-c", "copy", "-metadata", "title=LATIN-1", titled)
+    content = titled.read_bytes()
+    assert b"LATIN-1" in content
+    titled.write_bytes(content.replace(b"LATIN-1", b"\xe9\xffL\xfeN-1"))
+    assert count_frames(titled, ReadOptions()) == 4
+
+
 def test_a_cover_picture_is_no_video(tmp_path):
     sound, cover = make_audio(tmp_path / "sound.m4a"), tmp_path / "cover.png"
     ffmpeg("-f", "lavfi", "-i", "color=red:size=64x64", "-frames:v", "1", cover)

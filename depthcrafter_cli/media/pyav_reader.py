@@ -28,6 +28,8 @@ _INDEXED_FORMATS = ("mov", "matroska")
 # These only list other files, which could be any of this machine's.
 _PLAYLISTS = {"hls", "concat", "dash", "imf", "webm_dash_manifest", "sdp"}
 _LOCAL_ONLY = {"protocol_whitelist": "file"}
+# Titles need not be UTF-8. PyAV keeps such bytes by itself from 19 on, where the argument is gone.
+_ANY_TITLE = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "ignore"}
 _INDEX_BYTES = 1 << 22  # at a file's end
 _SEEK_FROM = Fraction(2)  # seconds: below this, decoding is quicker than seeking
 _HDR_TRANSFERS = (16, 18)  # PQ and HLG, ITU-T H.273 table 3
@@ -106,7 +108,7 @@ class VideoFile:
                 )
             # An absolute path is never taken for a protocol's name, whatever the file's name is.
             place = str(self.path.absolute())
-            container = av.open(place, metadata_errors="ignore", options=_LOCAL_ONLY)
+            container = av.open(place, options=_LOCAL_ONLY, **_ANY_TITLE)
         except FileNotFoundError:
             raise InputError(
                 f"There is no {self.path}, expected a video file or a folder of images: "
