@@ -1,5 +1,7 @@
 """From packets to whole pictures: damage is survived and counted, fields are merged."""
 
+import os
+import stat
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -86,6 +88,20 @@ class Decoder:
                 "the other; check the times of the result"
             )
         return None
+
+
+def require_regular(path: Path) -> os.stat_result:
+    """The status of a regular file, which neither waits for a writer nor goes on for ever.
+
+    Raises InputError for a pipe, a device, a socket or a folder, OSError if there is nothing.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(
+            f"{path} is a pipe, a device, a socket or a folder, expected a regular file: save what "
+            "it holds in one."
+        )
+    return status
 
 
 def require_readable(path: Path, *positions: int) -> None:

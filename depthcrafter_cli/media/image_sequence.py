@@ -12,10 +12,14 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from depthcrafter_cli.errors import InputError
+from depthcrafter_cli.media.decoding import require_regular
 from depthcrafter_cli.media.resize import require_sane
 from depthcrafter_cli.types import RgbImage, Size, VideoInfo
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
+# Pillow's names of them. It would choose any parser by a file's content, among them one that hands
+# PostScript to Ghostscript.
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 _WHITE = 65535  # of 16-bit gray
 _ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # EXIF 2.3, section 4.6.4
 _NUMBER_PATTERN = re.compile(r"%0?\d*d")
@@ -118,12 +122,15 @@ def _stored_size(file: Path) -> Size:
 def opened_image(file: Path) -> Iterator[Image.Image]:
     """An image, inside which whatever is wrong with it raises InputError, naming the file."""
     try:
+        require_regular(file)
         with warnings.catch_warnings():
             # What is too large is refused by us.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(file)
+            image = Image.open(file, formats=_FORMATS)
         with image:
             yield image
+    except InputError:
+        raise
     except Exception as error:  # Pillow lets through whatever its parsers stumble over
         raise InputError(
             f"{file} cannot be read as an image ({str(error) or type(error).__name__}), expected "

@@ -11,7 +11,7 @@ import av.error
 from av.stream import Disposition
 
 from depthcrafter_cli.errors import InputError
-from depthcrafter_cli.media.decoding import Decoder, progressive, require_readable
+from depthcrafter_cli.media.decoding import Decoder, progressive, require_readable, require_regular
 from depthcrafter_cli.media.resize import MOST_PIXELS, require_sane
 from depthcrafter_cli.media.scale import quarter_turns
 from depthcrafter_cli.media.timestamps import (
@@ -25,9 +25,22 @@ from depthcrafter_cli.types import Size, VideoInfo
 
 # Containers whose index makes a seek to a time exact; others are read from the beginning.
 _INDEXED_FORMATS = ("mov", "matroska")
-# These only list other files, which could be any of this machine's.
-_PLAYLISTS = {"hls", "concat", "dash", "imf", "webm_dash_manifest", "sdp"}
-_LOCAL_ONLY = {"protocol_whitelist": "file"}
+# FFmpeg's demuxers of videos and single pictures. Left out are those that open what a file names
+# (playlists, sessions), devices, text, subtitles, sound, and what hardly anybody has any more.
+_CONTAINERS = (
+    "mov,matroska,webm,avi,asf,asf_o,flv,live_flv,kux,ogg,rm,nut,mpegts,mpeg,mpegvideo,mpegtsraw,wtv,"
+    "mxf,mxg,gxf,lxf,dv,dhav,r3d,cine,mlv,ifv,ser,nsv,nuv,pva,pmp,ty,ivf,obu,lmlm4,moflex,dnxhd,dirac,"
+    "h261,h263,h264,hevc,vvc,evc,apv,av1,avs2,avs3,cavsvideo,m4v,vc1,vc1test,mjpeg,mjpeg_2000,smjpeg,"
+    "yuv4mpegpipe,gif,apng,webp_anim,jpegxl_anim,flic,swf,film_cpk,filmstrip,rpl,roq,smk,bink,"
+    "image2,bmp_pipe,dds_pipe,dpx_pipe,exr_pipe,gif_pipe,hdr_pipe,j2k_pipe,jpeg_pipe,jpegls_pipe,"
+    "jpegxl_pipe,jpegxs_pipe,pam_pipe,pbm_pipe,pcx_pipe,pfm_pipe,pgm_pipe,pgmyuv_pipe,phm_pipe,png_pipe,"
+    "cri_pipe,ppm_pipe,psd_pipe,qoi_pipe,sgi_pipe,sunrast_pipe,tiff_pipe,webp_pipe"
+)
+_OPTIONS = {
+    "format_whitelist": _CONTAINERS,
+    "protocol_whitelist": "file",
+    "pattern_type": "none",  # a picture called a%d.tga is itself, not a sequence
+}
 # Titles need not be UTF-8. PyAV keeps such bytes by itself from 19 on, where the argument is gone.
 _ANY_TITLE = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "ignore"}
 _INDEX_BYTES = 1 << 22  # at a file's end
@@ -101,14 +114,14 @@ class VideoFile:
 
     def _open(self) -> av.container.InputContainer:
         try:
-            size = self.path.stat().st_size
+            size = require_regular(self.path).st_size
             if not size:
                 raise InputError(
                     f"{self.path} is empty (0 bytes), expected a video: check its download or copy."
                 )
             # An absolute path is never taken for a protocol's name, whatever the file's name is.
             place = str(self.path.absolute())
-            container = av.open(place, options=_LOCAL_ONLY, **_ANY_TITLE)
+            return av.open(place, options=_OPTIONS, **_ANY_TITLE)
         except FileNotFoundError:
             raise InputError(
                 f"There is no {self.path}, expected a video file or a folder of images: "
@@ -121,8 +134,11 @@ class VideoFile:
             ) from error
         except av.error.FFmpegError as error:
             require_readable(self.path, 0, max(0, size - _INDEX_BYTES))
+            # What FFmpeg says of a kind of file that it was not allowed to open, among others.
+            refused = isinstance(error, av.error.ArgumentError)
+            reason = "damaged, a playlist or of another kind" if refused else error.strerror
             raise InputError(
-                f"{self.path} cannot be read as a video ({error.strerror}), expected a complete "
+                f"{self.path} cannot be read as a video ({reason}), expected a complete "
                 "file such as MP4, MOV or MKV: check that it is one."
             ) from error
         except OSError as error:
@@ -130,13 +146,6 @@ class VideoFile:
                 f"{self.path} cannot be opened ({error.strerror}), expected a readable file: "
                 "check its permissions."
             ) from error
-        if container.format.name in _PLAYLISTS:
-            container.close()
-            raise InputError(
-                f"{self.path} is a playlist ({container.format.name}), expected a video: give one "
-                "of the files it names."
-            )
-        return container
 
     def _video_stream(self, container: av.container.InputContainer) -> av.VideoStream:
         for stream in container.streams.video:
