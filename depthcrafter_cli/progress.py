@@ -21,6 +21,9 @@ class Progress:
 
 Observer = Callable[[Progress], None]
 
+Warn = Callable[[str], None]
+"""Receives a sentence the user should know that stops nothing."""
 
-def ignore(_event: Progress) -> None:
-    """The observer of a caller who does not care."""
+
+def ignore(_event: object) -> None:
+    """The observer, or the ear for warnings, of a caller who does not care."""

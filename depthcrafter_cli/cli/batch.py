@@ -112,7 +112,9 @@ def _carry_out(
     from depthcrafter_cli.workflows.batch.engine import engine_for
     from depthcrafter_cli.workflows.batch.report import write_report
 
-    engine = None if how.dry_run else engine_for(how.engine, how.devices, how.ray_address)
+    engine = (
+        None if how.dry_run else engine_for(how.engine, how.devices, how.ray_address, console.warn)
+    )
     clips = check_clips(tasks, skip_complete=how.resume or how.skip_existing)
     view.checked(list(clips.values()))
     try:

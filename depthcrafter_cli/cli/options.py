@@ -41,7 +41,7 @@ Weights = Annotated[
         text="nano, depthcrafter, or a model folder. Default: depthcrafter if pulled, else nano.",
     ),
 ]
-Device = Annotated[str, option("--device", text="auto (default), cuda, cuda:N, mps or cpu.")]
+Device = Annotated[str, option("--device", text="auto (default), cuda, cuda:N, mps, xpu or cpu.")]
 Dtype = Annotated[
     str, option("--dtype", text="auto (default: fp16 on a GPU, else fp32), fp32, fp16 or bf16.")
 ]

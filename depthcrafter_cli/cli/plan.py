@@ -62,10 +62,12 @@ def _seconds(time: "Duration") -> dict[str, float]:
 
 def _print_time(planned: "RunPlan", name: str, time: "Duration | None") -> None:
     """One line, and another on what it is worth."""
+    from depthcrafter_cli.memory.duration import UTILISATION, is_slice
+
     if time is None:
-        print(f"time: not known for {name} in {planned.dtype}; --card NAME tells of another one")
+        what = f"{name}, a part of a card," if is_slice(name) else name
+        print(f"time: not known for {what} in {planned.dtype}; --card NAME tells of another one")
         return
-    from depthcrafter_cli.memory.duration import UTILISATION
 
     assert planned.frames is not None
     total, each = time.total, time.total / planned.frames

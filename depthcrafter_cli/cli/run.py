@@ -54,7 +54,7 @@ def carry_out(request: "RunRequest", console: QuietConsole) -> None:
     if request.resume and request.outputs and finished_before(request, console.warn):
         console.already_done(request.outputs)
         return
-    plan = plan_run(request)
+    plan = plan_run(request, console.warn)
     console.planned(plan)
     with console.watching() as observer:
         from depthcrafter_cli.workflows import run as workflow

@@ -55,8 +55,19 @@ _CARDS = (
 )
 
 
+# Names that drivers give to a part of a card: NVIDIA's MIG, and vGPU with its profile's letter.
+_SLICES = re.compile(r"\bMIG\b|\bGRID\b|-\d+[ABCQ](ME|\d)?\b", re.IGNORECASE)
+
+
+def is_slice(name: str) -> bool:
+    """Whether a device is a part of a card, whose share of the card's speed is not known."""
+    return bool(_SLICES.search(name))
+
+
 def card(name: str) -> Card | None:
-    """What is known of a card by its name; None for one that is not in the table."""
+    """What is known of a card by its name; None for a part of one, or one not in the table."""
+    if is_slice(name):
+        return None
     for pattern, peak, bus in _CARDS:
         if re.search(pattern, name, re.IGNORECASE):
             return Card(peak * 1e12, bus * 1e9)

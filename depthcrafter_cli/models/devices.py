@@ -1,35 +1,133 @@
-"""Where and how precisely to compute. Imports no network library, so a run can plan quickly."""
+"""Where and how precisely to compute, and what a device can do.
+
+Imports no network library, so a run can plan quickly.
+"""
+
+import ctypes
+import re
+import sys
 
 import torch
 
 from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.progress import Warn, ignore
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+# Cards of compute capability 7.5 that have tensor cores. Those without (GTX 16, T1000, MX450)
+# give values that are no numbers for fp16 convolutions.
+_TENSOR_CORES = re.compile(r"RTX|\bT4(G|0)?\b", re.IGNORECASE)
 
 
-def pick_device(name: str) -> torch.device:
-    """``auto`` takes CUDA, then Apple's GPU, then the CPU. Raises UsageError for an absent one."""
+def pick_device(name: str, warn: Warn = ignore) -> torch.device:
+    """``auto`` takes CUDA, then Apple's GPU, then the CPU.
+
+    ``warn`` hears of a GPU that is there and not used.
+
+    Raises:
+        UsageError: a device that is not here, or that this PyTorch cannot use.
+    """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        if torch.backends.mps.is_available():
+            return torch.device("mps")
+        for sentence in idle_gpus():
+            warn(sentence)
+        return torch.device("cpu")
     try:
         device = torch.device(name)
-    except RuntimeError as error:
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cuda", "mps", "xpu", "cpu"):
         raise UsageError(
-            f"got the device '{name}', expected auto, cuda, cuda:N, mps or cpu: choose one."
-        ) from error
-    present = {
-        "cuda": (device.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if not present.get(device.type, False):
-        raise UsageError(
-            f"got the device '{name}', expected one that this machine and this PyTorch "
-            f"({torch.__version__}) have: use --device auto."
+            f"got the device '{name}', expected auto, cuda, cuda:N, mps, xpu or cpu: choose one."
         )
+    if fault := _fault(device):
+        raise UsageError(f"got the device '{name}', expected one that works here: {fault}.")
     return device
+
+
+def make_current(device: torch.device) -> None:
+    """Let CUDA work on this device where it is not told on which, as when it pins host memory.
+
+    To be called before anything is loaded: CUDA would take room on its first device otherwise.
+    """
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+
+
+def _fault(device: torch.device) -> str | None:
+    """What is wrong with a device, and the remedy; None if it can be used."""
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        return "this machine or this PyTorch has no Apple GPU; use --device auto"
+    if device.type == "xpu" and not torch.xpu.is_available():
+        return "this machine or this PyTorch has no Intel GPU; use --device auto"
+    if device.type == "cuda" and (fault := cuda_fault()):
+        return fault
+    if device.type in ("cuda", "xpu"):
+        count = torch.cuda.device_count() if device.type == "cuda" else torch.xpu.device_count()
+        if (device.index or 0) >= count:
+            return f"there are {count}, counted from {device.type}:0; use --device auto"
+    return None
+
+
+def cuda_fault() -> str | None:
+    """Why no CUDA device can be used, in the driver's words where it has some, and the remedy.
+
+    None where one can.
+    """
+    if torch.cuda.is_available():
+        return None
+    if not (torch.version.cuda or torch.version.hip):
+        if nvidia_driver():
+            return (
+                f"an NVIDIA GPU is here, but this PyTorch ({torch.__version__}) is built without "
+                f"CUDA; install one that has it: {cuda_install()}"
+            )
+        return (
+            f"this PyTorch ({torch.__version__}) is built without CUDA, and no NVIDIA driver was "
+            "found; use --device auto"
+        )
+    try:
+        torch.cuda.init()
+        words = "it finds no GPU"
+    except (RuntimeError, AssertionError) as error:
+        words = str(error).split(". ")[0].strip(" .")
+    return f"CUDA cannot be used ({words}); mend the driver, or use --device cpu"
+
+
+def idle_gpus() -> list[str]:
+    """A sentence for each kind of GPU that is here and that ``auto`` does not use, as on a CPU."""
+    found = []
+    if nvidia_driver() and (fault := cuda_fault()):
+        found.append(f"The CPU is used, many times slower than a GPU: {fault}.")
+    if torch.xpu.is_available():
+        found.append(
+            "The CPU is used, though an Intel GPU is here, on which nothing was tried yet: "
+            "--device xpu uses it."
+        )
+    return found
+
+
+def cuda_install() -> str:
+    """The command that replaces this PyTorch by the same with CUDA, on Windows and Linux."""
+    version = torch.__version__.split("+")[0]
+    return (
+        f'pip install --force-reinstall "torch=={version}" --index-url '
+        "https://download.pytorch.org/whl/cu126 (RTX 50: cu130 instead of cu126)"
+    )
+
+
+def nvidia_driver() -> bool:
+    """Whether NVIDIA's driver is here and has a GPU, whatever PyTorch can do with it."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        count = ctypes.c_int()
+        return not driver.cuInit(0) and not driver.cuDeviceGetCount(ctypes.byref(count)) and (
+            count.value > 0
+        )  # fmt: skip
+    except (OSError, AttributeError):
+        return False
 
 
 def cuda_index(device: str) -> int:
@@ -41,12 +139,57 @@ def cuda_index(device: str) -> int:
     return torch.cuda.current_device() if index is None else index
 
 
-def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """``auto`` is fp16 on a GPU, as published, and fp32 on the CPU. Raises UsageError."""
-    if name == "auto":
-        return torch.float32 if device.type == "cpu" else torch.float16
-    if name not in _DTYPES:
+def pick_dtype(name: str, device: torch.device, warn: Warn = ignore) -> torch.dtype:
+    """``auto`` is fp16 on a GPU, as published, and fp32 on the CPU and where fp16 is broken.
+
+    ``warn`` hears of a precision that does not suit the device.
+
+    Raises:
+        UsageError: a precision that does not exist, or not on this device.
+    """
+    if name != "auto" and name not in _DTYPES:
         raise UsageError(
             f"got the dtype '{name}', expected auto, {', '.join(_DTYPES)}: choose one."
         )
+    card, capability = _nvidia_card(device)
+    broken = capability == (7, 5) and not _TENSOR_CORES.search(card)
+    if name == "auto" and broken:
+        warn(f"{card} fails at half precision, so fp32 is used, which takes twice the memory.")
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" or broken else torch.float16
+    if name == "fp16" and broken:
+        warn(f"{card} fails at half precision: leave --dtype out, or expect to stop for values "
+             "that are no numbers.")  # fmt: skip
+    if name == "bf16" and capability is not None and capability < (8, 0):
+        raise UsageError(
+            f"got the dtype bf16 on {card} of compute capability {capability[0]}.{capability[1]}, "
+            "expected 8.0 or higher: leave --dtype out."
+        )
+    if name == "fp16" and device.type == "cpu":
+        warn("fp16 is far slower than fp32 on a CPU: leave --dtype out.")
     return _DTYPES[name]
+
+
+def _nvidia_card(device: torch.device) -> tuple[str, tuple[int, int] | None]:
+    """The name and compute capability of an NVIDIA GPU that is here; none of anything else."""
+    if device.type != "cuda" or torch.version.hip or not torch.cuda.is_available():
+        return "", None
+    return str(torch.cuda.get_device_name(device)), torch.cuda.get_device_capability(device)
+
+
+def attends_in_pieces(device: torch.device) -> bool:
+    """Whether PyTorch's attention forms all products of queries and keys on this device.
+
+    Elsewhere a fused kernel keeps a few of them at a time, whatever the size of the heads.
+    """
+    if device.type == "cuda" and torch.version.hip:
+        return not torch.backends.cuda.is_flash_attention_available()
+    return device.type in ("mps", "xpu")
+
+
+def lacks_operations(device: torch.device) -> bool:
+    """Whether this device's PyTorch is not known to have every operation the networks need.
+
+    Those are bicubic resizing, and ``addcmul`` of different types.
+    """
+    return device.type in ("mps", "xpu")

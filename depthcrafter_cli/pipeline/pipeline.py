@@ -67,7 +67,7 @@ class DepthCrafterPipeline:
             WeightsError: the weights are missing, damaged or of another architecture.
             UsageError: a setting, device or dtype that does not exist here.
         """
-        from depthcrafter_cli.models.devices import pick_device, pick_dtype
+        from depthcrafter_cli.models.devices import make_current, pick_device, pick_dtype
         from depthcrafter_cli.models.loading import load_components
         from depthcrafter_cli.models.weights import find_weights
 
@@ -84,6 +84,7 @@ class DepthCrafterPipeline:
             )
         config = replace(defaults, **settings)
         precision = pick_dtype(dtype, chosen)
+        make_current(chosen)
         components = load_components(found.path, device=chosen, dtype=precision, plan=plan)
         return cls(components, config)
 

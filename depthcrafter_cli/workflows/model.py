@@ -4,10 +4,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from depthcrafter_cli.memory.planner import Choice
-from depthcrafter_cli.progress import Observer, Progress
+from depthcrafter_cli.progress import Observer, Progress, Warn
 from depthcrafter_cli.types import MemoryPlan, Stage
 from depthcrafter_cli.workflows.memory import cap_device
-from depthcrafter_cli.workflows.plan import RunPlan, Warn
+from depthcrafter_cli.workflows.plan import RunPlan
 
 if TYPE_CHECKING:
     from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline

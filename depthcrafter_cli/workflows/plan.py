@@ -3,7 +3,7 @@
 import math
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -18,15 +18,13 @@ from depthcrafter_cli.memory.planner import Choice
 from depthcrafter_cli.models.weights import WeightsFolder, find_configs, find_weights
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.pipeline.segments import count_windows
+from depthcrafter_cli.progress import Warn, ignore
 from depthcrafter_cli.types import Size, VideoInfo
 from depthcrafter_cli.workflows.deliver import Delivery
 from depthcrafter_cli.workflows.folder import RunFolder
 from depthcrafter_cli.workflows.memory import choose_memory
 from depthcrafter_cli.workflows.record import check_record, describe
 from depthcrafter_cli.workflows.request import RunRequest
-
-Warn = Callable[[str], None]
-"""Receives a sentence the user should know that does not stop a run."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +71,11 @@ class RunPlan(CheckedRun):
         return Delivery(self.request, self.reading, self.rate, self.output_size, self.facts)
 
 
-def plan_run(request: RunRequest) -> RunPlan:
+def plan_run(request: RunRequest, warn: Warn = ignore) -> RunPlan:
     """Settle and check a run.
 
     With ``resume`` and ``overwrite``, one that cannot be gone on with is begun again, unless it
-    lacks memory only for now.
+    lacks memory only for now. ``warn`` hears of a device or precision that does not suit.
 
     Raises:
         UsageError, InputError, WeightsError, MemoryLimitError, OutputError: whatever would stop
@@ -86,17 +84,17 @@ def plan_run(request: RunRequest) -> RunPlan:
     checked = check_run(request)
     begin_again, request = request.overwrite and not request.resume_only, checked.request
     if not (request.outputs and request.resume and RunFolder(request.work_folder).in_use):
-        return _planned(checked)
+        return _planned(checked, warn)
     folder = RunFolder(request.work_folder)
     try:
-        return folder.adopt(_planned(checked, folder.settings()))
+        return folder.adopt(_planned(checked, warn, folder.settings()))
     except (UsageError, InputError):
         if begin_again:
-            return _planned(checked)
+            return _planned(checked, warn)
         raise
 
 
-def _planned(checked: CheckedRun, settled: Mapping[str, Any] | None = None) -> RunPlan:
+def _planned(checked: CheckedRun, warn: Warn, settled: Mapping[str, Any] | None = None) -> RunPlan:
     """What is left open settled; ``settled`` are the settings of a run that is to go on.
 
     Raises:
@@ -104,7 +102,7 @@ def _planned(checked: CheckedRun, settled: Mapping[str, Any] | None = None) -> R
     """
     request = checked.request
     config = replace(checked.config, **(settled or {}))
-    device, dtype = _machine(request)
+    device, dtype = _machine(request, warn)
     limits = request.max_vram, request.max_ram
     memory = choose_memory(
         checked.weights, config, checked.model_size, checked.frames, device, dtype, limits
@@ -212,7 +210,7 @@ def _frame_selection(request: RunRequest, info: VideoInfo) -> tuple[ReadOptions,
     return reading, selected_rate(info, reading)
 
 
-def _machine(request: RunRequest) -> tuple[str, str]:
+def _machine(request: RunRequest, warn: Warn) -> tuple[str, str]:
     """The device and precision to run with, by their PyTorch names.
 
     Planning alone may be for a GPU that is not here.
@@ -224,9 +222,11 @@ def _machine(request: RunRequest) -> tuple[str, str]:
     elsewhere = request.device.startswith("cuda") or (request.device == "auto" and request.max_vram)
     if not request.outputs and elsewhere and not torch.cuda.is_available():
         device = torch.device("cuda")
+    elif not request.outputs and request.device == "mps":
+        device = torch.device("mps")
     else:
-        device = pick_device(request.device)
-    return str(device), str(pick_dtype(request.dtype, device)).removeprefix("torch.")
+        device = pick_device(request.device, warn)
+    return str(device), str(pick_dtype(request.dtype, device, warn)).removeprefix("torch.")
 
 
 def _check_disk(plan: CheckedRun) -> None:

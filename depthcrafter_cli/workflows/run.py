@@ -14,12 +14,12 @@ from depthcrafter_cli.media.files import claimed, output_errors
 from depthcrafter_cli.media.reader import read_frames
 from depthcrafter_cli.media.sinks.registry import check_outputs, check_size, place_of
 from depthcrafter_cli.media.spool import DisparitySpool
-from depthcrafter_cli.progress import Observer, ignore
+from depthcrafter_cli.progress import Observer, Warn, ignore
 from depthcrafter_cli.types import RgbImage, ValueRange
 from depthcrafter_cli.workflows.deliver import deliver
 from depthcrafter_cli.workflows.folder import RunFolder
 from depthcrafter_cli.workflows.model import LoadedModel
-from depthcrafter_cli.workflows.plan import RunPlan, Warn
+from depthcrafter_cli.workflows.plan import RunPlan
 from depthcrafter_cli.workflows.record import check_record, is_complete, write_record
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.resources import PeakMemory, peak_memory
@@ -57,7 +57,7 @@ class RunResult:
 def run(
     plan: RunPlan,
     observer: Observer = ignore,
-    warn: Warn = lambda _: None,
+    warn: Warn = ignore,
     model: LoadedModel | None = None,
 ) -> RunResult:
     """Carry out a plan. Outputs appear under their names only when complete.
@@ -106,7 +106,7 @@ def run(
     return result
 
 
-def finished_before(request: RunRequest, warn: Warn = lambda _: None) -> bool:
+def finished_before(request: RunRequest, warn: Warn = ignore) -> bool:
     """Whether this very request was carried out before, and its outputs are as they were.
 
     Of a run that was killed just before it removed its state, that is removed now, unless it is to

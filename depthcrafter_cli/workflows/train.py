@@ -174,17 +174,15 @@ def _older(manifest: Path, checkpoint: Path) -> bool:
 
 
 def _session(seed: int, work: Path, observer: Observer, device: str) -> "Session":
-    import torch
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
-    from depthcrafter_cli.models.devices import pick_device
+    from depthcrafter_cli.models.devices import make_current, pick_device
     from depthcrafter_cli.training.journal import Journal
     from depthcrafter_cli.training.trainer import Session
 
     chosen = pick_device(device)
-    if chosen.type == "cuda" and chosen.index is not None:
-        torch.cuda.set_device(chosen)
+    make_current(chosen)
     # Cross-attention to one token gives its queries no gradient (see training/shortcuts.py).
     spread = DistributedDataParallelKwargs(find_unused_parameters=True)
     # While one process validates or encodes its clips, the others wait for it.

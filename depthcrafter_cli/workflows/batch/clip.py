@@ -92,7 +92,7 @@ def carry_out(request: RunRequest, model: "LoadedModel", observer: Observer) -> 
         # it was to be overwritten may be older than this batch.
         if request.resume and not request.overwrite and finished_before(request):
             return Outcome()
-        plan = plan_run(request)
+        plan = plan_run(request, warnings.append)
         if plan.memory.shortened:
             warnings.append(plan.memory.concessions[-1])
         result = run(plan, observer, warnings.append, model)

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from depthcrafter_cli.errors import UsageError
-from depthcrafter_cli.progress import Observer, ignore
+from depthcrafter_cli.progress import Observer, Warn, ignore
 from depthcrafter_cli.workflows.batch.clip import Ended, Task, Watch, carry_out
 from depthcrafter_cli.workflows.interrupts import Say, stopping_between_steps
 from depthcrafter_cli.workflows.model import LoadedModel
@@ -77,8 +77,10 @@ class LocalEngine(AbstractContextManager["LocalEngine"]):
         return (Ended(task, self._device, outcome),)
 
 
-def engine_for(kind: str, devices: str, ray_address: str | None) -> Engine:
+def engine_for(kind: str, devices: str, ray_address: str | None, warn: Warn = ignore) -> Engine:
     """The engine ``auto``, ``local``, ``processes`` or ``ray``, with workers for ``devices``.
+
+    ``warn`` hears of a GPU that is here and not used.
 
     Raises UsageError for one that is unknown, not installed, or not fit for the devices.
     """
@@ -95,7 +97,7 @@ def engine_for(kind: str, devices: str, ray_address: str | None) -> Engine:
         from depthcrafter_cli.workflows.batch.on_ray import RayEngine
 
         return RayEngine(devices, ray_address)
-    present = devices_of(devices)
+    present = devices_of(devices, warn)
     if kind == "local" and len(present) > 1:
         raise UsageError(
             f"got {len(present)} devices for --engine local, expected one, as it has one process: "
@@ -110,7 +112,7 @@ def engine_for(kind: str, devices: str, ray_address: str | None) -> Engine:
     return ProcessEngine(present)
 
 
-def devices_of(text: str) -> list[str]:
+def devices_of(text: str, warn: Warn = ignore) -> list[str]:
     """``auto`` is every GPU, or else the CPU; otherwise a list such as ``cuda:0,cuda:1``.
 
     Raises UsageError for one that is not here.
@@ -122,9 +124,9 @@ def devices_of(text: str) -> list[str]:
 
     from depthcrafter_cli.models.devices import pick_device
 
-    if names == ["auto"] and torch.cuda.device_count() > 1:
+    if names == ["auto"] and torch.cuda.is_available() and torch.cuda.device_count() > 1:
         return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    devices = [str(pick_device(name)) for name in names]
+    devices = [str(pick_device(name, warn)) for name in names]
     twice = {name for name in devices if name != "cpu" and devices.count(name) > 1}
     if twice:
         raise UsageError(
