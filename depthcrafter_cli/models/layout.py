@@ -1,10 +1,10 @@
 """The Hugging Face folder layout of a model: which files make it complete."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from depthcrafter_cli.errors import WeightsError
+from depthcrafter_cli.structured import content_errors, json_object
 
 # What the weight file of each network is called, before any ``.fp16`` and ``.safetensors``.
 NETWORK_STEMS = {
@@ -13,6 +13,10 @@ NETWORK_STEMS = {
     "image_encoder": "model",
 }
 SCHEDULER_CONFIG = "scheduler/scheduler_config.json"
+CONFIGS_EXPECTED = "expected configs of DepthCrafter's networks: pull or copy the model again"
+
+# Far above those of any model that is known, so that only nonsense is refused.
+_MOST_LAYERS, _LARGEST_SIZE, _MOST_ENTRIES = 1_000, 100_000, 10_000
 
 
 def network_configs(folder: Path) -> dict[str, dict[str, Any]]:
@@ -21,14 +25,26 @@ def network_configs(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of a model folder. Raises WeightsError."""
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise WeightsError(
-            f"got {path} with unreadable content ({error}), expected JSON: "
-            "pull or copy the model again."
-        ) from error
+    """A JSON object of a model folder. Raises WeightsError, also for sizes no network has."""
+    with content_errors(path, WeightsError, "expected JSON: pull or copy the model again"):
+        content = json_object(path)
+        _check_sizes(content)
+    return content
+
+
+def _check_sizes(value: Any, key: str = "") -> None:
+    """Raises ValueError for what would take hours or all memory to build, before that is tried."""
+    limit = _MOST_LAYERS if "layers" in key else _LARGEST_SIZE
+    if isinstance(value, int) and abs(value) > limit:
+        raise ValueError(f"{key} is {value}, and no network has more than {limit}")
+    if isinstance(value, list | dict) and len(value) > _MOST_ENTRIES:
+        raise ValueError(f"{key} has {len(value)} entries, more than {_MOST_ENTRIES}")
+    if isinstance(value, list):
+        for item in value:
+            _check_sizes(item, key)
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _check_sizes(item, name)
 
 
 def weight_files(folder: Path, network: str) -> list[Path]:

@@ -7,6 +7,7 @@ mapped; so peak memory is the model itself, never the model plus a copy of its f
 
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.models.components import Components
 from depthcrafter_cli.models.layout import (
+    CONFIGS_EXPECTED,
     SCHEDULER_CONFIG,
     network_configs,
     read_json,
@@ -28,6 +30,7 @@ from depthcrafter_cli.models.layout import (
 )
 from depthcrafter_cli.models.residency import settle
 from depthcrafter_cli.models.unet import DepthUNet
+from depthcrafter_cli.structured import content_errors
 from depthcrafter_cli.types import MemoryPlan
 
 # What our schedule is derived from; other values would need another schedule.
@@ -65,7 +68,7 @@ def load_components(
     def vae_dtype(name: str) -> torch.dtype:
         return upcast if name.startswith(("encoder.", "quant_conv.")) else dtype
 
-    with init_empty_weights(include_buffers=False):
+    with _configs_used(folder), init_empty_weights(include_buffers=False):
         unet = _build(DepthUNet, configs["unet"])
         vae = _build(AutoencoderKLTemporalDecoder, configs["vae"])
         image_encoder = CLIPVisionModelWithProjection(
@@ -79,6 +82,16 @@ def load_components(
         _fill(network, folder, name, home, dtype_of)
         settle(network, device, plan.hosted)
     return Components(unet, vae, image_encoder, device, dtype, plan)
+
+
+@contextmanager
+def _configs_used(folder: Path) -> Iterator[None]:
+    """Whatever keeps networks from being built is the fault of their configs: a WeightsError."""
+    with content_errors(folder, WeightsError, CONFIGS_EXPECTED):
+        try:
+            yield
+        except RuntimeError as error:  # such as a weight larger than all memory
+            raise ValueError(str(error)) from error
 
 
 def _build(network: Callable[..., Any], config: Config) -> Any:
@@ -105,7 +118,7 @@ def _fill(
             for key, tensor in _stream(path)
             if key in expected
         }
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise WeightsError(
             f"got weights in {folder / name} that cannot be read ({error}), expected a complete "
             "safetensors file: pull or copy the model again."

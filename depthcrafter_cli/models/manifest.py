@@ -15,6 +15,7 @@ from typing import Any
 
 from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.progress import Observer, Progress, ignore
+from depthcrafter_cli.structured import content_errors, json_object, typed
 
 MANIFEST_NAME = "depthcrafter.json"
 SETTINGS = ("max_res", "window", "overlap", "steps")
@@ -57,17 +58,10 @@ def read_manifest(folder: Path) -> Manifest | None:
     path = folder / MANIFEST_NAME
     if not path.is_file():
         return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        files = {name: FileRecord(**record) for name, record in content["files"].items()}
-        settings = {key: int(value) for key, value in content.get("settings", {}).items()}
-        base = str(content.get("base", ""))
-        return Manifest(content["variant"], content["created"], files, settings, base)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(
-            f"the manifest {path} cannot be read ({error!r}), expected the JSON that "
-            "`depthcrafter weights pull` writes; delete it and pull again."
-        ) from error
+    expected = "expected the JSON that `depthcrafter weights pull` writes: delete it and pull again"
+    with content_errors(path, WeightsError, expected):
+        manifest: Manifest = typed(Manifest, json_object(path), path.name)
+    return manifest
 
 
 def write_manifest(

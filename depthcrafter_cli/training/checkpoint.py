@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -13,10 +14,16 @@ from torch.optim import Optimizer
 
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.files import replacing
+from depthcrafter_cli.structured import content_errors
 from depthcrafter_cli.training.config import Optimisation, StageConfig, TrainingConfig
 from depthcrafter_cli.training.ema import MovingAverage
 
 Settings = dict[str, Any]
+
+_KEYS = {"network", "optimizer", "average", "recipe", "step"}
+_EXPECTED = (
+    "expected a checkpoint of this stage: delete it and all later stages' to train them anew"
+)
 
 
 def settings_of(plan: Optimisation, seed: int, earlier: Sequence[Settings] = ()) -> Settings:
@@ -39,7 +46,7 @@ def require_same_stages(folder: Path, recipe: TrainingConfig) -> None:
     for stage in recipe.stages:
         path = folder / f"{stage.name}.ckpt"
         if path.exists():
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            content = _content(path, mmap=True)
             wanted = settings_of(stage, recipe.seed, earlier_stages(recipe, stage))
             _require_none(_changed(content["recipe"], wanted), path)
 
@@ -84,18 +91,18 @@ class TrainingState:
         Raises:
             UsageError: it was made by another recipe.
         """
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        content = _content(path)
         trained = self._trained()
         changed = _changed(content["recipe"], self.recipe)
         if content["network"].keys() != trained.keys():
             changed.add("frozen")
         _require_none(changed, path)
-        with torch.no_grad():
+        with content_errors(path, UsageError, _EXPECTED), torch.no_grad():
             for name, tensor in trained.items():
                 tensor.copy_(content["network"][name])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.average.load_state_dict(content["average"])
-        self.step = content["step"]
+            self.optimizer.load_state_dict(content["optimizer"])
+            self.average.load_state_dict(content["average"])
+            self.step = content["step"]
 
     def _trained(self) -> dict[str, Tensor]:
         return {
@@ -103,6 +110,18 @@ class TrainingState:
             for name, parameter in self.network.named_parameters()
             if parameter.requires_grad
         }
+
+
+def _content(path: Path, *, mmap: bool = False) -> dict[str, Any]:
+    """What :meth:`TrainingState.save` wrote. Raises UsageError for a file that is damaged."""
+    with content_errors(path, UsageError, _EXPECTED):
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        except (RuntimeError, EOFError, UnpicklingError) as error:
+            raise ValueError("it is no whole checkpoint") from error
+        if not isinstance(content, dict) or content.keys() != _KEYS:
+            raise ValueError("it is a checkpoint of something else")
+        return content
 
 
 def _changed(noted: Settings, wanted: Settings) -> set[str]:

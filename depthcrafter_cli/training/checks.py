@@ -22,6 +22,10 @@ Require = Callable[[bool, str, str], None]
 _GROUPS = 32  # the networks normalise their channels in that many groups
 _VAE_LEVELS = 4  # so that a latent cell is 8 x 8 pixels
 _LEAST_RES = 64  # below it no picture has a side left
+_MOST = 1_000_000_000  # of steps, clips or frames
+_MOST_CHANNELS = 1 << 14
+_LARGEST_SIDE = 1 << 14  # of a picture, in pixels
+_MOST_PIXELS = 1 << 34  # that a step may see: 50 GB of pictures
 _LEAST_DEPTH = 1e-3  # below it the protocol of evaluation knows no depth
 
 
@@ -61,12 +65,14 @@ def check_recipe(recipe: TrainingConfig, where: str) -> None:
         sides = [source.height, source.width]
         sides += [side for size in source.sizes for side in (size.height, size.width)]
         require(
-            all(side > 0 and side % 8 == 0 for side in sides),
-            f"has sides {sides} in the source {name!r}, expected multiples of 8",
-            "round them",
+            all(0 < side <= _LARGEST_SIDE and side % 8 == 0 for side in sides),
+            f"has sides {sides} in the source {name!r}, expected multiples of 8 up to "
+            f"{_LARGEST_SIDE}",
+            "correct them",
         )
     for stage in recipe.stages:
         _check_stage(stage, require)
+        _check_step(recipe, stage, require)
         require(
             stage.trains != "decoder" or recipe.settings.get("steps") == 1,
             f"trains the decoder in stage {stage.name!r} on estimates of one step, expected "
@@ -163,10 +169,13 @@ def _check_foundation(foundation: FoundationConfig, require: Require) -> None:
         "mend it",
     )
     require(
-        all(count > 0 and count % _GROUPS == 0 for count in [*vae.channels, *unet.channels]),
+        all(
+            0 < count <= _MOST_CHANNELS and count % _GROUPS == 0
+            for count in [*vae.channels, *unet.channels]
+        ),
         f"has the channels {vae.channels} in [foundation.vae] and {unet.channels} in "
-        f"[foundation.unet], expected multiples of {_GROUPS}",
-        "round them",
+        f"[foundation.unet], expected multiples of {_GROUPS} up to {_MOST_CHANNELS}",
+        "correct them",
     )
     require(
         all(heads > 0 for heads in unet.heads),
@@ -220,6 +229,24 @@ def _check_stage(stage: StageConfig, require: Require) -> None:
     )
 
 
+def _check_step(recipe: TrainingConfig, stage: StageConfig, require: Require) -> None:
+    """A step that no memory holds is refused here, not by the system after hours."""
+    areas = [
+        height * width
+        for source in (recipe.sources[name] for name in stage.sources)
+        for height, width in (
+            [(size.height, size.width) for size in source.sizes] or [(source.height, source.width)]
+        )
+    ]
+    frames = max(stage.batch_frames, stage.batch * stage.frames[1])
+    require(
+        frames * max(areas) <= _MOST_PIXELS,
+        f"stage {stage.name!r} shows {frames} frames of up to {max(areas)} pixels a step, expected "
+        f"at most {_MOST_PIXELS} pixels",
+        "lower batch, frames or the sides",
+    )
+
+
 def _check_optimisation(plan: Optimisation, name: str, require: Require) -> None:
     _require_counts(plan, ("steps", "save_every"), name, require)
     require(0 <= plan.ema < 1, f"{name} has ema {plan.ema}, expected 0 <= ema < 1", "mend it")
@@ -233,5 +260,5 @@ def _check_optimisation(plan: Optimisation, name: str, require: Require) -> None
 
 
 def _require_counts(table: Any, keys: Sequence[str], name: str, require: Require) -> None:
-    low = [key for key in keys if getattr(table, key) < 1]
-    require(not low, f"has {low} in {name} below 1, expected at least 1", "raise them")
+    wrong = [key for key in keys if not 1 <= getattr(table, key) <= _MOST]
+    require(not wrong, f"has {wrong} in {name}, expected 1 to {_MOST}", "correct them")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from depthcrafter_cli.media.files import replacing, write_whole
+from depthcrafter_cli.structured import parse_object
 
 LOG, PLOT = "log.jsonl", "loss.png"
 _COLOURS = ("#2458a6", "#c2571a", "#2b8a3e", "#7a3e9d", "#a0203a")
@@ -38,16 +40,16 @@ class Journal:
                 file.write(json.dumps({"stage": stage, "step": step, **values}) + "\n")
 
     def lines(self) -> list[dict[str, Any]]:
-        """All whole entries so far; a run killed while writing leaves half a line at most."""
+        """The entries so far, without what is damaged, such as the half line a kill may leave."""
         path = self._folder / LOG
         if not path.exists():
             return []
         entries = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                entries.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
+        for line in path.read_bytes().splitlines():
+            with suppress(ValueError, RecursionError):
+                entry = parse_object(line)
+                if isinstance(entry.get("stage"), str) and isinstance(entry.get("step"), int):
+                    entries.append(entry)
         return entries
 
     def draw(self) -> None:

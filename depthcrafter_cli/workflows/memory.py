@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.memory.architecture import Architecture
 from depthcrafter_cli.memory.budget import (
     Budget,
@@ -14,9 +15,10 @@ from depthcrafter_cli.memory.budget import (
 from depthcrafter_cli.memory.duration import Duration, card, duration
 from depthcrafter_cli.memory.estimate import Job
 from depthcrafter_cli.memory.planner import Choice, choose
-from depthcrafter_cli.models.layout import network_configs
+from depthcrafter_cli.models.layout import CONFIGS_EXPECTED, network_configs
 from depthcrafter_cli.models.weights import WeightsFolder
 from depthcrafter_cli.pipeline.config import PipelineConfig
+from depthcrafter_cli.structured import content_errors
 from depthcrafter_cli.types import Size
 from depthcrafter_cli.workflows.resources import available_ram, device_name, free_device_memory
 
@@ -40,7 +42,9 @@ def choose_memory(
     Raises:
         MemoryLimitError: no plan fits.
     """
-    model = Architecture.of(**network_configs(weights.path))
+    configs = network_configs(weights.path)
+    with content_errors(weights.path, WeightsError, CONFIGS_EXPECTED):
+        model = Architecture.of(**configs)
     window = config.window if frames is None else min(config.window, frames)
     job = Job(size, window, config.decode_chunk, _ITEMSIZES[dtype])
     kind = device.split(":")[0]

@@ -9,6 +9,7 @@ from typing import Any
 
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.files import write_whole
+from depthcrafter_cli.structured import content_errors, json_object
 from depthcrafter_cli.training.config import TrainingConfig
 
 _NAME = "origin.json"
@@ -24,7 +25,10 @@ def require_origin(folder: Path, recipe: TrainingConfig, *, note: bool) -> None:
         OutputError: the note cannot be written.
     """
     path, wanted = folder / _NAME, _origin(recipe)
-    known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    known: dict[str, Any] = {}
+    if path.exists():
+        with content_errors(path, UsageError, "expected a note of ours: choose another --work-dir"):
+            known = json_object(path)
     differing = sorted(name for name in wanted if known.get(name, wanted[name]) != wanted[name])
     if differing:
         raise UsageError(

@@ -1,0 +1,144 @@
+"""Reading JSON and TOML: whatever is wrong with a file becomes one error of the caller's kind.
+
+Read inside :func:`content_errors`, which also covers the use of what was read:
+
+    with content_errors(path, WeightsError, "expected a model's settings: pull it again"):
+        settings = Settings(**json_object(path))
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from depthcrafter_cli.errors import DepthCrafterError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_LARGEST_BYTES = 64 << 20
+_LARGEST_INTEGER = 1 << 63
+_LONGEST_REASON = 200
+
+
+@contextmanager
+def content_errors(path: Path, kind: type[DepthCrafterError], expected: str) -> Iterator[None]:
+    """Inside, whatever shows that ``path`` cannot be read or makes no sense raises ``kind``.
+
+    The sentence names the file, says what is wrong with it and ends in ``expected``, such as
+    "expected a recipe: correct it". Errors that are sentences already pass.
+    """
+    try:
+        yield
+    except RecursionError as error:
+        raise kind(_sentence(path, "its values are nested too deeply", expected)) from error
+    except KeyError as error:
+        raise kind(_sentence(path, f"it lacks {error}", expected)) from error
+    except OSError as error:
+        raise kind(_sentence(path, error.strerror or str(error), expected)) from error
+    except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
+        raise kind(_sentence(path, str(error), expected)) from error
+
+
+def _sentence(path: Path, reason: str, expected: str) -> str:
+    if len(reason) > _LONGEST_REASON:
+        reason = f"{reason[:_LONGEST_REASON]}..."
+    return f"{path} cannot be read ({reason}), {expected}."
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """The JSON object that is a file's content. Raises OSError, ValueError or RecursionError."""
+    return parse_object(_text(path))
+
+
+def parse_object(text: str | bytes) -> dict[str, Any]:
+    """A JSON object. Raises ValueError, also for numbers that are not finite, or RecursionError."""
+    content = json.loads(
+        text, parse_int=_integer, parse_float=_finite, parse_constant=_refuse_constant
+    )
+    if not isinstance(content, dict):
+        raise ValueError(f"it holds a {type(content).__name__}, not an object")
+    return content
+
+
+def toml_table(path: Path) -> dict[str, Any]:
+    """The TOML table that is a file's content. Raises OSError, ValueError or RecursionError."""
+    return tomllib.loads(_text(path), parse_float=_finite)
+
+
+def _text(path: Path) -> str:
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ValueError("it is no regular file")
+    if path.is_file() and path.stat().st_size > _LARGEST_BYTES:
+        raise ValueError(f"it has {path.stat().st_size:,} bytes, more than {_LARGEST_BYTES:,}")
+    return path.read_text(encoding="utf-8-sig")
+
+
+def _integer(digits: str) -> int:
+    number = int(digits)
+    if not -_LARGEST_INTEGER <= number < _LARGEST_INTEGER:
+        raise ValueError(f"the whole number {digits[:20]}... is too large")
+    return number
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:20]} is not a finite number")
+    return number
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a finite number")
+
+
+def typed(expected: Any, value: Any, where: str) -> Any:
+    """``value`` as the type ``expected``; dataclasses are built of tables, to any depth.
+
+    ``where`` names the value in messages.
+
+    Raises ValueError for unknown, missing and ill-typed keys.
+    """
+    origin, inner = get_origin(expected), get_args(expected)
+    if is_dataclass(expected) and isinstance(value, dict):
+        return _built(expected, value, where)
+    if origin in (Union, types.UnionType):
+        return typed(inner[0], value, where)
+    if origin is Literal:
+        if value in inner:
+            return value
+        raise ValueError(f"{where} is {value!r}, expected one of {list(inner)}")
+    if origin is list and isinstance(value, list):
+        return [typed(inner[0], item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if origin is dict and isinstance(value, dict):
+        return {key: typed(inner[1], item, f"{where}.{key}") for key, item in value.items()}
+    if expected is float and type(value) is int:
+        return float(value)
+    if expected is int and type(value) is int:
+        return _integer(str(value))
+    if type(value) is not expected:
+        name = getattr(origin or expected, "__name__", expected)
+        if is_dataclass(expected):
+            name = "table"
+        raise ValueError(f"{where} is a {type(value).__name__}, expected a {name}")
+    return value
+
+
+def _built(kind: Any, table: dict[str, Any], where: str) -> Any:
+    hints = get_type_hints(kind)
+    if unknown := sorted(set(table) - set(hints)):
+        raise ValueError(f"{where} has unknown keys {unknown}, expected only {sorted(hints)}")
+    values = {key: typed(hints[key], item, f"{where}: {key}") for key, item in table.items()}
+    needed = {f.name for f in fields(kind) if f.default is f.default_factory is MISSING}
+    if lacking := sorted(needed - set(table)):
+        raise ValueError(f"{where} lacks the keys {lacking}, expected {sorted(needed)}")
+    return kind(**values)
