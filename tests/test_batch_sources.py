@@ -26,7 +26,7 @@ def clip(tmp_path_factory) -> Path:
 def tree(tmp_path, clip) -> Path:
     """Two videos, a folder of images, and what is no input."""
     root = tmp_path / "in"
-    for place in ("a.mp4", "b/a.MOV", "b/.hidden.mp4", "b/x.partial.mp4", "out/old.mp4"):
+    for place in ("a.mp4", "b/a.MOV", "b/.hidden.mp4", "out/old.mp4"):
         (root / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(clip, root / place)
     (root / "frames").mkdir()

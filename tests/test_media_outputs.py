@@ -76,32 +76,3 @@ def test_places_that_cannot_be_written(tmp_path, name):
     if sealed.is_dir():
         with pytest.raises(OutputError, match="cannot be written"):
             check_outputs([sealed / name])
-
-
-@pytest.mark.parametrize(
-    "source, out",
-    [
-        ("clip.partial.mp4", "clip.mp4"),
-        ("shot.partial", "shot"),
-        ("shot.partial/take/a.mp4", "shot"),
-        ("shot.partial/%04d.png", "shot/d_%d.png"),
-    ],
-)
-def test_an_input_where_an_output_would_grow_is_refused_and_kept(tmp_path, source, out):
-    place = tmp_path / source
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_bytes(b"a night's render")
-    with pytest.raises(UsageError, match="where the input is"):
-        check_outputs([tmp_path / out], source=place)
-    with pytest.raises(UsageError, match="where another output is"):
-        check_outputs([tmp_path / "b.mp4", tmp_path / "b.partial.mp4"])
-    assert place.read_bytes() == b"a night's render"
-
-
-def test_a_folder_of_ones_own_where_pictures_would_grow_is_refused(tmp_path):
-    (tmp_path / "shot.partial").mkdir()
-    (tmp_path / "shot.partial" / "depth_00000.png").touch()  # as a killed run leaves it
-    check_outputs([tmp_path / "shot"])
-    (tmp_path / "shot.partial" / "notes.txt").touch()
-    with pytest.raises(OutputError, match=r"notes\.txt"):
-        check_outputs([tmp_path / "shot"])

@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from training_steps import three_stages, write_clip
 
+from depthcrafter_cli.disk import part_path
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.files import claimed
 from depthcrafter_cli.models.manifest import write_manifest
@@ -176,13 +177,13 @@ def test_a_model_that_was_half_delivered_is_delivered_again(cli, tiny_folder, tm
     write_clip(tmp_path / "clips" / "a", 0)
     recipe.write_text(three_stages(tiny_folder, tmp_path / "clips", 1))
     (tmp_path / "model").mkdir()
-    shutil.copytree(tiny_folder, tmp_path / "model.partial")  # as a kill leaves it
-    (tmp_path / "model.partial" / "vae" / "stale.json").touch()
+    left = shutil.copytree(tiny_folder, part_path(tmp_path / "model"))  # as a kill leaves it
+    (left / "vae" / "stale.json").touch()
     done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work",
                "--device", "cpu", "--quiet")  # fmt: skip
     assert done.code == 0, done.err
     assert cli("weights", "verify", tmp_path / "model").code == 0
-    assert not (tmp_path / "model.partial").exists()
+    assert not left.exists()
     assert not list((tmp_path / "model").rglob("stale.json"))
 
 
@@ -250,7 +251,7 @@ def test_resume_without_a_checkpoint_is_refused(cli, tmp_path):
 def test_half_a_checkpoint_is_none_to_resume_from(cli, tmp_path):
     recipe = tmp_path / "small.toml"
     recipe.write_text(RECIPE)
-    (tmp_path / "1.partial.ckpt").touch()
+    part_path(tmp_path / "1.ckpt").touch()
     done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path, "--resume")
     assert done.code == 2 and "checkpoint" in done.err
 

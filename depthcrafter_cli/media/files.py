@@ -1,14 +1,15 @@
 """Files that appear under their final name only when they are complete."""
 
 import errno
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
+from depthcrafter_cli import disk
 from depthcrafter_cli.errors import OutputError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -39,20 +40,15 @@ def _free_space(path: Path) -> str:
     return f"the disk is full or the file size limited ({free / 1e6:.0f} MB free)"
 
 
-def partial_path(path: Path) -> Path:
-    """Where a file grows until it is complete: ``depth.mp4`` as ``depth.partial.mp4`` beside it."""
-    return path.with_name(f"{path.stem}.partial{path.suffix}")
-
-
-def publish(partial: Path, path: Path, *, overwrite: bool) -> None:
-    """Gives a complete, synced file or folder its final name, in one step.
+def publish(part: Path, path: Path, *, overwrite: bool) -> None:
+    """Gives a complete file or folder its final name, in one step that a power cut cannot undo.
 
     Raises OutputError if something appeared there since the run began.
     """
     if path.exists() and not overwrite:
         raise appeared(path)
     with output_errors(path):
-        partial.replace(path)
+        disk.publish(part, path)
 
 
 def appeared(path: Path) -> OutputError:
@@ -63,43 +59,22 @@ def appeared(path: Path) -> OutputError:
     )
 
 
-def sync(path: Path) -> None:
-    """Waits until a file's contents, or a folder's entries, have reached the disk."""
-    windows = os.name == "nt"
-    if windows and path.is_dir():
-        return  # it opens no folders, and keeps their entries in a journal of its own
-    descriptor = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Where to write what takes the place of ``path`` in one step; it goes if that fails.
+def replacing(path: Path, *, overwrite: bool = True) -> Iterator[BinaryIO]:
+    """As :func:`depthcrafter_cli.disk.replacing`, but raises OutputError.
 
-    After a power cut ``path`` holds the old contents or the new. Only one process at a time may
-    write it: what a killed one leaves behind is overwritten by the next.
-
-    Raises OutputError where the operating system fails to write it.
+    So it does if something is there at the end, unless ``overwrite``.
     """
-    partial = partial_path(path)
-    with output_errors(path):
-        try:
-            yield partial
-            sync(partial)
-            partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-        sync(path.parent)
+    with output_errors(path), disk.replacing(path) as file:
+        yield file
+        if path.exists() and not overwrite:
+            raise appeared(path)
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Replaces a file in one step; after a power cut it holds the old contents or the new."""
-    with replacing(path) as partial:
-        partial.write_bytes(data)
+    """As :func:`depthcrafter_cli.disk.write_whole`, but raises OutputError."""
+    with output_errors(path):
+        disk.write_whole(path, data)
 
 
 @contextmanager

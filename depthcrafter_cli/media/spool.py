@@ -17,8 +17,9 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from numcodecs import Blosc
 
+from depthcrafter_cli.disk import sync
 from depthcrafter_cli.errors import DepthCrafterError, OutputError
-from depthcrafter_cli.media.files import output_errors, sync
+from depthcrafter_cli.media.files import output_errors
 from depthcrafter_cli.types import Disparity
 
 _BINS = 65536

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from depthcrafter_cli.disk import publish
 from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.models.manifest import hash_file, sha256_of
 from depthcrafter_cli.models.variants import HubFile
@@ -92,7 +93,7 @@ def fetch(remote: RemoteFile, destination: Path, token: str | None, report: Repo
             f"the download of {remote.file.path} is damaged: its checksum is not "
             f"{remote.checksum[:8]}..., which the hub announced; it was removed, so pull again."
         )
-    partial.replace(destination)
+    publish(partial, destination)
     for stale in destination.parent.glob(f"{destination.name}.*.partial"):
         stale.unlink()
 

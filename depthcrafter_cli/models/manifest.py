@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from depthcrafter_cli.disk import write_whole
 from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.progress import Observer, Progress, ignore
 from depthcrafter_cli.structured import content_errors, json_object, typed
@@ -78,9 +79,7 @@ def write_manifest(
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     manifest = Manifest(variant, created, dict(files), dict(settings or {}), base)
     content: dict[str, Any] = asdict(manifest)
-    unfinished = folder / f"{MANIFEST_NAME}.partial"
-    unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    unfinished.replace(folder / MANIFEST_NAME)
+    write_whole(folder / MANIFEST_NAME, (json.dumps(content, indent=2) + "\n").encode())
     return manifest
 
 

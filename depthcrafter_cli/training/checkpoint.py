@@ -79,7 +79,7 @@ class TrainingState:
             "recipe": self.recipe,
             "step": self.step,
         }
-        with replacing(path) as partial, partial.open("wb") as file:
+        with replacing(path) as file:
             try:
                 torch.save(content, file)
             except RuntimeError as error:  # torch's own, about the half that is there

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from depthcrafter_cli.disk import sync_all
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.models.manifest import MANIFEST_NAME, write_manifest
 from depthcrafter_cli.training.config import FoundationConfig
@@ -53,6 +54,7 @@ def make_foundation(
     torch.manual_seed(session.seed)
     unet = build_unet(config.unet, config.image_encoder.embedding)
     save_foundation(folder, unet, vae.vae, tower.tower)
+    sync_all(folder)  # the manifest says that the folder is whole
     write_manifest(folder, "foundation")
     return folder
 

@@ -77,5 +77,5 @@ class Journal:
             right.set(ylabel="AbsRel on held-out clips (dotted)")
         if entries:
             left.legend()
-        with replacing(self._folder / PLOT) as partial:
-            figure.savefig(partial, format="png", dpi=120)
+        with replacing(self._folder / PLOT) as file:
+            figure.savefig(file, format="png", dpi=120)

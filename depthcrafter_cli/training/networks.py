@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
-from safetensors.torch import load_file, save
+from safetensors.torch import load, load_file, save
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -165,7 +165,7 @@ def _replace_decoder(files: list[Path], decoder: nn.Module) -> None:
     """The other half, which computes in a type of its own while training, stays as it was."""
     trained = decoder.state_dict()
     for path in files:
-        tensors = load_file(path)
+        tensors = load(path.read_bytes())  # not load_file, which maps the file to be replaced
         for name in tensors:
             part = name.removeprefix("decoder.")
             if part != name:

@@ -12,8 +12,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from depthcrafter_cli.disk import make_folder, part_path
 from depthcrafter_cli.errors import InputError, OutputError, UsageError
-from depthcrafter_cli.media.files import output_errors, partial_path, write_whole
+from depthcrafter_cli.media.files import output_errors, write_whole
 from depthcrafter_cli.models.variants import VARIANTS
 from depthcrafter_cli.types import MemoryPlan, Size
 from depthcrafter_cli.workflows.deliver import Delivery
@@ -61,7 +62,7 @@ class RunFolder:
                 "alone: choose another --work-dir."
             )
         with output_errors(self.path):
-            self.path.mkdir(parents=True)
+            make_folder(self.path)
         request = plan.request
         job = {
             "format": _FORMAT,
@@ -225,7 +226,7 @@ class RunFolder:
         """
         files = (self._job, self._window, self.spool_path, self._delivery)
         with output_errors(self.path):
-            for file in (*files, *map(partial_path, files)):
+            for file in (*files, *map(part_path, files)):
                 file.unlink(missing_ok=True)
         with suppress(OSError):
             self.path.rmdir()

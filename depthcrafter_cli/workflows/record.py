@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import depthcrafter_cli
 from depthcrafter_cli.errors import OutputError
-from depthcrafter_cli.media.files import output_errors, partial_path, publish, sync
+from depthcrafter_cli.media.files import replacing
 from depthcrafter_cli.media.image_sequence import images_in
 from depthcrafter_cli.media.sinks.png16 import NUMBER, numbered_files
 from depthcrafter_cli.models.weights import find_weights
@@ -67,11 +67,8 @@ def write_record(request: RunRequest, record: dict[str, Any]) -> None:
         return
     made = [identity(out) for out in request.outputs]
     whole = {**record, "request": request.to_json(), "outputs": made}
-    partial = partial_path(path)
-    with output_errors(path):
-        partial.write_text(json.dumps(whole, indent=2) + "\n")
-        sync(partial)
-    publish(partial, path, overwrite=request.overwrite)
+    with replacing(path, overwrite=request.overwrite) as file:
+        file.write((json.dumps(whole, indent=2) + "\n").encode())
 
 
 def is_complete(request: RunRequest, warn: "Warn") -> bool:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 from depthcrafter_cli.errors import OutputError, UsageError
@@ -107,8 +106,7 @@ def _carry_out(
             train_denoiser(stage, config, networks.unet, encoder, sources, precision, session)
         after = session.folder / f"after-{stage.name}"
         if session.leads and _older(after / MANIFEST_NAME, session.folder / f"{stage.name}.ckpt"):
-            rmtree(after, ignore_errors=True)
-            deliver(after)
+            deliver(after, overwrite=True)
     if session.leads:
         if config.start_share:
             average_with_start(networks.unet, start.path, config.start_share)
@@ -148,24 +146,27 @@ def _deliver(
     decoder: "nn.Module | None",
     manifest: dict[str, Any],
     folder: Path,
+    *,
+    overwrite: bool = False,
 ) -> None:
-    """Write a model folder, which appears under its name when it is complete.
+    """Write a model folder, which appears under its name when it is complete and synced.
 
     Raises:
-        OutputError: it cannot be written, or something has appeared there.
+        OutputError: it cannot be written, or something has appeared there and ``overwrite`` is off.
     """
+    from depthcrafter_cli.disk import new_part, publish, remove, sync_all
     from depthcrafter_cli.media.files import output_errors
     from depthcrafter_cli.models.manifest import write_manifest
     from depthcrafter_cli.training.networks import save_trained
 
-    unfinished = folder.with_name(f"{folder.name}.partial")
     with output_errors(folder):
-        rmtree(unfinished, ignore_errors=True)  # left by a killed run
-        save_trained(unfinished, start, unet, decoder)
-        write_manifest(unfinished, **manifest)
-        if folder.exists():
-            folder.rmdir()
-        unfinished.replace(folder)
+        part = new_part(folder)
+        save_trained(part, start, unet, decoder)
+        write_manifest(part, **manifest)
+        sync_all(part)
+        if folder.exists():  # else a folder that holds something could not be replaced
+            remove(folder) if overwrite else folder.rmdir()
+        publish(part, folder)
 
 
 def _older(manifest: Path, checkpoint: Path) -> bool:

@@ -9,7 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
 
-from depthcrafter_cli.media.files import output_errors, partial_path, publish, sync
+from depthcrafter_cli.disk import new_part
+from depthcrafter_cli.media.files import output_errors, publish
 from depthcrafter_cli.types import Disparity, RgbImage, Size, ValueRange
 
 
@@ -63,11 +64,6 @@ class DisparitySink(ABC):
         self.settings = settings
         self._written = 0
 
-    @classmethod
-    @abstractmethod
-    def staging(cls, path: Path) -> Path:
-        """Where the output ``path`` grows, in the same folder or beside it."""
-
     @property
     def needs_rgb(self) -> bool:
         """Whether :meth:`write` needs the source picture."""
@@ -112,7 +108,7 @@ class DisparitySink(ABC):
 
     @abstractmethod
     def abort(self) -> None:
-        """Removes whatever was written; never raises for a full disk."""
+        """Removes what was written, as far as the disk lets it; never raises OSError."""
 
     @abstractmethod
     def _open(self) -> None: ...
@@ -125,22 +121,17 @@ class DisparitySink(ABC):
 
 
 class FileSink(DisparitySink):
-    """A sink of one file, which grows as ``name.partial.suffix`` beside its final place."""
-
-    @classmethod
-    def staging(cls, path: Path) -> Path:
-        return partial_path(path)
+    """A sink of one file, which grows beside its final place under a hidden name."""
 
     def _open(self) -> None:
-        self._partial = self.staging(self.path)
-        self._file = self._partial.open("wb+")
+        self._part = new_part(self.path)
+        self._file = self._part.open("xb+")
         self._begin()
 
     def _finish(self) -> None:
         self._end()
         self._file.close()
-        sync(self._partial)
-        publish(self._partial, self.path, overwrite=self.settings.overwrite)
+        publish(self._part, self.path, overwrite=self.settings.overwrite)
 
     def abort(self) -> None:
         if not hasattr(self, "_file"):
@@ -149,7 +140,8 @@ class FileSink(DisparitySink):
             self._release()
         with suppress(OSError):
             self._file.close()
-        self._partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._part.unlink(missing_ok=True)
 
     @abstractmethod
     def _begin(self) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, PngImagePlugin
 
-from depthcrafter_cli.media.files import appeared, sync
+from depthcrafter_cli import disk
+from depthcrafter_cli.media.files import appeared
 from depthcrafter_cli.media.sinks.base import DepthFrame, DisparitySink, SinkSettings
 
 DEFAULT_PATTERN = "depth_%05d.png"
@@ -33,10 +34,16 @@ def png_pattern(path: Path) -> Path:
     return path if NUMBER.search(path.name) else path / DEFAULT_PATTERN
 
 
+def images_place(pattern: Path) -> Path:
+    """A name for all images of a pattern: in their folder, or beside it while it is not there."""
+    folder = pattern.parent
+    return pattern if folder.is_dir() else folder.with_name(f"{folder.name}.{pattern.name}")
+
+
 class PngSink(DisparitySink):
     """A folder, or a pattern such as ``out/depth_%05d.png``; 65535 is nearest.
 
-    Files collect in a ``.partial`` folder on the same disk and move when all are complete.
+    Files collect in a hidden folder on the same disk and move when all are complete.
     Each carries its time and the raw disparities of 0 and 65535 as PNG text.
     """
 
@@ -46,19 +53,11 @@ class PngSink(DisparitySink):
         super().__init__(path, settings)
         self._pattern = png_pattern(path)
         self._folder_is_new = not self._pattern.parent.exists()
-        self._staging = self.staging(path)
-
-    @classmethod
-    def staging(cls, path: Path) -> Path:
-        pattern = png_pattern(path)
-        folder = pattern.parent
-        if folder.exists():
-            return folder / f"{NUMBER.sub('', pattern.stem)}.partial"
-        return folder.with_name(f"{folder.name}.partial")
 
     def _open(self) -> None:
-        shutil.rmtree(self._staging, ignore_errors=True)  # left by a killed run
-        self._staging.mkdir()
+        part = disk.new_part(images_place(self._pattern))
+        part.mkdir()
+        self._part = part
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="png")
         self._pending: deque[Future[None]] = deque()
 
@@ -70,7 +69,7 @@ class PngSink(DisparitySink):
         text.add_text("disparity_high", repr(self.settings.value_range.high))
         number = frame.index
         name = NUMBER.sub(lambda place: place.group() % number, self._pattern.name)
-        target = self._staging / name
+        target = self._part / name
         self._pending.append(self._pool.submit(_save, levels, target, text))
         while len(self._pending) > _BACKLOG:
             self._pending.popleft().result()
@@ -79,29 +78,32 @@ class PngSink(DisparitySink):
         while self._pending:
             self._pending.popleft().result()
         self._pool.shutdown()
-        sync(self._staging)
+        disk.sync(self._part)
         folder = self._pattern.parent
         if self._folder_is_new and not folder.exists():
-            self._staging.rename(folder)
-            sync(folder.parent)
+            disk.replace(self._part, folder)
+            disk.sync(folder.parent)
             return
-        made = {file.name for file in self._staging.iterdir()}
-        for there in numbered_files(self._pattern):
-            if not self.settings.overwrite:
-                raise appeared(there)
+        before = numbered_files(self._pattern)
+        if before and not self.settings.overwrite:
+            raise appeared(before[0])
+        made = {file.name for file in self._part.iterdir()}
+        for name in sorted(made):
+            disk.replace(self._part / name, folder / name)
+        disk.sync(folder)
+        for there in before:
             if there.name not in made:
                 there.unlink()
-        for name in sorted(made):
-            (self._staging / name).replace(folder / name)
-        self._staging.rmdir()
-        sync(folder)
+        self._part.rmdir()
 
     def abort(self) -> None:
+        if not hasattr(self, "_part"):
+            return
         if hasattr(self, "_pool"):
             self._pool.shutdown(cancel_futures=True)
-        shutil.rmtree(self._staging, ignore_errors=True)
+        shutil.rmtree(self._part, ignore_errors=True)
 
 
 def _save(levels: npt.NDArray[np.uint16], target: Path, text: PngImagePlugin.PngInfo) -> None:
     Image.fromarray(levels).save(target, format="PNG", compress_level=1, pnginfo=text)
-    sync(target)
+    disk.sync(target)

@@ -92,7 +92,6 @@ def check_outputs(
             )
         taken[place] = "another output"
     for out, kind in zip(outputs, kinds, strict=True):
-        _check_staging(out, kind, taken)
         if kind is VideoSink and ENCODER not in av.codec.codecs_available:
             raise OutputError(
                 f"{out} needs the encoder {ENCODER}, which this build of PyAV lacks, expected the "
@@ -132,24 +131,6 @@ def _place(path: Path) -> Path:
     """A path as one comparable place; a folder and the pattern in it are the same."""
     resolved = path.resolve()
     return resolved.parent if NUMBER.search(path.name) else resolved
-
-
-def _check_staging(out: Path, kind: type[DisparitySink], taken: Mapping[Path, str]) -> None:
-    """What lies where an output grows is lost: it must be nothing, or left by a stopped run."""
-    staging = kind.staging(out)
-    for place, what in taken.items():
-        if place.is_relative_to(staging.resolve()):
-            raise UsageError(
-                f"{out} grows as {staging}, where {what} is, expected different paths: rename one "
-                "of them."
-            )
-    if kind is PngSink and staging.is_dir():
-        left = numbered_files(staging / png_pattern(out).name)
-        if foreign := sorted(set(staging.iterdir()) - set(left)):
-            raise OutputError(
-                f"{out} grows as {staging}, which holds {foreign[0].name}, expected a free name: "
-                "move that folder away or choose another output."
-            )
 
 
 def _check_place(

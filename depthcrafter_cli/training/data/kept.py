@@ -23,8 +23,8 @@ def keep(path: Path, **arrays: npt.NDArray[np.generic]) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    with replacing(path) as partial:
-        np.savez(partial, **arrays)  # type: ignore[arg-type]
+    with replacing(path) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
     number, _, version = path.stem.partition("-")
     if version:
         others = {path.with_name(f"{number}.npz"), *path.parent.glob(f"{number}-*.npz")} - {path}

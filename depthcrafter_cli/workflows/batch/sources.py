@@ -130,10 +130,7 @@ def _is_sequence(folder: Path, unreadable: OnError) -> bool:
 def _is_input(path: Path, root: Path, out: Path) -> bool:
     """Neither hidden below ``root``, nor a run's own, nor among the results."""
     below = path.relative_to(root).parts
-    ours = any(
-        part.startswith(".") or part.endswith(".work") or ".partial" in Path(part).suffixes
-        for part in below
-    )
+    ours = any(part.startswith(".") or part.endswith(".work") for part in below)
     return not ours and not _real(path).is_relative_to(out)
 
 

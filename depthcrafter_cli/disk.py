@@ -1,0 +1,198 @@
+"""What the operating system must do with files: replace, sync and name them, on every disk.
+
+Whatever it refuses is raised as the OSError that it gave.
+"""
+
+import hashlib
+import os
+import stat
+import time
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from errno import EACCES, EBADF, EINVAL, ENOTSUP, EPERM
+from pathlib import Path
+from shutil import rmtree
+from typing import BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # Windows has none
+    fcntl = None  # type: ignore[assignment]
+
+WINDOWS = os.name == "nt"
+
+_PART = ".depthcrafter-part"  # a name that no other program gives
+_PATIENCE = 5.0  # seconds that a virus scanner may hold a new file
+_SHARING_VIOLATIONS = (5, 32)  # ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION
+_NAME_LENGTH = 255  # bytes of UTF-8, on Windows units of UTF-16
+_WINDOWS_PATH_LENGTH = 259
+# Left for what lies in a folder of ours: its shortest name while it grows, and the separator.
+_WINDOWS_ROOM_BELOW = 30
+# What a disk answers that cannot sync folders, or keeps them from being read.
+_NO_FOLDER_SYNC = (EACCES, EBADF, EINVAL, ENOTSUP, EPERM)
+
+
+def replace(source: Path, target: Path) -> None:
+    """Gives ``source`` the name ``target`` in one step, in place of a file that has it.
+
+    On Windows a virus scanner, an indexer or a backup may hold either file for a moment, so a
+    refusal counts only when it has lasted for some seconds.
+    """
+    deadline, pause = time.monotonic() + _PATIENCE, 0.01
+    while True:
+        try:
+            source.replace(target)
+        except PermissionError as error:
+            held = WINDOWS or getattr(error, "winerror", None) in _SHARING_VIOLATIONS
+            if not held or time.monotonic() > deadline:
+                raise
+        else:
+            return
+        time.sleep(pause)
+        pause = min(2 * pause, 0.5)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file's contents, or the entries of a folder, have reached the disk."""
+    is_folder = path.is_dir()
+    if is_folder and WINDOWS:
+        return  # it opens no folders, and keeps their entries in a journal of its own
+    try:
+        descriptor = os.open(path, os.O_RDWR if WINDOWS else os.O_RDONLY)
+        try:
+            _flush(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if not is_folder or error.errno not in _NO_FOLDER_SYNC:
+            raise
+
+
+def _flush(descriptor: int) -> None:
+    # On macOS fsync stops at the cache of the disk itself.
+    full = getattr(fcntl, "F_FULLFSYNC", None)
+    if full is not None:
+        with suppress(OSError):  # a network's disk may not know it
+            fcntl.fcntl(descriptor, full)
+            return
+    os.fsync(descriptor)
+
+
+def sync_all(folder: Path) -> None:
+    """Syncs a folder with all that is in and below it."""
+    for place, _folders, files in os.walk(folder):
+        for name in files:
+            sync(Path(place, name))
+        sync(Path(place))
+
+
+def publish(part: Path, path: Path) -> None:
+    """Gives a complete file or folder its final name, so that a power cut cannot undo it.
+
+    After a power cut ``path`` is what it was before, or all of ``part``.
+    """
+    sync_all(part) if part.is_dir() else sync(part)
+    replace(part, path)
+    sync(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder that was not there, and those above it, so that a power cut leaves them.
+
+    Raises FileExistsError if something is there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.mkdir()
+    sync(path.parent)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file to write, which takes the place of ``path`` in one step; it goes if that fails.
+
+    After a power cut ``path`` holds the old contents or the new. Only one process at a time may
+    write ``path``: what a killed one left is removed by the next.
+    """
+    part = new_part(path)
+    try:
+        with part.open("xb") as file:
+            yield file
+        publish(part, path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replaces a file in one step; after a power cut it holds the old contents or the new."""
+    with replacing(path) as file:
+        file.write(data)
+
+
+def part_path(path: Path) -> Path:
+    """Where the file or folder ``path`` grows until it is complete: hidden, beside it."""
+    return derived(path, _PART, prefix=".")
+
+
+def new_part(path: Path) -> Path:
+    """The :func:`part_path` of ``path``, free: what a killed run left there is removed.
+
+    A link that lies there is removed itself; what it leads to stays. Only one process at a time
+    may make ``path``. The file must be opened with ``x``, so that nothing that appears meanwhile
+    is written to.
+    """
+    part = part_path(path)
+    remove(part)
+    return part
+
+
+def remove(path: Path) -> None:
+    """Removes a file, a link or a whole folder, if it is there."""
+    try:
+        is_folder = stat.S_ISDIR(path.lstat().st_mode)
+    except FileNotFoundError:
+        return
+    rmtree(path) if is_folder else path.unlink()
+
+
+def derived(path: Path, suffix: str, prefix: str = "") -> Path:
+    """The path beside ``path`` whose name is its own with more around it, as ``depth.mp4.json``.
+
+    Where the disk allows no name that long, the end of ``path``'s name is replaced by a hash of
+    it: always the same one, also for another spelling that some disks take for the same name.
+    """
+    folder, name = path.parent, path.name
+    room = _name_limit(folder) - _length(prefix + suffix)
+    if _length(name) > room:
+        folded = fold(name).encode("utf-8", "surrogateescape")
+        mark = f"~{hashlib.sha256(folded).hexdigest()[:8]}"
+        while name and _length(name) > room - len(mark):
+            name = name[:-1]
+        name += mark
+    return path.with_name(prefix + name + suffix)
+
+
+def fold(name: str) -> str:
+    """A name such that all spellings are equal that some disk takes for the same name."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _name_limit(folder: Path) -> int:
+    """How long a name in a folder may be, as :func:`_length` counts."""
+    if WINDOWS:
+        room = _WINDOWS_PATH_LENGTH - _WINDOWS_ROOM_BELOW - _length(str(folder.absolute())) - 1
+        return min(_NAME_LENGTH, room)
+    there = next((place for place in (folder, *folder.absolute().parents) if place.is_dir()), "/")
+    try:
+        limit = os.pathconf(there, "PC_NAME_MAX")
+    except (OSError, ValueError):
+        return _NAME_LENGTH
+    return limit if limit > 0 else _NAME_LENGTH
+
+
+def _length(name: str) -> int:
+    if WINDOWS:
+        return len(name.encode("utf-16-le", "surrogatepass")) // 2
+    return len(os.fsencode(name))
