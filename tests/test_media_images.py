@@ -60,14 +60,32 @@ def test_sixteen_bit_and_palette_images_become_rgb(tmp_path):
     assert index_of(palette) == 5
 
 
-def test_exif_orientation_is_applied(tmp_path):
-    image = Image.fromarray(picture(3))
-    exif = image.getexif()
-    exif[0x0112] = 6
-    image.save(tmp_path / "turned.png", exif=exif)
-    assert probe(tmp_path).size == Size(64, 48)
-    (frame,) = read_frames(tmp_path, Size(64, 48))
-    np.testing.assert_array_equal(frame.rgb, np.rot90(picture(3), k=-1))
+# By EXIF 2.3, section 4.6.4: where the stored first row and first column are shown.
+SHOWN = {
+    1: lambda stored: stored,
+    2: np.fliplr,
+    3: lambda stored: np.rot90(stored, 2),
+    4: np.flipud,
+    5: lambda stored: stored.transpose(1, 0, 2),
+    6: lambda stored: np.rot90(stored, -1),
+    7: lambda stored: np.rot90(stored.transpose(1, 0, 2), 2),
+    8: np.rot90,
+}
+
+
+@pytest.mark.parametrize("orientation", SHOWN)
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
+def test_every_exif_orientation_is_applied(tmp_path, suffix, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    quality = {".jpg": {"quality": 98}, ".webp": {"lossless": True}}.get(suffix, {})
+    stored = picture(3, Size(37, 64))
+    Image.fromarray(stored).save(tmp_path / f"turned{suffix}", exif=exif, **quality)
+    expected = SHOWN[orientation](stored)
+    size = Size(*expected.shape[:2])
+    assert probe(tmp_path).size == size
+    (frame,) = read_frames(tmp_path, size)
+    assert np.abs(frame.rgb.astype(int) - expected).max() <= (2 if suffix == ".jpg" else 0)
 
 
 def test_images_are_compared_as_they_are_shown(tmp_path):

@@ -154,17 +154,31 @@ def test_pixel_aspect_is_applied_to_the_size(tmp_path):
     assert probe(path).size == Size(48, 128)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "size", "aspect"),
+    [
+        (".mp4", SMALL, None),
+        (".mov", Size(36, 50), Fraction(4, 3)),
+        (".mkv", Size(37, 51), None),
+    ],
+)
 @pytest.mark.parametrize("turn", [0, 90, 180, 270])
-def test_rotation_equals_that_of_the_ffmpeg_program(tmp_path, turn):
-    upright = make_clip(tmp_path / "upright.mp4", frames=2)
-    turned, oracle = tmp_path / "turned.mp4", tmp_path / "oracle.png"
-    ffmpeg("-display_rotation", turn, "-i", upright, "-c", "copy", turned)
-    ffmpeg("-i", turned, "-frames:v", "1", oracle)  # it turns pictures by default
-    size = probe(turned).size
-    assert size == (Size(64, 48) if turn in (90, 270) else SMALL)
-    (expected,) = read_frames(oracle, size)
-    ours = next(iter(read_frames(turned, size)))
-    assert np.abs(ours.rgb.astype(int) - expected.rgb).max() <= 3  # the program rounds otherwise
+@pytest.mark.parametrize("mirror", [(), ("-display_hflip",)], ids=["plain", "mirrored"])
+def test_every_position_is_shown_as_the_ffmpeg_program_shows_it(
+    tmp_path, suffix, size, aspect, turn, mirror
+):
+    coded = {"codec": "libx264", "pix_fmt": "yuv444p"}
+    upright = make_clip(tmp_path / f"upright{suffix}", frames=2, size=size, aspect=aspect, **coded)
+    turned, oracle = tmp_path / f"turned{suffix}", tmp_path / "oracle.png"
+    ffmpeg("-display_rotation", turn, *mirror, "-i", upright, "-c", "copy", turned)
+    shown = probe(turned).size
+    scaled = f"scale={shown.width}:{shown.height}:flags=bilinear"
+    ffmpeg("-i", turned, "-frames:v", "1", "-vf", scaled, oracle)  # it turns them by default
+    wide = Size(size.height, round(size.width * (aspect or 1)))
+    assert shown == (Size(wide.width, wide.height) if turn in (90, 270) else wide)
+    expected = np.asarray(Image.open(oracle).convert("RGB"))
+    ours = next(iter(read_frames(turned, shown)))
+    assert np.abs(ours.rgb.astype(int) - expected).max() <= 3  # the program rounds otherwise
 
 
 def test_interlaced_fields_are_merged(tmp_path):

@@ -13,7 +13,7 @@ from av.stream import Disposition
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.decoding import Decoder, progressive, require_readable, require_regular
 from depthcrafter_cli.media.resize import MOST_PIXELS, require_sane
-from depthcrafter_cli.media.scale import quarter_turns
+from depthcrafter_cli.media.scale import swaps_sides
 from depthcrafter_cli.media.timestamps import (
     expected_seconds,
     picture_count,
@@ -183,6 +183,6 @@ def _displayed_size(stream: av.VideoStream, picture: av.VideoFrame) -> Size:
     """With the pixel aspect ratio and the rotation applied."""
     aspect = Fraction(stream.sample_aspect_ratio or 1)
     height, width = picture.height, max(round(picture.width * aspect), 1)
-    if quarter_turns(picture) in (90, 270):
+    if swaps_sides(picture):
         height, width = width, height
     return Size(height, width)

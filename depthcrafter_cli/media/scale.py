@@ -1,29 +1,46 @@
 """Resizing of pictures (swscale, as the reference reads them) and of disparity (float)."""
 
+import struct
 from fractions import Fraction
 
 import av
 import av.error
 import av.filter
 import numpy as np
+from av.sidedata.sidedata import Type
 from PIL import Image
 
 from depthcrafter_cli.types import Disparity, RgbImage, Size
 
-# Filters that turn a picture upright, by its counter-clockwise display rotation in degrees.
-_UPRIGHT: dict[int, list[tuple[str, str]]] = {
-    0: [],
-    90: [("transpose", "cclock")],
-    180: [("hflip", ""), ("vflip", "")],
-    270: [("transpose", "clock")],
-}
-
 _UNSPECIFIED = 2  # ITU-T H.273, for primaries, transfer and matrix alike
+_TRANSPOSE = "transpose"
 
 
-def quarter_turns(picture: av.VideoFrame) -> int:
-    """The picture's display rotation, counter-clockwise, as 0, 90, 180 or 270 degrees."""
-    return round(picture.rotation / 90) * 90 % 360
+def upright_filters(picture: av.VideoFrame) -> list[tuple[str, str]]:
+    """The filters, with their arguments, that show a picture as its display matrix says.
+
+    Of the eight positions a picture can have by quarter turns and mirrors, the one nearest to the
+    matrix is meant.
+    """
+    if (side_data := picture.side_data.get(Type.DISPLAYMATRIX)) is None:
+        return []
+    # The pixel at (x, y) is shown at (a x + c y, b x + d y).
+    a, b, _, c, d = struct.unpack_from("=5i", bytes(side_data))
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        rows_go_left, columns_go_up = c < 0, b < 0
+        turn = {
+            (False, False): "cclock_flip",
+            (False, True): "cclock",
+            (True, False): "clock",
+            (True, True): "clock_flip",
+        }
+        return [(_TRANSPOSE, turn[rows_go_left, columns_go_up])]
+    return [(name, "") for name, mirrored in (("hflip", a < 0), ("vflip", d < 0)) if mirrored]
+
+
+def swaps_sides(picture: av.VideoFrame) -> bool:
+    """Whether a picture is shown as high as it is stored wide."""
+    return any(name == _TRANSPOSE for name, _arguments in upright_filters(picture))
 
 
 class PictureScaler:
@@ -39,7 +56,7 @@ class PictureScaler:
         self._last_row: _Conversion | None = None
 
     def __call__(self, picture: av.VideoFrame) -> RgbImage:
-        kind = (picture.width, picture.height, picture.format.name, quarter_turns(picture))
+        kind = (picture.width, picture.height, picture.format.name, upright_filters(picture))
         if kind != self._made_for:  # first picture, or a stream that changes its size midway
             self._prepare(picture)
             self._made_for = kind
@@ -69,7 +86,7 @@ class PictureScaler:
 
     def _keeps_only_height(self, picture: av.VideoFrame) -> bool:
         width, height = picture.width, picture.height
-        if quarter_turns(picture) in (90, 270):
+        if swaps_sides(picture):
             width, height = height, width
         subsampled = "420p" in picture.format.name or picture.format.name.startswith("nv12")
         return subsampled and height == self.size.height and width != self.size.width
@@ -88,7 +105,7 @@ class _Conversion:
         )
         scale = f"{size.width}:{size.height}:flags=bilinear{scale_options}"
         filters = [
-            *_UPRIGHT[quarter_turns(picture)],
+            *upright_filters(picture),
             ("scale", scale),
             ("format", "rgb24"),
             ("buffersink", ""),
