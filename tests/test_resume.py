@@ -319,3 +319,12 @@ def test_a_variants_name_means_the_variant_whatever_folders_there_are(tmp_path, 
     assert kept == "nano"
     kept = RunRequest(Path("a.mp4"), (Path("b.mp4"),), weights="./nano").to_json()["weights"]
     assert kept == str(tmp_path / "nano")
+
+
+def test_options_that_a_former_version_had_not_are_as_by_default(tmp_path):
+    asked = RunRequest(tmp_path / "a.mp4", (tmp_path / "b.mp4",))
+    made = asked.to_json()
+    del made["reading"]["matrix"], made["reference"]
+    assert asked.differences(made) == []
+    made["reading"]["matrix"] = "bt709"
+    assert asked.differences(made) == ["reading"]

@@ -65,6 +65,14 @@ Fps = Annotated[
 SequenceRate = Annotated[
     str, option("--sequence-rate", text="Frame rate of a folder of images. Default: 24.")
 ]
+Matrix = Annotated[
+    str,
+    option(
+        "--matrix",
+        text="Colour matrix of a video that does not name its own: auto (default: bt709 from 720 "
+        "lines or 1280 columns up, else bt601), bt601, bt709 or bt2020.",
+    ),
+]
 Normalize = Annotated[
     str,
     option(

@@ -54,7 +54,7 @@ def read_frames(
 def _frames(
     source: Source, info: VideoInfo, size: Size, options: ReadOptions, warn: Warn, first: int
 ) -> Iterator[Frame]:
-    scale = PictureScaler(size)
+    scale = PictureScaler(size, options.matrix)
     pictures = source.pictures(options.start or Fraction(0), warn)
     index = -1
     for index, (time, picture) in enumerate(select(pictures, options, 1 / info.rate)):

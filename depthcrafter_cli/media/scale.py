@@ -13,6 +13,8 @@ from PIL import Image
 from depthcrafter_cli.types import Disparity, RgbImage, Size
 
 _UNSPECIFIED = 2  # ITU-T H.273, for primaries, transfer and matrix alike
+_EXACT = "accurate_rnd+full_chroma_int"
+_HD_HEIGHT, _HD_WIDTH = 720, 1280  # of pictures as they are stored
 _TRANSPOSE = "transpose"
 
 
@@ -47,16 +49,19 @@ class PictureScaler:
     """Turns decoded pictures upright and resizes them to uint8 RGB [H, W, 3].
 
     Bilinear in the same step as the conversion to RGB: bit-identical to the reference's reader.
+    ``matrix`` is that of pictures which do not name their own, as in :class:`ReadOptions`.
     """
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, size: Size, matrix: str = "auto") -> None:
         self.size = size
+        self.matrix = matrix
         self._made_for: tuple[object, ...] = ()
         self._graph: _Conversion | None = None
         self._last_row: _Conversion | None = None
 
     def __call__(self, picture: av.VideoFrame) -> RgbImage:
-        kind = (picture.width, picture.height, picture.format.name, upright_filters(picture))
+        stored = (picture.width, picture.height, picture.format.name, picture.colorspace)
+        kind = (*stored, upright_filters(picture))
         if kind != self._made_for:  # first picture, or a stream that changes its size midway
             self._prepare(picture)
             self._made_for = kind
@@ -76,8 +81,9 @@ class PictureScaler:
         return rgb
 
     def _prepare(self, picture: av.VideoFrame) -> None:
-        self._graph, self._last_row = _Conversion(picture, self.size), None
-        if self._keeps_only_height(picture):
+        colours = _input_matrix(picture, self.matrix)
+        self._graph, self._last_row = _Conversion(picture, self.size, colours), None
+        if not colours and self._keeps_only_height(picture):
             # The reference's FFmpeg takes chroma of an unscaled height from the nearer row of
             # two or from their mean; newer ones interpolate. These chroma positions give the
             # old rows, and the last row (always a mean there) comes from a second conversion.
@@ -92,10 +98,24 @@ class PictureScaler:
         return subsampled and height == self.size.height and width != self.size.width
 
 
+def _input_matrix(picture: av.VideoFrame, matrix: str) -> str:
+    """What to add to the scale filter's flags for a colour matrix, empty where none is needed.
+
+    Untagged HD is meant as BT.709, and players show it so; FFmpeg and the reference take BT.601 for
+    all. Where nothing is to equal the reference, colours are rounded, not cut off.
+    """
+    if picture.colorspace != _UNSPECIFIED or picture.format.is_rgb or picture.format.has_palette:
+        return ""
+    if matrix == "auto":
+        is_hd = picture.height >= _HD_HEIGHT or picture.width >= _HD_WIDTH
+        matrix = "bt709" if is_hd else "bt601"
+    return "" if matrix == "bt601" else f"+{_EXACT}:in_color_matrix={matrix}"
+
+
 class _Conversion:
     """One filter graph: upright, scale, RGB."""
 
-    def __init__(self, picture: av.VideoFrame, size: Size, scale_options: str = "") -> None:
+    def __init__(self, picture: av.VideoFrame, size: Size, more: str = "") -> None:
         graph = av.filter.Graph()
         source = graph.add_buffer(
             width=picture.width,
@@ -103,7 +123,7 @@ class _Conversion:
             format=picture.format,
             time_base=picture.time_base or Fraction(1, 1000),
         )
-        scale = f"{size.width}:{size.height}:flags=bilinear{scale_options}"
+        scale = f"{size.width}:{size.height}:flags=bilinear{more}"
         filters = [
             *upright_filters(picture),
             ("scale", scale),

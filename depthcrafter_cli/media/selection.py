@@ -11,6 +11,7 @@ from depthcrafter_cli.types import VideoInfo
 
 Picture = TypeVar("Picture")
 Timed = tuple[Fraction, Picture]
+MATRICES = ("bt601", "bt709", "bt2020")
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,9 @@ class ReadOptions:
     ``start <= time < end`` are read. ``fps`` picks frames by timestamp, so that the result has
     exactly this constant rate; ``stride`` picks every n-th frame whatever its timestamp, as the
     reference does. ``max_frames`` counts frames after that choice. ``sequence_rate`` is the
-    frame rate of a folder of images, which carries none.
+    frame rate of a folder of images, which carries none. ``matrix`` turns the YUV of a video that
+    does not name its colour matrix into RGB: ``auto`` as players choose it, or one of
+    :data:`MATRICES`.
 
     Raises UsageError for values outside their range.
     """
@@ -32,6 +35,7 @@ class ReadOptions:
     fps: Fraction | None = None
     stride: int | None = None
     sequence_rate: Fraction = Fraction(24)
+    matrix: str = "auto"
 
     def __post_init__(self) -> None:
         if self.start is not None and self.start < 0:
@@ -52,6 +56,11 @@ class ReadOptions:
         if self.stride is not None and self.fps is not None:
             raise UsageError(
                 "Got both a frame rate and a stride, expected one of them: leave one out."
+            )
+        if self.matrix not in ("auto", *MATRICES):
+            raise UsageError(
+                f"The colour matrix is {self.matrix!r}, expected auto or one of "
+                f"{', '.join(MATRICES)}: correct --matrix."
             )
         for rate in (self.fps, self.sequence_rate):
             if rate is not None and rate <= 0:

@@ -210,7 +210,7 @@ class RunFolder:
         from depthcrafter_cli.media.resize import output_size
 
         job = self.job()
-        reading = request.reading
+        reading = request.selection
         if job["stride"] is not None:
             reading = replace(reading, fps=None, stride=job["stride"])
         source, model = Size(*job["source_size"]), Size(*job["model_size"])

@@ -20,6 +20,8 @@ _CIRCUMSTANCES = (
     "create_folders",
 )  # fmt: skip
 
+_FRACTIONS = ("start", "end", "fps", "sequence_rate")  # of ReadOptions
+
 
 @dataclass(frozen=True)
 class RunRequest:
@@ -72,6 +74,13 @@ class RunRequest:
             )
 
     @property
+    def selection(self) -> ReadOptions:
+        """How the source is read; the reference takes BT.601 for all that name no matrix."""
+        if self.reference and self.reading.matrix == "auto":
+            return replace(self.reading, matrix="bt601")
+        return self.reading
+
+    @property
     def first_output(self) -> Path:
         """The first output by a name of its own, which ``.`` and ``..`` have not."""
         first = self.outputs[0]
@@ -116,15 +125,18 @@ class RunRequest:
         of its kind, and the kind, and the weights' hashes, are among the facts of how disparity is
         made.
         """
-        asked = self.to_json()
+        asked, before = self.to_json(), RunRequest.from_json(made).to_json()
         told = asked.keys() - {"device", "weights"}
-        return [name for name in asked if name in told and asked[name] != made.get(name)]
+        return [name for name in asked if name in told and asked[name] != before[name]]
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> "RunRequest":
-        """The request that :meth:`to_json` was called on, with default circumstances."""
+        """The request that :meth:`to_json` was called on, with default circumstances.
+
+        What a former version did not ask for yet has its default.
+        """
         reading: dict[str, Any] = {
-            name: Fraction(value) if isinstance(value, str) else value
+            name: Fraction(value) if name in _FRACTIONS and value is not None else value
             for name, value in values["reading"].items()
         }
         typed = {
