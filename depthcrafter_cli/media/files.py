@@ -77,27 +77,40 @@ def write_whole(path: Path, data: bytes) -> None:
         disk.write_whole(path, data)
 
 
-@contextmanager
-def claimed(outputs: Iterable[Path]) -> Iterator[None]:
-    """Inside, no other run may claim one of these paths.
+def lock_path(place: Path) -> Path:
+    """The file whose lock is the claim to ``place``, which lies beside it."""
+    return disk.derived(place.with_name(place.name.replace("%", "")), ".lock", prefix=".")
 
-    The claim ends with the process, however that ends.
+
+@contextmanager
+def claimed(places: Iterable[Path]) -> Iterator[None]:
+    """Inside, no other run may claim one of these paths, which lead through no links.
+
+    The claim ends with the process, however that ends; the lock of a killed one goes with the next.
 
     Raises OutputError if one is taken.
     """
     with ExitStack() as held:
-        for output in outputs:
-            lock = FileLock(output.parent / f".{output.name.replace('%', '')}.lock")
-            with output_errors(output):
+        for place in dict.fromkeys(places):
+            lock = FileLock(lock_path(place))
+            with output_errors(place):
                 try:
                     lock.acquire(timeout=0)
                 except Timeout:
                     raise OutputError(
-                        f"{output} is being written by another run, expected one at a time: wait "
+                        f"{place} is being written by another run, expected one at a time: wait "
                         "for it or choose another name."
                     ) from None
             held.callback(_release, lock)
         yield
+
+
+def remove_locks(places: Iterable[Path]) -> None:
+    """Removes the locks that killed runs left of these paths."""
+    for place in places:
+        if lock_path(place).exists():
+            with suppress(OutputError), claimed([place]):  # it is released, so removed
+                pass
 
 
 def _release(lock: FileLock) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from depthcrafter_cli.errors import UsageError
-from depthcrafter_cli.media.files import claimed, output_errors
+from depthcrafter_cli.media.files import claimed, output_errors, remove_locks
 from depthcrafter_cli.media.reader import read_frames
-from depthcrafter_cli.media.sinks.registry import check_outputs, check_size, place_of
+from depthcrafter_cli.media.sinks.registry import check_outputs, check_size, places_of
 from depthcrafter_cli.media.spool import DisparitySpool
 from depthcrafter_cli.progress import Observer, Warn, ignore
 from depthcrafter_cli.types import RgbImage, ValueRange
@@ -74,7 +74,7 @@ def run(
         raise UsageError("Got no output, expected at least one: pass --out such as depth.mp4.")
     if request.create_folders:
         _create_folders(request)
-    with claimed((*map(place_of, request.outputs), request.work_folder)), _state(plan) as folder:
+    with claimed(_claims(request)), _state(plan) as folder:
         with DisparitySpool(folder.spool_path) as spool:
             retreats: list[str] = []
             started = time.monotonic()
@@ -109,8 +109,9 @@ def run(
 def finished_before(request: RunRequest, warn: Warn = ignore) -> bool:
     """Whether this very request was carried out before, and its outputs are as they were.
 
-    Of a run that was killed just before it removed its state, that is removed now, unless it is to
-    be kept. ``warn`` hears of other weights and of another version of the program.
+    Of a run that was killed just before it removed its locks and its state, those are removed now,
+    the state unless it is to be kept. ``warn`` hears of other weights and of another version of the
+    program.
 
     Raises:
         OutputError: the state cannot be removed.
@@ -118,6 +119,7 @@ def finished_before(request: RunRequest, warn: Warn = ignore) -> bool:
     """
     if not is_complete(request, warn):
         return False
+    remove_locks(_claims(request))
     folder = RunFolder(request.work_folder)
     if folder.in_use and folder.delivering:
         folder.keep() if request.keep_work else folder.discard()
@@ -152,7 +154,7 @@ def finish(request: RunRequest, observer: Observer = ignore) -> int:
     check_size(request.outputs, delivery.size, side_by_side=request.side_by_side)
     check_record(request)
     with (
-        claimed(map(place_of, request.outputs)),
+        claimed(places_of(request.outputs)),
         DisparitySpool(folder.spool_path, read_only=True) as spool,
     ):
         if not folder.complete(len(spool)):
@@ -162,6 +164,11 @@ def finish(request: RunRequest, observer: Observer = ignore) -> int:
             )
         write_record(request, deliver(delivery, spool, observer))
         return len(spool)
+
+
+def _claims(request: RunRequest) -> list[Path]:
+    """What no other run may write while one carries out ``request``."""
+    return [*places_of(request.outputs), request.work_folder.resolve()]
 
 
 def _create_folders(request: RunRequest) -> None:

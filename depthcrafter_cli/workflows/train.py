@@ -41,7 +41,7 @@ def train(
     Started by ``accelerate launch`` or ``torchrun``, all processes share the work.
 
     Raises:
-        OutputError: ``out`` is not free, or another run is at work in ``work``.
+        OutputError: ``out`` is not free, or another run is at work in ``work`` or makes ``out``.
         UsageError: ``resume`` and ``work`` holds no checkpoint, or it was begun with other data
             or stages, or a stage's optimiser is not in this PyTorch.
         InputError: clips that any of the stages needs are missing or not complete.
@@ -54,6 +54,7 @@ def train(
     from depthcrafter_cli.training.optimizers import require_optimizers
 
     _require_free(out, work)
+    out, work = out.resolve(), work.resolve()
     if resume and not any((work / f"{name}.ckpt").exists() for name in config.stage_names):
         raise UsageError(
             f"got --resume, expected a checkpoint in {work}, and there is none: leave it out."
@@ -61,7 +62,7 @@ def train(
     require_optimizers(config)
     clips = open_sources(config)
     session = _session(config.seed, work, observer, device)
-    with claimed([work] if session.leads else []):
+    with claimed([work, out] if session.leads else []):
         require_origin(work, config, note=session.leads)
         require_same_stages(work, config)
         _carry_out(config, variant, clips, out, session)

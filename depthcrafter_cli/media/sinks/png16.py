@@ -34,10 +34,15 @@ def png_pattern(path: Path) -> Path:
     return path if NUMBER.search(path.name) else path / DEFAULT_PATTERN
 
 
-def images_place(pattern: Path) -> Path:
-    """A name for all images of a pattern: in their folder, or beside it while it is not there."""
+def images_place(pattern: Path, *, inside: bool) -> Path:
+    """A name for all images of a pattern, in their folder or beside it.
+
+    It is the same however many digits the numbers have: one pattern would take the images of the
+    other for its own.
+    """
+    name = NUMBER.sub("%05d", pattern.name)
     folder = pattern.parent
-    return pattern if folder.is_dir() else folder.with_name(f"{folder.name}.{pattern.name}")
+    return folder / name if inside else folder.with_name(f"{folder.name}.{name}")
 
 
 class PngSink(DisparitySink):
@@ -52,10 +57,10 @@ class PngSink(DisparitySink):
     def __init__(self, path: Path, settings: SinkSettings) -> None:
         super().__init__(path, settings)
         self._pattern = png_pattern(path)
-        self._folder_is_new = not self._pattern.parent.exists()
+        self._folder_is_new = not self._pattern.parent.is_dir()
 
     def _open(self) -> None:
-        part = disk.new_part(images_place(self._pattern))
+        part = disk.new_part(images_place(self._pattern, inside=not self._folder_is_new))
         part.mkdir()
         self._part = part
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="png")

@@ -1,17 +1,23 @@
 """Which sink writes which path, and whether it may: asked before the first frame is read."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import av
 
 from depthcrafter_cli.depth.colorize import check_colormap
 from depthcrafter_cli.errors import OutputError, UsageError
-from depthcrafter_cli.media.files import output_errors
+from depthcrafter_cli.media.files import lock_path, output_errors
 from depthcrafter_cli.media.sinks.base import DisparitySink, SinkSettings
 from depthcrafter_cli.media.sinks.npz import NpzSink
-from depthcrafter_cli.media.sinks.png16 import NUMBER, PngSink, numbered_files, png_pattern
+from depthcrafter_cli.media.sinks.png16 import (
+    NUMBER,
+    PngSink,
+    images_place,
+    numbered_files,
+    png_pattern,
+)
 from depthcrafter_cli.media.sinks.video import (
     ENCODER,
     VideoSink,
@@ -51,12 +57,25 @@ def path_in_format(stem: Path, name: str) -> Path:
     return stem.with_name(f"{stem.name}{suffix}")
 
 
-def place_of(out: Path) -> Path:
-    """What two runs must not both write: the same for a folder and for the pattern in it."""
-    if _sink_class(out) is not PngSink:
-        return out
-    pattern = png_pattern(out)
-    return pattern if pattern.parent.is_dir() else pattern.parent
+def places_of(outputs: Iterable[Path]) -> list[Path]:
+    """What to claim of outputs: the same however they are spelled, and whichever links lead there.
+
+    Images are claimed in their folder. While that is not there they are claimed beside it, and by
+    whoever comes when it is there as well, if such a claim is or was made.
+    """
+    places = []
+    for out in outputs:
+        if _sink_class(out) is not PngSink:
+            places.append(out.parent.resolve() / out.name)
+            continue
+        pattern = png_pattern(out)
+        real = pattern.parent.resolve() / pattern.name
+        beside = images_place(real, inside=False)
+        if real.parent.is_dir():
+            places.append(images_place(real, inside=True))
+        if not real.parent.is_dir() or lock_path(beside).exists():
+            places.append(beside)
+    return places
 
 
 def expected_bytes(out: Path, size: Size, frames: int) -> int:
