@@ -21,11 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from depthcrafter_cli.datasets.registry import DATASETS
 from depthcrafter_cli.depth.colorize import colorize
 from depthcrafter_cli.depth.normalize import normalize
 from depthcrafter_cli.evaluation.metrics import DepthMetrics, evaluate_clip
 from depthcrafter_cli.media.reader import probe, read_frames
-from depthcrafter_cli.media.resize import DATASET_SIZES, model_size, reference_stride
+from depthcrafter_cli.media.resize import model_size, reference_stride
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.models.components import Components
 from depthcrafter_cli.models.loading import load_components
@@ -240,7 +241,11 @@ def published_frames(args: dict[str, Any], folder: Path) -> np.ndarray:
     path = folder / "video" / Path(args["video"]).name
     info = probe(path)
     dataset = args.get("dataset", "open")
-    size = model_size(info.size, args["max_res"]) if dataset == "open" else DATASET_SIZES[dataset]
+    size = (
+        model_size(info.size, args["max_res"])
+        if dataset == "open"
+        else DATASETS[dataset.lower()].model_size
+    )
     fps, length = args["target_fps"], args["process_length"]
     options = ReadOptions(
         stride=1 if fps == -1 else reference_stride(info.rate, Fraction(fps)),

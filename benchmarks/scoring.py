@@ -7,14 +7,14 @@ import foreign
 import numpy as np
 import torch
 
+from depthcrafter_cli.datasets.generated import HELD_OUT, NEAREST
 from depthcrafter_cli.depth.colorize import colorize
 from depthcrafter_cli.evaluation.alignment import resize_bilinear
 from depthcrafter_cli.evaluation.metrics import evaluate_clip
 from depthcrafter_cli.evaluation.temporal import temporal_score
 from depthcrafter_cli.evaluation.trivial import trivial_predictions
-from depthcrafter_cli.training.data.generated import HELD_OUT, NEAREST
-from depthcrafter_cli.training.data.samples import target_disparity
-from depthcrafter_cli.training.generator import draw_clip
+from depthcrafter_cli.synthetic import draw_clip
+from depthcrafter_cli.training.data.targets import target_disparity
 from depthcrafter_cli.types import Size
 
 SOURCES = ("generated", *foreign.SOURCES)

@@ -11,20 +11,20 @@ from clips import make_clip
 from PIL import Image
 from training_steps import write_clip
 
+from depthcrafter_cli.datasets.layouts import read_dpt
 from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.training.config import SourceConfig, StageConfig
 from depthcrafter_cli.training.data.batches import Share, Steps, StreamedClips
-from depthcrafter_cli.training.data.benchmarks import read_dpt
 from depthcrafter_cli.training.data.cache import CachedClips, fill_cache
 from depthcrafter_cli.training.data.clips import ClipCache
 from depthcrafter_cli.training.data.latents import Encoder
-from depthcrafter_cli.training.data.samples import (
+from depthcrafter_cli.training.data.sources import open_source
+from depthcrafter_cli.training.data.targets import (
     far_weight,
     fill_invalid,
     latent_mask,
     target_disparity,
 )
-from depthcrafter_cli.training.data.sources import open_source
 
 
 def opened(root, kind="folder", height=64, width=64):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from depthcrafter_cli.evaluation.metrics import evaluate_clip
-from depthcrafter_cli.training.data.samples import FARTHEST, depth_cells
+from depthcrafter_cli.training.data.targets import FARTHEST, depth_cells
 from depthcrafter_cli.training.depth_error import DepthReading, depth_error
 
 

@@ -7,20 +7,19 @@ import torch
 from accelerate import init_empty_weights
 from training_steps import session, stage_config
 
+from depthcrafter_cli.datasets.clip import ClipSize as Size
+from depthcrafter_cli.datasets.generated import GeneratedClips
 from depthcrafter_cli.models.layout import read_json
 from depthcrafter_cli.models.unet import DepthUNet
 from depthcrafter_cli.models.weights import find_configs
 from depthcrafter_cli.training.checkpoint import TrainingState
-from depthcrafter_cli.training.config import ClipSize as Size
 from depthcrafter_cli.training.config import (
     ImageEncoderConfig,
     ObjectiveConfig,
     Optimisation,
-    SourceConfig,
     VaeConfig,
 )
 from depthcrafter_cli.training.data.batches import Share, Steps, StreamedClips
-from depthcrafter_cli.training.data.generated import GeneratedClips
 from depthcrafter_cli.training.data.latents import Encoder
 from depthcrafter_cli.training.ema import MovingAverage
 from depthcrafter_cli.training.layers import select_layers, trained_names
@@ -36,7 +35,7 @@ from depthcrafter_cli.training.trainer import train_step
 pytestmark = pytest.mark.slow
 
 PLAN = Optimisation(steps=1, learning_rate=1.0)
-CLIPS = GeneratedClips(SourceConfig("generated", clips=1, sizes=[Size(3, 64, 64)]))
+CLIPS = GeneratedClips(1, [Size(3, 64, 64)])
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from depthcrafter_cli.datasets.clip import ClipSize as Size
+from depthcrafter_cli.datasets.generated import GeneratedClips
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.models.loading import load_components
-from depthcrafter_cli.training.config import ClipSize as Size
 from depthcrafter_cli.training.config import (
     ImageEncoderConfig,
     ObjectiveConfig,
     Optimisation,
-    SourceConfig,
     StageConfig,
     UnetConfig,
     VaeConfig,
@@ -21,7 +21,6 @@ from depthcrafter_cli.training.config import (
 from depthcrafter_cli.training.data.batches import Share, Steps
 from depthcrafter_cli.training.data.cache import CachedClips, fill_cache
 from depthcrafter_cli.training.data.clips import ClipCache
-from depthcrafter_cli.training.data.generated import GeneratedClips
 from depthcrafter_cli.training.data.latents import Encoder
 from depthcrafter_cli.training.networks import (
     build_image_encoder,
@@ -90,7 +89,7 @@ def test_collapsed_cross_attention_gives_the_same_velocity():
 @pytest.fixture(scope="module")
 def drawn():
     """Two square clips of four frames."""
-    return GeneratedClips(SourceConfig("generated", clips=2, sizes=[Size(4, 64, 64)]))
+    return GeneratedClips(2, [Size(4, 64, 64)])
 
 
 @pytest.fixture(scope="module")

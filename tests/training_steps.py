@@ -11,17 +11,16 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
+from depthcrafter_cli.datasets.clip import ClipSize as Size
+from depthcrafter_cli.datasets.generated import GeneratedClips
 from depthcrafter_cli.models.components import Components
 from depthcrafter_cli.progress import ignore
-from depthcrafter_cli.training.config import ClipSize as Size
 from depthcrafter_cli.training.config import (
     LayerGroup,
     ObjectiveConfig,
-    SourceConfig,
     StageConfig,
 )
 from depthcrafter_cli.training.data.batches import Share, Steps, StreamedClips
-from depthcrafter_cli.training.data.generated import GeneratedClips
 from depthcrafter_cli.training.data.latents import Encoder
 from depthcrafter_cli.training.journal import Journal
 from depthcrafter_cli.training.layers import select_layers
@@ -30,7 +29,7 @@ from depthcrafter_cli.training.stages.denoiser import DenoiserStage
 from depthcrafter_cli.training.trainer import Session, train
 
 CPU = torch.device("cpu")
-DRAWN = GeneratedClips(SourceConfig("generated", clips=2, sizes=[Size(4, 64, 64)]))
+DRAWN = GeneratedClips(2, [Size(4, 64, 64)])
 
 
 def stage_config(trains: LayerGroup, **changes: object) -> StageConfig:

@@ -1,26 +1,13 @@
 """Picture sizes: pure arithmetic, no pictures."""
 
 import re
-from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from types import MappingProxyType
 
 from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.types import Size
 
 MOST_PIXELS = 160_000_000  # of one picture: twice 12K film
-
-# The sizes that the reference fixes for its evaluation sets, whatever the video's own size.
-DATASET_SIZES: Mapping[str, Size] = MappingProxyType(
-    {
-        "sintel": Size(448, 1024),
-        "scannet": Size(640, 832),
-        "KITTI": Size(384, 1280),
-        "bonn": Size(512, 640),
-        "NYUv2": Size(448, 640),
-    }
-)
 
 
 def model_size(source: Size, max_res: int, multiple: int = 64) -> Size:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from depthcrafter_cli.datasets.clip import ClipSize
+
 LayerGroup = Literal["all", "temporal", "spatial", "decoder"]
 
 
@@ -51,16 +53,6 @@ class StageConfig(Optimisation):
     batch_frames: int = 0
     micro_batch: int = 0
     checkpointing: bool = False
-
-
-@dataclass(frozen=True)
-class ClipSize:
-    """``share`` is how often a generated source draws clips of this size."""
-
-    frames: int
-    height: int
-    width: int
-    share: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from depthcrafter_cli.training.data.samples import FARTHEST
+from depthcrafter_cli.training.data.targets import FARTHEST
 
 _WORST = 4.0  # errors beyond it are all alike, or single cells would make up the loss
 _STEADY = 1e-4  # variance; a flat map gets no scale rather than an endless one

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from depthcrafter_cli.datasets.clip import ClipSource
 from depthcrafter_cli.disk import sync_all
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.models.manifest import MANIFEST_NAME, write_manifest
 from depthcrafter_cli.training.config import FoundationConfig
 from depthcrafter_cli.training.data.clips import ClipCache
-from depthcrafter_cli.training.data.samples import ClipSource
 from depthcrafter_cli.training.networks import build_unet, save_foundation
 from depthcrafter_cli.training.precision import Precision
 from depthcrafter_cli.training.stages.image_encoder import ImageEncoderStage

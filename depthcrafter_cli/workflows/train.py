@@ -15,13 +15,13 @@ from depthcrafter_cli.progress import Observer, ignore
 if TYPE_CHECKING:
     from torch import nn
 
+    from depthcrafter_cli.datasets.clip import ClipSource
     from depthcrafter_cli.models.components import Components
     from depthcrafter_cli.models.variants import ModelVariant
     from depthcrafter_cli.models.weights import WeightsFolder
     from depthcrafter_cli.training.config import TrainingConfig
     from depthcrafter_cli.training.data.batches import Readable
     from depthcrafter_cli.training.data.latents import Encoder
-    from depthcrafter_cli.training.data.samples import ClipSource
     from depthcrafter_cli.training.precision import Precision
     from depthcrafter_cli.training.trainer import Session
 

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from depthcrafter_cli.datasets.clip import ClipSource, Sample
     from depthcrafter_cli.models.components import Components
     from depthcrafter_cli.training.config import TrainingConfig
-    from depthcrafter_cli.training.data.samples import ClipSource, Sample
 
 
 def validator(

@@ -17,10 +17,10 @@ from typing import Protocol
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
+from depthcrafter_cli.datasets.clip import ClipSource, Sample, Shape
 from depthcrafter_cli.errors import DepthCrafterError, UsageError
 from depthcrafter_cli.training.config import StageConfig
 from depthcrafter_cli.training.data.latents import Latents
-from depthcrafter_cli.training.data.samples import ClipSource, Sample, Shape
 
 Clip = Latents | Sample
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from depthcrafter_cli.datasets.clip import ClipSource, Shape
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.progress import Observer, Progress, ignore
 from depthcrafter_cli.training.data.kept import keep, kept_path
 from depthcrafter_cli.training.data.latents import Encoder, Latents
-from depthcrafter_cli.training.data.samples import ClipSource, Shape
 
 _NAMES = [field.name for field in fields(Latents)]
 

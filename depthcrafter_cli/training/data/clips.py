@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from depthcrafter_cli.datasets.clip import ClipSource, Shape
 from depthcrafter_cli.progress import Observer, Progress, ignore
 from depthcrafter_cli.training.data.kept import keep, kept_path
-from depthcrafter_cli.training.data.samples import ClipSource, Shape, target_disparity
+from depthcrafter_cli.training.data.targets import target_disparity
 
 LARGEST = 128 * 256  # pixels; larger clips teach stage 0 nothing more and take longer
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from depthcrafter_cli.datasets.clip import ClipSource
 from depthcrafter_cli.media.files import replacing
-from depthcrafter_cli.training.data.samples import ClipSource
 
 
 def kept_path(folder: Path, source: ClipSource, index: int) -> Path:

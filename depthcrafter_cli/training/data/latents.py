@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from depthcrafter_cli.datasets.clip import Sample
 from depthcrafter_cli.pipeline.conditioning import clip_pixels
 from depthcrafter_cli.pipeline.config import PipelineConfig
-from depthcrafter_cli.training.data.samples import (
-    Sample,
+from depthcrafter_cli.training.data.targets import (
     depth_cells,
     far_weight,
     latent_mask,

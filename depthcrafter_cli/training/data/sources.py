@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from depthcrafter_cli.datasets.clip import ClipSource
+from depthcrafter_cli.datasets.folder import folder_clips
+from depthcrafter_cli.datasets.generated import GeneratedClips
+from depthcrafter_cli.datasets.recorded import RecordedClips
+from depthcrafter_cli.datasets.registry import DATASETS
 from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.training.config import (
     FoundationConfig,
@@ -11,12 +16,7 @@ from depthcrafter_cli.training.config import (
     StageConfig,
     TrainingConfig,
 )
-from depthcrafter_cli.training.data.benchmarks import LAYOUTS
 from depthcrafter_cli.training.data.clips import LARGEST, clips_for_foundation
-from depthcrafter_cli.training.data.folder import folder_clips
-from depthcrafter_cli.training.data.generated import GeneratedClips
-from depthcrafter_cli.training.data.recorded import RecordedClips
-from depthcrafter_cli.training.data.samples import ClipSource
 from depthcrafter_cli.types import Size
 
 
@@ -77,8 +77,13 @@ def open_source(config: SourceConfig) -> ClipSource:
         InputError: there are no clips, or one of them is not complete.
     """
     if config.kind == "generated":
-        return GeneratedClips(config)
-    layouts = {"folder": folder_clips, **LAYOUTS}
+        return GeneratedClips(
+            config.clips, config.sizes, first_seed=config.first_seed, style=config.style
+        )
+    layouts = {
+        "folder": folder_clips,
+        **{name: dataset.clips for name, dataset in DATASETS.items()},
+    }
     if config.kind not in layouts:
         raise UsageError(
             f"got a source of kind {config.kind!r}, expected one of "

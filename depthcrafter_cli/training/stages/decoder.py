@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from depthcrafter_cli.datasets.clip import ClipSource, Sample
 from depthcrafter_cli.models.components import Components
 from depthcrafter_cli.pipeline.schedule import SIGMA_MAX
 from depthcrafter_cli.training.checkpoint import earlier_stages
 from depthcrafter_cli.training.config import StageConfig, TrainingConfig
 from depthcrafter_cli.training.data.batches import Piece, Share, Steps, StreamedClips
 from depthcrafter_cli.training.data.latents import Encoder
-from depthcrafter_cli.training.data.samples import ClipSource, Sample, depth_cells, target_disparity
+from depthcrafter_cli.training.data.targets import depth_cells, target_disparity
 from depthcrafter_cli.training.depth_error import depth_error
 from depthcrafter_cli.training.layers import select_layers
 from depthcrafter_cli.training.precision import Precision

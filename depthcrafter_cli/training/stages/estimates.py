@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from depthcrafter_cli.datasets.clip import Sample
 from depthcrafter_cli.pipeline.denoise import FPS_ID, MOTION_BUCKET_ID
 from depthcrafter_cli.training import loss
 from depthcrafter_cli.training.config import StageConfig
 from depthcrafter_cli.training.data.batches import Piece, Steps
 from depthcrafter_cli.training.data.latents import NOISE_AUG, Encoder, Latents
-from depthcrafter_cli.training.data.samples import Sample
 from depthcrafter_cli.training.precision import Precision
 
 

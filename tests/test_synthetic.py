@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from depthcrafter_cli.training.data.samples import target_disparity
-from depthcrafter_cli.training.generator import draw_clip, kinds, textures
-from depthcrafter_cli.training.generator.bodies import still
-from depthcrafter_cli.training.generator.camera import Camera, film, mounted
-from depthcrafter_cli.training.generator.foreground import LAYERS
-from depthcrafter_cli.training.generator.light import Light, Sky
-from depthcrafter_cli.training.generator.render import render
-from depthcrafter_cli.training.generator.solids import Material, Shape, Solid
-from depthcrafter_cli.training.generator.staging import Scene
-from depthcrafter_cli.training.generator.terrain import Terrain
+from depthcrafter_cli.synthetic import draw_clip, kinds, textures
+from depthcrafter_cli.synthetic.bodies import still
+from depthcrafter_cli.synthetic.camera import Camera, film, mounted
+from depthcrafter_cli.synthetic.foreground import LAYERS
+from depthcrafter_cli.synthetic.light import Light, Sky
+from depthcrafter_cli.synthetic.render import render
+from depthcrafter_cli.synthetic.solids import Material, Shape, Solid
+from depthcrafter_cli.synthetic.staging import Scene
+from depthcrafter_cli.synthetic.terrain import Terrain
+from depthcrafter_cli.training.data.targets import target_disparity
 
 GREY = Material((0.2, 0.2, 0.2), (0.6, 0.6, 0.6))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from depthcrafter_cli.training.generator.palette import anything, material
-from depthcrafter_cli.training.generator.props import any_rotation, solid
-from depthcrafter_cli.training.generator.solids import Material, Shape, Solid, turn
+from depthcrafter_cli.synthetic.palette import anything, material
+from depthcrafter_cli.synthetic.props import any_rotation, solid
+from depthcrafter_cli.synthetic.solids import Material, Shape, Solid, turn
 
 Rng = np.random.Generator
 CONVEX = (Shape.SPHERE, Shape.CUBE, Shape.CYLINDER, Shape.CONE)

@@ -1,13 +1,14 @@
-"""Drawn clips as a source."""
+"""Clips of the renderer in ``synthetic`` as a source."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from depthcrafter_cli.training.config import ClipSize, SourceConfig
-from depthcrafter_cli.training.data.samples import Sample, Shape
-from depthcrafter_cli.training.generator import draw_clip
+from depthcrafter_cli.datasets.clip import ClipSize, Sample, Shape
+from depthcrafter_cli.synthetic import Style, draw_clip
 
 NEAREST = 0.05  # metres
 HELD_OUT = 10_000_000
@@ -15,19 +16,26 @@ HELD_OUT = 10_000_000
 
 
 class GeneratedClips:
-    """The clips of consecutive seeds; every seed has its size."""
+    """The clips of ``clips`` consecutive seeds; every seed has one of the ``sizes``."""
 
-    def __init__(self, config: SourceConfig) -> None:
-        self._config = config
-        self._sizes = config.sizes or [ClipSize(8, 128, 192)]
+    def __init__(
+        self,
+        clips: int,
+        sizes: Sequence[ClipSize] = (),
+        *,
+        first_seed: int = 0,
+        style: Style = "realistic",
+    ) -> None:
+        self._clips, self._first_seed, self._style = clips, first_seed, style
+        self._sizes = list(sizes) or [ClipSize(8, 128, 192)]
         shares = np.array([size.share for size in self._sizes])
         self._shares = shares / shares.sum()
 
     def __len__(self) -> int:
-        return self._config.clips
+        return self._clips
 
     def shape(self, index: int) -> Shape:
-        rng = np.random.default_rng([self._config.first_seed + index, 2])
+        rng = np.random.default_rng([self._first_seed + index, 2])
         size = self._sizes[int(rng.choice(len(self._sizes), p=self._shares))]
         return size.frames, size.height, size.width
 
@@ -36,8 +44,8 @@ class GeneratedClips:
 
     def read(self, index: int, start: int, frames: int) -> Sample:
         _, height, width = self.shape(index)
-        seed, style = self._config.first_seed + index, self._config.style
-        clip = draw_clip(seed, start + frames, height, width, style=style)
+        seed = self._first_seed + index
+        clip = draw_clip(seed, start + frames, height, width, style=self._style)
         disparity = 1 / clip.depth.clamp_min(NEAREST)
         valid = torch.ones_like(disparity, dtype=torch.bool)
         return Sample(clip.rgb, disparity, valid).part(start, frames)

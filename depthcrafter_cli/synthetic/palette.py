@@ -6,8 +6,8 @@ import colorsys
 
 import numpy as np
 
-from depthcrafter_cli.training.generator import textures
-from depthcrafter_cli.training.generator.solids import Cut, Material
+from depthcrafter_cli.synthetic import textures
+from depthcrafter_cli.synthetic.solids import Cut, Material
 
 Rng = np.random.Generator
 Colour = tuple[float, float, float]

@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from depthcrafter_cli.datasets.clip import Sample, Shape
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.reader import probe, read_frames
-from depthcrafter_cli.training.data.samples import Sample, Shape
 from depthcrafter_cli.types import Size
 
 Map = npt.NDArray[np.float32]  # [H, W]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from depthcrafter_cli.training.generator.palette import material
-from depthcrafter_cli.training.generator.props import any_rotation, limb, solid
-from depthcrafter_cli.training.generator.solids import Cut, Shape, Solid, turn
+from depthcrafter_cli.synthetic.palette import material
+from depthcrafter_cli.synthetic.props import any_rotation, limb, solid
+from depthcrafter_cli.synthetic.solids import Cut, Shape, Solid, turn
 
 Rng = np.random.Generator
 

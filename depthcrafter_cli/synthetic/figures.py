@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from depthcrafter_cli.training.generator.palette import anything, material
-from depthcrafter_cli.training.generator.props import limb, solid
-from depthcrafter_cli.training.generator.solids import Material, Shape, Solid, Swing, Vector, turn
+from depthcrafter_cli.synthetic.palette import anything, material
+from depthcrafter_cli.synthetic.props import limb, solid
+from depthcrafter_cli.synthetic.solids import Material, Shape, Solid, Swing, Vector, turn
 
 Rng = np.random.Generator
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from depthcrafter_cli.training.generator import buildings, figures
-from depthcrafter_cli.training.generator.bodies import Body, still
-from depthcrafter_cli.training.generator.light import lamplight
-from depthcrafter_cli.training.generator.palette import anything, material
-from depthcrafter_cli.training.generator.props import solid
-from depthcrafter_cli.training.generator.solids import Shape, Solid, Vector
-from depthcrafter_cli.training.generator.staging import (
+from depthcrafter_cli.synthetic import buildings, figures
+from depthcrafter_cli.synthetic.bodies import Body, still
+from depthcrafter_cli.synthetic.light import lamplight
+from depthcrafter_cli.synthetic.palette import anything, material
+from depthcrafter_cli.synthetic.props import solid
+from depthcrafter_cli.synthetic.solids import Shape, Solid, Vector
+from depthcrafter_cli.synthetic.staging import (
     FIGURES,
     FURNITURE,
     GREEN,

@@ -1,7 +1,8 @@
 """The layouts of the five test sets of the DepthCrafter paper, as their publishers ship them.
 
-Which frames are used, how depth is stored and what is cropped follow the paper's own scripts.
-Depth of LiDAR (KITTI) is too sparse for the latent mask: good for evaluation, not for training.
+A layout takes the set's folder and how many frames a clip has at most. Which frames are used, how
+depth is stored and what is cropped follow the paper's own scripts. Depth of LiDAR (KITTI) is too
+sparse for the latent mask: good for evaluation, not for training.
 """
 
 from __future__ import annotations
@@ -12,18 +13,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from depthcrafter_cli.datasets.recorded import Crop, Map, RecordedClip, inverse
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.image_sequence import opened_image
-from depthcrafter_cli.training.data.recorded import Crop, Map, RecordedClip, inverse
 
-Layout = Callable[[Path], list[RecordedClip]]
+Layout = Callable[[Path, int], list[RecordedClip]]
 ReadDepth = Callable[[Path], npt.NDArray[np.floating]]
 
 _SINTEL_TAG = 202021.25
 
 
-def sintel(root: Path) -> list[RecordedClip]:
-    """``training/clean/SCENE/*.png`` and ``training/depth/SCENE/*.dpt``, 50 frames at most.
+def sintel(root: Path, frames: int) -> list[RecordedClip]:
+    """``training/clean/SCENE/*.png`` and ``training/depth/SCENE/*.dpt``.
 
     The paper's script for this data set (``dataset_extract_sintel.py``) names the clean pass.
     """
@@ -31,22 +32,22 @@ def sintel(root: Path) -> list[RecordedClip]:
     return [
         _clip(
             scene.name,
-            sorted(scene.glob("*.png"))[:50],
-            sorted((root / "training" / "depth" / scene.name).glob("*.dpt"))[:50],
+            sorted(scene.glob("*.png"))[:frames],
+            sorted((root / "training" / "depth" / scene.name).glob("*.dpt"))[:frames],
             read_dpt,
         )
         for scene in scenes
     ]
 
 
-def scannet(root: Path) -> list[RecordedClip]:
-    """``SCENE/color/N.jpg`` and ``SCENE/depth/N.png``: 90 frames, every third, of 100 scenes."""
+def scannet(root: Path, frames: int) -> list[RecordedClip]:
+    """``SCENE/color/N.jpg`` and ``SCENE/depth/N.png``, every third frame of 100 scenes."""
     crop = Crop(8, -8, 11, -11)
     return [
         _clip(
             scene.name,
-            _numbered(scene / "color", "*.jpg")[:270:3],
-            _numbered(scene / "depth", "*.png")[:270:3],
+            _numbered(scene / "color", "*.jpg")[: 3 * frames : 3],
+            _numbered(scene / "depth", "*.png")[: 3 * frames : 3],
             _millimetres,
             crop,
         )
@@ -54,14 +55,14 @@ def scannet(root: Path) -> list[RecordedClip]:
     ]
 
 
-def kitti(root: Path) -> list[RecordedClip]:
+def kitti(root: Path, frames: int) -> list[RecordedClip]:
     """``val/DRIVE/proj_depth/groundtruth/image_02/*.png`` beside the raw ``DATE/DRIVE/...``.
 
-    110 frames at most, sides made even.
+    Sides are made even.
     """
     clips = []
     for drive in _folders(root / "val"):
-        maps = sorted((drive / "proj_depth" / "groundtruth" / "image_02").glob("*.png"))[:110]
+        maps = sorted((drive / "proj_depth" / "groundtruth" / "image_02").glob("*.png"))[:frames]
         raw = root / drive.name[:10] / drive.name / "image_02" / "data"
         pictures = [raw / path.name for path in maps]
         crop = Crop()
@@ -72,20 +73,20 @@ def kitti(root: Path) -> list[RecordedClip]:
     return clips
 
 
-def bonn(root: Path) -> list[RecordedClip]:
-    """``SEQUENCE/rgb/*.png`` and ``SEQUENCE/depth/*.png``, frames 30 to 139, paired by index."""
+def bonn(root: Path, frames: int) -> list[RecordedClip]:
+    """``SEQUENCE/rgb/*.png`` and ``SEQUENCE/depth/*.png`` from frame 30 on, paired by index."""
     return [
         _clip(
             scene.name,
-            sorted((scene / "rgb").glob("*.png"))[30:140],
-            sorted((scene / "depth").glob("*.png"))[30:140],
+            sorted((scene / "rgb").glob("*.png"))[30 : 30 + frames],
+            sorted((scene / "depth").glob("*.png"))[30 : 30 + frames],
             lambda path: _png(path) / 5000,
         )
         for scene in _folders(root)
     ]
 
 
-def nyuv2(root: Path) -> list[RecordedClip]:
+def nyuv2(root: Path, _frames: int) -> list[RecordedClip]:
     """``rgb/*.png`` and ``depth/*.png``, each a clip of one frame."""
     pictures, maps = (sorted((root / name).glob("*.png")) for name in ("rgb", "depth"))
     _require_pairs(str(root), pictures, maps)
@@ -94,15 +95,6 @@ def nyuv2(root: Path) -> list[RecordedClip]:
         _clip(picture.stem, [picture], [depth], _millimetres, crop)
         for picture, depth in zip(pictures, maps, strict=True)
     ]
-
-
-LAYOUTS: dict[str, Layout] = {
-    "sintel": sintel,
-    "scannet": scannet,
-    "kitti": kitti,
-    "bonn": bonn,
-    "nyuv2": nyuv2,
-}
 
 
 def read_dpt(path: Path) -> npt.NDArray[np.float32]:

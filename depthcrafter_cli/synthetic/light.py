@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from depthcrafter_cli.training.generator import textures
-from depthcrafter_cli.training.generator.palette import Colour, colour
-from depthcrafter_cli.training.generator.solids import Vector
+from depthcrafter_cli.synthetic import textures
+from depthcrafter_cli.synthetic.palette import Colour, colour
+from depthcrafter_cli.synthetic.solids import Vector
 
 Rng = np.random.Generator
 

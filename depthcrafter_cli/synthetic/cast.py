@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from depthcrafter_cli.training.generator.solids import FAR, Cut, Shape, Solid, Vector, interval
-from depthcrafter_cli.training.generator.staging import Scene
-from depthcrafter_cli.training.generator.terrain import Terrain
-from depthcrafter_cli.training.generator.textures import SIDE
+from depthcrafter_cli.synthetic.solids import FAR, Cut, Shape, Solid, Vector, interval
+from depthcrafter_cli.synthetic.staging import Scene
+from depthcrafter_cli.synthetic.terrain import Terrain
+from depthcrafter_cli.synthetic.textures import SIDE
 
 NEAR = 0.1  # metres
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from depthcrafter_cli.training.generator.solids import Material, Shape, Solid, Swing, Vector
+from depthcrafter_cli.synthetic.solids import Material, Shape, Solid, Swing, Vector
 
 Rng = np.random.Generator
 Builder = Callable[[Rng], list[Solid]]

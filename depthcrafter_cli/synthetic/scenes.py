@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from depthcrafter_cli.training.generator import buildings, figures, plants
-from depthcrafter_cli.training.generator.bodies import Body, still
-from depthcrafter_cli.training.generator.light import sunlit
-from depthcrafter_cli.training.generator.palette import material
-from depthcrafter_cli.training.generator.solids import Shape, Solid, Vector
-from depthcrafter_cli.training.generator.staging import (
+from depthcrafter_cli.synthetic import buildings, figures, plants
+from depthcrafter_cli.synthetic.bodies import Body, still
+from depthcrafter_cli.synthetic.light import sunlit
+from depthcrafter_cli.synthetic.palette import material
+from depthcrafter_cli.synthetic.solids import Shape, Solid, Vector
+from depthcrafter_cli.synthetic.staging import (
     FIGURES,
     GREEN,
     LOW,

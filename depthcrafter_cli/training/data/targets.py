@@ -1,61 +1,14 @@
-"""One clip of training data, whatever its source, and what the VAE is shown of it."""
+"""What networks are trained towards: disparity from 0 to 1, masks and weights of cells."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Shape = tuple[int, int, int]  # T, H, W
-
 FARTHEST = 20.0
 """How far depth counts, in medians of its clip."""
 _NEAREST = 1 / 1000  # medians: what is nearer stands for depth that is not known
-
-
-@dataclass(frozen=True)
-class Sample:
-    """``rgb`` uint8 [T, H, W, 3]; ``disparity`` float32 [T, H, W], larger is nearer.
-
-    Disparity is inverse depth in any unit, 0 infinitely far; ``valid`` bool [T, H, W] says where
-    it is known.
-    """
-
-    rgb: Tensor
-    disparity: Tensor
-    valid: Tensor
-
-    def part(self, start: int, frames: int) -> Sample:
-        """``frames`` frames from ``start`` on."""
-        chosen = slice(start, start + frames)
-        return Sample(self.rgb[chosen], self.disparity[chosen], self.valid[chosen])
-
-    def mirrored(self) -> Sample:
-        """Left and right exchanged."""
-        return Sample(self.rgb.flip(2), self.disparity.flip(2), self.valid.flip(2))
-
-
-class ClipSource(Protocol):
-    """Clips by number. Reading is a pure function, so any process may do it, in any order."""
-
-    def __len__(self) -> int:
-        """How many clips there are."""
-        ...
-
-    def shape(self, index: int) -> Shape:
-        """Frames, height and width of a clip."""
-        ...
-
-    def version(self, index: int) -> str:
-        """Another one where a clip's content may be another; empty if its number fixes it."""
-        ...
-
-    def read(self, index: int, start: int, frames: int) -> Sample:
-        """``frames`` frames of a clip from ``start`` on."""
-        ...
 
 
 def target_disparity(disparity: Tensor, valid: Tensor) -> Tensor:

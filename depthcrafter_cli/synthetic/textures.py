@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from depthcrafter_cli.training.generator.solids import Vector
+from depthcrafter_cli.synthetic.solids import Vector
 
 SIDE = 128
 LEVELS = 4  # sharp, blurred by 4 and by 16 texels, mean: read by distance against aliasing

@@ -22,11 +22,11 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 import numpy.typing as npt
 
+from depthcrafter_cli.datasets.clip import Shape
+from depthcrafter_cli.datasets.recorded import Map, RecordedClip, inverse
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.image_sequence import images_in, natural_order, opened_image
 from depthcrafter_cli.media.reader import count_frames, probe
-from depthcrafter_cli.training.data.recorded import Map, RecordedClip, inverse
-from depthcrafter_cli.training.data.samples import Shape
 
 Array = npt.NDArray[np.generic]
 

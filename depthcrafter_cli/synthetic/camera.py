@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from depthcrafter_cli.training.generator.bodies import Body
-from depthcrafter_cli.training.generator.solids import Vector, turn
-from depthcrafter_cli.training.generator.staging import Scene
+from depthcrafter_cli.synthetic.bodies import Body
+from depthcrafter_cli.synthetic.solids import Vector, turn
+from depthcrafter_cli.synthetic.staging import Scene
 
 Rng = np.random.Generator
 

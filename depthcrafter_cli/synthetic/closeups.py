@@ -10,16 +10,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from depthcrafter_cli.training.generator import buildings, figures, plants
-from depthcrafter_cli.training.generator.bodies import Body, moving, still
-from depthcrafter_cli.training.generator.indoors import room
-from depthcrafter_cli.training.generator.landscapes import hillside, land
-from depthcrafter_cli.training.generator.light import lamplight, sunlit
-from depthcrafter_cli.training.generator.palette import anything, material
-from depthcrafter_cli.training.generator.props import solid
-from depthcrafter_cli.training.generator.scenes import forest, meadow, street
-from depthcrafter_cli.training.generator.solids import Shape, Solid, Vector, turn
-from depthcrafter_cli.training.generator.staging import SMALL, Scene, ground, spread
+from depthcrafter_cli.synthetic import buildings, figures, plants
+from depthcrafter_cli.synthetic.bodies import Body, moving, still
+from depthcrafter_cli.synthetic.indoors import room
+from depthcrafter_cli.synthetic.landscapes import hillside, land
+from depthcrafter_cli.synthetic.light import lamplight, sunlit
+from depthcrafter_cli.synthetic.palette import anything, material
+from depthcrafter_cli.synthetic.props import solid
+from depthcrafter_cli.synthetic.scenes import forest, meadow, street
+from depthcrafter_cli.synthetic.solids import Shape, Solid, Vector, turn
+from depthcrafter_cli.synthetic.staging import SMALL, Scene, ground, spread
 
 Rng = np.random.Generator
 Kind = Callable[[Rng, Vector], Scene]

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from depthcrafter_cli.training.generator import buildings, figures, plants
-from depthcrafter_cli.training.generator.bodies import Body, moving, still
-from depthcrafter_cli.training.generator.light import Light, Sky
-from depthcrafter_cli.training.generator.palette import material
-from depthcrafter_cli.training.generator.props import Builder
-from depthcrafter_cli.training.generator.solids import Shape, Solid, Vector
-from depthcrafter_cli.training.generator.terrain import Terrain
+from depthcrafter_cli.synthetic import buildings, figures, plants
+from depthcrafter_cli.synthetic.bodies import Body, moving, still
+from depthcrafter_cli.synthetic.light import Light, Sky
+from depthcrafter_cli.synthetic.palette import material
+from depthcrafter_cli.synthetic.props import Builder
+from depthcrafter_cli.synthetic.solids import Shape, Solid, Vector
+from depthcrafter_cli.synthetic.terrain import Terrain
 
 Rng = np.random.Generator
 

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from depthcrafter_cli.training.generator.cast import NEAR, Posed
-from depthcrafter_cli.training.generator.solids import Shape, Solid, normals
-from depthcrafter_cli.training.generator.staging import Scene
-from depthcrafter_cli.training.generator.textures import LEVELS, SIDE
+from depthcrafter_cli.synthetic.cast import NEAR, Posed
+from depthcrafter_cli.synthetic.solids import Shape, Solid, normals
+from depthcrafter_cli.synthetic.staging import Scene
+from depthcrafter_cli.synthetic.textures import LEVELS, SIDE
 
 
 @dataclass(frozen=True)

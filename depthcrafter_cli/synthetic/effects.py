@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from PIL import Image as Pillow
 from torch import Tensor
 
-from depthcrafter_cli.training.generator import overlays
-from depthcrafter_cli.training.generator.render import Image
+from depthcrafter_cli.synthetic import overlays
+from depthcrafter_cli.synthetic.render import Image
 
 Rng = np.random.Generator
 

@@ -10,13 +10,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from depthcrafter_cli.training.generator import buildings, figures, plants
-from depthcrafter_cli.training.generator.bodies import Body, floating
-from depthcrafter_cli.training.generator.camera import look_at
-from depthcrafter_cli.training.generator.palette import anything, material
-from depthcrafter_cli.training.generator.props import limb, solid
-from depthcrafter_cli.training.generator.solids import Shape, Solid, Vector, turn
-from depthcrafter_cli.training.generator.staging import Scene
+from depthcrafter_cli.synthetic import buildings, figures, plants
+from depthcrafter_cli.synthetic.bodies import Body, floating
+from depthcrafter_cli.synthetic.camera import look_at
+from depthcrafter_cli.synthetic.palette import anything, material
+from depthcrafter_cli.synthetic.props import limb, solid
+from depthcrafter_cli.synthetic.solids import Shape, Solid, Vector, turn
+from depthcrafter_cli.synthetic.staging import Scene
 
 Rng = np.random.Generator
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from depthcrafter_cli.training.generator import closeups, foreground, indoors, landscapes, scenes
-from depthcrafter_cli.training.generator.solids import Vector
-from depthcrafter_cli.training.generator.staging import Scene, settle
+from depthcrafter_cli.synthetic import closeups, foreground, indoors, landscapes, scenes
+from depthcrafter_cli.synthetic.solids import Vector
+from depthcrafter_cli.synthetic.staging import Scene, settle
 
 Rng = np.random.Generator
 Kind = Callable[[Rng, Vector], Scene]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from depthcrafter_cli.training.generator.solids import Solid, Vector, turn
+from depthcrafter_cli.synthetic.solids import Solid, Vector, turn
 
 Rng = np.random.Generator
 

@@ -9,13 +9,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from depthcrafter_cli.training.generator import buildings, figures, plants
-from depthcrafter_cli.training.generator.bodies import Body, floating, still
-from depthcrafter_cli.training.generator.light import lamp_at, space, sunlit, underwater
-from depthcrafter_cli.training.generator.palette import material
-from depthcrafter_cli.training.generator.props import Builder, any_rotation, solid
-from depthcrafter_cli.training.generator.solids import Material, Shape, Solid, Vector
-from depthcrafter_cli.training.generator.staging import (
+from depthcrafter_cli.synthetic import buildings, figures, plants
+from depthcrafter_cli.synthetic.bodies import Body, floating, still
+from depthcrafter_cli.synthetic.light import lamp_at, space, sunlit, underwater
+from depthcrafter_cli.synthetic.palette import material
+from depthcrafter_cli.synthetic.props import Builder, any_rotation, solid
+from depthcrafter_cli.synthetic.solids import Material, Shape, Solid, Vector
+from depthcrafter_cli.synthetic.staging import (
     FIGURES,
     GREEN,
     LOW,
@@ -24,7 +24,7 @@ from depthcrafter_cli.training.generator.staging import (
     hills,
     spread,
 )
-from depthcrafter_cli.training.generator.terrain import Terrain, relief
+from depthcrafter_cli.synthetic.terrain import Terrain, relief
 
 Rng = np.random.Generator
 _SOIL = "grass fractal blotches fractal plain marble"

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from depthcrafter_cli.training.generator.solids import Solid, Vector
+from depthcrafter_cli.synthetic.solids import Solid, Vector
 
 STEPS = 64
 

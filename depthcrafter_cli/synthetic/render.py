@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from depthcrafter_cli.training.generator import shade
-from depthcrafter_cli.training.generator.camera import Camera
-from depthcrafter_cli.training.generator.cast import cast, cast_terrain, pose, shadows
-from depthcrafter_cli.training.generator.solids import FAR, Vector
-from depthcrafter_cli.training.generator.staging import Scene
+from depthcrafter_cli.synthetic import shade
+from depthcrafter_cli.synthetic.camera import Camera
+from depthcrafter_cli.synthetic.cast import cast, cast_terrain, pose, shadows
+from depthcrafter_cli.synthetic.solids import FAR, Vector
+from depthcrafter_cli.synthetic.staging import Scene
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from depthcrafter_cli.training.generator import camera, effects, kinds, textures
-from depthcrafter_cli.training.generator.render import Image, render
+from depthcrafter_cli.synthetic import camera, effects, kinds, textures
+from depthcrafter_cli.synthetic.render import Image, render
 
 ATLASES = 24  # sets of textures; painting one takes longer than drawing a clip with it
 ATTEMPTS = 8
