@@ -1,0 +1,56 @@
+"""SMPTE timecode (ST 12-1) and frame numbers."""
+
+import re
+from fractions import Fraction
+
+_TIMECODE = re.compile(r"(\d{1,2}):([0-5]\d):([0-5]\d)([:;.,])(\d{2,3})")
+
+
+def frames_of(timecode: str, rate: Fraction, *, drop: bool = False) -> int:
+    """How many frames after 00:00:00:00 a timecode stands.
+
+    Frames are counted at the nominal rate: 24 for 23.976, so that an hour of timecode lasts 3.6 s
+    longer. ``drop``, or a semicolon before the frames, leaves out the first two numbers of each
+    minute (four at 59.94) that isn't a multiple of ten.
+
+    Raises ValueError.
+    """
+    hours, minutes, seconds, separator, frames = _parts(timecode)
+    nominal = round(rate)
+    if frames >= nominal:
+        raise ValueError(f"the timecode {timecode} has frame {frames} at {nominal} a second")
+    count = ((hours * 60 + minutes) * 60 + seconds) * nominal + frames
+    if drop or separator == ";":
+        passed = hours * 60 + minutes
+        count -= _dropped(nominal) * (passed - passed // 10)
+    return count
+
+
+def seconds_of(timecode: str, rate: Fraction) -> Fraction:
+    """A timecode whose hours, minutes and seconds are real ones. Raises ValueError."""
+    hours, minutes, seconds, _, frames = _parts(timecode)
+    return (hours * 60 + minutes) * 60 + seconds + frames / rate
+
+
+def timecode_of(frame: int, rate: Fraction) -> str:
+    """The non-drop timecode of a frame."""
+    nominal = round(rate)
+    seconds, frames = divmod(frame, nominal)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02}:{minutes:02}:{seconds:02}:{frames:02}"
+
+
+def _parts(timecode: str) -> tuple[int, int, int, str, int]:
+    match = _TIMECODE.fullmatch(timecode.strip())
+    if match is None:
+        raise ValueError(f"{timecode!r} is no timecode such as 01:00:00:12")
+    hours, minutes, seconds, separator, frames = match.groups()
+    return int(hours), int(minutes), int(seconds), separator, int(frames)
+
+
+def _dropped(nominal: int) -> int:
+    """Numbers left out a minute: only multiples of 30 have a drop-frame form."""
+    if nominal % 30:
+        raise ValueError(f"drop-frame timecode at {nominal} frames a second does not exist")
+    return nominal // 15
