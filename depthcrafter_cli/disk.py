@@ -5,6 +5,7 @@ Whatever it refuses is raised as the OSError that it gave.
 
 import hashlib
 import os
+import re
 import stat
 import time
 import unicodedata
@@ -22,6 +23,9 @@ except ImportError:  # Windows has none
 
 WINDOWS = os.name == "nt"
 
+Identity = tuple[object, ...]
+"""See :func:`identities`."""
+
 _PART = ".depthcrafter-part"  # a name that no other program gives
 _PATIENCE = 5.0  # seconds that a virus scanner may hold a new file
 _SHARING_VIOLATIONS = (5, 32)  # ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION
@@ -29,6 +33,11 @@ _NAME_LENGTH = 255  # bytes of UTF-8, on Windows units of UTF-16
 _WINDOWS_PATH_LENGTH = 259
 # Left for what lies in a folder of ours: its shortest name while it grows, and the separator.
 _WINDOWS_ROOM_BELOW = 30
+# A colon leads into a stream of another file; a dot or space at the end is dropped without a word.
+_WINDOWS_FORBIDDEN = re.compile(r'[<>:"|?*\\/\x00-\x1f]|[. ]$')
+_WINDOWS_RESERVED = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])( *\..*)?", re.IGNORECASE
+)
 # What a disk answers that cannot sync folders, or keeps them from being read.
 _NO_FOLDER_SYNC = (EACCES, EBADF, EINVAL, ENOTSUP, EPERM)
 
@@ -179,14 +188,56 @@ def fold(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
+def nearest_folder(path: Path) -> Path | None:
+    """The folder ``path``, or the nearest above that is there; None on a drive that is not."""
+    above = (path.absolute(), *path.absolute().parents)
+    return next((place for place in above if os.path.isdir(place)), None)  # noqa: PTH112 - catches
+
+
+def identities(path: Path) -> set[Identity]:
+    """Values of which two paths share one if they are the same file, or might be on some disk.
+
+    Files that are there are known by what they are, through whatever link or spelling; names that
+    are still free by their folder and their :func:`fold`.
+    """
+    real = Path(os.path.realpath(path.parent), path.name)
+    folder = nearest_folder(real.parent) or Path(real.anchor)
+    below = tuple(map(fold, real.relative_to(folder).parts))
+    by_name = (*_number(folder), *below)
+    return {by_name, _number(path)} if path.exists() else {by_name}
+
+
+def _number(path: Path) -> Identity:
+    """What tells a file from all others, else its folded path: some disks number no files."""
+    with suppress(OSError):
+        status = path.stat()
+        if status.st_ino:
+            return (status.st_dev, status.st_ino)
+    return (fold(str(path)),)
+
+
+def name_problem(path: Path) -> str:
+    """Why no file can have the name of ``path`` there; empty if one can."""
+    longest = _name_limit(path.parent)
+    if WINDOWS:
+        room = _WINDOWS_PATH_LENGTH - len(str(path.parent.absolute())) - 1
+        longest = min(_NAME_LENGTH, room)
+        if wrong := _WINDOWS_FORBIDDEN.search(path.name):
+            return f"holds {wrong.group()!r}, which Windows takes for something else"
+        if _WINDOWS_RESERVED.fullmatch(path.name):
+            return "is one that Windows keeps for a device"
+    if (length := _length(path.name)) > longest:
+        return f"is {length} long, where the disk allows {longest}"
+    return ""
+
+
 def _name_limit(folder: Path) -> int:
     """How long a name in a folder may be, as :func:`_length` counts."""
     if WINDOWS:
         room = _WINDOWS_PATH_LENGTH - _WINDOWS_ROOM_BELOW - _length(str(folder.absolute())) - 1
         return min(_NAME_LENGTH, room)
-    there = next((place for place in (folder, *folder.absolute().parents) if place.is_dir()), "/")
     try:
-        limit = os.pathconf(there, "PC_NAME_MAX")
+        limit = os.pathconf(nearest_folder(folder) or "/", "PC_NAME_MAX")
     except (OSError, ValueError):
         return _NAME_LENGTH
     return limit if limit > 0 else _NAME_LENGTH

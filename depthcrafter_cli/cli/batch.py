@@ -87,7 +87,7 @@ def _tasks(
 
     part, parts = (1, 1) if how.shard is None else parse_shard(how.shard)
     clips = find_clips(sources, out, CELLS, console.warn)
-    outputs = output_paths(clips, out, list(dict.fromkeys(how.format or ["mp4"])))
+    outputs = output_paths(clips, out, list(dict.fromkeys(how.format or ["mp4"])), how.report)
     tasks = []
     for clip, paths in zip(clips, outputs, strict=True):
         asked = with_cells(options, clip.options, clip.origin)

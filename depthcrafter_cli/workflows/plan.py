@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from depthcrafter_cli.disk import nearest_folder
 from depthcrafter_cli.errors import InputError, MemoryLimitError, OutputError, UsageError
 from depthcrafter_cli.media.reader import count_frames, probe
 from depthcrafter_cli.media.resize import model_size, output_size, reference_stride
@@ -23,7 +24,7 @@ from depthcrafter_cli.types import Size, VideoInfo
 from depthcrafter_cli.workflows.deliver import Delivery
 from depthcrafter_cli.workflows.folder import RunFolder
 from depthcrafter_cli.workflows.memory import choose_memory
-from depthcrafter_cli.workflows.record import check_record, describe
+from depthcrafter_cli.workflows.record import check_record, describe, record_path
 from depthcrafter_cli.workflows.request import RunRequest
 
 
@@ -132,6 +133,7 @@ def check_run(request: RunRequest) -> CheckedRun:
         check_outputs(
             request.outputs,
             source=request.source,
+            record=record_path(request),
             colormap=request.colormap,
             overwrite=request.overwrite,
             create_folders=request.create_folders,
@@ -249,7 +251,11 @@ def _check_disk(plan: CheckedRun) -> None:
 
 def _disk(path: Path) -> Path:
     """A folder that stands for the disk ``path`` will be on; the same for all on one disk."""
-    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+    folder = nearest_folder(path.parent)
+    if folder is None:
+        raise OutputError(
+            f"There is no disk or folder for {path}, expected it to exist: choose another place."
+        )
     while folder.parent != folder and folder.parent.stat().st_dev == folder.stat().st_dev:
         folder = folder.parent
     return folder

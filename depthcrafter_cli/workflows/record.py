@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import depthcrafter_cli
+from depthcrafter_cli.disk import derived
 from depthcrafter_cli.errors import OutputError
 from depthcrafter_cli.media.files import replacing
 from depthcrafter_cli.media.image_sequence import images_in
@@ -47,7 +48,7 @@ def describe(plan: "RunPlan") -> dict[str, Any]:
 def record_path(request: RunRequest) -> Path | None:
     """The JSON record beside the first output."""
     first = request.first_output
-    return first.with_name(f"{first.name}.json") if request.record else None
+    return derived(first, ".json") if request.record else None
 
 
 def check_record(request: RunRequest) -> None:

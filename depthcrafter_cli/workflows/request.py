@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from depthcrafter_cli.depth.normalize import Normalization
+from depthcrafter_cli.disk import derived
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.media.sinks.png16 import NUMBER
@@ -93,7 +94,7 @@ class RunRequest:
             return self.work_dir
         first = self.first_output.absolute()
         name = NUMBER.sub("", first.name) if NUMBER.search(first.name) else first.name
-        return first.with_name(f"{name}.work")
+        return derived(first.with_name(name), ".work")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; paths are absolute, so that they mean the same from any folder."""

@@ -20,7 +20,7 @@ from depthcrafter_cli.workflows.deliver import deliver
 from depthcrafter_cli.workflows.folder import RunFolder
 from depthcrafter_cli.workflows.model import LoadedModel
 from depthcrafter_cli.workflows.plan import RunPlan
-from depthcrafter_cli.workflows.record import check_record, is_complete, write_record
+from depthcrafter_cli.workflows.record import check_record, is_complete, record_path, write_record
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.resources import PeakMemory, peak_memory
 
@@ -148,6 +148,7 @@ def finish(request: RunRequest, observer: Observer = ignore) -> int:
     check_outputs(
         request.outputs,
         source=request.source,
+        record=record_path(request),
         colormap=request.colormap,
         overwrite=request.overwrite,
     )

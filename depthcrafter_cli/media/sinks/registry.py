@@ -1,5 +1,6 @@
 """Which sink writes which path, and whether it may: asked before the first frame is read."""
 
+import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -7,6 +8,14 @@ from pathlib import Path
 import av
 
 from depthcrafter_cli.depth.colorize import check_colormap
+from depthcrafter_cli.disk import (
+    Identity,
+    derived,
+    fold,
+    identities,
+    name_problem,
+    nearest_folder,
+)
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.files import lock_path, output_errors
 from depthcrafter_cli.media.sinks.base import DisparitySink, SinkSettings
@@ -33,6 +42,7 @@ _BY_SUFFIX: Mapping[str, type[DisparitySink]] = {
     ".png": PngSink,
     "": PngSink,  # a folder
 }
+_LONGEST_NUMBER = "_" + "0" * 9
 
 
 def sink_for(out: Path, settings: SinkSettings) -> DisparitySink:
@@ -46,6 +56,8 @@ def sink_for(out: Path, settings: SinkSettings) -> DisparitySink:
 def path_in_format(stem: Path, name: str) -> Path:
     """Where the result ``stem`` goes as ``mp4``, ``npz``, ...: beside it, or numbered files in it.
 
+    A name that would be too long for the disk is shortened.
+
     Raises UsageError for a format that no sink writes.
     """
     suffix = f".{name.lower().removeprefix('.')}"
@@ -53,8 +65,10 @@ def path_in_format(stem: Path, name: str) -> Path:
         known = ", ".join(known.removeprefix(".") for known in _BY_SUFFIX if known)
         raise UsageError(f"got --format {name}, expected one of {known}: choose one.")
     if _BY_SUFFIX[suffix] is PngSink:
-        return stem / f"{stem.name}_%05d{suffix}"
-    return stem.with_name(f"{stem.name}{suffix}")
+        folder = derived(stem, "")
+        numbered = derived(folder / folder.name, _LONGEST_NUMBER + suffix)
+        return numbered.with_name(numbered.name.replace(_LONGEST_NUMBER, "_%05d"))
+    return derived(stem, suffix)
 
 
 def places_of(outputs: Iterable[Path]) -> list[Path]:
@@ -87,29 +101,27 @@ def check_outputs(
     outputs: Sequence[Path],
     *,
     source: Path | None = None,
+    record: Path | None = None,
     colormap: str = "inferno",
     overwrite: bool = False,
     create_folders: bool = False,
 ) -> None:
     """Finds out before any work whether all outputs can be written.
 
-    Raises UsageError for none at all, an unknown suffix or colormap, a path given twice or equal
-    to the input, or one that would grow where the input is, and OutputError for a folder that is
-    missing (unless ``create_folders`` says that it will be made) or not writable and for files that
-    exist while ``overwrite`` is off.
+    Raises UsageError for none at all, an unknown suffix or colormap, and where outputs, ``record``
+    and the input are not all different files, also on a disk that does not tell A from a;
+    OutputError for a name that the disk does not take, a folder that is missing (unless
+    ``create_folders`` says that it will be made) or not writable and for files that exist while
+    ``overwrite`` is off.
     """
     if not outputs:
         raise UsageError("Got no output, expected at least one: pass --out such as depth.mp4.")
     check_colormap(colormap)
-    taken = {} if source is None else {_place(source): "the input"}
-    kinds = [_sink_class(out) for out in outputs]
     for out in outputs:
-        place = _place(out)
-        if place in taken:
-            raise UsageError(
-                f"{out} is also {taken[place]}, expected different paths: rename one of them."
-            )
-        taken[place] = "another output"
+        if problem := name_problem_of(out):
+            raise OutputError(f"{out} cannot be written: {problem}, expected another: rename it.")
+    kinds = [_sink_class(out) for out in outputs]
+    _check_different(outputs, source, record)
     for out, kind in zip(outputs, kinds, strict=True):
         if kind is VideoSink and ENCODER not in av.codec.codecs_available:
             raise OutputError(
@@ -146,10 +158,46 @@ def _sink_class(out: Path) -> type[DisparitySink]:
     return kind
 
 
-def _place(path: Path) -> Path:
-    """A path as one comparable place; a folder and the pattern in it are the same."""
-    resolved = path.resolve()
-    return resolved.parent if NUMBER.search(path.name) else resolved
+def place_of(path: Path) -> Path:
+    """The file that a path stands for; for numbered images and folders, the folder."""
+    return path.parent if NUMBER.search(path.name) else path
+
+
+def _check_different(outputs: Sequence[Path], source: Path | None, record: Path | None) -> None:
+    named = [] if source is None else [(source, "the input", identities(place_of(source)))]
+    named += [(out, "another output", _identities(out, source)) for out in outputs]
+    if record is not None:
+        named.append((record, "the record of the run", identities(record)))
+    taken: dict[object, str] = {}
+    for path, what, known in named:
+        if other := next((taken[key] for key in known if key in taken), None):
+            raise UsageError(
+                f"{path} is also {other}, expected different files on any disk, also on one that "
+                "does not tell A from a: rename one of them."
+            )
+        taken.update(dict.fromkeys(known, what))
+
+
+def _identities(out: Path, source: Path | None) -> set[Identity]:
+    """Those of an output, and of the one of its images that is called like the input."""
+    known = identities(place_of(out))
+    if source is not None and NUMBER.search(out.name):
+        same_name = (file for file in numbered_files(out) if fold(file.name) == fold(source.name))
+        known = known.union(*map(identities, same_name))
+    return known
+
+
+def name_problem_of(out: Path) -> str:
+    """Why the disk takes no such name for ``out`` or for a new folder above; empty if it does."""
+    numbered = NUMBER.search(out.name)
+    longest = out.with_name(NUMBER.sub("000000", out.name)) if numbered else out
+    there = nearest_folder(out)
+    for place in (longest, *out.parents):
+        if place.absolute() == there:
+            break
+        if place.name != ".." and (problem := name_problem(place)):
+            return f"the name {place.name} {problem}"
+    return ""
 
 
 def _check_place(
@@ -160,14 +208,14 @@ def _check_place(
         existing = numbered_files(pattern)
         folder = pattern.parent if pattern.parent.exists() else pattern.parent.parent
     else:
-        existing = [out] if out.exists() else []
+        existing = [out] if os.path.lexists(out) else []
         folder = out.parent
     if existing and not overwrite:
         raise OutputError(
             f"{existing[0]} exists, expected a free name: choose another or pass --overwrite."
         )
     if create_folders:
-        folder = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        folder = nearest_folder(folder) or folder
     if not folder.is_dir():
         raise OutputError(
             f"There is no folder {folder} for {out.name}, expected it to exist: create it first."
