@@ -44,6 +44,8 @@ class Simulation:
         self.networks = [unet, vae, clip]
         for network in self.networks:
             nn.Module.to(network.eval().requires_grad_(False), dtype)
+            for module in network.modules():
+                module.share_of_time = 0.5  # of those that mix; there are no weights to ask
         if self.architecture.upcast_encoder:
             vae.encoder.float(), vae.quant_conv.float()
 

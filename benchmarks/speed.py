@@ -23,6 +23,7 @@ from side_by_side import Pair, Work, compare, header
 
 from depthcrafter_cli.models.components import Components
 from depthcrafter_cli.models.loading import load_components
+from depthcrafter_cli.models.reordered.blocks import note_shares
 from depthcrafter_cli.models.reordered.decoder import decode_latents
 from depthcrafter_cli.models.reordered.encoder import encode_images
 from depthcrafter_cli.models.reordered.unet import WindowForward
@@ -63,6 +64,7 @@ def on_cpu(part: str, rounds: int, compiled: bool) -> int:
             addition_time_embed_dim=32,
             projection_class_embeddings_input_dim=96,
         ).eval()
+        note_shares(medium)
         pairs = [
             denoiser("nano denoise", nano.unet, (24, 24, 40), nano.plan, rounds),
             denoiser("62 M denoise", medium, (16, 24, 32), nano.plan, rounds),

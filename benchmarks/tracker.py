@@ -111,10 +111,8 @@ def _signature(value: Any) -> Any:
 @contextmanager
 def simulated() -> Iterator[Tracker]:
     """Inside, the tracker follows tensors on :data:`DEVICE`; what needs values is skipped."""
-    blocks = "depthcrafter_cli.models.reordered.blocks"
     with (
         mock.patch.object(F, "scaled_dot_product_attention", _flash_attention),
-        mock.patch(f"{blocks}._share_of_time", lambda _: 0.5),
         # Weights stay where they are; the copies that would replace them are counted.
         mock.patch("depthcrafter_cli.models.residency._place", lambda *_: None),
         mock.patch("depthcrafter_cli.models.copies.Copies.begin", lambda *_: None),

@@ -3,7 +3,6 @@
 import json
 import sys
 from pathlib import Path
-from unittest import mock
 
 import pytest
 import torch
@@ -49,10 +48,7 @@ def test_operations_are_those_pytorch_counts():
     }
     counted = Work.of(simulation.architecture, job)
     for stage, work in works.items():
-        values = mock.patch(
-            "depthcrafter_cli.models.reordered.blocks._share_of_time", lambda _: 0.5
-        )
-        with torch.inference_mode(), values, FlopCounterMode(display=False) as counter:
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
             work()
         frames = {"denoise": 6, "decode": 4}.get(stage, 1)
         found = counter.get_total_flops() / frames

@@ -7,6 +7,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
 
+from depthcrafter_cli.models.reordered.blocks import note_shares
 from depthcrafter_cli.models.reordered.decoder import decode_latents
 from depthcrafter_cli.models.reordered.encoder import encode_images
 from depthcrafter_cli.models.reordered.unet import WindowForward
@@ -44,7 +45,8 @@ def random_unet(levels: int, dtype: torch.dtype) -> DepthUNet:
     for name, parameter in unet.named_parameters():
         if parameter.dim() == 1:
             torch.nn.init.normal_(parameter, mean=float("norm" in name), std=0.5)
-    return unet.to(dtype).eval().requires_grad_(False)
+    note_shares(unet.to(dtype).eval().requires_grad_(False))
+    return unet
 
 
 @cache
@@ -96,7 +98,8 @@ def random_vae(layers: int, dtype: torch.dtype) -> AutoencoderKLTemporalDecoder:
     for name, parameter in vae.named_parameters():
         if parameter.dim() == 1:
             torch.nn.init.normal_(parameter, mean=float("norm" in name), std=0.5)
-    return vae.to(dtype).eval().requires_grad_(False)
+    note_shares(vae.to(dtype).eval().requires_grad_(False))
+    return vae
 
 
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ class Copies:
     The rules hold for every kind: a copy begins after all that was asked of the device before it,
     and the computation waits for a copy before it uses or frees either side. So memory that the
     allocator gives out again has been let go by both, and no tensor needs to be kept for longer.
+    What goes back to the system instead, as the host's memory does, has to :meth:`finish` first.
     """
 
     def begin(self, targets: Sequence[Tensor], sources: Sequence[Tensor]) -> Any:
@@ -25,6 +27,10 @@ class Copies:
 
     def wait(self, mark: Any) -> None:
         """Let the computation go on only when the copies up to ``mark`` are done."""
+
+    @staticmethod
+    def finish(mark: Any) -> None:
+        """Return only when the copies up to ``mark`` are done."""
 
 
 class SideStream(Copies):
@@ -44,10 +50,15 @@ class SideStream(Copies):
     def wait(self, mark: Any) -> None:
         torch.cuda.current_stream(self._device).wait_event(mark)
 
+    @staticmethod
+    def finish(mark: Any) -> None:
+        mark.synchronize()
+
     def __del__(self) -> None:
-        # Copies nobody waited for, such as those a failure left, still use their memory.
+        # Copies nobody waited for, such as those a failure left, still use memory on both sides.
         if not sys.is_finalizing() and hasattr(self, "_stream"):
-            torch.cuda.current_stream(self._device).wait_stream(self._stream)
+            with suppress(RuntimeError):  # a GPU that has failed says so where it is used
+                self._stream.synchronize()
 
 
 def copies_for(device: torch.device) -> Copies:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import sys
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -56,22 +57,35 @@ class Stash:
     """
 
     def __init__(self) -> None:
-        self._free: list[Tensor] = []
+        self._free: list[tuple[Tensor, Callable[[], None]]] = []
 
     def take(self, size: int, device: torch.device) -> Tensor:
         """A buffer of at least ``size`` bytes; see :func:`host_memory`."""
-        fitting = [place for place, buffer in enumerate(self._free) if len(buffer) >= size]
+        lengths = {place: len(buffer) for place, (buffer, _) in enumerate(self._free)}
+        fitting = [place for place, length in lengths.items() if length >= size]
         if fitting:
-            return self._free.pop(min(fitting, key=lambda place: len(self._free[place])))
-        if self._free:
-            largest = max(range(len(self._free)), key=lambda place: len(self._free[place]))
-            del self._free[largest]
+            return self._free.pop(min(fitting, key=lengths.__getitem__))[0]
+        if lengths:
+            self._give_up(max(lengths, key=lengths.__getitem__))
         return host_memory(size, device)
 
-    def give_back(self, buffer: Tensor) -> None:
-        """A buffer that is not used any more, by copies under way least of all."""
-        self._free.append(buffer)
+    def give_back(self, buffer: Tensor, finish: Callable[[], None]) -> None:
+        """A buffer that may be used again, by copies that begin after those under way.
+
+        ``finish`` returns when those are done, so that the system may have the buffer.
+        """
+        self._free.append((buffer, finish))
 
     def clear(self) -> None:
         """Give the free buffers back to the system."""
-        self._free.clear()
+        while self._free:
+            self._give_up(-1)
+
+    def _give_up(self, place: int) -> None:
+        buffer, finish = self._free.pop(place)
+        finish()
+        del buffer
+
+    def __del__(self) -> None:
+        if not sys.is_finalizing():
+            self.clear()

@@ -28,6 +28,7 @@ from depthcrafter_cli.models.layout import (
     require_complete,
     weight_files,
 )
+from depthcrafter_cli.models.reordered.blocks import note_shares
 from depthcrafter_cli.models.residency import settle
 from depthcrafter_cli.models.unet import DepthUNet
 from depthcrafter_cli.structured import content_errors
@@ -80,6 +81,7 @@ def load_components(
         ("image_encoder", image_encoder, lambda _: dtype),
     ):
         _fill(network, folder, name, home, dtype_of)
+        note_shares(network)
         settle(network, device, plan.hosted)
     return Components(unet, vae, image_encoder, device, dtype, plan)
 

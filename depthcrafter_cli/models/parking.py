@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,7 +28,8 @@ class Parking:
         """Send a contiguous tensor to the host. Until :meth:`departed` it must not be changed."""
         buffer = self.stash.take(tensor.nbytes, self.device)
         parked = Parked(self, buffer, tensor)
-        self._leaving.append((tensor, self.copies.begin([parked.host], [tensor])))
+        parked.mark = self.copies.begin([parked.host], [tensor])
+        self._leaving.append((tensor, parked.mark))
         return parked
 
     def departed(self) -> None:
@@ -45,23 +47,26 @@ class Parked:
     def __init__(self, parking: Parking, buffer: Tensor, like: Tensor) -> None:
         self._parking, self._buffer = parking, buffer
         self.host = buffer[: like.nbytes].view(like.dtype).view(like.shape)
-        self._ahead: tuple[slice, Tensor, Any] | None = None
+        self.mark: Any = None  # of the last copy from or to the buffer
+        self._ahead: tuple[slice, Tensor] | None = None
 
     def __getitem__(self, span: slice) -> Tensor:
         """Some items on the device."""
         ahead, self._ahead = self._ahead, None
         if ahead is None or ahead[0] != span:
             ahead = self._send_for(span)
-        self._parking.copies.wait(ahead[2])
+        self._parking.copies.wait(self.mark)
         following = slice(span.stop, min(2 * span.stop - span.start, len(self.host)))
         if following.start < following.stop:
             self._ahead = self._send_for(following)
         return ahead[1]
 
-    def _send_for(self, span: slice) -> tuple[slice, Tensor, Any]:
+    def _send_for(self, span: slice) -> tuple[slice, Tensor]:
         host = self.host[span]
         piece = torch.empty_like(host, device=self._parking.device)
-        return span, piece, self._parking.copies.begin([piece], [host])
+        self.mark = self._parking.copies.begin([piece], [host])
+        return span, piece
 
     def __del__(self) -> None:
-        self._parking.stash.give_back(self._buffer)
+        finish = partial(self._parking.copies.finish, self.mark)
+        self._parking.stash.give_back(self._buffer, finish)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from depthcrafter_cli.models.reordered.layers import (
     ImageSize,
@@ -61,7 +61,7 @@ def residual_in_time(
     s + r is s plus a share of r, so the spatial result need not be kept. ``frugal`` computes the
     first convolution again instead of keeping its result, as large as ``hidden``.
     """
-    temporal, share = block.temporal_res_block, _share_of_time(block.time_mixer)
+    temporal, share = block.temporal_res_block, block.time_mixer.share_of_time
     frames, area, channels = hidden.shape
     spans = chunks(area, frames * channels, values)
     kept = None if frugal else torch.empty_like(hidden)
@@ -106,7 +106,7 @@ def _in_space(
 def transformer(model: Any, hidden: Tensor, context: Context, values: int) -> None:
     """A TransformerSpatioTemporalModel on ``hidden`` [T, h * w, C], in place."""
     frames, area, _ = hidden.shape
-    share = _share_of_time(model.time_mixer)
+    share = model.time_mixer.share_of_time
     positions = _frame_embedding(model, hidden)
     inner = hidden.new_empty(frames, area, model.proj_in.out_features)
     frame_spans = chunks(frames, area * inner.shape[2], values)
@@ -164,6 +164,16 @@ def _frame_embedding(model: Any, hidden: Tensor) -> Tensor:
     """[T, 1, c], the embedding of frame numbers."""
     numbers = torch.arange(len(hidden), device=hidden.device)
     return model.time_pos_embed(model.time_proj(numbers).to(hidden.dtype))[:, None]
+
+
+def note_shares(network: nn.Module) -> None:
+    """Keep, with each AlphaBlender of a network, its ``share_of_time`` as a number.
+
+    Once, when its weights are loaded: asked of a GPU in every block, it would be waited for.
+    """
+    for module in network.modules():
+        if hasattr(module, "mix_factor"):
+            module.share_of_time = _share_of_time(module)
 
 
 def _share_of_time(mixer: Any) -> float:

@@ -1,0 +1,140 @@
+"""No copy between the host and the device races with the computation, whatever the plan."""
+
+import gc
+from collections import Counter
+from contextlib import suppress
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from races import Side, World, learn, watched
+
+from depthcrafter_cli.errors import MemoryLimitError
+from depthcrafter_cli.models.loading import load_components
+from depthcrafter_cli.pipeline.config import PipelineConfig
+from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
+from depthcrafter_cli.pipeline.retries import give_up
+from depthcrafter_cli.types import MemoryPlan
+
+VALUES = 200_000
+EVERYTHING = MemoryPlan(40_000, 2, True, True, True, True, True)
+PLANS = {
+    "resident": MemoryPlan(VALUES),
+    "skips parked": MemoryPlan(VALUES, park_skips=True),
+    "decoder's layers parked": MemoryPlan(VALUES, frugal_decode=True),
+    "networks swapped": MemoryPlan(VALUES, swap_networks=True),
+    "blocks streamed": MemoryPlan(VALUES, swap_networks=True, stream_weights=True),
+    "everything": EVERYTHING,
+}
+
+
+def depths(
+    folder, plan: MemoryPlan, *, sides=(64,), guidance=1.0, fail_at=(), step_down=give_up
+) -> World:
+    """Clips of two windows of two steps under a plan, all the way to unloading the model.
+
+    ``fail_at`` numbers the layers, of those that are computed, at which memory runs out.
+    """
+    components = load_components(
+        folder, device=torch.device("cpu"), dtype=torch.float32, plan=plan
+    )  # fmt: skip
+    networks = (components.unet, components.vae, components.image_encoder)
+    config = PipelineConfig(
+        steps=2, window=3, overlap=1, decode_chunk=2, encode_batch=4, guidance=guidance
+    )
+    computed = [0]
+
+    def run_out(*_):
+        computed[0] += 1
+        if computed[0] in fail_at:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    for network in networks[:2]:
+        for module in network.modules():
+            if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+                module.register_forward_pre_hook(run_out)
+    with watched() as world:
+        if plan.hosted:
+            for network in networks:
+                for tensor in network.parameters():
+                    world.pin(tensor)
+        pipeline = DepthCrafterPipeline(components, config, step_down)
+        del components, networks, network, module
+        for side in sides:
+            frames = np.zeros((4, 64, side, 3), dtype=np.uint8)
+            with suppress(MemoryLimitError):
+                for _ in pipeline(frames):
+                    pass
+        del pipeline
+        gc.collect()
+    return world
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_no_plan_has_a_race(tiny_folder, name):
+    world = depths(tiny_folder, PLANS[name], sides=(64, 128) if name == "everything" else (64,))
+    assert not world.races
+    assert (world.copies > 0) is (name != "resident")
+
+
+def test_two_networks_that_share_their_host_memory_have_no_race(tiny_folder):
+    assert not depths(tiny_folder, EVERYTHING, guidance=2.0).races
+
+
+@pytest.mark.parametrize("fail_at", [(150,), (700,), (900, 1000), (100, 300, 500)], ids=str)
+def test_where_memory_runs_out_there_is_no_race(tiny_folder, fail_at):
+    """Under a smaller plan, and where there is none any more."""
+    plans = iter([EVERYTHING, MemoryPlan(30_000, 1, True, True, True, True, True)])
+    start = MemoryPlan(VALUES, swap_networks=True, park_skips=True)
+    world = depths(
+        tiny_folder, start, fail_at=fail_at, step_down=lambda _plan, _stage: next(plans, None)
+    )
+    assert not world.races and world.copies
+
+
+def test_a_step_of_the_denoiser_never_waits_for_the_gpu(tiny):
+    """Or only once a window, to see that its first step gave numbers."""
+    config = PipelineConfig(steps=3, window=3, overlap=1, encode_batch=4)
+    with watched() as world:
+        pipeline = DepthCrafterPipeline(tiny, config)
+        synced = []
+        for _ in pipeline(
+            np.zeros((5, 64, 64, 3), dtype=np.uint8),
+            observer=lambda event: synced.append((event.stage, world.syncs)),
+        ):
+            pass
+    steps = [count for stage, count in synced if stage == "denoise"]
+    waits = [after - before for before, after in pairwise(steps)]
+    assert waits[1:3] == [0, 0]
+
+
+def nothing(*_):
+    """A wait that was forgotten."""
+
+
+def too_early(self, targets, sources):
+    """A copy that does not wait for what was asked of the device before it."""
+    known, self.world.compute = self.world.compute, Counter()
+    try:
+        return Side.begun(self, targets, sources)
+    finally:
+        learn(known, self.world.compute)
+        self.world.compute = known
+
+
+@pytest.mark.parametrize(
+    ("method", "broken", "found"),
+    [
+        ("wait", nothing, "by comp not after copy to by side"),
+        ("begin", too_early, "copy from by side not after"),
+        ("finish", staticmethod(nothing), "pinned memory freed before copy"),
+    ],
+)
+def test_the_detector_finds_a_wait_that_was_forgotten(
+    tiny_folder, monkeypatch, method, broken, found
+):
+    monkeypatch.setattr(Side, "begun", Side.begin, raising=False)
+    monkeypatch.setattr(Side, method, broken)
+    races = depths(tiny_folder, MemoryPlan(VALUES, park_skips=True, frugal_decode=True)).races
+    assert any(found in race for race in races), races
