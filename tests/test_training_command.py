@@ -89,7 +89,8 @@ def test_a_recipe_becomes_a_model_that_verifies_and_runs(cli, tmp_path):
     train = ("train", recipe, "--out", model, "--work-dir", tmp_path / "work", "--quiet")
     done = cli(*train, "--json")
     assert done.code == 0
-    assert json.loads(done.out.splitlines()[-1]) == {"event": "done", "outputs": [str(model)]}
+    last = json.loads(done.out.splitlines()[-1])
+    assert (last["event"], last["outputs"]) == ("done", [str(model)])
     assert cli("weights", "verify", model).code == 0
     refused = cli(*train)
     assert refused.code == 6 and "free folder" in refused.err

@@ -72,7 +72,7 @@ def test_output_that_cannot_be_written_is_a_sentence(tmp_path):
     command = [sys.executable, "-m", "depthcrafter_cli", "weights", "verify", "nano"]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 1 and "No space left" in done.stderr
+    assert done.returncode == 6 and "No space left" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -122,7 +122,9 @@ def test_pull_as_json_is_one_event_a_line(cli, hub, root):
         json.loads(line) for line in cli("weights", "pull", "tiny", "--json").out.splitlines()
     ]
     assert events[0]["event"] == "licence"
-    assert events[-1] == {"event": "done", "model": "tiny", "path": str(root / "tiny")}
+    last = events[-1]
+    assert (last["event"], last["model"], last["path"]) == ("done", "tiny", str(root / "tiny"))
+    assert last["outputs"] == [last["path"]] and last["seconds"] > 0
     last = [event for event in events if event["event"] == "progress"][-1]
     assert last["done"] == last["total"] > 8_000_000
 

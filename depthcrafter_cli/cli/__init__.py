@@ -1,34 +1,57 @@
 """The command line. Nothing heavy is imported here: ``--help`` and ``--version`` are instant."""
 
 import sys
-from io import TextIOWrapper
 
 from depthcrafter_cli import __version__
-from depthcrafter_cli.errors import INTERRUPTED_EXIT_CODE, DepthCrafterError
+from depthcrafter_cli.cli.streams import Line, complain, prepare_streams, put, standard_output
+from depthcrafter_cli.errors import INTERRUPTED_EXIT_CODE, DepthCrafterError, UsageError
 from depthcrafter_cli.workflows.interrupts import Interrupted, raise_on_signals
 
 
 def main() -> None:
     """Entry point of the ``depthcrafter`` command."""
-    if sys.argv[1:] in (["--version"], ["-V"]):
-        print(f"depthcrafter {__version__}")
-        return
-    _print_any_name()
+    prepare_streams()
     try:
+        if sys.argv[1:] in (["--version"], ["-V"]):
+            put(f"depthcrafter {__version__}\n")
+            return
         raise_on_signals()
-        from depthcrafter_cli.cli.app import app
-
-        app()
+        code = _run_command()
     except DepthCrafterError as error:
-        print(f"depthcrafter: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        code = error.exit_code
+        _failed(str(error), code)
     except Interrupted:
-        print("depthcrafter: interrupted.", file=sys.stderr)
-        sys.exit(INTERRUPTED_EXIT_CODE)
+        code = INTERRUPTED_EXIT_CODE
+        _failed("interrupted.", code)
+    if code:
+        sys.exit(code)
 
 
-def _print_any_name() -> None:
-    """Names of files may be in no encoding, or in none that the output has: that is no error."""
-    if isinstance(sys.stdout, TextIOWrapper):
-        unicode = sys.stdout.encoding.lower() == "utf-8"
-        sys.stdout.reconfigure(errors="surrogateescape" if unicode else "backslashreplace")
+def _run_command() -> int:
+    """Carry out what the arguments ask for; its exit code. Raises UsageError and OutputError."""
+    import typer
+
+    from depthcrafter_cli.cli.app import app
+
+    # Typer brings click along, under a name that depends on its version.
+    wrong_usage: type[Exception] = typer.BadParameter.__bases__[0]
+    try:
+        with standard_output():  # help is written by typer
+            return app(standalone_mode=False) or 0
+    except wrong_usage as error:
+        sentence = error.format_message()  # type: ignore[attr-defined]
+        context = getattr(error, "ctx", None)
+        if context is None or sentence == context.get_help():  # of a command without arguments
+            complain(*map(Line, sentence.splitlines()))
+            return UsageError.exit_code
+        raise UsageError(f"{sentence} See: {context.command_path} --help") from None
+
+
+def _failed(sentence: str, code: int) -> None:
+    """What ended the command before, or after, its console was there to say so."""
+    if "--json" in sys.argv:
+        from depthcrafter_cli.cli.outlets import emit
+
+        emit("error", message=sentence, exit_code=code)
+    else:
+        complain(Line(f"depthcrafter: {sentence}"))

@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.batch_options import BatchOptions, OutFolder, Sources
-from depthcrafter_cli.cli.batch_view import BatchView, batch_view
-from depthcrafter_cli.cli.console import QuietConsole, reported
+from depthcrafter_cli.cli.batch_view import BatchView
+from depthcrafter_cli.cli.console import Console, Reporting, reported
 from depthcrafter_cli.cli.groups import CELLS, RunOptions, spread, with_cells
+from depthcrafter_cli.cli.run import files_of
 from depthcrafter_cli.errors import BatchError, UsageError
 from depthcrafter_cli.progress import Progress
 
@@ -25,9 +25,7 @@ def batch(
     out: OutFolder,
     how: BatchOptions,
     options: RunOptions,
-    quiet: opt.Quiet = False,
-    json: opt.Json = False,
-    debug: opt.Debug = False,
+    reporting: Reporting,
 ) -> None:
     """Turn many clips into depth: each as 'run' would, with the model loaded once.
 
@@ -42,11 +40,12 @@ def batch(
       depthcrafter batch shots/ --out depth/ --engine ray --ray-address auto
       depthcrafter batch shots/ --out depth/ --shard 3/8
     """
-    with reported(quiet=quiet, json=json, debug=debug) as console:
-        view = batch_view(quiet=quiet, json=json, debug=debug)
+    with reported(**vars(reporting)) as console:
         _check_options(how, options)
+        console.keep_log_apart(*([] if how.report is None else [how.report]), out)
         tasks = _tasks(sources, out, how, options, console)
-        clips = _carry_out(tasks, how, view, console)
+        console.keep_log_apart(*(path for task in tasks for path in files_of(task.request)))
+        clips = _carry_out(tasks, how, BatchView(console), console)
         failed = sum(clip.status == "failed" for clip in clips)
         if failed:
             where = f"see {how.report}" if how.report and not how.dry_run else "see above"
@@ -54,6 +53,12 @@ def batch(
                 f"{failed} of {len(clips)} clips failed, expected all to be done: {where}, and run "
                 "the same command with --resume when the causes are gone."
             )
+        if how.dry_run:
+            return
+        made = [clip for clip in clips if clip.status == "done"]
+        outputs = [Path(path) for clip in made for path in clip.outputs]
+        frames = sum(clip.frames or 0 for clip in made)
+        console.done(outputs, paths=(), frames=frames)
 
 
 def _check_options(how: BatchOptions, options: RunOptions) -> None:
@@ -77,7 +82,7 @@ def _tasks(
     out: Path,
     how: BatchOptions,
     options: RunOptions,
-    console: QuietConsole,
+    console: Console,
 ) -> list["Task"]:
     """Every clip of this batch, or of its part, as it is to be carried out."""
     from depthcrafter_cli.workflows.batch.checks import parse_shard
@@ -105,7 +110,7 @@ def _tasks(
 
 
 def _carry_out(
-    tasks: Sequence["Task"], how: BatchOptions, view: BatchView, console: QuietConsole
+    tasks: Sequence["Task"], how: BatchOptions, view: BatchView, console: Console
 ) -> Sequence["ClipReport"]:
     """Check all clips, do what is to do, and report, also if that is interrupted."""
     from depthcrafter_cli.workflows.batch.checks import check_clips, left_open
@@ -136,7 +141,7 @@ def _done(
     engine: "Engine",
     retries: int,
     view: BatchView,
-    console: QuietConsole,
+    console: Console,
 ) -> Iterator["ClipReport"]:
     """Carry out clips under the eyes of the user; each as soon as it is done or failed."""
     from depthcrafter_cli.workflows.batch.queue import carry_out_all

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from depthcrafter_cli.cli.options import KeepWork, option
+from depthcrafter_cli.text import expanded
 
 Sources = Annotated[
     list[str],
@@ -17,7 +18,10 @@ Sources = Annotated[
     ),
 ]
 OutFolder = Annotated[
-    Path, option("--out", "-o", text="The folder of the results, which mirrors the sources.")
+    Path,
+    option(
+        "--out", "-o", text="The folder of the results, which mirrors the sources.", parser=expanded
+    ),
 ]
 Formats = Annotated[
     list[str] | None,
@@ -46,7 +50,8 @@ Retries = Annotated[
 ]
 DryRun = Annotated[bool, option("--dry-run", text="Check every clip and say what would be done.")]
 Report = Annotated[
-    Path | None, option("--report", text="Write what came of every clip: .json or .csv.")
+    Path | None,
+    option("--report", text="Write what came of every clip: .json or .csv.", parser=expanded),
 ]
 Shard = Annotated[
     str | None,
@@ -72,7 +77,11 @@ RayAddress = Annotated[
 ]
 WorkDir = Annotated[
     Path | None,
-    option("--work-dir", text="Where the clips keep their state. Default: beside the results."),
+    option(
+        "--work-dir",
+        text="Where the clips keep their state. Default: beside the results.",
+        parser=expanded,
+    ),
 ]
 
 

@@ -1,180 +1,132 @@
-"""How a batch looks: for people (rich), for programs (JSON lines), or not at all."""
+"""What a batch says of its clips, through the console that all commands use."""
 
-import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
-from depthcrafter_cli.cli.console import STAGES, emit
-from depthcrafter_cli.progress import Progress
+from depthcrafter_cli.cli.console import Console
+from depthcrafter_cli.cli.outlets import Draw, Update
+from depthcrafter_cli.cli.streams import Line
+from depthcrafter_cli.progress import Meter, Progress, Reading
 
 if TYPE_CHECKING:
     from depthcrafter_cli.workflows.batch.clip import Ended, Task
     from depthcrafter_cli.workflows.batch.report import ClipReport
 
 _ROWS = 40  # of a summary; failures are always shown
+_DETAIL = " " * 8
 _STYLES = {
     "done": "green", "skipped": "dim", "stopped": "yellow", "failed": "bold red", "to do": ""
 }  # fmt: skip
 
 
 class BatchView:
-    """Says nothing but what went wrong."""
+    """Tells of each clip what becomes of it, and how far the batch is, in frames."""
 
-    def __init__(self, debug: bool = False) -> None:
-        self.debug = debug
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._draw: Draw = lambda _update: None
+        self._meters: dict[str, Meter] = {}
+        self._frames: dict[str, int] = {}
+        self._under_way: dict[str, float] = {}
+        self._settled = self._clips = 0
+        self._share, self._begun = 0.0, time.monotonic()
+        self._made = 0
 
     def checked(self, clips: "Sequence[ClipReport]") -> None:
         """All clips, before anything is computed."""
+        to_do = [clip for clip in clips if clip.open]
+        known = [clip.frames for clip in to_do if clip.frames]
+        typical = round(sum(known) / len(known)) if known else 1
+        self._frames = {clip.name: clip.frames or typical for clip in to_do}
+        found = Line(f"{len(clips)} clips: {_in_words(clips)}", "batch   ")
+        self._console.say("batch", _counts(clips), found)
+        for clip in clips:
+            if clip.error:
+                self._console.say("", {}, _problem(clip), level="error")
 
     @contextmanager
     def drawing(self, clips: int) -> Iterator[None]:
         """Inside, clips are carried out, of which there are so many."""
-        yield
-
-    def watch(self, task: "Task", worker: str, event: Progress) -> None:
-        """How far a worker is with a clip."""
-
-    def failed(self, ended: "Ended", again: bool) -> None:
-        """An attempt at a clip failed, which may be tried ``again``."""
-        if self.debug and ended.outcome.trace:
-            print(ended.outcome.trace, file=sys.stderr)
-
-    def settled(self, clip: "ClipReport") -> None:
-        """A clip that is done, or has failed for good."""
-
-    def finished(self, clips: "Sequence[ClipReport]") -> None:
-        """All clips, after all was done."""
-        for clip in clips:
-            if clip.error:
-                print(f"depthcrafter: {clip.name}: {clip.error}", file=sys.stderr)
-
-
-class JsonBatchView(BatchView):
-    """One JSON object a line on standard output, each with an ``event``."""
-
-    def checked(self, clips: "Sequence[ClipReport]") -> None:
-        emit("batch", **_counts(clips))
-
-    def watch(self, task: "Task", worker: str, event: Progress) -> None:
-        emit("progress", clip=task.name, worker=worker, **vars(event))
-
-    def failed(self, ended: "Ended", again: bool) -> None:
-        super().failed(ended, again)
-        if again:
-            emit("retry", clip=ended.task.name, worker=ended.worker, message=ended.outcome.error)
-
-    def settled(self, clip: "ClipReport") -> None:
-        emit("clip", **asdict(clip))
-
-    def finished(self, clips: "Sequence[ClipReport]") -> None:
-        emit("summary", **_counts(clips), clips=[asdict(clip) for clip in clips])
-
-
-class RichBatchView(BatchView):
-    """A bar for the batch, a line for each worker, and a table at the end."""
-
-    def __init__(self, debug: bool = False) -> None:
-        from rich.console import Console
-
-        super().__init__(debug)
-        self._screen = Console(stderr=True)
-        self._bars: Any = None
-        self._tasks: dict[str, Any] = {}
-
-    def checked(self, clips: "Sequence[ClipReport]") -> None:
-        self._tell("batch", "bold", f"{len(clips)} clips: {_in_words(clips)}")
-        for clip in clips:
-            if clip.error:
-                self._told(clip)
-
-    @contextmanager
-    def drawing(self, clips: int) -> Iterator[None]:
-        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-        from rich.progress import Progress as Bars
-        from rich.table import Column
-
-        # A name may hold brackets, which are no markup, and be longer than the line.
-        rest = Column(no_wrap=True, overflow="ellipsis")
-        columns = (
-            TextColumn("{task.fields[worker]}", markup=False),
-            BarColumn(bar_width=16),
-            TextColumn("{task.fields[far]}"),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}", markup=False, table_column=rest),
-        )
-        with Bars(*columns, console=self._screen, transient=True) as self._bars:
-            far = f"0/{clips} clips"
-            self._tasks = {"": self._bars.add_task("", total=clips, worker="batch", far=far)}
+        self._clips, self._begun = clips, time.monotonic()
+        with self._console.drawing(clips) as self._draw:
+            self._draw(Update(self._reading(None), batch=self._far()))
             yield
 
     def watch(self, task: "Task", worker: str, event: Progress) -> None:
-        if worker not in self._tasks:
-            self._tasks[worker] = self._bars.add_task(task.name, worker=worker, far="")
-        total = None if event.total is None else max(event.total, event.done)
-        stage = STAGES.get(event.stage, event.stage)
-        far = f"{stage} {event.done}" + ("" if total is None else f"/{total}")
-        row = self._tasks[worker]
-        self._bars.update(row, completed=event.done, total=total, far=far, description=task.name)
+        """How far a worker is with a clip."""
+        if event.stage == "load" and not self._settled:
+            self._begun = time.monotonic()
+        meter = self._meters.setdefault(task.name, Meter())
+        if event.stage == "decode" and event.total:
+            self._under_way[task.name] = min(1.0, event.done / event.total)
+        self._draw(Update(self._reading(meter.read(event)), worker, task.name, self._far()))
+
+    def _reading(self, of_stage: Reading | None) -> Reading:
+        """How far the batch is: the share of all frames that are decoded, and the time left."""
+        whole = sum(self._frames.values())
+        did = self._made + sum(
+            self._frames.get(name, 0) * share for name, share in self._under_way.items()
+        )
+        self._share = max(self._share, did / whole if whole else 0.0)
+        spent = time.monotonic() - self._begun
+        eta = spent * (whole - did) / did if did else None
+        if of_stage is None:
+            return Reading(Progress("", 0), None, eta, self._share)
+        return replace(of_stage, eta=eta, share=self._share)
+
+    def _far(self) -> str:
+        return f"{self._settled}/{self._clips} clips"
 
     def failed(self, ended: "Ended", again: bool) -> None:
-        super().failed(ended, again)
+        """An attempt at a clip failed, which may be tried ``again``."""
+        name, worker, outcome = ended.task.name, ended.worker, ended.outcome
+        self._console.trace(outcome.trace)
         if again:
-            self._forget(ended.worker)
-            self._tell("again later", "yellow", f"{ended.task.name}: {ended.outcome.error}")
+            self._meters.pop(name, None)
+            self._draw(Update(None, worker, name))
+            line = Line(f"{name}: {outcome.error}", "again later ", "yellow")
+            values = {"clip": name, "worker": worker, "message": outcome.error}
+            self._console.say("retry", values, line)
 
     def settled(self, clip: "ClipReport") -> None:
-        self._bars.advance(self._tasks[""])
-        overall = self._bars.tasks[0]
-        far = f"{overall.completed:.0f}/{overall.total:.0f} clips"
-        self._bars.update(self._tasks[""], far=far)
-        self._forget(clip.worker)
+        """A clip that is done, or has failed for good."""
+        self._settled += 1
+        self._made += self._frames.get(clip.name, 0)
+        self._under_way.pop(clip.name, None)
+        self._meters.pop(clip.name, None)
+        self._draw(Update(None, clip.worker, clip.name))
+        self._draw(Update(self._reading(None), batch=self._far()))
         if clip.error:
-            self._told(clip)
-
-    def _forget(self, worker: str) -> None:
-        """A worker's line, until it is heard of again; a dead one never is."""
-        if worker in self._tasks:
-            self._bars.remove_task(self._tasks.pop(worker))
-
-    def _told(self, clip: "ClipReport") -> None:
-        self._tell(clip.status, _STYLES[clip.status], f"{clip.name}: {clip.error}")
-
-    def _tell(self, what: str, style: str, sentence: str) -> None:
-        from rich.text import Text
-
-        self._screen.print(Text.assemble((what, style), " ", sentence))
+            self._console.say("clip", asdict(clip), _problem(clip), level="error")
+        else:
+            self._console.say("clip", asdict(clip))
 
     def finished(self, clips: "Sequence[ClipReport]") -> None:
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for header in ("clip", "status", "frames", "seconds", "result"):
-            right = header in ("frames", "seconds")
-            table.add_column(header, justify="right" if right else "left", overflow="fold")
-        for clip in _shown(clips):
-            table.add_row(
-                Text(clip.name),
-                Text(clip.status, _STYLES[clip.status]),
-                "" if clip.frames is None else str(clip.frames),
-                f"{clip.seconds:.1f}" if clip.seconds else "",
-                Text("\n".join((clip.error or clip.outputs[0], *clip.warnings))),
-            )
-        screen = Console(highlight=False)
-        screen.print(table)
+        """All clips, after all was done, or stopped."""
+        lines = [Line("clip", f"{'status':<8}{'frames':>8}{'seconds':>9}  ")]
+        lines += [line for clip in _shown(clips) for line in _row(clip)]
         if len(clips) > _ROWS:
-            screen.print(f"and others, of {len(clips)} in all: --report lists them")
-        screen.print(f"{len(clips)} clips: {_in_words(clips)}")
+            lines.append(Line(f"and others, of {len(clips)} in all: --report lists them"))
+        lines.append(Line(f"{len(clips)} clips: {_in_words(clips)}"))
+        values = {**_counts(clips), "clips": [asdict(clip) for clip in clips]}
+        self._console.say("summary", values, *lines, level="result")
 
 
-def batch_view(*, quiet: bool, json: bool, debug: bool) -> BatchView:
-    """The view that the options ask for."""
-    kind = JsonBatchView if json else BatchView if quiet else RichBatchView
-    return kind(debug)
+def _problem(clip: "ClipReport") -> Line:
+    return Line(f"{clip.name}: {clip.error}", f"{clip.status} ", _STYLES[clip.status])
+
+
+def _row(clip: "ClipReport") -> Iterator[Line]:
+    """A clip and its numbers, and below it what came of it."""
+    frames = "" if clip.frames is None else str(clip.frames)
+    seconds = f"{clip.seconds:.1f}" if clip.seconds else ""
+    yield Line(clip.name, f"{clip.status:<8}{frames:>8}{seconds:>9}  ", _STYLES[clip.status])
+    for text in (clip.error or clip.outputs[0], *clip.warnings):
+        yield Line(text, _DETAIL)
 
 
 def _counts(clips: "Sequence[ClipReport]") -> dict[str, int]:

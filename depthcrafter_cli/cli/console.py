@@ -1,19 +1,34 @@
-"""How a run looks: for people (rich), for programs (JSON lines), or not at all."""
+"""What a command says as it goes on, and how it ends: each thing once, for every outlet."""
 
-import json as json_module
-import shlex
 import sys
+import time
 import traceback
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from depthcrafter_cli.cli import options as opt
+from depthcrafter_cli.cli.outlets import (
+    Draw,
+    Errors,
+    JsonLines,
+    Level,
+    LogFile,
+    Outlet,
+    Plain,
+    Said,
+    Update,
+    emit,
+    in_words,
+)
+from depthcrafter_cli.cli.streams import Line, errors_alone, is_terminal
 from depthcrafter_cli.cli.summary import facts_of, summary_of
 from depthcrafter_cli.errors import INTERRUPTED_EXIT_CODE, DepthCrafterError
-from depthcrafter_cli.progress import Observer, Progress, ignore
+from depthcrafter_cli.progress import Meter, Observer
 from depthcrafter_cli.workflows.interrupts import (
     KEPT,
     Interrupted,
@@ -22,104 +37,115 @@ from depthcrafter_cli.workflows.interrupts import (
 )
 
 if TYPE_CHECKING:
+    from depthcrafter_cli.progress import StageWork
     from depthcrafter_cli.workflows.folder import RunFolder
     from depthcrafter_cli.workflows.plan import RunPlan
     from depthcrafter_cli.workflows.run import RunResult
 
-STAGES = {
-    "load": "load model",
-    "condition": "read, encode",
-    "denoise": "denoise",
-    "decode": "decode",
-    "normalize": "find range",
-    "write": "write",
-    "pause": "pause",
-    "image_encoder": "image encoder",
-    "vae": "autoencoder",
-}
+__all__ = ["Console", "Reporting", "emit", "reported"]
 
 STOPPING = "stopping once the step under way is on the disk; interrupt again to stop at once"
 
 
-class QuietConsole:
-    """Says nothing but errors, and what an interrupt waits for.
+@dataclass(frozen=True)
+class Reporting:
+    """How a command tells what it does."""
+
+    quiet: opt.Quiet = False
+    json: opt.Json = False
+    log: opt.Log = None
+    debug: opt.Debug = False
+
+
+class Console:
+    """Says what a command does.
 
     ``work`` is the folder of the run under way, from which it could go on if it failed; ``hint``
     says how else.
     """
 
-    work: "RunFolder | None" = None
-    hint: str = ""
+    def __init__(self, outlets: Sequence[Outlet]) -> None:
+        self._outlets = outlets
+        self._expected: dict[str, StageWork] = {}
+        self._started = time.monotonic()
+        self.work: RunFolder | None = None
+        self.hint = ""
 
-    def planned(self, plan: "RunPlan") -> None:
-        """What a run is about to do."""
-        from depthcrafter_cli.workflows.folder import RunFolder
+    def say(
+        self,
+        event: str,
+        values: Mapping[str, Any],
+        *lines: Line,
+        level: Level = "notice",
+        paths: Sequence[object] = (),
+    ) -> None:
+        """Tell one thing: see :class:`Said`."""
+        for outlet in self._outlets:
+            outlet.say(Said(event, values, lines, level, paths))
 
-        self.work = RunFolder(plan.request.work_folder)
+    def keep_log_apart(self, *paths: Path) -> None:
+        """Raises UsageError if the log is one of the files that the command reads or writes."""
+        for outlet in self._outlets:
+            if isinstance(outlet, LogFile):
+                outlet.keep_apart(paths)
+
+    @contextmanager
+    def drawing(self, clips: int = 0) -> Iterator[Draw]:
+        """Inside, work is under way; the function shows how far it is."""
+        with ExitStack() as stack:
+            draws = [stack.enter_context(outlet.drawing(clips)) for outlet in self._outlets]
+
+            def draw(update: Update) -> None:
+                for each in draws:
+                    each(update)
+
+            yield draw
+
+    @contextmanager
+    def observing(self) -> Iterator[Observer]:
+        """The observer of work that is under way."""
+        with self.drawing() as draw:
+            meter = Meter(self._expected)
+            yield lambda event: draw(Update(meter.read(event)))
 
     @contextmanager
     def watching(self, kept: Collection[str] = KEPT) -> Iterator[Observer]:
-        """The observer of work that is under way, which ends between two steps at Ctrl-C.
+        """As :meth:`observing`, of work that ends between two steps at Ctrl-C.
 
         Stages other than ``kept`` are not waited for.
         """
         with (
-            self.drawing() as draw,
-            stopping_between_steps(draw, self.stopping, kept=kept) as observer,
+            self.observing() as observer,
+            stopping_between_steps(observer, self.stopping, kept=kept) as watched,
         ):
-            yield observer
+            yield watched
 
-    @contextmanager
-    def drawing(self) -> Iterator[Observer]:
-        """What shows each event."""
-        yield ignore
+    def planned(self, plan: "RunPlan") -> None:
+        """What a run is about to do."""
+        from depthcrafter_cli.workflows.folder import RunFolder
+        from depthcrafter_cli.workflows.memory import stage_work
+
+        self.work, self._expected = RunFolder(plan.request.work_folder), stage_work(plan)
+        lines = (Line(text, f"{label:<8}") for label, text in summary_of(plan))
+        self.say("plan", facts_of(plan), *lines)
 
     def stopping(self) -> None:
         """A first signal came; may be called in another thread than the rest."""
-        print(f"depthcrafter: {STOPPING}", file=sys.stderr, flush=True)
+        line = Line(f"depthcrafter: {STOPPING}")
+        self.say("stopping", {"message": STOPPING}, line, level="error")
 
     def finished(self, result: "RunResult") -> None:
         """What a run that succeeded made."""
-
-    def made(self, outputs: Sequence[Path]) -> None:
-        """Where results are that took no inference."""
-
-    def already_done(self, outputs: Sequence[Path]) -> None:
-        """Nothing to do: the same run was finished before."""
-        self.made(outputs)
-
-    def advice(self) -> str:
-        """How to go on with what was stopped, with a space before it; empty if there is no way."""
-        if self.work is None or not self.work.progressed:
-            return self.hint and f" {self.hint}"
-        return f" Go on with: depthcrafter resume {shlex.quote(str(self.work.path))}"
-
-    def warn(self, sentence: str) -> None:
-        """Something the user should know that did not stop the run."""
-
-    def failed(self, sentence: str, code: int) -> None:
-        """Why the command ends with ``code``."""
-        print(f"depthcrafter: {sentence}", file=sys.stderr)
-
-
-class JsonConsole(QuietConsole):
-    """One JSON object a line on standard output, each with an ``event``."""
-
-    def planned(self, plan: "RunPlan") -> None:
-        super().planned(plan)
-        emit("plan", **facts_of(plan))
-
-    @contextmanager
-    def drawing(self) -> Iterator[Observer]:
-        yield lambda event: emit("progress", **vars(event))
-
-    def finished(self, result: "RunResult") -> None:
-        emit(
-            "done",
-            outputs=[str(path) for path in result.outputs],
+        self.done(
+            result.outputs,
+            Line(
+                f"{result.frames} frames in {in_words(result.seconds)} "
+                f"({result.frames_per_second:.2f} frames/s) on {result.device}, "
+                f"peak {result.peak.kind} {result.peak.bytes / 1e9:.2f} GB "
+                f"(predicted {result.predicted_peak / 1e9:.2f})"
+            ),
             frames=result.frames,
-            seconds=round(result.seconds, 3),
-            frames_per_second=round(result.frames_per_second, 3),
+            seconds=result.seconds,
             value_range=[result.value_range.low, result.value_range.high],
             peak_memory_bytes=result.peak.bytes,
             peak_memory_kind=result.peak.kind,
@@ -127,125 +153,96 @@ class JsonConsole(QuietConsole):
             device=result.device,
         )
 
-    def made(self, outputs: Sequence[Path]) -> None:
-        emit("done", outputs=[str(path) for path in outputs])
+    def done(
+        self,
+        outputs: Sequence[Path],
+        *lines: Line,
+        frames: int | None = None,
+        seconds: float | None = None,
+        paths: Sequence[object] | None = None,
+        **values: Any,
+    ) -> None:
+        """Where results are, and what they took; by default as long as the command did.
 
-    def stopping(self) -> None:
-        emit("stopping", message=STOPPING)
-
-    def warn(self, sentence: str) -> None:
-        emit("warning", message=sentence)
-
-    def failed(self, sentence: str, code: int) -> None:
-        emit("error", message=sentence, exit_code=code)
-
-
-class RichConsole(QuietConsole):
-    """A short plan, one live bar per stage, and where the results are."""
-
-    def planned(self, plan: "RunPlan") -> None:
-        from rich.console import Console
-        from rich.markup import escape
-
-        super().planned(plan)
-        screen = Console(stderr=True)
-        for label, text in summary_of(plan):
-            screen.print(f"[bold]{label:<7}[/] {escape(text)}", highlight=False, soft_wrap=True)
-
-    @contextmanager
-    def drawing(self) -> Iterator[Observer]:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-        from rich.progress import Progress as Bars
-
-        columns = (
-            TextColumn("{task.description:<13}"),
-            BarColumn(bar_width=28),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
-            TimeElapsedColumn(),
-            TextColumn("eta"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[detail]}"),
-        )
-        with Bars(*columns, console=Console(stderr=True)) as bars:
-            tasks: dict[str, Any] = {}
-
-            def observe(event: Progress) -> None:
-                if event.stage not in tasks:
-                    name = STAGES.get(event.stage, event.stage)
-                    tasks[event.stage] = bars.add_task(name, unit=event.unit, detail="")
-                # A container's frame count may be an estimate; a bar never passes its end.
-                total = None if event.total is None else max(event.total, event.done)
-                bars.update(
-                    tasks[event.stage], completed=event.done, total=total, detail=event.detail
-                )
-
-            yield observe
-            for task in bars.tasks:
-                bars.update(task.id, total=task.completed)
-
-    def warn(self, sentence: str) -> None:
-        print(f"depthcrafter: warning: {sentence}", file=sys.stderr)
-
-    def made(self, outputs: Sequence[Path]) -> None:
-        for path in outputs:
-            print(path)
+        ``paths`` are what people are told of, where that is not all outputs.
+        """
+        seconds = time.monotonic() - self._started if seconds is None else seconds
+        rate = None if frames is None else round(frames / max(seconds, 1e-9), 3)
+        took = {
+            "outputs": [str(path) for path in outputs],
+            "frames": frames,
+            "seconds": round(seconds, 3),
+            "frames_per_second": rate,
+        }
+        self.say("done", {**took, **values}, *lines, paths=outputs if paths is None else paths)
 
     def already_done(self, outputs: Sequence[Path]) -> None:
-        self.made(outputs)
-        print("already finished, and nothing has changed since", file=sys.stderr)
+        """Nothing to do: the same run was finished before."""
+        self.done(outputs, Line("already finished, and nothing has changed since"))
 
-    def finished(self, result: "RunResult") -> None:
-        self.made(result.outputs)
-        print(
-            f"{result.frames} frames in {result.seconds:.1f} s "
-            f"({result.frames_per_second:.2f} frames/s) on {result.device}, "
-            f"peak {result.peak.kind} {result.peak.bytes / 1e9:.2f} GB "
-            f"(predicted {result.predicted_peak / 1e9:.2f})",
-            file=sys.stderr,
-        )
+    def advice(self) -> str:
+        """How to go on with what was stopped; empty if there is no way."""
+        if self.work is None or not self.work.progressed:
+            return self.hint
+        import shlex
+
+        return f"Go on with: depthcrafter resume {shlex.quote(str(self.work.path))}"
+
+    def warn(self, sentence: str) -> None:
+        """Something the user should know that did not stop the run."""
+        line = Line(f"depthcrafter: warning: {sentence}")
+        self.say("warning", {"message": sentence}, line)
+
+    def failed(self, sentence: str, code: int) -> None:
+        """Why the command ends with ``code``, and how to go on."""
+        advice = self.advice()
+        whole = f"{sentence} {advice}".rstrip()
+        values = {"message": whole, "exit_code": code}
+        self.say("error", values, Line(f"depthcrafter: {whole}"), level="error")
+
+    def trace(self, text: str) -> None:
+        """Where an error came from."""
+        self.say("", {}, *map(Line, text.splitlines()), level="trace")
 
 
 @contextmanager
-def reported(*, quiet: bool, json: bool, debug: bool) -> Iterator[QuietConsole]:
+def reported(
+    *, quiet: bool = False, json: bool = False, debug: bool = False, log: Path | None = None
+) -> Iterator[Console]:
     """The console of a command; turns what goes wrong in it into a sentence and an exit code."""
-    console = JsonConsole() if json else QuietConsole() if quiet else RichConsole()
-    try:
-        yield console
-    except DepthCrafterError as error:
-        _traceback_if(debug)
-        console.failed(str(error) + console.advice(), error.exit_code)
-        raise typer.Exit(error.exit_code) from None
-    except Interrupted:
-        end_quietly()
-        _traceback_if(debug)
-        advice = console.advice()
-        kept = "what is finished is kept." if advice else "nothing was finished yet."
-        console.failed(f"interrupted; {kept}{advice}", INTERRUPTED_EXIT_CODE)
-        raise typer.Exit(INTERRUPTED_EXIT_CODE) from None
-    except Exception as error:
-        _traceback_if(debug)
-        hint = "" if debug else "; run again with --debug to see where"
-        console.failed(f"unexpected {type(error).__name__}: {error}{hint}.{console.advice()}", 1)
-        raise typer.Exit(1) from None
+    with ExitStack() as stack:
+        stream = stack.enter_context(errors_alone()) if quiet else None
+        outlets: list[Outlet] = []
+        if json:
+            outlets.append(JsonLines(debug=debug))
+        elif quiet:
+            outlets.append(Errors(debug=debug, stream=stream))
+        elif is_terminal(sys.stderr):
+            from depthcrafter_cli.cli.terminal import Terminal
 
-
-def _traceback_if(debug: bool) -> None:
-    if debug:
-        traceback.print_exc()
-
-
-def emit(event: str, **values: Any) -> None:
-    """Print one event as a line of JSON."""
-    # One call, so that a line of another thread cannot come between it and its end.
-    # The process's own stream: libraries may be kept from it by a redirected sys.stdout.
-    stream = sys.__stdout__ or sys.stdout
-    stream.write(json_module.dumps({"event": event, **values}) + "\n")
-    stream.flush()
+            outlets.append(Terminal(debug=debug))
+        else:
+            outlets.append(Plain(debug=debug))
+        console = Console(outlets)
+        code = 0
+        try:
+            if log is not None:
+                outlets.append(LogFile(log))
+            yield console
+        except DepthCrafterError as error:
+            console.trace(traceback.format_exc())
+            code = error.exit_code
+            console.failed(str(error), code)
+        except Interrupted:
+            end_quietly()
+            console.trace(traceback.format_exc())
+            code = INTERRUPTED_EXIT_CODE
+            kept = "what is finished is kept." if console.advice() else "nothing was finished yet."
+            console.failed(f"interrupted; {kept}", code)
+        except Exception as error:
+            console.trace(traceback.format_exc())
+            code = 1
+            hint = "" if debug else "; run again with --debug to see where"
+            console.failed(f"unexpected {type(error).__name__}: {error}{hint}.", code)
+    if code:
+        raise typer.Exit(code)

@@ -8,11 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.text import expanded
 
 
 def option(*names: str, text: str, **settings: Any) -> Any:
     """An option whose help says its default itself."""
-    return typer.Option(*names, help=text, show_default=False, readable=False, **settings)
+    return typer.Option(*names, help=text, show_default=False, **settings)
 
 
 Source = Annotated[
@@ -20,7 +21,7 @@ Source = Annotated[
     typer.Argument(
         help="A video, a folder of images, a pattern such as frame_%05d.png, or one image.",
         metavar="VIDEO",
-        readable=False,  # who opens it says so, with the exit code for inputs
+        parser=expanded,
     ),
 ]
 Outputs = Annotated[
@@ -31,6 +32,7 @@ Outputs = Annotated[
         text="Where to write; may be given several times. The suffix chooses the format: .mp4 or "
         ".mov (colour video), .npz (raw disparity, float32), a folder or name_%05d.png "
         "(16-bit grey).",
+        parser=expanded,
     ),
 ]
 Weights = Annotated[
@@ -149,7 +151,11 @@ Resume = Annotated[
 ]
 WorkDir = Annotated[
     Path | None,
-    option("--work-dir", text="Where the run keeps its state. Default: OUT.work beside OUT."),
+    option(
+        "--work-dir",
+        text="Where the run keeps its state. Default: OUT.work beside OUT.",
+        parser=expanded,
+    ),
 ]
 KeepWork = Annotated[
     bool,
@@ -158,12 +164,16 @@ KeepWork = Annotated[
 WorkFolder = Annotated[
     Path,
     typer.Argument(
-        help="The folder of a run, such as depth.mp4.work.", metavar="WORKDIR", readable=False
+        help="The folder of a run, such as depth.mp4.work.", metavar="WORKDIR", parser=expanded
     ),
 ]
 Quiet = Annotated[bool, option("--quiet", "-q", text="Print errors alone, no warnings.")]
 Json = Annotated[bool, option("--json", text="Print one JSON event a line instead.")]
 Debug = Annotated[bool, option("--debug", text="Show tracebacks.")]
+Log = Annotated[
+    Path | None,
+    option("--log", text="Add all that is said to this file, with times.", parser=expanded),
+]
 
 
 def parse_time(text: str | None, option: str) -> Fraction | None:

@@ -1,10 +1,13 @@
 """``depthcrafter plan``: what a run would take of a machine, without running it."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import emit, reported
 from depthcrafter_cli.cli.groups import DepthOptions, spread
+from depthcrafter_cli.cli.outlets import in_words
+from depthcrafter_cli.cli.streams import Line, tell
 
 if TYPE_CHECKING:
     from depthcrafter_cli.memory.duration import Duration
@@ -37,8 +40,7 @@ def plan(
             seconds = {"card": name, "estimated_seconds": None if time is None else _seconds(time)}
             emit("memory_plan", **_overview(planned), **facts(planned.memory), **seconds)
         else:
-            _print(planned)
-            _print_time(planned, name, time)
+            tell(*_lines(planned), *_time_lines(planned, name, time))
 
 
 def _overview(planned: "RunPlan") -> dict[str, Any]:
@@ -60,33 +62,34 @@ def _seconds(time: "Duration") -> dict[str, float]:
     return {**stages, "total": round(time.total, 1)}
 
 
-def _print_time(planned: "RunPlan", name: str, time: "Duration | None") -> None:
+def _time_lines(planned: "RunPlan", name: str, time: "Duration | None") -> Iterator[Line]:
     """One line, and another on what it is worth."""
     from depthcrafter_cli.memory.duration import UTILISATION, is_slice
 
     if time is None:
         what = f"{name}, a part of a card," if is_slice(name) else name
-        print(f"time: not known for {what} in {planned.dtype}; --card NAME tells of another one")
+        yield Line(
+            f"time: not known for {what} in {planned.dtype}; --card NAME tells of another one"
+        )
         return
 
     assert planned.frames is not None
     total, each = time.total, time.total / planned.frames
     parts = ", ".join(f"{stage} {seconds / total:.0%}" for stage, seconds in vars(time).items())
-    print(f"time on {name}: about {_clock(total)}, {each:.2g} s a frame")
-    print(f"  {parts}; an estimate: the card's peak x {UTILISATION:.0%}, as published for an A100")
+    yield Line(f"time on {name}: about {in_words(total)}, {each:.2g} s a frame")
+    yield Line(
+        f"{parts}; an estimate: the card's peak x {UTILISATION:.0%}, as published for an A100", "  "
+    )
 
 
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
-def _print(planned: "RunPlan") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
+def _lines(planned: "RunPlan") -> Iterator[Line]:
     memory, plan = planned.memory, planned.memory.plan
+    known = planned.windows is not None
+    yield Line(
+        f"{planned.request.source}: {planned.model_size} pixels, "
+        + (f"{planned.frames} frames in {planned.windows} windows, " if known else "")
+        + f"{planned.weights.variant.title} on {planned.device} in {planned.dtype}"
+    )
     cut = f"chunks of {plan.values / 1e6:.3g} M values"
     batch = f"{plan.encode_batch} frames at a time"
     rows = (
@@ -106,22 +109,12 @@ def _print(planned: "RunPlan") -> None:
             + ", less kept" * plan.frugal_decode,
         ),
     )
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for header, justify in (("stage", "left"), ("peak", "right"), ("how", "left")):
-        table.add_column(header, justify=justify)  # type: ignore[arg-type]
+    yield Line("how", f"{'stage':<15}{'peak':>9}  ")
     for stage, peak, how in rows:
-        table.add_row(stage, f"{peak / 1e9:.2f} GB", how)
-    screen = Console(highlight=False, markup=False, soft_wrap=True)
-    known = planned.windows is not None
-    screen.print(
-        f"{planned.request.source}: {planned.model_size} pixels, "
-        + (f"{planned.frames} frames in {planned.windows} windows, " if known else "")
-        + f"{planned.weights.variant.title} on {planned.device} in {planned.dtype}"
-    )
-    screen.print(table)
-    screen.print(
+        yield Line(how, f"{stage:<15}{peak / 1e9:>6.2f} GB  ")
+    yield Line(
         f"device {memory.measured_as / 1e9:.2f} GB, host {memory.peaks.host / 1e9:.2f} GB, "
         f"{memory.peaks.bus_bytes / 1e9:.2f} GB over the bus per denoising step"
     )
     for sentence in memory.concessions:
-        screen.print(f"- {sentence}")
+        yield Line(sentence, "- ")

@@ -3,21 +3,21 @@
 from dataclasses import replace
 
 from depthcrafter_cli.cli import options as opt
-from depthcrafter_cli.cli.console import reported
+from depthcrafter_cli.cli.console import Reporting, reported
 from depthcrafter_cli.cli.groups import ResultOptions, spread
-from depthcrafter_cli.cli.run import carry_out
+from depthcrafter_cli.cli.run import carry_out, files_of
 
 _AS_BEFORE = "as before"
 
 
+@spread
 def resume(
     folder: opt.WorkFolder,
     keep_work: opt.KeepWork = False,
     max_vram: opt.MaxVram = _AS_BEFORE,
     max_ram: opt.MaxRam = _AS_BEFORE,
-    quiet: opt.Quiet = False,
-    json: opt.Json = False,
-    debug: opt.Debug = False,
+    *,
+    how: Reporting,
 ) -> None:
     """Go on with a run that was stopped or killed, at its first unfinished step.
 
@@ -27,7 +27,7 @@ def resume(
     Examples:
       depthcrafter resume depth.mp4.work
     """
-    with reported(quiet=quiet, json=json, debug=debug) as console:
+    with reported(**vars(how)) as console:
         from depthcrafter_cli.workflows.folder import RunFolder
 
         request = RunFolder(folder).request()
@@ -45,9 +45,8 @@ def finish(
     folder: opt.WorkFolder,
     out: opt.Outputs,
     result: ResultOptions,
-    quiet: opt.Quiet = False,
-    json: opt.Json = False,
-    debug: opt.Debug = False,
+    *,
+    how: Reporting,
 ) -> None:
     """Make other outputs from a run that was kept (--keep-work), without its model.
 
@@ -56,13 +55,14 @@ def finish(
       depthcrafter finish depth.mp4.work --out matte.mp4 --colormap gray --normalize percentile
       depthcrafter finish depth.mp4.work --out frames/ --size 1280x720
     """
-    with reported(quiet=quiet, json=json, debug=debug) as console:
+    with reported(**vars(how)) as console:
         from depthcrafter_cli.workflows.folder import RunFolder
 
         kept = RunFolder(folder).request()
         request = replace(kept, outputs=tuple(out), **result.asked())
+        console.keep_log_apart(*files_of(request))
         with console.watching() as observer:
             from depthcrafter_cli.workflows import run as workflow
 
-            workflow.finish(request, observer)
-        console.made(request.outputs)
+            frames = workflow.finish(request, observer)
+        console.done(request.outputs, frames=frames)

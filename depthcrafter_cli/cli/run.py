@@ -1,9 +1,11 @@
 """``depthcrafter run``: read the options, show the plan, run it, say where the files are."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from depthcrafter_cli.cli import options as opt
-from depthcrafter_cli.cli.console import QuietConsole, reported
+from depthcrafter_cli.cli.console import Console, Reporting, reported
 from depthcrafter_cli.cli.groups import RunOptions, spread
 
 if TYPE_CHECKING:
@@ -19,9 +21,8 @@ def run(
     work_dir: opt.WorkDir = None,
     keep_work: opt.KeepWork = False,
     resume: opt.Resume = False,
-    quiet: opt.Quiet = False,
-    json: opt.Json = False,
-    debug: opt.Debug = False,
+    *,
+    how: Reporting,
 ) -> None:
     """Turn a video into depth: disparity, larger is nearer.
 
@@ -34,7 +35,7 @@ def run(
       depthcrafter run film.mp4 --out depth.mp4 --resume
       depthcrafter run clip.mp4 --out depth.mp4 --start 1:05 --end 1:20 --fps 12
     """
-    with reported(quiet=quiet, json=json, debug=debug) as console:
+    with reported(**vars(how)) as console:
         request = options.request(
             source,
             tuple(out),
@@ -46,8 +47,9 @@ def run(
         carry_out(request, console)
 
 
-def carry_out(request: "RunRequest", console: QuietConsole) -> None:
+def carry_out(request: "RunRequest", console: Console) -> None:
     """Plan a request, say so, run it, and say what came of it."""
+    console.keep_log_apart(*files_of(request))
     from depthcrafter_cli.workflows.plan import plan_run
     from depthcrafter_cli.workflows.run import finished_before
 
@@ -61,3 +63,13 @@ def carry_out(request: "RunRequest", console: QuietConsole) -> None:
 
         result = workflow.run(plan, observer, console.warn)
     console.finished(result)
+
+
+def files_of(request: "RunRequest") -> Iterator[Path]:
+    """What a run reads and writes under names that a user may know."""
+    from depthcrafter_cli.workflows.record import record_path
+
+    yield request.source
+    yield from request.outputs
+    if request.outputs and (record := record_path(request)):
+        yield record

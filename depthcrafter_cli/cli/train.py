@@ -6,18 +6,28 @@ from typing import Annotated
 import typer
 
 from depthcrafter_cli.cli import options as opt
-from depthcrafter_cli.cli.console import reported
+from depthcrafter_cli.cli.console import Reporting, reported
+from depthcrafter_cli.cli.groups import spread
+from depthcrafter_cli.text import expanded
 
-Recipe = Annotated[Path, typer.Argument(help="The recipe, a TOML file such as examples/nano.toml.")]
+Recipe = Annotated[
+    Path,
+    typer.Argument(help="The recipe, a TOML file such as examples/nano.toml.", parser=expanded),
+]
 WorkFolder = Annotated[
     Path,
-    typer.Option("--work-dir", help="Clips, latents and checkpoints; a run goes on from here."),
+    opt.option(
+        "--work-dir",
+        text="Clips, latents and checkpoints; a run goes on from here. Default: training.",
+        parser=expanded,
+    ),
 ]
 ModelFolder = Annotated[
-    Path, typer.Option("--out", "-o", help="The model folder to write, new or empty.")
+    Path,
+    opt.option("--out", "-o", text="The model folder to write, new or empty.", parser=expanded),
 ]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Insist on going on: fail if there is no checkpoint yet.")
+    bool, opt.option("--resume", text="Insist on going on: fail if there is no checkpoint yet.")
 ]
 
 _NON_COMMERCIAL = (
@@ -26,15 +36,15 @@ _NON_COMMERCIAL = (
 )
 
 
+@spread
 def train(
     recipe: Recipe,
     out: ModelFolder,
     work_dir: WorkFolder = Path("training"),
     resume: Resume = False,
     device: opt.Device = "auto",
-    quiet: opt.Quiet = False,
-    json: opt.Json = False,
-    debug: opt.Debug = False,
+    *,
+    how: Reporting,
 ) -> None:
     """Train a model in stages: on your own clips, or on clips with true depth that are drawn.
 
@@ -46,7 +56,8 @@ def train(
       depthcrafter train examples/nano.toml --out my-nano
       depthcrafter train examples/fine-tune.toml --out my-model --work-dir tuning
     """
-    with reported(quiet=quiet, json=json, debug=debug) as console:
+    with reported(**vars(how)) as console:
+        console.keep_log_apart(recipe, out)
         from depthcrafter_cli.models.weights import find_weights
         from depthcrafter_cli.training.recipe import load_recipe
         from depthcrafter_cli.workflows.interrupts import Interrupted
@@ -67,4 +78,4 @@ def train(
             return
         if find_weights(str(out.resolve())).variant.non_commercial:
             console.warn(_NON_COMMERCIAL)
-        console.made([out])
+        console.done([out])

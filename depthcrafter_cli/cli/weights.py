@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from depthcrafter_cli.cli import options as opt
-from depthcrafter_cli.cli.console import reported
-from depthcrafter_cli.progress import Observer, Progress
+from depthcrafter_cli.cli.console import Reporting, reported
+from depthcrafter_cli.cli.groups import spread
+from depthcrafter_cli.cli.streams import Line, put, tell, tell_paths
+from depthcrafter_cli.text import expanded
 
 if TYPE_CHECKING:
     from depthcrafter_cli.models.variants import ModelVariant
@@ -24,7 +25,6 @@ NameOrFolder = Annotated[
     typer.Argument(help="A model or a folder; the one `run` would use if left out."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
 @app.command("list")
@@ -35,85 +35,77 @@ def list_weights(as_json: Json = False, debug: opt.Debug = False) -> None:
 
         rows = [_describe(variant) for variant in VARIANTS.values()]
         if as_json:
-            print(json.dumps(rows, indent=2))
+            put(json.dumps(rows, indent=2) + "\n")
         else:
-            _print_table(rows)
+            tell(*_rows(rows))
 
 
-def _print_table(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("model")
-    table.add_column("size", justify="right", no_wrap=True)
-    table.add_column("where", overflow="fold")
-    table.add_column("licence")
+def _rows(rows: list[dict[str, Any]]) -> Iterator[Line]:
     for row in rows:
-        where = Text(row["path"] or "not on this machine")
-        table.add_row(row["name"], _gigabytes(row["bytes"]), where, "\n".join(row["licences"]))
-    Console().print(table)
+        numbers = f"{row['name']:<13}{_gigabytes(row['bytes']):>9}  "
+        yield Line(row["path"] or "not on this machine", numbers)
+        for licence in row["licences"]:
+            yield Line(licence, " " * len(numbers))
     for row in rows:
         if row["command"] and not row["path"]:
-            print(f"\nGet {row['name']} with: {row['command']}")
+            yield Line("")
+            yield Line(f"Get {row['name']} with: {row['command']}")
 
 
 @app.command("pull")
+@spread
 def pull_weights(
     name: Name = "depthcrafter",
     to: Annotated[
         Path | None,
-        typer.Option("--to", help="Put the model's folder in here instead of the usual place."),
+        opt.option(
+            "--to",
+            text="Put the model's folder in here instead of the usual place.",
+            parser=expanded,
+        ),
     ] = None,
-    quiet: Quiet = False,
-    as_json: Json = False,
-    debug: opt.Debug = False,
+    *,
+    how: Reporting,
 ) -> None:
     """Download a model, or continue a download that was cut off, and check every byte of it.
 
     Prints the licences first. The weights go to $DEPTHCRAFTER_WEIGHTS if that is set, else to
     the checkout's weights folder, else to your own data folder.
     """
-    with reported(quiet=quiet, json=as_json, debug=debug):
+    with reported(**vars(how)) as console:
         from depthcrafter_cli.models.download import pull
         from depthcrafter_cli.models.variants import licence_notice
         from depthcrafter_cli.models.weights import known_variant, pull_root
 
         variant, root = known_variant(name), to or pull_root()
-        if as_json:
-            _print_json(event="licence", model=name, notice=licence_notice(variant))
-        elif not quiet:
-            print(licence_notice(variant))
-        with _observed(quiet, as_json) as observer:
+        notice = licence_notice(variant)
+        lines = map(Line, notice.splitlines())
+        console.say("licence", {"model": name, "notice": notice}, *lines, level="result")
+        with console.observing() as observer:
             found = pull(variant, root, observer)
-        if as_json:
-            _print_json(event="done", model=name, path=str(found.path))
-        elif not quiet:
-            print(f"{name} is complete and checked: {found.path}")
+        complete = Line(f"{name} is complete and checked")
+        console.done([found.path], complete, model=name, path=str(found.path))
 
 
 @app.command("verify")
+@spread
 def verify_weights(
     name: NameOrFolder = None,
-    quiet: Quiet = False,
-    as_json: Json = False,
-    debug: opt.Debug = False,
+    *,
+    how: Reporting,
 ) -> None:
     """Compare the size and SHA-256 of every file with what was recorded when it was pulled."""
-    with reported(quiet=quiet, json=as_json, debug=debug):
+    with reported(**vars(how)) as console:
         from depthcrafter_cli.errors import WeightsError
         from depthcrafter_cli.models.manifest import verify
         from depthcrafter_cli.models.weights import find_weights, pull_command
 
         found = find_weights(name)
-        with _observed(quiet, as_json) as observer:
+        with console.observing() as observer:
             checks = verify(found.path, observer)
         for check in checks:
-            if as_json:
-                _print_json(event="file", **asdict(check))
-            elif not quiet:
-                print(f"{check.path}: {check.problem or 'ok'}")
+            line = Line(f"{check.path}: {check.problem or 'ok'}")
+            console.say("file", asdict(check), line, level="listing")
         damaged = [check.path for check in checks if check.problem]
         if damaged:
             raise WeightsError(
@@ -133,7 +125,7 @@ def weights_path(name: NameOrFolder = None, debug: opt.Debug = False) -> None:
     with reported(quiet=False, json=False, debug=debug):
         from depthcrafter_cli.models.weights import find_weights
 
-        print(find_weights(name).path)
+        tell_paths(find_weights(name).path)
 
 
 def _describe(variant: "ModelVariant") -> dict[str, Any]:
@@ -150,55 +142,6 @@ def _describe(variant: "ModelVariant") -> dict[str, Any]:
         "non_commercial": variant.non_commercial,
         "command": pull_command(variant.name) if variant.sources else None,
     }
-
-
-@contextmanager
-def _observed(quiet: bool, as_json: bool) -> Iterator[Observer]:
-    """An observer that draws a bar of bytes, prints JSON lines, or does nothing."""
-    if as_json:
-        yield lambda event: _print_json(event="progress", **asdict(event))
-    elif quiet:
-        yield lambda _event: None
-    else:
-        with _byte_bar() as observer:
-            yield observer
-
-
-@contextmanager
-def _byte_bar() -> Iterator[Observer]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-    from rich.progress import Progress as Bars
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[detail]}"),
-    )
-    screen = Console(stderr=True)
-    with Bars(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bars:
-        tasks: dict[str, Any] = {}
-
-        def draw(event: Progress) -> None:
-            if event.stage not in tasks:
-                tasks[event.stage] = bars.add_task(event.stage, detail="")
-            task = tasks[event.stage]
-            bars.update(task, completed=event.done, total=event.total, detail=event.detail)
-
-        yield draw
-
-
-def _print_json(**event: Any) -> None:
-    print(json.dumps(event), flush=True)
 
 
 def _gigabytes(size: int) -> str:

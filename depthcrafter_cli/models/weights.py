@@ -16,6 +16,7 @@ from depthcrafter_cli.models.variants import (
     ModelVariant,
     custom_variant,
 )
+from depthcrafter_cli.text import expanded
 
 ROOT_VARIABLE = "DEPTHCRAFTER_WEIGHTS"
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -46,7 +47,7 @@ def weights_roots() -> list[Path]:
     folder, and last what an installed wheel carries.
     """
     chosen = os.environ.get(ROOT_VARIABLE)
-    roots = [Path(chosen).expanduser()] if chosen else []
+    roots = [expanded(chosen)] if chosen else []
     if _is_checkout():
         roots.append(_CHECKOUT / "weights")
     with suppress(RuntimeError):  # a user without a home, as in some containers
@@ -70,7 +71,7 @@ def find_weights(name_or_dir: str | None = None) -> WeightsFolder:
         return _best_installed()
     if name_or_dir in VARIANTS:
         return _installed(VARIANTS[name_or_dir])
-    return _open_folder(Path(name_or_dir).expanduser())
+    return _open_folder(expanded(name_or_dir))
 
 
 def find_configs(name_or_dir: str | None = None) -> WeightsFolder:

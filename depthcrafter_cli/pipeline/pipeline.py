@@ -160,6 +160,7 @@ class ClipPass:
     def run(self, frames: Iterable[RgbImage]) -> Iterator[Disparity]:
         """Frames to raw disparity."""
         for chunk in on_grid(self.latents(frames), self.config.decode_chunk):
+            self.observer(Progress("decode", self.frames_decoded, self.total))
             disparity = self.decode(chunk)
             self.frames_decoded += len(disparity)
             yield disparity
@@ -238,6 +239,7 @@ class ClipPass:
         ).numpy()
 
     def _counted(self, conditioning: Iterator[Conditioning]) -> Iterator[Conditioning]:
+        self.observer(Progress("condition", self.frames_read, self.total))
         for item in conditioning:
             self.frames_read += 1
             self.observer(Progress("condition", self.frames_read, self.total))

@@ -41,9 +41,12 @@ def deliver(delivery: Delivery, spool: DisparitySpool, observer: Observer) -> di
         OutputError, InputError: an output cannot be written, or its source picture not be read.
     """
     request = delivery.request
-    if request.normalization.mode == "percentile":  # a pass over the whole clip
+    reads_all = request.normalization.mode == "percentile"
+    if reads_all:
         observer(Progress("normalize", 0, 1, unit="pass"))
     values = value_range(request.normalization, spool)
+    if reads_all:
+        observer(Progress("normalize", 1, 1, unit="pass"))
     metadata = {
         **delivery.facts,
         "frames": len(spool),
@@ -69,6 +72,7 @@ def deliver(delivery: Delivery, spool: DisparitySpool, observer: Observer) -> di
     with ExitStack() as stack:
         for sink in sinks:
             stack.enter_context(sink)
+        observer(Progress("write", 0, len(spool)))
         for index, ((raw, shown), rgb) in enumerate(zip(spool.frames(), pictures, strict=False)):
             disparity = resize_disparity(raw, delivery.size)
             frame = DepthFrame(index, shown, disparity, normalize(disparity, values), rgb)

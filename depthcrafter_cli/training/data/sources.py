@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from depthcrafter_cli.datasets.clip import ClipSource
 from depthcrafter_cli.datasets.folder import folder_clips
 from depthcrafter_cli.datasets.generated import GeneratedClips
 from depthcrafter_cli.datasets.recorded import RecordedClips
 from depthcrafter_cli.datasets.registry import DATASETS
 from depthcrafter_cli.errors import InputError, UsageError
+from depthcrafter_cli.text import expanded
 from depthcrafter_cli.training.config import (
     FoundationConfig,
     SourceConfig,
@@ -89,5 +88,5 @@ def open_source(config: SourceConfig) -> ClipSource:
             f"got a source of kind {config.kind!r}, expected one of "
             f"{['generated', *layouts]}: choose one."
         )
-    root = Path(config.path).expanduser()
+    root = expanded(config.path)
     return RecordedClips(layouts[config.kind](root), Size(config.height, config.width), root)

@@ -28,7 +28,6 @@ _PASSING = frozenset(
     )
     if (number := getattr(errno, name, None)) is not None
 )  # fmt: skip
-_EVENT_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -131,19 +130,6 @@ def _may_pass(error: BaseException) -> bool:
         return True
     cause = error.__cause__
     return isinstance(error, InputError) and cause is not None and _may_pass(cause)
-
-
-def spaced(observer: Observer) -> Observer:
-    """The observer, spared events that follow too closely to be worth a way between processes."""
-    heard: dict[str, float] = {}
-
-    def observe(event: Progress) -> None:
-        now = time.monotonic()
-        if event.done == event.total or now - heard.get(event.stage, 0) >= _EVENT_SECONDS:
-            heard[event.stage] = now
-            observer(event)
-
-    return observe
 
 
 Watch = Callable[[Task, str, Progress], None]

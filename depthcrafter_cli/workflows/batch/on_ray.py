@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from depthcrafter_cli.errors import DepthCrafterError, UsageError
-from depthcrafter_cli.progress import Progress
+from depthcrafter_cli.progress import Progress, spaced
 from depthcrafter_cli.workflows.batch.clip import (
     Ended,
     Outcome,
@@ -20,7 +20,6 @@ from depthcrafter_cli.workflows.batch.clip import (
     Watch,
     carry_out,
     lost,
-    spaced,
 )
 from depthcrafter_cli.workflows.batch.workers import Worker, WorkerEngine
 from depthcrafter_cli.workflows.model import LoadedModel

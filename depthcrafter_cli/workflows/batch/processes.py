@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from threading import Event, Thread
 
-from depthcrafter_cli.progress import Observer, Progress, ignore
+from depthcrafter_cli.progress import Observer, Progress, ignore, spaced
 from depthcrafter_cli.workflows.batch.clip import (
     Ended,
     Outcome,
@@ -18,7 +18,6 @@ from depthcrafter_cli.workflows.batch.clip import (
     Watch,
     carry_out,
     lost,
-    spaced,
 )
 from depthcrafter_cli.workflows.batch.workers import Worker, WorkerEngine
 from depthcrafter_cli.workflows.interrupts import (

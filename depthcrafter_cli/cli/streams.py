@@ -1,0 +1,156 @@
+"""Standard output and error: written whole, by whatever names, and never the end of a run."""
+
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
+from typing import NamedTuple, TextIO
+
+from depthcrafter_cli.errors import OutputError
+from depthcrafter_cli.text import printable
+
+_WIDE = 1000  # of a line that nobody's terminal breaks
+
+
+class Line(NamedTuple):
+    """A line for people; ``label`` stands before it, in ``style`` where there are colours."""
+
+    text: str
+    label: str = ""
+    style: str = "bold"
+
+    def shown(self, width: int = _WIDE) -> str:
+        """The line, broken between words where it is longer than ``width``."""
+        label, text = printable(self.label), printable(self.text)
+        if len(label) + len(text) <= width or width == _WIDE:
+            return f"{label}{text}".rstrip()
+        indent = min(len(label), width // 4)
+        return textwrap.fill(
+            text,
+            width,
+            initial_indent=label,
+            subsequent_indent=" " * indent,
+            break_long_words=False,  # a path can still be copied whole
+            break_on_hyphens=False,
+        )
+
+
+def prepare_streams() -> None:
+    """Make sure that there is something behind each standard stream, and that it takes any name.
+
+    A file that is opened later would otherwise get the number of a stream that was closed.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            with suppress(OSError):
+                os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if number == 0 else "w"))  # noqa: PTH123, SIM115
+    if isinstance(sys.stdout, TextIOWrapper):
+        unicode = sys.stdout.encoding.lower() == "utf-8"
+        sys.stdout.reconfigure(errors="surrogateescape" if unicode else "backslashreplace")
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a person sees this as it is written, on a screen that can redraw lines."""
+    with suppress(OSError, ValueError):
+        return stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
+    return False
+
+
+def width_of(stream: TextIO) -> int:
+    """How many characters a line may have: of files, as many as it wants."""
+    if not is_terminal(stream):
+        return _WIDE
+    with suppress(OSError, ValueError):
+        return int(os.environ.get("COLUMNS", 0)) or os.get_terminal_size(stream.fileno()).columns
+    return shutil.get_terminal_size().columns
+
+
+def tell(*lines: Line) -> None:
+    """Print lines for people on standard output. Raises OutputError as :func:`put` does."""
+    width = width_of(sys.stdout)
+    put("".join(f"{line.shown(width)}\n" for line in lines))
+
+
+def tell_paths(*paths: object) -> None:
+    """Print paths on standard output: as they are for programs, and harmless for a terminal."""
+    terminal = is_terminal(sys.stdout)
+    put("".join(f"{printable(str(path)) if terminal else path}\n" for path in paths))
+
+
+def put(text: str) -> None:
+    """Write to the process's own standard output. Raises OutputError as it does."""
+    # Not sys.stdout, which libraries may be kept from.
+    stream = sys.__stdout__
+    if stream is None or stream.closed:
+        return
+    with standard_output():
+        # One call, so that a line of another thread cannot come between it and its end.
+        stream.write(text)
+        stream.flush()
+
+
+@contextmanager
+def standard_output() -> Iterator[None]:
+    """What cannot be written there any more, as behind ``head``, is no error, and ends there.
+
+    Raises OutputError where the disk behind it is full.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        _let_go(sys.__stdout__)
+    except OSError as error:
+        _let_go(sys.__stdout__)
+        raise OutputError(
+            f"standard output cannot be written ({error.strerror or error}), expected room for "
+            "it: free some space, or send it elsewhere."
+        ) from None
+
+
+def complain(*lines: Line, stream: TextIO | None = None) -> None:
+    """Print lines on standard error, if that can be written: it must not end a run."""
+    stream = stream or sys.stderr
+    width = width_of(stream)
+    try:
+        stream.write("".join(f"{line.shown(width)}\n" for line in lines))
+        stream.flush()
+    except (OSError, ValueError):
+        _let_go(stream)
+
+
+def _let_go(stream: TextIO | None) -> None:
+    """From here on the stream goes nowhere, so that its end at exit is no error either."""
+    if stream is None:
+        return
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+@contextmanager
+def errors_alone() -> Iterator[TextIO]:
+    """Keeps standard error from all libraries, of C as well; gives a stream to it for errors."""
+    sys.stderr.flush()
+    try:
+        number = sys.stderr.fileno()
+        kept, nowhere = os.dup(number), os.open(os.devnull, os.O_WRONLY)
+    except (OSError, ValueError):  # a notebook's, say, that is no file
+        yield sys.stderr
+        return
+    os.dup2(nowhere, number)
+    os.close(nowhere)
+    with open(kept, "w", encoding=sys.stderr.encoding, errors="backslashreplace") as stream:  # noqa: PTH123
+        try:
+            yield stream
+        finally:
+            with suppress(OSError):
+                sys.stderr.flush()
+            os.dup2(kept, number)

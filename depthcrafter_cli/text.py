@@ -1,0 +1,44 @@
+"""Text that people type and read: paths with ``~``, and names that may hold anything."""
+
+import re
+from pathlib import Path
+
+from depthcrafter_cli.errors import UsageError
+
+# Control characters of ASCII and C1, invisible ones, those that turn the direction of writing
+# round, other line ends, and lone surrogates, which stand for bytes of no encoding.
+_UNSHOWABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+
+def printable(text: str) -> str:
+    """The text on one line, with every character that could control a terminal written out.
+
+    An escape becomes ``\\x1b`` and a new line ``\\n``; all else stays as it is.
+    """
+    return _UNSHOWABLE.sub(lambda found: _written_out(found.group()), text)
+
+
+def _written_out(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def expanded(text: str) -> Path:
+    """A path as typed, with ``~`` and ``~user`` as the home folders they stand for.
+
+    Raises UsageError for a user that there is not.
+    """
+    path = Path(text)
+    try:
+        return path if path.exists() else path.expanduser()
+    except (OSError, ValueError):
+        return path  # who opens it says what is wrong
+    except RuntimeError:
+        raise UsageError(
+            f"got {text}, expected a user of this machine after the ~: write the folder in full, "
+            "or ./ before a name that begins with ~."
+        ) from None
