@@ -11,6 +11,7 @@ from torch import Tensor
 
 from depthcrafter_cli.models.components import Components
 from depthcrafter_cli.models.reordered.decoder import decode_latents
+from depthcrafter_cli.pipeline.denoise import require_numbers
 
 
 def on_grid(latents: Iterable[Tensor], chunk: int) -> Iterator[Tensor]:
@@ -35,6 +36,11 @@ def decode_rgb(components: Components, latents: Tensor) -> Tensor:
 
 
 def decode_disparity(components: Components, latents: Tensor) -> Tensor:
-    """Raw disparity, float32 [n, H, W] in [0, 1] before any normalisation, on the CPU."""
+    """Raw disparity, float32 [n, H, W] in [0, 1] before any normalisation, on the CPU.
+
+    Raises WeightsError or DepthCrafterError where the decoder gives no numbers.
+    """
     rgb = decode_rgb(components, latents)
+    # Before what is infinite is taken for the nearest or the farthest depth.
+    require_numbers(rgb, components.dtype, "in decoding")
     return (rgb / 2 + 0.5).clamp(0, 1).mean(dim=1).cpu()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from depthcrafter_cli.errors import DepthCrafterError, WeightsError
 from depthcrafter_cli.models.components import Components
 from depthcrafter_cli.models.reordered.unet import WindowForward
 from depthcrafter_cli.pipeline.conditioning import Conditioning
@@ -70,6 +71,27 @@ def velocity_of(components: Components, conditioning: Conditioning, noise_aug: f
         return forward(known, torch.tensor([timestep], device=known.device), ids).float()
 
     return predict
+
+
+def require_numbers(values: Tensor, dtype: torch.dtype, where: str) -> None:
+    """Raise an error if any of ``values``, computed in ``dtype``, is infinite or no number.
+
+    Half precision overflows at 65504, and some cards fail at it; in float32 it is the weights.
+
+    Raises:
+        WeightsError: in float32.
+        DepthCrafterError: in another precision, with what to do.
+    """
+    if torch.isfinite(values.sum()):  # a sum has room for all values, and shows one that is not
+        return
+    told = f"The model gave values that are no numbers {where}, expected finite depth: "
+    if dtype == torch.float32:
+        raise WeightsError(
+            f"{told}these weights cannot be used; check them with `depthcrafter weights verify`."
+        )
+    raise DepthCrafterError(
+        f"{told}compute in float32, from the start, with --dtype fp32 --overwrite."
+    )
 
 
 def euler_step(latents: Tensor, velocity: Tensor, sigma: float, following: float) -> Tensor:

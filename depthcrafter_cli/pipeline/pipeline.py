@@ -18,7 +18,13 @@ from depthcrafter_cli.pipeline.checkpoint import Checkpoint, OnCheckpoint, forge
 from depthcrafter_cli.pipeline.conditioning import Conditioning, condition, encode
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.pipeline.decode import decode_disparity, on_grid
-from depthcrafter_cli.pipeline.denoise import Velocity, anchor, denoise, velocity_of
+from depthcrafter_cli.pipeline.denoise import (
+    Velocity,
+    anchor,
+    denoise,
+    require_numbers,
+    velocity_of,
+)
 from depthcrafter_cli.pipeline.frames import checked
 from depthcrafter_cli.pipeline.noise import NoiseSource, noise_source
 from depthcrafter_cli.pipeline.retries import Retries, StepDown, give_up
@@ -113,6 +119,8 @@ class DepthCrafterPipeline:
             InputError: no frames, or frames of another type or size than expected.
             UsageError: reference noise without ``total``.
             MemoryLimitError: memory ran out under the smallest plan.
+            DepthCrafterError: the networks gave values that are no numbers; a WeightsError where
+                they computed in float32.
         """
         if total is None and start is None and isinstance(frames, Sized):
             total = len(frames)
@@ -249,6 +257,8 @@ class ClipPass:
         """Count a step; it is given the window's latents after that step."""
         self.steps_done += 1
         steps = self.steps_done % self.config.steps
+        # Before anything of it is kept to go on from.
+        require_numbers(latents, self.components.dtype, f"in step {steps or self.config.steps}")
         if steps:  # after the last one comes the window's own checkpoint
             self.on_checkpoint(replace(self.between(latents), steps=steps, under_way=latents))
         self.observer(Progress("denoise", self.steps_done, self.total_steps, unit="steps"))
