@@ -2,14 +2,15 @@
 
 Large files are answered as the hub does: a redirect to a content server on another host name,
 with the true size and SHA-256 in ``X-Linked-*`` headers. Small files are served in place with a
-git object id as ETag.
+git object id as ETag. A mirror serves all in place, and has habits of its own.
 """
 
+import gzip
 import hashlib
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -36,6 +37,15 @@ class FakeHub:
     corrupt: set[str] = field(default_factory=set)
     bytes_per_second: float | None = None
     ignore_ranges: bool = False
+    mirror: bool = False  # no redirect, and no header of the hub's
+    no_length: frozenset[str] = frozenset()  # methods answered in chunks, without a length
+    head_status: int | None = None  # what HEAD is refused with
+    head_length: int | None = None  # what HEAD says instead of the length
+    etag: Callable[[bytes], str | None] | None = None
+    encoding: str | None = None  # of all bodies, asked for or not
+    redirect: tuple[int, str] | None = None  # once a file: status, and what comes before its path
+    busy: list[tuple[int, str | None]] = field(default_factory=list)  # status, Retry-After
+    endless: set[str] = field(default_factory=set)
     requests: list[Request] = field(default_factory=list)
     address: str = ""
 
@@ -85,6 +95,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.requests.append(
             Request(self.command, self.path, self.headers.get("Range"), authorised)
         )
+        if self.hub.busy:
+            return self._busy(*self.hub.busy.pop(0))
+        if self.command == "HEAD" and self.hub.head_status:
+            return self._refuse(self.hub.head_status)
+        if self.hub.redirect and not self.path.startswith("/moved"):
+            status, before = self.hub.redirect
+            return self._refuse(status, location=f"{before}/moved{self.path}")
+        self.path = self.path.removeprefix("/moved")
         if match := re.fullmatch(r"/content/(\w+)", self.path):
             return self._content(*self._by_digest(match[1]))
         match = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.path)
@@ -98,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(404, "RevisionNotFound")
         if path not in tree:
             return self._refuse(404, "EntryNotFound")
-        if path.endswith(".safetensors"):
+        if path.endswith(".safetensors") and not self.hub.mirror:
             return self._redirect(tree[path])
         return self._content(path, tree[path])
 
@@ -109,9 +127,20 @@ class _Handler(BaseHTTPRequestHandler):
                     return path, content
         raise KeyError(digest)
 
-    def _refuse(self, status: int, code: str) -> None:
+    def _refuse(self, status: int, code: str | None = None, location: str | None = None) -> None:
         self.send_response(status)
-        self.send_header("X-Error-Code", code)
+        if code:
+            self.send_header("X-Error-Code", code)
+        if location:
+            self.send_header("Location", location)
+        if status != 204:
+            self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _busy(self, status: int, retry_after: str | None) -> None:
+        self.send_response(status)
+        if retry_after is not None:
+            self.send_header("Retry-After", retry_after)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -133,15 +162,41 @@ class _Handler(BaseHTTPRequestHandler):
             content = bytes([content[0] ^ 255]) + content[1:]
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
         start = int(wanted[1]) if wanted and not self.hub.ignore_ranges else 0
+        size, whole = len(content), content
+        if self.hub.encoding:
+            content = gzip.compress(content) if self.hub.encoding == "gzip" else content
         self.send_response(206 if start else 200)
-        self.send_header("X-Repo-Commit", REVISION)
-        self.send_header("ETag", f'"{blob}"')
-        self.send_header("Content-Length", str(len(content) - start))
+        if not self.hub.mirror:
+            self.send_header("X-Repo-Commit", REVISION)
+        tag = self.hub.etag(whole) if self.hub.etag else None if self.hub.mirror else f'"{blob}"'
+        if tag:
+            self.send_header("ETag", tag)
+        if self.hub.encoding:
+            self.send_header("Content-Encoding", self.hub.encoding)
         if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+        chunked = self.command in self.hub.no_length or path in self.hub.endless
+        if chunked and self.command == "GET":
+            self.send_header("Transfer-Encoding", "chunked")
+        elif not chunked:
+            length = self.hub.head_length if self.command == "HEAD" else None
+            self.send_header("Content-Length", str(length or len(content) - start))
         self.end_headers()
-        if self.command == "GET":
+        if self.command == "GET" and chunked:
+            self._send_chunks(content[start:], path in self.hub.endless)
+        elif self.command == "GET":
             self._send_body(content[start:], self.hub.drop_after.pop(path, None))
+
+    def _send_chunks(self, body: bytes, endless: bool) -> None:
+        try:
+            for offset in range(0, len(body), 1 << 14):
+                block = body[offset : offset + (1 << 14)]
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(block), block))
+            while endless:
+                self.wfile.write(b"%x\r\n%s\r\n" % (1 << 14, bytes(1 << 14)))
+            self.wfile.write(b"0\r\n\r\n")
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
 
     def _send_body(self, body: bytes, drop_after: int | None) -> None:
         if drop_after is not None:

@@ -24,7 +24,8 @@ def findings(tree: ast.AST) -> Iterator[str]:
             names = {alias.name.split(".")[0] for alias in node.names}
             yield from (f"import {name}" for name in names & UNPICKLERS)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            if node.module.split(".")[0] in UNPICKLERS:
+            harmless = all(alias.name.endswith("Error") for alias in node.names)
+            if node.module.split(".")[0] in UNPICKLERS and not harmless:
                 yield f"from {node.module} import"
         elif isinstance(node, ast.Call):
             yield from call_findings(node)

@@ -20,18 +20,12 @@ from depthcrafter_cli.models.variants import NANO, HubFile, ModelVariant
 from depthcrafter_cli.progress import Progress
 
 KIB = 1 << 10
-BLOCK = 100 * KIB  # what huggingface_hub hands on at a time; 10 MiB outside these tests
 UNET = "diffusion_pytorch_model.safetensors"
 VAE = "vae/diffusion_pytorch_model.fp16.safetensors"
 
 
 def _bytes(size: int, seed: int) -> bytes:
     return random.Random(seed).randbytes(size)
-
-
-@pytest.fixture(autouse=True)
-def _small_blocks(monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", BLOCK)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +88,7 @@ def test_dropped_connection_is_resumed_by_range(hub, tmp_path, contents):
 
     first, second = (request for request in hub.gets(UNET) if "/content/" in request.path)
     assert first.range is None
-    assert second.range == f"bytes={2 * BLOCK}-"
+    assert second.range == f"bytes={230 * KIB}-"
     assert (found.path / "unet" / UNET).read_bytes() == contents["lab/unet"][UNET]
 
 
@@ -103,13 +97,12 @@ def test_killed_pull_is_resumed_by_the_next_process(hub, tmp_path, contents):
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path\n"
-        "from test_weights_download import BLOCK, _variant, pull\n"
-        "import huggingface_hub.constants; huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = BLOCK\n"
+        "from test_weights_download import _variant, pull\n"
         "pull(_variant(), Path(sys.argv[2]), endpoint=sys.argv[3])\n"
     )
     here = str(Path(__file__).parent)
     child = subprocess.Popen([sys.executable, "-c", script, here, str(tmp_path), hub.address])
-    partial = _wait_for_bytes(tmp_path / "tiny" / "unet", BLOCK, child)
+    partial = _wait_for_bytes(tmp_path / "tiny" / "unet", 100 * KIB, child)
     child.send_signal(signal.SIGKILL)
     child.wait()
     kept = partial.stat().st_size

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from depthcrafter_cli.models import weights
 from depthcrafter_cli.models.layout import missing_files
 from depthcrafter_cli.models.manifest import (
     MANIFEST_NAME,
+    _sample_as_of,
+    _sha256_as_of,
     file_hashes,
     sha256_of,
     verify,
@@ -67,6 +70,16 @@ def test_incomplete_published_weights_are_passed_over_and_named(root):
     with pytest.raises(WeightsError, match=r"lacks unet/diffusion_pytorch_model\.safetensors") as e:
         find_weights("depthcrafter")
     assert "depthcrafter weights pull depthcrafter" in str(e.value)
+
+
+def test_what_a_killed_pull_left_before_its_first_byte_counts_for_nothing(root):
+    (root / "depthcrafter" / "unet").mkdir(parents=True)
+    (root / "depthcrafter" / ".pull.lock").touch()
+    with pytest.raises(WeightsError, match=r"not on this machine.*weights pull depthcrafter"):
+        find_weights("depthcrafter")
+    (root / "depthcrafter" / "unet" / "config.json.0123456789ab.partial").touch()
+    with pytest.raises(WeightsError, match=r"finish the download with: depthcrafter weights pull"):
+        find_weights("depthcrafter")
 
 
 @pytest.mark.parametrize("name", [None, "depthcrafter", "nano", "no/such/folder"])
@@ -169,6 +182,56 @@ def test_weights_put_in_the_place_of_others_are_told_apart_though_as_large(tmp_p
     after = file_hashes(folder)
     assert after[name] == sha256_of(folder / name) != before[name]
     assert {**after, name: before[name]} == before
+
+
+def _flip(path: Path, offset: int) -> None:
+    """As a failing disk does: the content changes, the date does not; read by a new process."""
+    status, data = path.stat(), bytearray(path.read_bytes())
+    data[offset] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    _sha256_as_of.cache_clear()
+    _sample_as_of.cache_clear()
+
+
+@pytest.mark.parametrize("offset", [0, 30 * 65_536 + 16_000_000 * 30 // 63 + 7, -1])
+def test_a_bit_that_flipped_in_a_sampled_block_is_found(tmp_path, offset):
+    folder = Path(shutil.copytree(TINY, tmp_path / "model"))
+    large = folder / "unet/diffusion_pytorch_model.safetensors"
+    large.write_bytes(bytes(64 << 16) + bytes(16_000_000))
+    write_manifest(folder, "nano")
+    before = file_hashes(folder)
+    _flip(large, offset)
+    with pytest.raises(WeightsError, match=r"has changed .* though its date has not"):
+        file_hashes(folder)
+    assert [check.path for check in verify(folder) if check.problem] == [
+        "unet/diffusion_pytorch_model.safetensors"
+    ]
+    _flip(large, offset)
+    assert file_hashes(folder) == before
+
+
+def test_only_whole_reading_finds_a_bit_between_the_samples(tmp_path):
+    folder = Path(shutil.copytree(TINY, tmp_path / "model"))
+    large = folder / "unet/diffusion_pytorch_model.safetensors"
+    large.write_bytes(bytes(64 << 16) + bytes(16_000_000))
+    write_manifest(folder, "nano")
+    before = file_hashes(folder)
+    _flip(large, 200_000)
+    assert file_hashes(folder) == before and any(check.problem for check in verify(folder))
+    large.touch()
+    assert file_hashes(folder) != before
+
+
+def test_a_manifest_without_samples_is_not_believed(tmp_path):
+    folder = Path(shutil.copytree(TINY, tmp_path / "model"))
+    manifest = write_manifest(folder, "nano")
+    records = {name: replace(record, sample="") for name, record in manifest.files.items()}
+    write_manifest(folder, "nano", files=records)
+    assert file_hashes(folder) == {name: record.sha256 for name, record in records.items()}
+    _flip(folder / "vae/diffusion_pytorch_model.safetensors", 1_000_000)
+    with pytest.raises(WeightsError, match="though its date has not"):
+        file_hashes(folder)
 
 
 def test_published_files_make_a_complete_folder(tmp_path):

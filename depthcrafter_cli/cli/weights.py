@@ -64,15 +64,29 @@ def pull_weights(
             parser=expanded,
         ),
     ] = None,
+    given: Annotated[
+        list[Path] | None,
+        opt.option(
+            "--from",
+            text="Take the files from a folder, a Hugging Face cache or files on this machine, "
+            "not from the network; may be given several times.",
+            parser=expanded,
+        ),
+    ] = None,
+    more: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILES", parser=expanded, hidden=True)
+    ] = None,
     *,
     how: Reporting,
 ) -> None:
     """Download a model, or continue a download that was cut off, and check every byte of it.
 
     Prints the licences first. The weights go to $DEPTHCRAFTER_WEIGHTS if that is set, else to
-    the checkout's weights folder, else to your own data folder.
+    the checkout's weights folder, else to your own data folder. With --from they are copied from
+    there and checked the same way.
     """
     with reported(**vars(how)) as console:
+        from depthcrafter_cli.errors import UsageError
         from depthcrafter_cli.models.download import pull
         from depthcrafter_cli.models.variants import licence_notice
         from depthcrafter_cli.models.weights import known_variant, pull_root
@@ -81,8 +95,15 @@ def pull_weights(
         notice = licence_notice(variant)
         lines = map(Line, notice.splitlines())
         console.say("licence", {"model": name, "notice": notice}, *lines, level="result")
+        if more and not given:
+            raise UsageError(
+                f"got {more[0]} after the model's name, expected files only after --from: correct "
+                "the command."
+            )
         with console.observing() as observer:
-            found = pull(variant, root, observer)
+            found = pull(
+                variant, root, observer, console.warn, given=(*(given or ()), *(more or ()))
+            )
         complete = Line(f"{name} is complete and checked")
         console.done([found.path], complete, model=name, path=str(found.path))
 

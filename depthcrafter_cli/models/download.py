@@ -1,21 +1,25 @@
 """Pull a variant's weights: exactly the needed files, at pinned revisions, checked."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from depthcrafter_cli.errors import WeightsError
-from depthcrafter_cli.models.hub import SHA256_DIGITS, RemoteFile, announced, fetch, quiet_hub
+from depthcrafter_cli.models.given import GivenFiles
+from depthcrafter_cli.models.hub import Hub
 from depthcrafter_cli.models.manifest import (
     FileRecord,
     read_manifest,
-    sha256_of,
+    record_of,
     verify,
     write_manifest,
 )
-from depthcrafter_cli.models.variants import ModelVariant
+from depthcrafter_cli.models.offers import Offer, Source, obtain
+from depthcrafter_cli.models.variants import HubFile, ModelVariant
 from depthcrafter_cli.models.weights import WeightsFolder
-from depthcrafter_cli.progress import Observer, Progress, ignore
+from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
 
 _SPARE_BYTES = 64 << 20  # left free on the disk beyond the download itself
 
@@ -24,21 +28,23 @@ def pull(
     variant: ModelVariant,
     root: Path,
     observer: Observer = ignore,
+    warn: Warn = ignore,
     *,
+    given: Sequence[Path] = (),
     endpoint: str | None = None,
     token: str | None = None,
 ) -> WeightsFolder:
     """Make ``root/<variant name>`` a complete, checked copy of a variant and return it.
 
     Files already there are kept if their checksums are right, so a second pull needs no network
-    and a pull after damage repairs. ``endpoint`` and ``token`` default to huggingface_hub's own
-    (``HF_ENDPOINT``, ``HF_TOKEN`` or a stored login).
+    and a pull after damage repairs. ``given`` are folders and files to take it all from, instead
+    of the hub. ``endpoint`` and ``token`` default to huggingface_hub's own (``HF_ENDPOINT``,
+    ``HF_TOKEN`` or a stored login). ``warn`` hears what a user should know: what is waited for, and
+    the SHA-256 of files of which none was known before.
 
     Raises:
         WeightsError: no such download, no connection, no permission, no space, wrong content.
     """
-    from filelock import FileLock, Timeout
-
     if not variant.sources:
         raise WeightsError(
             f"the {variant.name} model is not on the hub, expected a downloadable one: "
@@ -46,14 +52,11 @@ def pull(
         )
     folder = root / variant.name
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".pull.lock", timeout=0):
-            if not _intact(folder, variant, observer):
-                _pull_locked(variant, folder, observer, endpoint, token)
-    except Timeout as error:
-        raise WeightsError(
-            f"another process is pulling into {folder}: wait for it to finish."
-        ) from error
+        with _claimed(folder):
+            known = _recorded(folder)
+            if not _intact(folder, variant, known, observer):
+                source = GivenFiles([*given, folder]) if given else Hub(endpoint, token, warn)
+                _pull_claimed(variant, folder, source, known, observer, warn)
     except BrokenPipeError:
         raise  # nobody reads our own output any more
     except OSError as error:
@@ -64,47 +67,92 @@ def pull(
     return WeightsFolder(folder, variant)
 
 
-def _intact(folder: Path, variant: ModelVariant, observer: Observer) -> bool:
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Inside, no other pull may write the folder; it is gone afterwards if nothing is in it."""
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".pull.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise WeightsError(
+            f"another process is pulling into {folder}: wait for it to finish."
+        ) from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # while it is held, so that no second owner comes in between
+            Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+        for place in (*(path for path in folder.iterdir() if path.is_dir()), folder):
+            with suppress(OSError):
+                place.rmdir()
+
+
+def _recorded(folder: Path) -> Mapping[str, FileRecord]:
     manifest = read_manifest(folder)
-    published = {file.target: file.origin for file in variant.sources}
-    if manifest is None or {k: record.source for k, record in manifest.files.items()} != published:
+    return manifest.files if manifest else {}
+
+
+def _intact(
+    folder: Path, variant: ModelVariant, known: Mapping[str, FileRecord], observer: Observer
+) -> bool:
+    if {k: record.source for k, record in known.items()} != {
+        file.target: file.origin for file in variant.sources
+    }:
         return False
     return all(check.problem is None for check in verify(folder, observer))
 
 
-def _pull_locked(
-    variant: ModelVariant, folder: Path, observer: Observer, endpoint: str | None, token: str | None
+def _pull_claimed(
+    variant: ModelVariant,
+    folder: Path,
+    source: Source,
+    known: Mapping[str, FileRecord],
+    observer: Observer,
+    warn: Warn,
 ) -> None:
-    with quiet_hub():
-        remotes = [announced(file, endpoint, token) for file in variant.sources]
-        wanted = [remote for remote in remotes if not remote.matches(_place(folder, remote))]
-        _require_space(folder, wanted)
-        total = sum(remote.size for remote in remotes)
-        before = total - sum(remote.size for remote in wanted)
-        for remote in wanted:
+    files = [_as_recorded(file, known) for file in variant.sources]
+    offers = source.offers(files)
+    wanted = [offer for offer in offers if not offer.matches(folder / offer.file.target)]
+    _require_space(folder, wanted)
+    sizes = [offer.size for offer in offers]
+    total = None if None in sizes else sum(size or 0 for size in sizes)
+    before = sum(offer.size or 0 for offer in offers if offer not in wanted)
+    for offer in wanted:
 
-            def report(done: int, remote: RemoteFile = remote, before: int = before) -> None:
-                observer(Progress("download", before + done, total, "bytes", remote.file.target))
+        def report(done: int, offer: Offer = offer, before: int = before) -> None:
+            observer(Progress("download", before + done, total, "bytes", offer.file.target))
 
-            fetch(remote, _place(folder, remote), token, report)
-            before += remote.size
-    records = {remote.file.target: _record(remote, folder) for remote in remotes}
+        obtain(source, offer, folder / offer.file.target, report)
+        before += (folder / offer.file.target).stat().st_size
+    records = {
+        offer.file.target: record_of(folder / offer.file.target, offer.file.origin, offer.sha256)
+        for offer in offers
+    }
     write_manifest(folder, variant.name, files=records)
+    for file in files:
+        if file.sha256 is None:
+            warn(
+                f"No SHA-256 of {file.target} was known beforehand; recorded, and checked from "
+                f"now on: {records[file.target].sha256}"
+            )
 
 
-def _record(remote: RemoteFile, folder: Path) -> FileRecord:
-    announced_sha256 = len(remote.checksum) == SHA256_DIGITS
-    sha256 = remote.checksum if announced_sha256 else sha256_of(_place(folder, remote))
-    return FileRecord(remote.size, sha256, remote.file.origin)
+def _as_recorded(file: HubFile, known: Mapping[str, FileRecord]) -> HubFile:
+    """A file that is not pinned must be what it was when it was first pulled."""
+    record = known.get(file.target)
+    if file.sha256 or record is None or record.source != file.origin:
+        return file
+    return replace(file, size=record.size, sha256=record.sha256)
 
 
-def _place(folder: Path, remote: RemoteFile) -> Path:
-    return folder / remote.file.target
-
-
-def _require_space(folder: Path, wanted: Iterable[RemoteFile]) -> None:
+def _require_space(folder: Path, wanted: Sequence[Offer]) -> None:
     partials = folder.glob("*/*.partial")
-    needed = sum(remote.size for remote in wanted) - sum(path.stat().st_size for path in partials)
+    needed = sum(offer.size or 0 for offer in wanted)
+    needed -= sum(path.stat().st_size for path in partials)
     free = shutil.disk_usage(folder).free
     if needed + _SPARE_BYTES > free:
         raise WeightsError(

@@ -1,190 +1,385 @@
-"""One file of the Hugging Face hub: what is announced of it, and fetching exactly that.
+"""Files of the Hugging Face hub, or of a mirror of it with habits of its own.
 
-huggingface_hub speaks to the hub, but its own downloads resume only within one process: a killed
-one starts again from zero (huggingface_hub issue 4196). So bytes go to a ``.partial`` file of our
-own, which the next attempt continues, and a file gets its final name once its checksum is right.
+huggingface_hub knows addresses, settings and the token. The transfer is ours: its downloads begin
+again from zero after a kill (huggingface_hub issue 4196), write whatever a server goes on sending,
+and use another HTTP library in each major release.
 """
 
-import hashlib
-import io
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import re
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
 
-from depthcrafter_cli.disk import publish
 from depthcrafter_cli.errors import WeightsError
-from depthcrafter_cli.models.manifest import hash_file, sha256_of
+from depthcrafter_cli.models.offers import Offer, Report, other_file
 from depthcrafter_cli.models.variants import HubFile
+from depthcrafter_cli.progress import Warn
 
-SHA256_DIGITS, _GIT_SHA1_DIGITS = 64, 40
+if TYPE_CHECKING:
+    from requests import PreparedRequest, Response
 
-Report = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file as the hub announces it: size in bytes, and its SHA-256 or git object id."""
-
-    file: HubFile
-    url: str
-    size: int
-    checksum: str
-
-    def matches(self, path: Path, report: Report | None = None) -> bool:
-        """Whether a local file has the announced size and checksum."""
-        if not path.is_file() or path.stat().st_size != self.size:
-            return False
-        if len(self.checksum) == SHA256_DIGITS:
-            return sha256_of(path, report) == self.checksum
-        # Files outside large-file storage are announced as git names its blobs.
-        header = f"blob {self.size}\0".encode()
-        digest = hashlib.sha1(header, usedforsecurity=False)
-        return hash_file(path, digest, report) == self.checksum
+_BUSY = (408, 429, 500, 502, 503, 504)
+_MOST_WAITS, _LONGEST_WAIT = 5, 300  # seconds
+_MOST_REDIRECTS = 10
+_MOST_FAILURES, _PAUSE = 5, 1  # breaks of a connection in a row, seconds after each
+# A connection that brings less than this is given up; more than this makes a break forgotten.
+_LEAST_BYTES, _LEAST_SECONDS = 1 << 16, 60
+_READ_BYTES = 1 << 18
+_COMPRESSED = ("gzip", "x-gzip", "deflate")
 
 
-def announced(file: HubFile, endpoint: str | None, token: str | None) -> RemoteFile:
-    """Ask the hub for a file's size and checksum, and hold them against what is known of it."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+class TransferError(Exception):
+    """A connection that broke, came to a standstill, or has to begin at the file's start."""
 
-    url = hf_hub_url(file.repo, file.path, revision=file.revision, endpoint=endpoint)
-    with _explained(file):
-        metadata = get_hf_file_metadata(url, token=token)
-    size, checksum = metadata.size, file.sha256 or metadata.etag or ""
-    if size is None or len(checksum) not in (SHA256_DIGITS, _GIT_SHA1_DIGITS):
+
+class Hub:
+    """The hub at HF_ENDPOINT or ``endpoint``; ``warn`` hears a sentence whenever it is waited for.
+
+    Raises WeightsError where the settings of this machine make no sense.
+    """
+
+    def __init__(self, endpoint: str | None, token: str | None, warn: Warn) -> None:
+        import requests
+
+        try:  # reads HF_ENDPOINT
+            from huggingface_hub import constants, hf_hub_url
+            from huggingface_hub.utils import build_hf_headers
+        except ValueError as error:
+            raise WeightsError(
+                f"the hub's address makes no sense ({error}), expected a URL: check HF_ENDPOINT."
+            ) from error
+        if constants.HF_HUB_OFFLINE:
+            raise WeightsError(
+                "HF_HUB_OFFLINE is set and the weights are not complete here, expected a "
+                "connection: unset it and pull again."
+            )
+        headers = build_hf_headers(token=token)
+        self._authorization = headers.pop("authorization", None)
+        self._headers = headers | {"Accept-Encoding": "identity"}
+        self._timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
+        self._endpoint, self._url_of, self._warn = endpoint, hf_hub_url, warn
+        self._session = requests.Session()
+
+    def offers(self, files: Sequence[HubFile]) -> list[Offer]:
+        """What the hub announces of files; what is pinned overrules it.
+
+        Raises WeightsError where the hub itself says that it has no such file, or another one.
+        """
+        return [self._offer(file) for file in files]
+
+    def _offer(self, file: HubFile) -> Offer:
+        url = self._url_of(file.repo, file.path, revision=file.revision, endpoint=self._endpoint)
+        told: dict[str, str] = {}
+        try:
+            with _explained(file), self._request("HEAD", file, url, {}, told) as response:
+                # Mirrors refuse HEAD in many ways; only the hub's own codes are a verdict.
+                if response.status_code >= 400 and "X-Error-Code" in response.headers:
+                    raise _verdict(file, response)
+        except TransferError as error:
+            raise _unreachable(file, error) from error
+        size, checksum = _told_size(told), _told_checksum(told)
+        linked = "X-Linked-Size" in told
+        if linked and file.size not in (None, size):
+            raise other_file(file, size)
+        if "X-Linked-Etag" in told and file.sha256 not in (None, checksum):
+            raise other_file(file, size)
+        sure = linked or file.size is not None
+        return Offer(file, url, file.size or size, file.sha256 or checksum, sure)
+
+    def fetch(self, offer: Offer, partial: Path, report: Report) -> None:
+        """Continue or start a download, until it has all its bytes or the connection is hopeless.
+
+        Raises WeightsError; the partial file stays for the next attempt, unless it is too long.
+        """
+        furthest = failures = 0
+        while True:
+            try:
+                with _explained(offer.file):
+                    return self._receive(offer, partial, report)
+            except TransferError as error:
+                done = partial.stat().st_size if partial.is_file() else 0
+                failures = 0 if done >= furthest + _LEAST_BYTES else failures + 1
+                furthest = max(done, furthest)
+                if failures >= _MOST_FAILURES:
+                    raise _unreachable(offer.file, error) from error
+                time.sleep(_PAUSE)
+
+    def _receive(self, offer: Offer, partial: Path, report: Report) -> None:
+        start = partial.stat().st_size if partial.is_file() else 0
+        if start and start == offer.size:
+            return
+        ranged = {"Range": f"bytes={start}-"} if start else {}
+        with self._request("GET", offer.file, offer.place, ranged) as response:
+            if start and not _continues(response, start):
+                start = 0
+                if response.status_code != HTTPStatus.OK:
+                    partial.unlink()
+                    raise TransferError(f"bytes from {start} on were asked for and did not come")
+            elif response.status_code >= 400:
+                raise _verdict(offer.file, response)
+            length = _length(response, start)
+            if offer.sure and length not in (None, offer.size):
+                raise other_file(offer.file, length)
+            expected = offer.size if offer.sure else length or offer.size
+            limit = expected or offer.file.most_bytes
+            with partial.open("ab") as stream:
+                stream.truncate(start)
+                done = start
+                for block in _decoded(_steady(response), response, limit + 1 - done):
+                    done += stream.write(block)
+                    if done > limit:
+                        break
+                    report(done)
+        if done > limit:
+            partial.unlink()
+            raise WeightsError(
+                f"the hub sends more than the {limit:,} bytes of {offer.file.path}, expected its "
+                "end there: what came was removed; use another endpoint."
+            )
+        if done < (expected or 0):
+            raise TransferError(f"it ended after {done:,} of {expected:,} bytes")
+
+    def _request(
+        self,
+        method: str,
+        file: HubFile,
+        url: str,
+        headers: Mapping[str, str],
+        told: dict[str, str] | None = None,
+    ) -> "Response":
+        """The answer of a server that is not too busy to give one."""
+        for waits in range(_MOST_WAITS + 1):
+            response = self._follow(method, file, url, headers, told)
+            if response.status_code not in _BUSY or waits == _MOST_WAITS:
+                return response
+            status, pause = _status(response), _retry_after(response, 2**waits)
+            response.close()
+            if pause > _LONGEST_WAIT:
+                raise WeightsError(
+                    f"the hub is too busy for {file.path} ({status}) and asks to wait for "
+                    f"{pause:.0f} s: pull again then, which continues where it stopped."
+                )
+            self._warn(
+                f"The hub is busy ({status}); {file.path} is asked for again in {pause:g} s."
+            )
+            time.sleep(pause)
+        raise AssertionError
+
+    def _follow(
+        self,
+        method: str,
+        file: HubFile,
+        url: str,
+        headers: Mapping[str, str],
+        told: dict[str, str] | None,
+    ) -> "Response":
+        """The answer where redirects end; ``told`` gets the headers of all on the way."""
+        first = url
+        for _ in range(_MOST_REDIRECTS):
+            response = self._session.request(
+                method,
+                url,
+                headers={**self._headers, **headers},
+                # The token is for the hub alone, not for the servers it sends us to.
+                auth=self._authorize if self._is_trusted(first, url) else None,
+                timeout=self._timeout,
+                stream=True,
+                allow_redirects=False,
+            )
+            location = self._session.get_redirect_target(response)
+            if told is not None:
+                for name, value in response.headers.items():
+                    if location is None or name.title().startswith("X-"):
+                        told.setdefault(name.title(), value)
+            # A content server may refuse HEAD, and the hub has said everything before.
+            if location is None or (told and "X-Linked-Etag" in told):
+                return response
+            target = urljoin(url, location)
+            response.close()
+            ways = urlsplit(url).scheme, urlsplit(target).scheme
+            if ways not in (("http", "http"), ("http", "https"), ("https", "https")):
+                raise WeightsError(
+                    f"the hub sends {file.path} from {ways[0]} on to {ways[1]}, expected http or "
+                    "https, and https to stay https: use another endpoint."
+                )
+            url = target
         raise WeightsError(
-            f"the hub announces {file.path} of {file.repo} without a size or checksum, expected "
-            "both: use another endpoint."
-        )
-    if size != (file.size or size) or (file.sha256 and metadata.etag != file.sha256):
-        raise WeightsError(
-            f"the hub offers another {file.path} of {file.repo} ({size:,} bytes) than the "
-            f"published one ({file.size or size:,} bytes, SHA-256 {str(file.sha256)[:8]}...): "
+            f"the hub sends {file.path} on more than {_MOST_REDIRECTS} times, expected an end: "
             "use another endpoint."
         )
-    return RemoteFile(file, url, size, checksum)
+
+    def _is_trusted(self, hub: str, url: str) -> bool:
+        return bool(self._authorization) and not self._session.should_strip_auth(hub, url)
+
+    def _authorize(self, request: "PreparedRequest") -> "PreparedRequest":
+        request.headers["Authorization"] = str(self._authorization)
+        return request
 
 
-def fetch(remote: RemoteFile, destination: Path, token: str | None, report: Report) -> None:
-    """Continue or start a download, check it, and only then give it its name."""
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
+def _told_size(told: Mapping[str, str]) -> int | None:
+    """How many bytes a file has by the headers of an answer to HEAD."""
+    length = told.get("X-Linked-Size") or (told.get("Content-Length", "") if _plain(told) else "")
+    return (int(length) or None) if length.isdecimal() else None
 
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    # The checksum in the name keeps a part of another file from being continued.
-    partial = destination.with_name(f"{destination.name}.{remote.checksum[:12]}.partial")
-    if partial.is_file() and partial.stat().st_size > remote.size:
-        partial.unlink()
-    headers = build_hf_headers(token=token) | {"Accept-Encoding": "identity"}
-    with (
-        _ReportingWriter(io.FileIO(partial, "ab"), report) as stream,
-        _explained(remote.file),
-    ):
-        http_get(
-            remote.url,
-            stream,
-            resume_size=stream.tell(),
-            headers=headers,
-            expected_size=remote.size,
-        )
-    if not remote.matches(partial):
-        partial.unlink()
+
+def _told_checksum(told: Mapping[str, str]) -> str | None:
+    """The SHA-256, or the SHA-1 as git or a mirror counts it, by the headers of an answer.
+
+    A plain ETag may be anything, unless it comes with another header of the hub's.
+    """
+    tag = told.get("X-Linked-Etag") or ("X-Repo-Commit" in told and told.get("Etag")) or ""
+    match = re.fullmatch(r'(?:w/)?"?([0-9a-f]{40}|[0-9a-f]{64})"?', tag.lower())
+    return match[1] if match else None
+
+
+def _plain(headers: Mapping[str, str]) -> bool:
+    return headers.get("Content-Encoding", "identity") == "identity"
+
+
+def _continues(response: "Response", start: int) -> bool:
+    """Whether an answer is the rest of a file from ``start`` on, as it is stored."""
+    given = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    begins = given is not None and int(given[1]) == start
+    return (
+        response.status_code == HTTPStatus.PARTIAL_CONTENT and begins and _plain(response.headers)
+    )
+
+
+def _length(response: "Response", start: int) -> int | None:
+    """The whole file's size by this answer, None where it does not tell."""
+    length = response.headers.get("Content-Length", "")
+    return start + int(length) if _plain(response.headers) and length.isdecimal() else None
+
+
+def _steady(response: "Response") -> Iterator[bytes]:
+    """The bytes of an answer as they come. Raises TransferError where next to none do."""
+    from urllib3.exceptions import HTTPError
+
+    begun, taken = time.monotonic(), 0
+    while True:
+        try:
+            block = response.raw.read1(_READ_BYTES, decode_content=False)
+        except HTTPError as error:
+            raise TransferError(_brief(error)) from error
+        if not block:
+            return
+        yield block
+        taken += len(block)
+        if time.monotonic() - begun > _LEAST_SECONDS:
+            if taken < _LEAST_BYTES:
+                raise TransferError(f"only {taken:,} bytes came in {_LEAST_SECONDS} s")
+            begun, taken = time.monotonic(), 0
+
+
+def _decoded(blocks: Iterator[bytes], response: "Response", most: int) -> Iterator[bytes]:
+    """Blocks as they were before a mirror compressed them; at most ``most`` bytes, about.
+
+    Raises WeightsError for a compression that is not known, TransferError for one that is damaged.
+    """
+    encoding = response.headers.get("Content-Encoding", "identity").lower()
+    if encoding == "identity":
+        yield from blocks
+        return
+    if encoding not in _COMPRESSED:
         raise WeightsError(
-            f"the download of {remote.file.path} is damaged: its checksum is not "
-            f"{remote.checksum[:8]}..., which the hub announced; it was removed, so pull again."
+            f"the hub sends a file compressed as {encoding[:20]!r}, expected it as it is: use "
+            "another endpoint."
         )
-    publish(partial, destination)
-    for stale in destination.parent.glob(f"{destination.name}.*.partial"):
-        stale.unlink()
+    unpacker = zlib.decompressobj(wbits=47)  # of zlib and gzip alike
+    for block in blocks:
+        try:
+            yield (unpacked := unpacker.decompress(block, most))
+            most -= len(unpacked)
+            while unpacker.unconsumed_tail and most > 0:
+                yield (unpacked := unpacker.decompress(unpacker.unconsumed_tail, most))
+                most -= len(unpacked)
+        except zlib.error as error:
+            raise TransferError(f"its compression is damaged ({error})") from error
+    if not unpacker.eof:
+        raise TransferError("it ended in the midst of its compression")
 
 
-class _ReportingWriter(io.BufferedWriter):
-    """A file that tells how long it has become."""
-
-    def __init__(self, raw: io.FileIO, report: Report) -> None:
-        super().__init__(raw)
-        self._report = report
-
-    def write(self, data: bytes) -> int:  # type: ignore[override]
-        written = super().write(data)
-        self._report(self.tell())
-        return written
+def _retry_after(response: "Response", otherwise: float) -> float:
+    """How many seconds a server asks to be left alone for."""
+    asked = response.headers.get("Retry-After", "")
+    if asked.isdecimal():
+        return float(asked)
+    with suppress(ValueError, TypeError, OverflowError):
+        return max(0.0, parsedate_to_datetime(asked).timestamp() - time.time())
+    return otherwise
 
 
-@contextmanager
-def quiet_hub() -> Iterator[None]:
-    """No progress bars or log lines from huggingface_hub: progress goes to our observer."""
-    try:
-        import huggingface_hub.file_download  # noqa: F401 - reads HF_ENDPOINT
-        from huggingface_hub import utils
-    except ValueError as error:
-        raise WeightsError(
-            f"the hub's address makes no sense ({error}), expected a URL: check HF_ENDPOINT."
-        ) from error
-    had_bars, verbosity = not utils.are_progress_bars_disabled(), utils.logging.get_verbosity()
-    utils.disable_progress_bars()
-    utils.logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        utils.logging.set_verbosity(verbosity)
-        if had_bars:
-            utils.enable_progress_bars()
+def _status(response: "Response") -> str:
+    # Not in the server's words, which could be anything.
+    with suppress(ValueError):
+        return f"{response.status_code} {HTTPStatus(response.status_code).phrase}"
+    return str(response.status_code)
+
+
+def _verdict(file: HubFile, response: "Response") -> WeightsError:
+    """What a refusal means, by the hub's code for it if there is one."""
+    status, code = response.status_code, response.headers.get("X-Error-Code", "")
+    if code == "GatedRepo":
+        return WeightsError(
+            f"{file.repo} is only open to those who accepted its licence: accept it at "
+            f"https://huggingface.co/{file.repo}, log in with `hf auth login` or set HF_TOKEN, "
+            "and pull again."
+        )
+    if code == "RepoNotFound" or status == HTTPStatus.UNAUTHORIZED:
+        return WeightsError(
+            f"the hub has no repository {file.repo} or does not show it to you: check HF_ENDPOINT, "
+            "log in with `hf auth login` or set HF_TOKEN, and pull again."
+        )
+    if status == HTTPStatus.NOT_FOUND:
+        return WeightsError(
+            f"the hub has no {file.path} at revision {file.revision[:8]} of {file.repo}, which "
+            "this version expects: update depthcrafter or use another endpoint."
+        )
+    return WeightsError(f"the hub refused {file.path} ({_status(response)}): pull again later.")
 
 
 @contextmanager
 def _explained(file: HubFile) -> Iterator[None]:
     """Turn what can go wrong between us and the hub into one sentence each."""
-    # HTTPError is the root of httpx's errors; those of requests, in older releases, are OSErrors
-    # without a number.
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        HfHubHTTPError,
-        HTTPError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from requests import exceptions
+    from urllib3.exceptions import HTTPError
 
     try:
         yield
-    except OfflineModeIsEnabled as error:
+    except (exceptions.Timeout, exceptions.ConnectionError) as error:
+        if isinstance(error, exceptions.ProxyError | exceptions.SSLError):
+            raise _unreachable(file, error) from error
+        raise TransferError(_brief(error)) from error
+    except exceptions.ChunkedEncodingError as error:
+        raise TransferError(_brief(error)) from error
+    except (exceptions.RequestException, HTTPError) as error:  # before anything is sent
         raise WeightsError(
-            "HF_HUB_OFFLINE is set and the weights are not complete here, expected a connection: "
-            "unset it and pull again."
+            f"the hub cannot be reached by this machine's settings ({_brief(error)}): check "
+            "ALL_PROXY and HTTPS_PROXY (a SOCKS proxy needs: pip install 'requests[socks]') and "
+            "HF_ENDPOINT."
         ) from error
-    except GatedRepoError as error:
-        raise WeightsError(
-            f"{file.repo} is only open to those who accepted its licence: accept it at "
-            f"https://huggingface.co/{file.repo}, log in with `hf auth login` or set HF_TOKEN, "
-            "and pull again."
-        ) from error
-    except (RevisionNotFoundError, EntryNotFoundError) as error:
-        raise WeightsError(
-            f"the hub has no {file.path} at revision {file.revision[:8]} of {file.repo}, which "
-            "this version expects: update depthcrafter or use another endpoint."
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise WeightsError(
-            f"the hub has no repository {file.repo} or does not show it to you: check HF_ENDPOINT, "
-            "log in with `hf auth login` or set HF_TOKEN, and pull again."
-        ) from error
-    except HfHubHTTPError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise WeightsError(f"the hub refused {file.path} ({reason}): pull again later.") from error
-    except (ImportError, ValueError) as error:  # raised for proxies, before anything is sent
-        raise WeightsError(
-            f"the hub cannot be reached by this machine's settings ({error}): check ALL_PROXY and "
-            "HTTPS_PROXY (a SOCKS proxy needs: pip install 'httpx[socks]') and HF_ENDPOINT."
-        ) from error
-    except BrokenPipeError:
-        raise  # nobody reads our own output any more
-    except (HTTPError, OSError) as error:
-        if getattr(error, "errno", None) is not None and not isinstance(error, ConnectionError):
-            raise  # the disk's fault, not the network's
-        reason = str(error).strip() or type(error).__name__
-        raise WeightsError(
-            f"the connection to the hub failed at {file.path} ({reason}): check the network and "
-            "pull again, which continues where it stopped."
-        ) from error
+
+
+def _unreachable(file: HubFile, error: Exception) -> WeightsError:
+    return WeightsError(
+        f"the connection to the hub failed at {file.path} ({_brief(error)}): check the network and "
+        "pull again, which continues where it stopped; a proxy is named in HTTPS_PROXY, a mirror "
+        "in HF_ENDPOINT, and files copied from another machine are installed with --from."
+    )
+
+
+def _brief(error: Exception) -> str:
+    """The innermost reason of an HTTP library's error, in one line."""
+    while error.args and isinstance(error.args[-1], Exception):
+        error = error.args[-1]
+    reason = getattr(error, "reason", None)
+    if isinstance(reason, Exception):
+        return _brief(reason)
+    text = " ".join(str(error).split()) or type(error).__name__
+    return re.sub(r"^<[^>]*>:? |^\w*Connection\w*\([^)]*\): ", "", text)[:200]

@@ -21,15 +21,20 @@ from depthcrafter_cli.structured import content_errors, json_object, typed
 MANIFEST_NAME = "depthcrafter.json"
 SETTINGS = ("max_res", "window", "overlap", "steps")
 _READ_BYTES = 1 << 20
+_SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
 
 
 @dataclass(frozen=True)
 class FileRecord:
-    """Size in bytes, SHA-256 in hexadecimal, and where the file came from, if known."""
+    """Size in bytes, SHA-256 in hexadecimal, and where the file came from, if known.
+
+    ``sample`` is :func:`sample_of` the file, empty in manifests of version 0.1.
+    """
 
     size: int
     sha256: str
     source: str = ""
+    sample: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ def write_manifest(
 ) -> Manifest:
     """Write the manifest of a finished model folder; without ``files`` they are hashed now."""
     if files is None:
-        files = {name: _record(folder / name) for name in _model_files(folder)}
+        files = {name: record_of(folder / name) for name in _model_files(folder)}
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     manifest = Manifest(variant, created, dict(files), dict(settings or {}), base)
     content: dict[str, Any] = asdict(manifest)
@@ -110,8 +115,11 @@ def verify(folder: Path, observer: Observer = ignore) -> list[FileCheck]:
 def file_hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of the model's files, for a run's record.
 
-    A file of the manifest's size that was not written after it is taken at the manifest's word:
-    hashing gigabytes before every run would only repeat ``verify``.
+    A file of the manifest's size that was not written after it is taken at the manifest's word if
+    a sample of its bytes is as it was: hashing gigabytes before every run would only repeat
+    ``verify``. A file of which the manifest has no sample is read whole.
+
+    Raises WeightsError for a file that has changed though its date has not, as on a failing disk.
     """
     manifest = read_manifest(folder)
     known = manifest.files if manifest else {}
@@ -120,18 +128,46 @@ def file_hashes(folder: Path) -> dict[str, str]:
     for name in _model_files(folder):
         path = folder / name
         record, status = known.get(name), path.stat()
-        as_then = status.st_mtime_ns <= written  # other weights in its place are as large
-        if record is not None and record.size == status.st_size and as_then:
+        now = path, status.st_size, status.st_mtime_ns
+        # Other weights in its place may be as large.
+        as_then = record and record.size == status.st_size and status.st_mtime_ns <= written
+        if record and as_then and record.sample:
+            intact = _sample_as_of(*now) == record.sample
             hashes[name] = record.sha256
         else:
-            hashes[name] = _sha256_as_of(path, status.st_size, status.st_mtime_ns)
+            hashes[name] = _sha256_as_of(*now)
+            intact = not (record and as_then) or hashes[name] == record.sha256
+        if not intact:
+            raise WeightsError(
+                f"{path} has changed since it was pulled or made, though its date has not, "
+                "expected the same bytes: check the disk, and pull or copy the model again."
+            )
     return hashes
 
 
+# Both read once for a batch of clips, while size and date stay.
 @lru_cache(maxsize=64)
 def _sha256_as_of(path: Path, _size: int, _modified: int) -> str:
-    """Read once for a batch of clips, while size and date stay."""
     return sha256_of(path)
+
+
+@lru_cache(maxsize=64)
+def _sample_as_of(path: Path, _size: int, _modified: int) -> str:
+    return sample_of(path)
+
+
+def sample_of(path: Path) -> str:
+    """SHA-256 of 64 blocks of 64 KiB, evenly spaced from the first byte to the last.
+
+    Of all bytes where a file has no more than that.
+    """
+    spare = max(0, path.stat().st_size - _SAMPLES * _SAMPLE_BYTES)
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        for index in range(_SAMPLES):
+            stream.seek(index * _SAMPLE_BYTES + spare * index // (_SAMPLES - 1))
+            digest.update(stream.read(_SAMPLE_BYTES))
+    return digest.hexdigest()
 
 
 def sha256_of(path: Path, report: Callable[[int], None] | None = None) -> str:
@@ -156,8 +192,9 @@ def _model_files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
-def _record(path: Path) -> FileRecord:
-    return FileRecord(path.stat().st_size, sha256_of(path))
+def record_of(path: Path, source: str = "", sha256: str | None = None) -> FileRecord:
+    """What the manifest tells of a file; its SHA-256 is computed unless it is known."""
+    return FileRecord(path.stat().st_size, sha256 or sha256_of(path), source, sample_of(path))
 
 
 def _problem(path: Path, record: FileRecord, report: Callable[[int], None]) -> str | None:

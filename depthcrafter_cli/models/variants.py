@@ -7,6 +7,8 @@ DEPTHCRAFTER_REVISION = "c1a22b53f8abf80cd0b025adf29e637773229eca"
 SVD_REPO = "stabilityai/stable-video-diffusion-img2vid-xt"
 SVD_REVISION = "9e43909513c6714f1bc78bcb44d96e733cd242aa"
 
+_LARGEST_CONFIG, _LARGEST_NETWORK = 1 << 20, 1 << 32  # bytes
+
 
 @dataclass(frozen=True)
 class Licence:
@@ -24,6 +26,7 @@ class HubFile:
 
     ``revision`` is a commit, so the content is fixed even where ``size`` (bytes) and
     ``sha256`` are None; then the hub's own checksum is what the download must match.
+    ``class_name`` is the ``_class_name`` that tells a config from another model's.
     """
 
     repo: str
@@ -32,6 +35,12 @@ class HubFile:
     target: str
     size: int | None = None
     sha256: str | None = None
+    class_name: str | None = None
+
+    @property
+    def most_bytes(self) -> int:
+        """Its size, or what it certainly does not exceed where nobody tells."""
+        return self.size or (_LARGEST_CONFIG if self.path.endswith(".json") else _LARGEST_NETWORK)
 
     @property
     def origin(self) -> str:
@@ -72,9 +81,11 @@ def _svd(path: str, size: int | None = None, sha256: str | None = None) -> HubFi
     return HubFile(SVD_REPO, SVD_REVISION, path, path, size, sha256)
 
 
-def _unet(name: str) -> HubFile:
-    # The published UNet lies at the root of its own repository.
-    return HubFile(DEPTHCRAFTER_REPO, DEPTHCRAFTER_REVISION, name, f"unet/{name}")
+def _unet(name: str, class_name: str | None = None) -> HubFile:
+    # The published UNet lies at the root of its own repository. Its checksums are not known to us
+    # from a second source, so what the hub announces at the first pull is recorded.
+    target = f"unet/{name}"
+    return HubFile(DEPTHCRAFTER_REPO, DEPTHCRAFTER_REVISION, name, target, class_name=class_name)
 
 
 DEPTHCRAFTER = ModelVariant(
@@ -97,23 +108,43 @@ DEPTHCRAFTER = ModelVariant(
         ),
     ),
     sources=(
-        _unet("config.json"),
+        _unet("config.json", "DiffusersUNetSpatioTemporalConditionModelDepthCrafter"),
         _unet("diffusion_pytorch_model.safetensors"),
-        _svd("vae/config.json"),
+        _svd(
+            "vae/config.json",
+            607,
+            "8f34272db69f7e2c615da6142ca3f9fdcd7b682bcfd903ceb15035fea79a8303",
+        ),
         _svd(
             "vae/diffusion_pytorch_model.fp16.safetensors",
             195_531_910,
             "af602cd0eb4ad6086ec94fbf1438dfb1be5ec9ac03fd0215640854e90d6463a3",
         ),
-        _svd("image_encoder/config.json"),
+        _svd(
+            "image_encoder/config.json",
+            685,
+            "65da4496f116d2b297fe864e0f31242fbc57e26a5d95b93310f2034e1e90d0ec",
+        ),
         _svd(
             "image_encoder/model.fp16.safetensors",
             1_264_217_240,
             "ae616c24393dd1854372b0639e5541666f7521cbe219669255e865cb7f89466a",
         ),
-        _svd("scheduler/scheduler_config.json"),
-        _svd("feature_extractor/preprocessor_config.json"),
-        _svd("model_index.json"),
+        _svd(
+            "scheduler/scheduler_config.json",
+            533,
+            "59aa43afc33395efd40fe94c7369c0477b81698f4b65b63e3ae06f26269876d5",
+        ),
+        _svd(
+            "feature_extractor/preprocessor_config.json",
+            518,
+            "4db495644e3e5bd8fcac52f70e7fc0b413c911086021acf73ac30e5911166e95",
+        ),
+        _svd(
+            "model_index.json",
+            496,
+            "9119b8837600736ae38009c5dc80c76112307cb2d229a2cfb477d54c329ff53d",
+        ),
     ),
     download_bytes=4_509_190_000,
     max_res=1024,

@@ -119,13 +119,12 @@ def _installed(variant: ModelVariant) -> WeightsFolder:
             f"reinstall depthcrafter, or get the published weights with: "
             f"{pull_command(DEPTHCRAFTER.name)}"
         )
-    remedy = f"get them with: {pull_command(variant.name)}"
     for folder in _places(variant):
-        if folder.is_dir():
+        if any(folder.glob("*/*")):  # more than what a killed pull leaves before its first byte
             require_complete(folder, f"finish the download with: {pull_command(variant.name)}")
     raise WeightsError(
         f"the {variant.name} weights are not on this machine (looked in "
-        f"{_listed(weights_roots())}); {remedy}"
+        f"{_listed(weights_roots())}); get them with: {pull_command(variant.name)}"
     )
 
 
