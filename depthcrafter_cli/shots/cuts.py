@@ -68,7 +68,7 @@ def _pyscenedetect_csv(text: str, timeline: Timeline) -> Iterator[int]:
 
 def _dialect(text: str) -> type[csv.Dialect]:
     """Commas, or the semicolons and tabs that spreadsheets write."""
-    return csv.Sniffer().sniff(text.splitlines()[0], delimiters=",;\t")  # type: ignore[return-value]
+    return csv.Sniffer().sniff(text.splitlines()[0], delimiters=",;\t")
 
 
 _EVENT = re.compile(
