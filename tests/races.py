@@ -89,7 +89,7 @@ class Compute(TorchDispatchMode):
             return result
         world.compute[COMPUTE] += 1
         name, schema = operation.__name__, operation._schema
-        if "_local_scalar_dense" in name:
+        if name.startswith(("_local_scalar_dense", "is_nonzero")):
             world.sync()
         aliases = [returned.alias_info for returned in schema.returns]
         if any(alias is not None and not alias.is_write for alias in aliases):
