@@ -4,6 +4,7 @@ Whatever it refuses is raised as the OSError that it gave.
 """
 
 import hashlib
+import io
 import os
 import re
 import stat
@@ -14,7 +15,10 @@ from contextlib import contextmanager, suppress
 from errno import EACCES, EBADF, EINVAL, ENOTSUP, EPERM
 from pathlib import Path
 from shutil import rmtree
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 try:
     import fcntl
@@ -51,7 +55,7 @@ def replace(source: Path, target: Path) -> None:
     deadline, pause = time.monotonic() + _PATIENCE, 0.01
     while True:
         try:
-            source.replace(target)
+            os.replace(source, target)  # noqa: PTH105 - of Python 3.10, Path.replace is another one
         except PermissionError as error:
             held = WINDOWS or getattr(error, "winerror", None) in _SHARING_VIOLATIONS
             if not held or time.monotonic() > deadline:
@@ -138,6 +142,25 @@ def write_whole(path: Path, data: bytes) -> None:
     """Replaces a file in one step; after a power cut it holds the old contents or the new."""
     with replacing(path) as file:
         file.write(data)
+
+
+class NewFile(io.FileIO):
+    """A file that was not there, open for reading and writing, without a buffer.
+
+    So an error of the disk is that of the write at hand, and never of a later seek or close, where
+    libraries that were given the file cannot pass it on.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "x+")
+
+    def write(self, data: "Buffer") -> int:
+        """Writes all of ``data``."""
+        left = memoryview(data).cast("B")
+        size = len(left)
+        while left:
+            left = left[super().write(left) :]
+        return size
 
 
 def part_path(path: Path) -> Path:

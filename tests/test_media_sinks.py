@@ -1,5 +1,7 @@
 """Every output format: what is written comes back, and nothing half-written stays."""
 
+import errno
+import gc
 import json
 import os
 import resource
@@ -209,6 +211,42 @@ def test_no_room_is_one_sentence_and_leaves_nothing(tmp_path, name, limit):
             sink.write(DepthFrame(index, time, noise, noise))
     assert name in str(caught.value) and "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["depth.mp4", "depth.mov", "depth.npz"])
+def test_a_disk_that_is_full_at_any_moment_is_one_sentence_and_nothing_else(
+    tmp_path, name, monkeypatch, capfd
+):
+    whole = write(tmp_path / name, CONSTANT).stat().st_size
+    ignored: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+    (tmp_path / "new").mkdir()
+    for limit in (0, 1, 40, whole // 2, whole - 300, whole - 40, whole - 1):
+        full = file_size_limit(limit)
+        with pytest.raises(OutputError, match="expected room"), full:
+            write(tmp_path / "new" / name, CONSTANT)
+    gc.collect()
+    assert not ignored and "Traceback" not in capfd.readouterr().err
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["depth.mp4", "depth.npz", "new/depth_%d.png", "depth_%d.png"])
+@pytest.mark.parametrize("frames", [1, 7])
+def test_a_disk_that_becomes_read_only_does_not_hide_the_first_error(
+    tmp_path, name, frames, monkeypatch
+):
+    def refuse(*_arguments, **_more):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    making = sink_for(tmp_path / name, settings(CONSTANT))
+    expected = pytest.raises(OutputError, match="Read-only" if frames == 7 else "the first error")
+    with expected, making as sink:
+        for index in range(frames):
+            sink.write(depth_frame(index, CONSTANT[index]))
+        for call in ("unlink", "rmdir", "rename", "replace", "fsync"):
+            monkeypatch.setattr(os, call, refuse)
+        if frames < 7:
+            raise OutputError("the first error")
 
 
 @pytest.mark.parametrize("name", ["depth.mp4", "depth.npz"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
 
-from depthcrafter_cli.disk import new_part
+from depthcrafter_cli.disk import NewFile, new_part
 from depthcrafter_cli.media.files import output_errors, publish
 from depthcrafter_cli.types import Disparity, RgbImage, Size, ValueRange
 
@@ -125,7 +125,7 @@ class FileSink(DisparitySink):
 
     def _open(self) -> None:
         self._part = new_part(self.path)
-        self._file = self._part.open("xb+")
+        self._file = NewFile(self._part)
         self._begin()
 
     def _finish(self) -> None:
