@@ -32,9 +32,16 @@ class WeightsError(DepthCrafterError):
 
 
 class MemoryLimitError(DepthCrafterError):
-    """No plan fits the memory that is allowed or left."""
+    """No plan fits the memory that is allowed or left.
+
+    ``reason`` is how memory ran out, in the words of whoever noticed; empty before a run.
+    """
 
     exit_code = 5
+
+    def __init__(self, sentence: str, reason: str = "") -> None:
+        super().__init__(sentence)
+        self.reason = reason
 
 
 class OutputError(DepthCrafterError):

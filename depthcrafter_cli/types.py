@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 RgbImage = npt.NDArray[np.uint8]  # [H, W, 3]
 Stage = Literal["condition", "denoise", "decode"]  # of what a pipeline computes
+# Where memory can run out: on the device, in a stage or while weights are loaded, or on the host.
+Scarce = Stage | Literal["load", "host"]
 Disparity = npt.NDArray[np.float32]  # [..., H, W], larger is nearer
 
 

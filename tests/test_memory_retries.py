@@ -1,6 +1,8 @@
 """A run whose memory runs out goes on under a smaller plan."""
 
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -36,16 +38,24 @@ class Layers(TorchDispatchMode):
         return sum(ref() is not None for ref in self.made)
 
 
-def failing(module: torch.nn.Module, times: int):
+TOO_MUCH = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate too much")
+
+
+@contextmanager
+def failing(module: torch.nn.Module, times: int, error: Exception = TOO_MUCH) -> Iterator[None]:
     """Let a network's part run out of memory for the first few times."""
     left = [times]
 
     def fail(*_):
         if left[0]:
             left[0] -= 1
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate too much")
+            raise error
 
-    return module.register_forward_pre_hook(fail)
+    hook = module.register_forward_pre_hook(fail)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 PARTS = {
@@ -71,12 +81,8 @@ def test_where_memory_runs_out_the_work_is_repeated_under_a_smaller_plan(tiny, t
         return choice.smaller(plan, where)
 
     pipeline = DepthCrafterPipeline(tiny, config, smaller)
-    hook = failing(PARTS[stage](tiny), 1)
-    try:
-        with Layers(4000) as layers:
-            found = np.concatenate(list(pipeline(frames)))
-    finally:
-        hook.remove()
+    with failing(PARTS[stage](tiny), 1), Layers(4000) as layers:
+        found = np.concatenate(list(pipeline(frames)))
     assert retreats == [stage] and layers.made
     assert left == [0]  # nothing of the failed attempt is in memory when the next one begins
     now = estimate(model, job, pipeline.components.plan)
@@ -85,9 +91,6 @@ def test_where_memory_runs_out_the_work_is_repeated_under_a_smaller_plan(tiny, t
 
 
 def test_where_there_is_no_smaller_plan_the_run_ends_with_a_sentence(tiny):
-    hook, frames = failing(PARTS["denoise"](tiny), 1), np.zeros((1, 64, 64, 3), np.uint8)
-    try:
-        with pytest.raises(MemoryLimitError, match="close other programs"):
-            list(DepthCrafterPipeline(tiny, PipelineConfig(steps=1))(frames))
-    finally:
-        hook.remove()
+    frames = np.zeros((1, 64, 64, 3), np.uint8)
+    with failing(PARTS["denoise"](tiny), 1), pytest.raises(MemoryLimitError, match="close other"):
+        list(DepthCrafterPipeline(tiny, PipelineConfig(steps=1))(frames))

@@ -30,11 +30,11 @@ def plan(
       depthcrafter plan clip.mp4 --max-vram 8 --weights depthcrafter
       depthcrafter plan clip.mp4 --max-vram 8 --card "RTX 4060" --json
     """
-    with reported(quiet=False, json=json, debug=debug):
+    with reported(quiet=False, json=json, debug=debug) as console:
         from depthcrafter_cli.workflows.memory import estimate_time, facts
         from depthcrafter_cli.workflows.plan import plan_run
 
-        planned = plan_run(options.request(source, (), device=device))
+        planned = plan_run(options.request(source, (), device=device), console.warn)
         name, time = estimate_time(planned, card)
         if json:
             seconds = {"card": name, "estimated_seconds": None if time is None else _seconds(time)}

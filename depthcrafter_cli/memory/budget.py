@@ -10,6 +10,8 @@ _FRAGMENTS = 1.06
 _PROCESS_BYTES = 550_000_000
 _FREE_SHARE = 0.95
 _PINNED_SHARE = 0.6
+_PINNED_SHARE_OF_WINDOWS = 0.4  # of all memory
+_DESKTOP_BYTES = GIB  # of a card that draws Windows' screens, which hardly counts as taken
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,15 @@ def process_peak(tensors: int, device: str) -> int:
     return tensors + (_PROCESS_BYTES if device == "cpu" else 0)
 
 
-def free_budget(free_bytes: int) -> int:
+def free_budget(free_bytes: int, *, windows: bool = False) -> int:
     """What tensors may take of memory that is free now, the CUDA context being there already."""
-    return int(free_bytes * _FREE_SHARE / _FRAGMENTS)
+    kept = _DESKTOP_BYTES if windows else 0
+    return max(0, int((free_bytes - kept) * _FREE_SHARE / _FRAGMENTS))
+
+
+def allocated(tensors: int) -> int:
+    """What a CUDA allocator takes for tensors that take so much."""
+    return int(tensors * _FRAGMENTS)
 
 
 def ram_budget(available_bytes: int) -> int:
@@ -53,9 +61,10 @@ def ram_budget(available_bytes: int) -> int:
     return max(0, int(available_bytes * _FREE_SHARE) - _PROCESS_BYTES)
 
 
-def host_budget(available_bytes: int) -> int:
+def host_budget(available_bytes: int, total_bytes: int, *, windows: bool = False) -> int:
     """What may be pinned of the host memory that is available now."""
-    return int(available_bytes * _PINNED_SHARE)
+    most = int(available_bytes * _PINNED_SHARE)
+    return min(most, int(total_bytes * _PINNED_SHARE_OF_WINDOWS)) if windows else most
 
 
 def _fragments(device: str) -> float:

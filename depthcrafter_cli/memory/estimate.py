@@ -11,7 +11,7 @@ from typing import get_args
 
 from depthcrafter_cli.memory.architecture import Architecture, Layer
 from depthcrafter_cli.memory.walk import Walk
-from depthcrafter_cli.types import MemoryPlan, Size, Stage
+from depthcrafter_cli.types import MemoryPlan, Scarce, Size, Stage
 
 LATENT_FACTOR = 8  # pixels of a picture per latent, each way
 _CLIP_SIDE = 224
@@ -36,9 +36,11 @@ class Job:
 class Peaks:
     """Predicted peaks in bytes, on the device per stage and on the host at most.
 
-    ``bus_bytes`` go to or from the device per denoising step.
+    ``load`` is what the weights take of the device before the first stage; ``bus_bytes`` go to or
+    from the device per denoising step.
     """
 
+    load: int
     clip: int
     encode: int
     denoise: int
@@ -51,11 +53,9 @@ class Peaks:
         """The run's peak on the device."""
         return max(self.clip, self.encode, self.denoise, self.decode)
 
-    def of(self, stage: Stage) -> int:
-        """The peak on the device of one of a pipeline's stages."""
-        if stage == "condition":
-            return max(self.clip, self.encode)
-        return self.denoise if stage == "denoise" else self.decode
+    def of(self, place: Scarce) -> int:
+        """The peak where memory can run out: a stage's on the device, or the host's."""
+        return max(self.clip, self.encode) if place == "condition" else int(getattr(self, place))
 
     def within(self, other: "Peaks") -> bool:
         """Whether no stage takes more of the device than under ``other``."""
@@ -73,6 +73,7 @@ def estimate(model: Architecture, job: Job, plan: MemoryPlan) -> Peaks:
         return own if hosted else weights.total
 
     return Peaks(
+        load=at_home(0),
         clip=window + _clip(model, job, plan, weights),
         encode=window + at_home(weights.encoder) + _encode(model, job, plan),
         denoise=7 * window

@@ -1,17 +1,18 @@
 """The fastest exact plan that fits; if none does, a shorter window, and that is said."""
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from depthcrafter_cli.errors import MemoryLimitError
 from depthcrafter_cli.memory.architecture import Architecture
 from depthcrafter_cli.memory.budget import Budget, card_for, process_peak
 from depthcrafter_cli.memory.estimate import Job, Peaks, estimate
-from depthcrafter_cli.types import MemoryPlan, Size, Stage
+from depthcrafter_cli.types import MemoryPlan, Scarce, Size
 
 _SMALLEST_VALUES = 1 << 18
 _ENCODE_BATCHES = (8, 4, 2, 1)
+_CUT = "smaller chunks"
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,55 @@ class Choice:
         """The predicted peak in the sense in which it is measured: see ``process_peak``."""
         return process_peak(_taken(self.peaks, self.device), self.device)
 
-    def smaller(self, plan: MemoryPlan, stage: Stage) -> MemoryPlan | None:
-        """The fastest plan that takes less than ``plan`` in ``stage``, where memory ran out under
-        it on a device that had less than predicted, and in no stage more.
+    def smaller(
+        self, plan: MemoryPlan, place: Scarce, tried: Collection[MemoryPlan] = ()
+    ) -> MemoryPlan | None:
+        """The fastest plan that takes less than ``plan`` where memory ran out, which had less than
+        predicted, and in no stage more of the device; None if there is none.
+
+        Where the host ran out, the device may be used up to its budget instead. Plans that were
+        ``tried`` are left out, so that two shortages do not send a run to and fro.
         """
         now = estimate(self.model, self.job, plan)
-        for other in plans(self.device, plan.encode_batch):
+
+        def spares(other: MemoryPlan) -> bool:
             then = estimate(self.model, self.job, other)
-            spared = then.of(stage) < now.of(stage)
-            if spared and then.within(now) and _host_allows(then, self.budget):
-                return other
-        return None
+            if other in tried or then.of(place) >= now.of(place):
+                return False
+            if place == "host":
+                return _fits(then, self.budget, self.device)
+            return then.within(now) and _host_allows(then, self.budget)
+
+        found = next(filter(spares, plans(self.device, plan.encode_batch)), None)
+        if found is None and place == "load":
+            # Weights take as much under every plan left: go on with the least of all else.
+            least = _frugal(self.device)[-1]
+            found = None if least in (plan, *tried) else least
+        return found
+
+    def describe(self, plan: MemoryPlan) -> str:
+        """What ``plan`` does to save memory, in words."""
+        cut = f"chunks of {plan.values / 1e6:.2g} M values"
+        batch = self.plan.encode_batch + 1  # so that the frames at a time are always said
+        return ", ".join((cut, *(word for word in _told(plan, self.device, batch) if word != _CUT)))
+
+    def exhausted(self, words: str, free: int | None, *, capped: bool) -> str:
+        """What to say where memory ran out, in these ``words``, and no smaller plan was left.
+
+        ``free`` bytes are there for tensors now, None where that is not known; ``capped`` says that
+        the user had set the limit.
+        """
+        peaks = [estimate(self.model, self.job, plan) for plan in _frugal(self.device)]
+        least = min(_taken(peak, self.device) for peak in peaks)
+        room = least - 1 if free is None else min(free, least - 1)
+        side = _largest_side(self.model, self.job, replace(self.budget, device=room), self.device)
+        had = "" if free is None else f" and {free / 1e9:.2f} GB are free now"
+        return (
+            f"got no more memory ({words.rstrip('.')}){had}, expected {least / 1e9:.2f} GB of "
+            f"{_kind(self.device)} for {self.job.size} pixels and windows of {self.job.window} "
+            f"frames: close other programs{', raise --max-vram' * capped}"
+            f"{f', or pass --max-res {side}' if side else ''}."
+        )
 
     @property
     def shortened(self) -> bool:
@@ -128,8 +167,12 @@ def _fits(peaks: Peaks, budget: Budget, device: str) -> bool:
 
 
 def _taken(peaks: Peaks, device: str) -> int:
-    """Of the device's memory; what a CPU keeps waiting on the host waits in the same."""
-    return peaks.device + (peaks.host if device == "cpu" else 0)
+    """Of the device's memory; what a CPU or Apple's GPU keeps on the host waits in the same."""
+    return peaks.device + (peaks.host if device in ("cpu", "mps") else 0)
+
+
+def _kind(device: str) -> str:
+    return "RAM" if device == "cpu" else "device memory"
 
 
 def _host_allows(peaks: Peaks, budget: Budget) -> bool:
@@ -138,7 +181,7 @@ def _host_allows(peaks: Peaks, budget: Budget) -> bool:
 
 def _told(plan: MemoryPlan, device: str, batch: int) -> Iterator[str]:
     if plan.values < MemoryPlan.default(device).values:
-        yield "smaller chunks"
+        yield _CUT
     if plan.stream_weights:
         yield "weights streamed from host memory"
     elif plan.swap_networks:
@@ -192,19 +235,24 @@ def _nothing_fits(model: Architecture, job: Job, budget: Budget, device: str) ->
         least = card_for(_taken(peaks[-1], device), device)
         host = peaks[-1].host / 1e9 + 0.05
         advice += f", or --max-vram {least:g} and --max-ram {host:.1f} where that is there"
+    if side := _largest_side(model, job, budget, device):
+        advice += f", or --max-res {side}"
+    had = "unlimited" if budget.device is None else f"{budget.device / 1e9:.2f} GB"
+    return (
+        f"got {had} of {_kind(device)} for tensors, expected at least {taken / 1e9:.2f} GB for "
+        f"{job.size} pixels and windows of {job.window} frames: {advice}."
+    )
+
+
+def _largest_side(model: Architecture, job: Job, budget: Budget, device: str) -> int | None:
+    """The largest ``--max-res`` below that of the job with which some plan fits."""
     longer = max(job.size.height, job.size.width)
     for side in range(longer - 64, 63, -64):
         size = Size(_scaled(job.size.height, side, longer), _scaled(job.size.width, side, longer))
         smaller = replace(job, size=size)
-        if any(_fits(estimate(model, smaller, plan), budget, device) for plan in frugal):
-            advice += f", or --max-res {side}"
-            break
-    had = "unlimited" if budget.device is None else f"{budget.device / 1e9:.2f} GB"
-    kind = "RAM" if device == "cpu" else "device memory"
-    return (
-        f"got {had} of {kind} for tensors, expected at least {taken / 1e9:.2f} GB for "
-        f"{job.size} pixels and windows of {job.window} frames: {advice}."
-    )
+        if any(_fits(estimate(model, smaller, plan), budget, device) for plan in _frugal(device)):
+            return side
+    return None
 
 
 def _scaled(side: int, longest: int, present: int) -> int:

@@ -8,6 +8,7 @@ from diffusers import AutoencoderKLTemporalDecoder
 from torch import nn
 from transformers import CLIPVisionModelWithProjection
 
+from depthcrafter_cli.models.device_memory import release_memory
 from depthcrafter_cli.models.host import Stash
 from depthcrafter_cli.models.parking import Parking
 from depthcrafter_cli.models.residency import Residency, settle
@@ -41,12 +42,16 @@ class Components:
         return Residency(self.device, self.plan.hosted and not streamed).present(network)
 
     def under(self, plan: MemoryPlan) -> "Components":
-        """The same networks under another plan; weights move where it wants them."""
-        if plan.hosted != self.plan.hosted:
-            for network in (self.unet, self.vae, self.image_encoder):
-                settle(network, self.device, plan.hosted)
-        if not (plan.park_skips or plan.frugal_decode):
-            self.stash.clear()
+        """The same networks under another plan; weights move where it wants them.
+
+        May be asked again, for this plan or another, where memory ran out half way.
+        """
+        if plan != self.plan:
+            self.stash.clear()  # under another plan other sizes wait, or none
+        for network in (self.unet, self.vae, self.image_encoder):
+            settle(network, self.device, plan.hosted, self.stash)
+        if plan.hosted and not self.plan.hosted:
+            release_memory(self.device)  # of the weights that have left
         return replace(self, plan=plan)
 
     @property

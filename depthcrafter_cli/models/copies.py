@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from depthcrafter_cli.models.host import in_pieces
+
 
 class Copies:
     """Copies that are done when the call returns: the host's own memory, and devices like it.
@@ -43,8 +45,9 @@ class SideStream(Copies):
     def begin(self, targets: Sequence[Tensor], sources: Sequence[Tensor]) -> Any:
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._stream):
-            for target, source in zip(targets, sources, strict=True):
-                target.copy_(source, non_blocking=True)
+            for pair in zip(targets, sources, strict=True):
+                for target, source in in_pieces(*pair):
+                    target.copy_(source, non_blocking=True)
             return self._stream.record_event()
 
     def wait(self, mark: Any) -> None:

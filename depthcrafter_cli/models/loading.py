@@ -1,12 +1,13 @@
 """Load a model folder in the Hugging Face layout. Safetensors only, so loading never runs code.
 
 The networks are built without memory (on the meta device) and their tensors are read one by one,
-straight into the type and place they will have. A tensor that stays as it is in the file is only
-mapped; so peak memory is the model itself, never the model plus a copy of its file.
+straight into the type and place they will have; so peak memory is the model itself, never the model
+plus a copy of its file. Once it is loaded no file is open or mapped: Windows lets nobody replace
+one that is, and counts what is mapped as taken.
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.models.components import Components
+from depthcrafter_cli.models.host import Stash
 from depthcrafter_cli.models.layout import (
     CONFIGS_EXPECTED,
     SCHEDULER_CONFIG,
@@ -29,8 +31,9 @@ from depthcrafter_cli.models.layout import (
     weight_files,
 )
 from depthcrafter_cli.models.reordered.blocks import note_shares
-from depthcrafter_cli.models.residency import settle
+from depthcrafter_cli.models.residency import homes_like
 from depthcrafter_cli.models.unet import DepthUNet
+from depthcrafter_cli.progress import Warn, ignore
 from depthcrafter_cli.structured import content_errors
 from depthcrafter_cli.types import MemoryPlan
 
@@ -44,26 +47,34 @@ _SCHEDULE = {
     "sigma_max": 700.0,
 }
 _MAPPED_BYTES = 256 << 20
+_FLOATING = ("F64", "F32", "F16", "BF16")
 
 Config = dict[str, Any]
 
 
 def load_components(
-    folder: Path, *, device: torch.device, dtype: torch.dtype, plan: MemoryPlan | None = None
+    folder: Path,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    plan: MemoryPlan | None = None,
+    warn: Warn = ignore,
 ) -> Components:
     """Load the networks of ``folder`` (``unet/``, ``vae/``, ``image_encoder/``).
 
-    Without a ``plan`` all of them are put on the device.
+    Without a ``plan`` all of them are put on the device. ``warn`` hears of host memory that CUDA
+    does not pin.
 
     Raises:
         WeightsError: files or tensors are missing, damaged, or of another architecture.
+        MemoryLimitError: the host has no room for networks that are to wait there.
     """
     require_complete(folder, "expected unet, vae, image_encoder and scheduler: complete the folder")
     configs = network_configs(folder)
     _check_schedule(folder)
     _check_architecture(folder, configs)
     plan = plan or MemoryPlan.default(device.type)
-    home = torch.device("cpu") if plan.hosted else device
+    stash = Stash(warn)
     upcast = torch.float32 if configs["vae"].get("force_upcast", True) else dtype
 
     def vae_dtype(name: str) -> torch.dtype:
@@ -75,15 +86,22 @@ def load_components(
         image_encoder = CLIPVisionModelWithProjection(
             CLIPVisionConfig.from_dict(configs["image_encoder"])
         )
+
+    def homes(tensors: Sequence[Tensor]) -> list[Tensor]:
+        if plan.hosted:
+            return homes_like(tensors, device, stash)
+        return [torch.empty_like(tensor, device=device) for tensor in tensors]
+
     for name, network, dtype_of in (
         ("unet", unet, lambda _: dtype),
         ("vae", vae, vae_dtype),
         ("image_encoder", image_encoder, lambda _: dtype),
     ):
-        _fill(network, folder, name, home, dtype_of)
+        _fill(network, folder, name, dtype_of, homes)
         note_shares(network)
-        settle(network, device, plan.hosted)
-    return Components(unet, vae, image_encoder, device, dtype, plan)
+        if not plan.hosted:
+            network.to(device)  # the buffers that are in no file
+    return Components(unet, vae, image_encoder, device, dtype, plan, stash)
 
 
 @contextmanager
@@ -106,34 +124,53 @@ def _fill(
     network: nn.Module,
     folder: Path,
     name: str,
-    device: torch.device,
     dtype_of: Callable[[str], torch.dtype],
+    homes: Callable[[Sequence[Tensor]], Sequence[Tensor]],
 ) -> None:
-    """Give a network built on the meta device its tensors, and make it ready for inference."""
+    """Give a network built on the meta device its tensors, and make it ready for inference.
+
+    ``homes`` makes places for tensors like those it is given.
+    """
     files = weight_files(folder, name)
-    expected = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+    expected = {
+        key: torch.empty_like(tensor, dtype=dtype_of(key))
+        for key, tensor in network.state_dict().items()
+    }
     try:
-        _check_tensors(folder / name, files, expected)
-        tensors = {
-            key: tensor.to(device=device, dtype=dtype_of(key))
-            for path in files
-            for key, tensor in _stream(path)
-            if key in expected
-        }
+        _check_tensors(
+            folder / name, files, {key: tuple(tensor.shape) for key, tensor in expected.items()}
+        )
+        tensors = dict(zip(expected, homes([*expected.values()]), strict=True))
+        for path in files:
+            for key, tensor in _stream(path):
+                if key in tensors:
+                    _require_numbers(tensor, f"{key} of {path}")
+                    tensors[key].copy_(tensor)
     except (SafetensorError, OSError) as error:
         raise WeightsError(
             f"got weights in {folder / name} that cannot be read ({error}), expected a complete "
             "safetensors file: pull or copy the model again."
         ) from error
     network.load_state_dict(tensors, assign=True)
-    network.to(device).eval().requires_grad_(False)
+    network.eval().requires_grad_(False)
+
+
+def _require_numbers(tensor: Tensor, what: str) -> None:
+    """Raises WeightsError for values that are infinite or no numbers."""
+    # A sum tells nearly as soon as the values are read; only one that overflowed is looked into.
+    wide = torch.float64 if tensor.dtype == torch.float64 else torch.float32
+    if not tensor.sum(dtype=wide).isfinite() and not tensor.isfinite().all():
+        raise WeightsError(
+            f"got values that are no finite numbers in {what}, expected trained weights: pull or "
+            "copy the model again, or train it again."
+        )
 
 
 def _stream(path: Path) -> Iterator[tuple[str, Tensor]]:
     """The tensors of a file, in file order.
 
     Pages of a mapped file count as resident until it is unmapped, so the mapping is renewed now
-    and then: what was converted leaves memory, what is used as it is stays mapped.
+    and then: what was copied from it leaves memory.
     """
     with safe_open(path, framework="pt") as file:
         names = list(file.offset_keys())
@@ -150,11 +187,14 @@ def _stream(path: Path) -> Iterator[tuple[str, Tensor]]:
 
 def _check_tensors(home: Path, files: list[Path], expected: dict[str, tuple[int, ...]]) -> None:
     found: dict[str, tuple[int, ...]] = {}
+    types: dict[str, str] = {}
     for path in files:
         with safe_open(path, framework="pt") as file:
-            found |= {key: tuple(file.get_slice(key).get_shape()) for key in file.offset_keys()}
-    # Older transformers saved this index buffer, which no longer is a weight.
-    found = {key: shape for key, shape in found.items() if not key.endswith("position_ids")}
+            for key in file.offset_keys():
+                # Older transformers saved this index buffer, which no longer is a weight.
+                if not key.endswith("position_ids"):
+                    held = file.get_slice(key)
+                    found[key], types[key] = tuple(held.get_shape()), held.get_dtype()
     faults = {
         "missing": sorted(expected.keys() - found.keys()),
         "unexpected": sorted(found.keys() - expected.keys()),
@@ -171,6 +211,13 @@ def _check_tensors(home: Path, files: list[Path], expected: dict[str, tuple[int,
         raise WeightsError(
             f"got weights in {home} whose tensors do not fit their config.json, "
             f"{'; '.join(told)}, expected exactly {len(expected)}: use weights made for it."
+        )
+    foreign = {key: kind for key, kind in types.items() if kind not in _FLOATING}
+    if foreign:
+        key, kind = min(foreign.items())
+        raise WeightsError(
+            f"got {len(foreign)} tensors in {home} of other types than floating point, such as "
+            f"{key} in {kind}, expected {', '.join(_FLOATING)}: use weights that are not quantised."
         )
 
 

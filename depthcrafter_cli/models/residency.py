@@ -5,7 +5,7 @@ This is the only place that moves weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from depthcrafter_cli.models.copies import Copies, copies_for
-from depthcrafter_cli.models.host import host_memory
+from depthcrafter_cli.models.host import Stash
 
 _ALIGNMENT = 64
 
@@ -71,27 +71,37 @@ class Residency:
         return modules, places, self._copies.begin(places, homes)
 
 
-def settle(network: nn.Module, device: torch.device, hosted: bool) -> None:
-    """Put a loaded network where its weights live: the device, or (pinned) host memory.
+def settle(network: nn.Module, device: torch.device, hosted: bool, stash: Stash) -> None:
+    """Put a loaded network where its weights live, if it is not there: the device, or the host.
 
     Raises:
-        MemoryLimitError: so much host memory cannot be pinned.
+        MemoryLimitError: the host does not have so much memory.
     """
+    tensors = _tensors(network)
     if not hosted:
         network.to(device)
-        return
-    tensors = _tensors(network)
-    if device.type != "cuda":  # its memory is the host's, or reached like it
-        _place(tensors, [tensor.data.cpu() for tensor in tensors])
-        return
+    elif any(tensor.device.type != "cpu" for tensor in tensors):
+        homes = homes_like(tensors, device, stash)
+        for home, tensor in zip(homes, tensors, strict=True):
+            home.copy_(tensor.data)
+        _place(tensors, homes)
+
+
+def homes_like(tensors: Sequence[Tensor], device: torch.device, stash: Stash) -> list[Tensor]:
+    """Places on the host for tensors of such shapes and types, pinned for ``device``.
+
+    Raises:
+        MemoryLimitError: the host does not have so much memory.
+    """
     ends = _ends(tensors)
-    memory = host_memory(ends[-1] if ends else 0, device)
-    for tensor, end in zip(tensors, ends, strict=True):
-        home = memory[end - _padded(tensor) :][: tensor.nbytes].view(tensor.dtype)
-        tensor.data = home.view(tensor.shape).copy_(tensor.data)
+    memory = stash.memory(ends[-1] if ends else 0, device)
+    return [
+        memory[end - _padded(tensor) :][: tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+        for tensor, end in zip(tensors, ends, strict=True)
+    ]
 
 
-def _ends(tensors: list[Tensor]) -> list[int]:
+def _ends(tensors: Sequence[Tensor]) -> list[int]:
     """Where each tensor's place ends, in bytes, all of them in a row."""
     ends, end = [], 0
     for tensor in tensors:

@@ -31,7 +31,7 @@ from depthcrafter_cli.pipeline.retries import Retries, StepDown, give_up
 from depthcrafter_cli.pipeline.schedule import karras_schedule
 from depthcrafter_cli.pipeline.segments import Segment, count_windows, split
 from depthcrafter_cli.pipeline.stitch import stitch
-from depthcrafter_cli.progress import Observer, Progress, ignore
+from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
 from depthcrafter_cli.types import Disparity, MemoryPlan, RgbImage
 
 
@@ -62,12 +62,14 @@ class DepthCrafterPipeline:
         device: str = "auto",
         dtype: str = "auto",
         plan: MemoryPlan | None = None,
+        warn: Warn = ignore,
         **settings: Any,
     ) -> DepthCrafterPipeline:
         """Load weights by name (``nano``, ``depthcrafter``) or folder; None takes the best present.
 
-        ``plan`` bounds memory; without one everything is on the device. ``settings`` are fields
-        of :class:`PipelineConfig`; the model's own defaults fill the rest.
+        ``plan`` bounds memory; without one everything is on the device. ``warn`` hears of host
+        memory that CUDA does not pin. ``settings`` are fields of :class:`PipelineConfig`; the
+        model's own defaults fill the rest.
 
         Raises:
             WeightsError: the weights are missing, damaged or of another architecture.
@@ -91,7 +93,9 @@ class DepthCrafterPipeline:
         config = replace(defaults, **settings)
         precision = pick_dtype(dtype, chosen)
         make_current(chosen)
-        components = load_components(found.path, device=chosen, dtype=precision, plan=plan)
+        components = load_components(
+            found.path, device=chosen, dtype=precision, plan=plan, warn=warn
+        )
         return cls(components, config)
 
     def __call__(

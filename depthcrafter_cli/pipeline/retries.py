@@ -10,16 +10,51 @@ import torch
 
 from depthcrafter_cli.errors import MemoryLimitError
 from depthcrafter_cli.models.components import Components
-from depthcrafter_cli.types import MemoryPlan, Stage
+from depthcrafter_cli.models.device_memory import out_of_memory, release_memory
+from depthcrafter_cli.types import MemoryPlan, Scarce, Stage
 
 Result = TypeVar("Result")
 
-StepDown = Callable[[MemoryPlan, Stage], MemoryPlan | None]
-"""The next smaller plan after one that failed in a stage; None if there is none."""
+StepDown = Callable[[MemoryPlan, Scarce], MemoryPlan | None]
+"""The next smaller plan after one under which memory ran out somewhere; None if there is none."""
 
 
-def give_up(_plan: MemoryPlan, _stage: Stage) -> None:
+def give_up(_plan: MemoryPlan, _place: Scarce) -> None:
     """No smaller plan."""
+
+
+def until_it_fits(
+    work: Callable[[MemoryPlan], Result],
+    plan: MemoryPlan,
+    device: torch.device,
+    place: Scarce,
+    step_down: StepDown,
+) -> Result:
+    """Do ``work`` under ``plan``, and again under a smaller one as often as memory runs out.
+
+    ``place`` is what the work is, where it is the device that ran out.
+
+    Raises:
+        MemoryLimitError: there is no smaller plan.
+    """
+    while True:
+        try:
+            return work(plan)
+        except Exception as error:
+            shortage = out_of_memory(error, device)
+            if shortage is None:
+                raise
+        # Only now, with the error gone, is its traceback, and what the failed frames held.
+        gc.collect()  # a half-done layer and its source refer to each other
+        smaller = step_down(plan, "host" if shortage.on_host else place)
+        if smaller is None:
+            raise MemoryLimitError(
+                f"got no more memory on {device} ({shortage.words}), expected enough for the "
+                "smallest plan: close other programs, or lower --max-res or --window.",
+                shortage.words,
+            )
+        release_memory(device)
+        plan = smaller
 
 
 class Retries:
@@ -34,44 +69,11 @@ class Retries:
         Raises:
             MemoryLimitError: there is no smaller plan.
         """
-        while True:
-            try:
-                return work()
-            except (RuntimeError, MemoryError) as error:
-                reason = _out_of_memory(error)
-                if reason is None:
-                    raise
-            # Only now, with the error gone, is its traceback, and what the failed frames held.
-            self._shrink(stage, reason)
 
-    def _shrink(self, stage: Stage, reason: str) -> None:
-        device = self.components.device
-        gc.collect()  # a half-done layer and its source refer to each other
-        smaller = self._step_down(self.components.plan, stage)
-        if smaller is None:
-            raise MemoryLimitError(
-                f"got no more memory on {device} ({reason}), expected enough for the "
-                "smallest plan: close other programs, or lower --max-res or --window."
-            )
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-            torch.cuda.empty_cache()
-        self.components = self.components.under(smaller)
-        if device.type == "cuda":
-            torch.cuda.empty_cache()  # of the weights that have left
+        def under(plan: MemoryPlan) -> Result:
+            if plan != self.components.plan:
+                self.components = self.components.under(plan)
+            return work()
 
-
-def _out_of_memory(error: Exception) -> str | None:
-    """What an error says if it is about memory, else None.
-
-    PyTorch has a type for this on CUDA, but only words for CUDA's libraries, for the CPU and for
-    Apple's GPU.
-    """
-    words = str(error)
-    typed = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError))
-    if typed or any(sign in words for sign in _SIGNS):
-        return (words or "out of memory").splitlines()[0]
-    return None
-
-
-_SIGNS = ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
+        now = self.components
+        return until_it_fits(under, now.plan, now.device, stage, self._step_down)

@@ -1,11 +1,15 @@
 """Which memory plan a run gets: its networks' configs and this machine's memory to the planner."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from depthcrafter_cli.errors import WeightsError
+from depthcrafter_cli.errors import DepthCrafterError, MemoryLimitError, WeightsError
 from depthcrafter_cli.memory.architecture import Architecture
 from depthcrafter_cli.memory.budget import (
+    GIB,
     Budget,
+    allocated,
     card_budget,
     free_budget,
     gigabytes,
@@ -19,10 +23,16 @@ from depthcrafter_cli.memory.work import Work
 from depthcrafter_cli.models.layout import CONFIGS_EXPECTED, network_configs
 from depthcrafter_cli.models.weights import WeightsFolder
 from depthcrafter_cli.pipeline.config import PipelineConfig
-from depthcrafter_cli.progress import StageWork
+from depthcrafter_cli.progress import StageWork, Warn, ignore
 from depthcrafter_cli.structured import content_errors
 from depthcrafter_cli.types import Size
-from depthcrafter_cli.workflows.resources import available_ram, device_name, free_device_memory
+from depthcrafter_cli.workflows.resources import (
+    available_ram,
+    device_name,
+    free_device_memory,
+    ram,
+    windows_driver,
+)
 
 if TYPE_CHECKING:
     from depthcrafter_cli.workflows.plan import RunPlan
@@ -40,8 +50,11 @@ def choose_memory(
     device: str,
     dtype: str,
     limits: tuple[float | None, float | None],
+    warn: Warn = ignore,
 ) -> Choice:
     """The plan of a run; ``limits`` are --max-vram and --max-ram in GB, None for auto.
+
+    ``warn`` hears where the system does not tell its memory, and some is assumed.
 
     Raises:
         MemoryLimitError: no plan fits.
@@ -52,27 +65,39 @@ def choose_memory(
     window = config.window if frames is None else min(config.window, frames)
     job = Job(size, window, config.decode_chunk, _ITEMSIZES[dtype])
     kind = device.split(":")[0]
+    if not ram().known and None in limits:
+        warn(
+            f"This system does not tell how much memory it has: {available_ram() / GIB:.1f} GB of "
+            "RAM are assumed. Where it is another amount, pass --max-vram (on a GPU --max-ram)."
+        )
     return choose(
         model, job, _budget(device, kind, *limits), kind,
         batch=config.encode_batch, overlap=config.overlap,
     )  # fmt: skip
 
 
-def _budget(device: str, kind: str, vram: float | None, ram: float | None) -> Budget:
-    free, available = free_device_memory(device), available_ram()
-    bounds = [] if free is None else [free_budget(free)]
+def _budget(device: str, kind: str, vram: float | None, ram_gigabytes: float | None) -> Budget:
+    bounds, machine = _free(device), ram()
     if vram is not None:
         bounds.append(card_budget(vram, kind))
-    elif kind == "cpu" and available is not None:
-        bounds.append(ram_budget(available))
-    host = None if available is None else host_budget(available)
-    return Budget(min(bounds, default=None), host if ram is None else gigabytes(ram))
+    elif kind in ("cpu", "mps"):  # whose memory is the machine's
+        bounds.append(ram_budget(available_ram()))
+    host = host_budget(available_ram(), machine.total, windows=windows_driver())
+    return Budget(
+        min(bounds, default=None), host if ram_gigabytes is None else gigabytes(ram_gigabytes)
+    )
+
+
+def _free(device: str) -> list[int]:
+    """What tensors may take of a GPU that is here; nothing for another device."""
+    free = free_device_memory(device)
+    return [] if free is None else [free_budget(free, windows=windows_driver())]
 
 
 def cap_device(device: str, vram: float | None) -> None:
     """Hold PyTorch to the card that was asked for, so that a wrong prediction shows at once.
 
-    None lifts the limit of an earlier run.
+    None lifts the limit of an earlier run, but not on Windows: its driver would let memory spill.
     """
     if not device.startswith("cuda"):
         return
@@ -82,8 +107,32 @@ def cap_device(device: str, vram: float | None) -> None:
 
     index = cuda_index(device)
     total = torch.cuda.get_device_properties(index).total_memory
-    share = 1.0 if vram is None else min(1.0, card_budget(vram, "cuda") * 1.06 / total)
+    bounds = [] if vram is None else [card_budget(vram, "cuda")]
+    if windows_driver():
+        bounds += _free(device)
+    share = min([1.0, *(allocated(bound) / total for bound in bounds)])
     torch.cuda.set_per_process_memory_fraction(share, index)
+
+
+@contextmanager
+def memory_errors(plan: "RunPlan") -> Iterator[None]:
+    """Turns memory that ran out for good into one sentence, which says what would fit."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, DepthCrafterError) and not getattr(error, "reason", ""):
+            raise
+        import torch
+
+        from depthcrafter_cli.models.device_memory import out_of_memory
+
+        shortage = out_of_memory(error, torch.device(plan.device))
+        if shortage is None:
+            raise
+        words = error.reason if isinstance(error, MemoryLimitError) else shortage.words
+        free, capped = min(_free(plan.device), default=None), plan.request.max_vram is not None
+        sentence = plan.memory.exhausted(words, free, capped=capped)
+        raise MemoryLimitError(sentence, words) from error
 
 
 def estimate_time(plan: "RunPlan", card_name: str | None) -> tuple[str, Duration | None]:

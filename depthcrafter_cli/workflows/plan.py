@@ -106,7 +106,7 @@ def _planned(checked: CheckedRun, warn: Warn, settled: Mapping[str, Any] | None 
     device, dtype = _machine(request, warn)
     limits = request.max_vram, request.max_ram
     memory = choose_memory(
-        checked.weights, config, checked.model_size, checked.frames, device, dtype, limits
+        checked.weights, config, checked.model_size, checked.frames, device, dtype, limits, warn
     )
     if memory.shortened and settled is not None:
         raise MemoryLimitError(

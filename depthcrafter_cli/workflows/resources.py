@@ -1,11 +1,17 @@
-"""What a run took from the machine."""
+"""What a machine has, and what a run took of it."""
 
+import platform
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
+
+import psutil
+
+# Where a system does not tell its memory: what small machines have to spare.
+_ASSUMED_RAM = 4 << 30
 
 
 @dataclass(frozen=True)
@@ -16,40 +22,50 @@ class PeakMemory:
     kind: str
 
 
+@dataclass(frozen=True)
+class Ram:
+    """Host memory in bytes: what this process could have, and what the machine has in all.
+
+    ``known`` is false where the system does not tell, and ``available`` is assumed.
+    """
+
+    available: int
+    total: int
+    known: bool = True
+
+
 def peak_memory(device: str) -> PeakMemory:
     """The peak since the process began, of the memory that is scarce on ``device``."""
-    if device.startswith("cuda"):
+    if device != "cpu":
         import torch
 
-        return PeakMemory(torch.cuda.max_memory_allocated(device), "GPU")
+        from depthcrafter_cli.models import device_memory
+
+        taken = device_memory.peak_memory(torch.device(device))
+        if taken is not None:
+            return PeakMemory(taken, "GPU")
     return PeakMemory(peak_resident_bytes(), "RAM")
 
 
 def peak_resident_bytes() -> int:
-    """The process's largest resident set so far; 0 where the system does not tell."""
+    """The process's largest resident set so far."""
     try:
         import resource
     except ImportError:  # Windows
-        return 0
+        return int(psutil.Process().memory_info().peak_wset)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
 def free_device_memory(device: str) -> int | None:
-    """Bytes of a CUDA device that this process could have; None for other devices and machines.
-
-    What PyTorch holds counts as free: between runs it is weights and caches to be used again.
-    """
-    if not device.startswith("cuda"):
+    """Bytes of a GPU that this process could have; None for other devices and machines."""
+    if device == "cpu":
         return None
     import torch
 
-    from depthcrafter_cli.models.devices import cuda_index
+    from depthcrafter_cli.models.device_memory import free_memory
 
-    if not torch.cuda.is_available():
-        return None
-    index = cuda_index(device)
-    return int(torch.cuda.mem_get_info(index)[0]) + int(torch.cuda.memory_reserved(index))
+    return free_memory(torch.device(device))
 
 
 def device_name(device: str) -> str:
@@ -62,18 +78,49 @@ def device_name(device: str) -> str:
 
 
 @cache
-def available_ram() -> int | None:
-    """Bytes of host memory that this process could have; None where the system does not tell.
+def available_ram() -> int:
+    """Bytes of host memory that this process could have; asked once.
 
-    Asked once: what the process took since then it may use again.
+    What the process took since then it may use again.
     """
-    rooms: list[int] = []
+    return ram().available
+
+
+def ram() -> Ram:
+    """This machine's memory, and how much of it the process may have by every limit it is under."""
+    try:
+        memory = psutil.virtual_memory()
+        free, total, known = int(memory.available), int(memory.total), True
+    except (OSError, psutil.Error, RuntimeError, ValueError, KeyError):
+        # As on Linux where /proc is not mounted.
+        free, total, known = _ASSUMED_RAM, _ASSUMED_RAM, False
+    rooms = [free, *_process_rooms()]
     with suppress(OSError):  # another system than Linux
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                rooms.append(int(line.split()[1]) * 1024)
         rooms += group_rooms(Path("/proc/self/cgroup").read_text(), Path("/sys/fs/cgroup"))
-    return min(rooms, default=None)
+    return Ram(max(0, min(rooms)), total, known)
+
+
+def windows_driver() -> bool:
+    """Whether GPUs are driven by Windows, as in WSL too.
+
+    It lets device memory spill into the host's, many times slower, instead of running out; and it
+    pins only a part of the host's.
+    """
+    return sys.platform == "win32" or "microsoft" in platform.release().lower()
+
+
+def _process_rooms() -> Iterator[int]:
+    """Bytes left below each limit of this process alone, as ``ulimit -v`` and ``-d`` set them."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    with suppress(OSError, psutil.Error):
+        taken = psutil.Process().memory_info()
+        for limit, used in (("RLIMIT_AS", taken.vms), ("RLIMIT_DATA", getattr(taken, "data", 0))):
+            most = resource.getrlimit(getattr(resource, limit))[0]
+            if most != resource.RLIM_INFINITY:
+                yield most - used
 
 
 def group_rooms(groups: str, root: Path) -> Iterator[int]:

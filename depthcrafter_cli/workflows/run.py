@@ -18,6 +18,7 @@ from depthcrafter_cli.progress import Observer, Warn, ignore
 from depthcrafter_cli.types import RgbImage, ValueRange
 from depthcrafter_cli.workflows.deliver import deliver
 from depthcrafter_cli.workflows.folder import RunFolder
+from depthcrafter_cli.workflows.memory import memory_errors
 from depthcrafter_cli.workflows.model import LoadedModel
 from depthcrafter_cli.workflows.plan import RunPlan
 from depthcrafter_cli.workflows.record import check_record, is_complete, record_path, write_record
@@ -68,13 +69,14 @@ def run(
 
     Raises:
         InputError, WeightsError, OutputError: as :func:`plan_run`, for what shows only now.
+        MemoryLimitError: memory ran out under the smallest plan.
     """
     request = plan.request
     if not request.outputs:
         raise UsageError("Got no output, expected at least one: pass --out such as depth.mp4.")
     if request.create_folders:
         _create_folders(request)
-    with claimed(_claims(request)), _state(plan) as folder:
+    with claimed(_claims(request)), memory_errors(plan), _state(plan) as folder:
         with DisparitySpool(folder.spool_path) as spool:
             retreats: list[str] = []
             started = time.monotonic()
