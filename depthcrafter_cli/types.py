@@ -31,11 +31,13 @@ class Frame:
     """One picture of a video.
 
     ``index`` counts the frames handed out (0, 1, 2, ...), ``time`` is the presentation
-    time in seconds from the start of the clip that is read, ``rgb`` is uint8 [H, W, 3].
+    time in seconds from the start of the clip that is read, ``duration`` how many seconds it is
+    shown, ``rgb`` is uint8 [H, W, 3].
     """
 
     index: int
     time: Fraction
+    duration: Fraction
     rgb: RgbImage
 
 
@@ -44,13 +46,15 @@ class VideoInfo:
     """What is known about a video before its frames are read.
 
     ``size`` is the picture as displayed (rotation and, where set, pixel aspect applied);
-    ``rate`` is frames per second; ``frame_count`` is exact where the container says so,
+    ``rate`` is frames per second, ``peak_rate`` the same where they follow most closely, which is
+    more if the rate varies; ``frame_count`` is exact where the container says so,
     an estimate from the duration where it does not, None where neither is known.
     """
 
     path: Path
     size: Size
     rate: Fraction
+    peak_rate: Fraction
     frame_count: int | None
 
 

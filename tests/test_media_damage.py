@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from clips import SMALL, index_of, make_clip, picture
@@ -48,12 +49,15 @@ def stamped(seconds):
         ([0, 7, 8], [0, 7, 8], 0),  # a picture that stands still
         ([0, 1, 12, 13], [0, 1, 12, 13], 0),  # the last ones, after the end of decoding
         ([0, 1, 12, 13, 4], [0, 1, 2, 3, 4], 2),
+        ([0, 1, 2, 0.5, 1.5, 2.5], [0, 1, 2, 3, 4, 5], 1),  # joined with a little overlap
+        ([0, 1, 2, 1.9, 3, 4], [0, 1, 2, 2.001, 3, 4], 0),  # a single one a little early
+        ([0, 1, 2, -95443, 4, 5], [0, 1, 2, 3, 4, 5], 1),
     ],
 )
 def test_one_wrong_stamp_does_not_misplace_what_comes_after_it(stamps, times, jumps):
     told = []
     placed = timed(stamped(stamps), Fraction(0), Fraction(1), Fraction(9), lambda: told.append(1))
-    assert [time for time, _picture in placed] == times
+    assert [float(time) for time, _picture in placed] == times
     assert len(told) == jumps
 
 
@@ -87,3 +91,37 @@ def test_damaged_files_neither_crash_nor_hang_nor_leave_half_an_output():
         [sys.executable, *script], capture_output=True, text=True, env=ENVIRONMENT
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def pictures_by_ffmpeg(path) -> int:
+    """How many the program decodes, with a thread alone."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "quiet", "-threads", "1", "-i", str(path)]
+    raw = ("-fps_mode", "passthrough", "-f", "framehash", "-")
+    done = subprocess.run([*command, *raw], capture_output=True, text=True)
+    return sum(not line.startswith("#") for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [(".mp4", "libx264"), (".mov", "mpeg4"), (".mkv", "libx264")]
+)
+def test_the_last_pictures_of_a_cut_off_file_are_not_lost_in_threads(
+    tmp_path, suffix, codec, share
+):
+    layout = {} if suffix == ".mkv" else {"movflags": "+faststart"}
+    path = tmp_path / f"cut{suffix}"
+    make_clip(path, frames=60, size=Size(128, 192), codec=codec, container_options=layout)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    told = []
+    frames = list(read_frames(path, SMALL, warn=told.append))
+    assert len(frames) == pictures_by_ffmpeg(path) and len(told) == 1
+    assert [frame.time for frame in frames] == sorted({frame.time for frame in frames})
+
+
+def test_packets_that_the_container_calls_corrupt_are_told(tmp_path):
+    path, told = make_clip(tmp_path / "lost.ts", frames=60), []
+    data = path.read_bytes()
+    middle = len(data) // 188 // 2 * 188
+    path.write_bytes(data[:middle] + data[middle + 2 * 188 :])
+    assert len(list(read_frames(path, SMALL, warn=told.append))) == pictures_by_ffmpeg(path)
+    assert len(told) == 1 and "corrupt" in told[0]

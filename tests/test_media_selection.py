@@ -8,9 +8,11 @@ from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.selection import ReadOptions, select
 
 
-def chosen(options, times, rate=24):
-    pairs = select([(time, k) for k, time in enumerate(times)], options, Fraction(1, rate))
-    return [(time, index) for time, index in pairs]
+def chosen(options, times, rate=24, last=None):
+    until = [*times[1:], times[-1] + (last or Fraction(1, rate))]
+    shown = [(time, end - time, k) for k, (time, end) in enumerate(zip(times, until, strict=True))]
+    selected = select(shown, options, Fraction(1, rate))
+    return [(time, index) for time, _duration, index in selected]
 
 
 CONSTANT = [Fraction(k, 24) for k in range(12)]
@@ -66,7 +68,9 @@ def test_fps_holds_the_picture_where_a_variable_rate_stands_still():
         Fraction(9, 10),
     ]
     part = chosen(ReadOptions(fps=Fraction(10)), stops, rate=10)
-    assert [index for _, index in part] == [0, 1, 2, 2, 2, 3, 3, 3, 4, 5]
+    assert [index for _, index in part] == [0, 1, 2, 2, 2, 2, 2, 3, 4, 5]
+    part = chosen(ReadOptions(fps=Fraction(10)), stops, rate=10, last=Fraction(1, 2))
+    assert [index for _, index in part] == [0, 1, 2, 2, 2, 2, 2, 3, 4, 5, 5, 5, 5, 5]
 
 
 @pytest.mark.parametrize(

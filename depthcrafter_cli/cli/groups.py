@@ -57,6 +57,7 @@ class DepthOptions:
     max_frames: opt.MaxFrames = None
     fps: opt.Fps = None
     sequence_rate: opt.SequenceRate = "24"
+    stream: opt.Stream = None
     matrix: opt.Matrix = "auto"
     window: opt.Window = None
     overlap: opt.Overlap = None
@@ -92,6 +93,7 @@ class DepthOptions:
             max_frames=self.max_frames,
             fps=None if self.fps is None else opt.parse_rate(self.fps, "--fps"),
             sequence_rate=opt.parse_rate(self.sequence_rate, "--sequence-rate"),
+            stream=self.stream,
             matrix=self.matrix,
         )
         return RunRequest(

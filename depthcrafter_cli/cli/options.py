@@ -67,6 +67,14 @@ Fps = Annotated[
 SequenceRate = Annotated[
     str, option("--sequence-rate", text="Frame rate of a folder of images. Default: 24.")
 ]
+Stream = Annotated[
+    int | None,
+    option(
+        "--stream",
+        text="Number of one of the file's video streams, from 0. Default: what players show, the "
+        "one flagged as default or the largest.",
+    ),
+]
 Matrix = Annotated[
     str,
     option(

@@ -4,6 +4,7 @@ import os
 import stat
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import chain, islice
 from pathlib import Path
 
 import av
@@ -11,9 +12,11 @@ import av.error
 import av.filter
 
 from depthcrafter_cli.errors import InputError
-from depthcrafter_cli.media.timestamps import rate_of
+from depthcrafter_cli.media.timestamps import REORDERED, rate_of, seconds_of
 
 _TRIED_BYTES = 1 << 24  # more than FFmpeg reads ahead
+
+_IN_FLIGHT = 64  # packets at most that decoding threads work on at once
 
 
 class Decoder:
@@ -22,9 +25,11 @@ class Decoder:
     def __init__(self, container: av.container.InputContainer, stream: av.VideoStream) -> None:
         self._container = container
         self._stream = stream
-        self._decoded = 0
+        self.decoded = 0
+        """How many pictures there were since the last seek."""
         self._damaged = 0
         self._jumps = 0
+        self._packets_taken = self._last_damage = 0
         self.last_shown = Fraction(0)
         """How many seconds the latest picture is shown, 0 where the file does not say."""
 
@@ -37,20 +42,46 @@ class Decoder:
 
         Raises InputError where it is the disk or the share that cannot be read, not the video.
         """
-        self._decoded = self._damaged = self._jumps = 0
+        self.decoded = self._damaged = self._jumps = self._packets_taken = 0
+        self._last_damage = -_IN_FLIGHT
         for packet in self._packets():
+            self._packets_taken += packet is not None and packet.size > 0
+            if packet is not None and packet.is_corrupt:
+                self._is_damaged()
             try:
                 decoded = packet.decode() if packet else self._stream.codec_context.decode(None)
             except av.error.FFmpegError:
-                self._damaged += 1
+                self._is_damaged()
                 continue
             for picture in decoded:
                 if picture.time_base is None:  # it was in the decoder when reading broke off
                     picture.time_base = self._stream.time_base
-                self._decoded += 1
+                self.decoded += 1
                 self._damaged += picture.is_corrupt
                 self.last_shown = (picture.duration or 0) * Fraction(picture.time_base)
                 yield picture
+
+    def pictures_from(self, time: Fraction, zero: Fraction) -> Iterator[av.VideoFrame]:
+        """The pictures from a keyframe at or before ``time`` on, both by the file's clock.
+
+        ``zero`` is the time of the first one. The container must have an index. Raises as
+        :meth:`pictures` does.
+        """
+        target, step = time, 1 / rate_of(self._stream)
+        while target > zero:
+            self._seek(target)
+            pictures = self.pictures()
+            # Those of an open group that are shown before its keyframe lack what they refer to.
+            keyframe = next((one for one in islice(pictures, 2 * REORDERED) if one.key_frame), None)
+            if keyframe is not None and (seconds_of(keyframe) or zero) <= time:
+                return chain([keyframe], pictures)
+            target, step = target - step, 2 * step
+        self._seek(zero)
+        return self.pictures()
+
+    def _seek(self, time: Fraction) -> None:
+        offset = int(time / Fraction(self._stream.time_base))
+        self._container.seek(offset, stream=self._stream, backward=True)
 
     def _packets(self) -> Iterator[av.Packet | None]:
         """The stream's packets; None in place of the final one where reading broke off."""
@@ -65,29 +96,50 @@ class Decoder:
                 continue  # of a stream that begins midway, which PyAV knows from the next call on
             except av.error.FFmpegError:
                 require_readable(Path(self._container.name), position)
-                self._damaged += 1
+                self._is_damaged()
                 yield None
                 return
 
-    def complaint(self, read: Fraction, expected: Fraction | None) -> str | None:
-        """What is wrong with a file read to its end, None if nothing."""
-        tolerance = max(Fraction(1, 2), 2 / rate_of(self._stream))
+    def _is_damaged(self) -> None:
+        self._damaged += 1
+        self._last_damage = self._packets_taken
+
+    @property
+    def ended_damaged(self) -> bool:
+        """Whether the last packets were damaged, of which the threads may still hold some."""
+        return self._packets_taken - self._last_damage < _IN_FLIGHT
+
+    @property
+    def pictures_missing(self) -> bool:
+        """Whether fewer pictures came than packets went in, for whatever reason."""
+        return self.decoded < self._packets_taken
+
+    def complaint(
+        self, read: Fraction, expected: Fraction | None, *, is_cut: bool = False
+    ) -> str | None:
+        """What is wrong with a file read to its end, None if nothing.
+
+        ``read`` and ``expected`` are seconds. Not all files tell their length exactly; one that
+        ``is_cut`` is known to lack its end.
+        """
+        tolerance = Fraction(0) if is_cut else max(Fraction(1, 2), 2 / rate_of(self._stream))
+        told = []
         if expected is not None and read < expected - tolerance:
-            return (
-                f"only {float(read):.1f} of {float(expected):.1f} s ({self._decoded} frames) can "
+            told.append(
+                f"only {float(read):.1f} of {float(expected):.1f} s ({self.decoded} frames) can "
                 "be decoded, and the result ends there; copy or download the file again"
             )
-        if self._damaged:
-            return (
+        elif self._damaged:
+            told.append(
                 f"{self._damaged} of its packets or frames are corrupt, and the depth around them "
                 "may be wrong; copy or download the file again"
             )
         if self._jumps:
-            return (
+            told.append(
                 f"its clock jumps {self._jumps} times, and the frames there are placed one after "
                 "the other; check the times of the result"
             )
-        return None
+        return "; ".join(told) or None
 
 
 def require_regular(path: Path) -> os.stat_result:

@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.decoding import require_regular
 from depthcrafter_cli.media.resize import require_sane
+from depthcrafter_cli.media.selection import Timed
 from depthcrafter_cli.types import RgbImage, Size, VideoInfo
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
@@ -51,12 +52,14 @@ class ImageSequence:
                     "give all images one size."
                 )
         height, width, _channels = _load(files[0]).shape
-        return VideoInfo(self.path, Size(height, width), self.rate, len(files))
+        return VideoInfo(self.path, Size(height, width), self.rate, self.rate, len(files))
 
     def pictures(
         self, start: Fraction, warn: Callable[[str], None]
-    ) -> Iterator[tuple[Fraction, av.VideoFrame]]:
-        """(seconds from the first image, picture) in order, not much earlier than ``start``.
+    ) -> Iterator[Timed[av.VideoFrame]]:
+        """(seconds from the first image, seconds it is shown, picture) in order.
+
+        They begin not much earlier than ``start``.
 
         Raises InputError for one that the system cannot read; ``warn`` hears of one that is broken.
         """
@@ -69,7 +72,7 @@ class ImageSequence:
                     raise  # the disk or the share, not the image
                 warn(f"{error} The result ends before it.")
                 return
-            yield index / self.rate, av.VideoFrame.from_ndarray(rgb, format="rgb24")
+            yield index / self.rate, 1 / self.rate, av.VideoFrame.from_ndarray(rgb, format="rgb24")
 
     def _files(self) -> list[Path]:
         if self.path.is_dir():

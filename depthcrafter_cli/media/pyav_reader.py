@@ -10,16 +10,20 @@ import av
 import av.error
 from av.stream import Disposition
 
-from depthcrafter_cli.errors import InputError
+from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.media.decoding import Decoder, progressive, require_readable, require_regular
 from depthcrafter_cli.media.resize import MOST_PIXELS, require_sane
 from depthcrafter_cli.media.scale import swaps_sides
+from depthcrafter_cli.media.selection import Timed
 from depthcrafter_cli.media.timestamps import (
     expected_seconds,
+    on_grid,
+    peak_rate_of,
     picture_count,
     rate_of,
     seconds_of,
     timed,
+    with_durations,
 )
 from depthcrafter_cli.types import Size, VideoInfo
 
@@ -44,6 +48,8 @@ _OPTIONS = {
 # Titles need not be UTF-8. PyAV keeps such bytes by itself from 19 on, where the argument is gone.
 _ANY_TITLE = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "ignore"}
 _INDEX_BYTES = 1 << 22  # at a file's end
+_SEGMENT, _EBML_HEAD = b"\x18\x53\x80\x67", 4096  # of Matroska, and where it begins at most
+_STILLS = ("png", "mjpeg", "bmp", "gif", "webp", "tiff")  # codecs that covers have, too
 _SEEK_FROM = Fraction(2)  # seconds: below this, decoding is quicker than seeking
 _HDR_TRANSFERS = (16, 18)  # PQ and HLG, ITU-T H.273 table 3
 
@@ -51,13 +57,14 @@ _HDR_TRANSFERS = (16, 18)  # PQ and HLG, ITU-T H.273 table 3
 class VideoFile:
     """A video file; opened anew by each method, closed when it returns or is abandoned."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, stream: int | None = None) -> None:
         self.path = path
+        self.number = stream
 
     def info(self) -> VideoInfo:
         """Size, rate and length; decodes one frame, so that an undecodable file fails here.
 
-        Raises InputError.
+        Raises InputError, and UsageError for a stream that there is not.
         """
         with self._opened() as (container, stream):
             first = next(Decoder(container, stream).pictures(), None)
@@ -69,15 +76,15 @@ class VideoFile:
             count = picture_count(stream, _length(container, stream, seconds_of(first)))
             size = _displayed_size(stream, first)
             require_sane(self.path, size)
-            return VideoInfo(self.path, size, rate_of(stream), count)
+            return VideoInfo(self.path, size, rate_of(stream), peak_rate_of(stream), count)
 
     def pictures(
         self, start: Fraction, warn: Callable[[str], None]
-    ) -> Iterator[tuple[Fraction, av.VideoFrame]]:
-        """(seconds from the first frame, picture) in order; may begin before ``start``.
+    ) -> Iterator[Timed[av.VideoFrame]]:
+        """(seconds from the first frame, seconds it is shown, picture) in order.
 
-        Damage never ends the reading early without a word: what can be decoded is handed out,
-        then ``warn`` gets one sentence.
+        They may begin before ``start``. Damage never ends the reading early without a word: what
+        can be decoded is handed out, then ``warn`` gets one sentence.
         """
         with self._opened() as (container, stream):
             decoder = Decoder(container, stream)
@@ -85,11 +92,12 @@ class VideoFile:
             first = next(pictures, None)
             if first is None:
                 return
-            zero, time = seconds_of(first) or Fraction(0), Fraction(0)
-            if start > _SEEK_FROM and container.format.name.startswith(_INDEXED_FORMATS):
-                offset = int((zero + start) / Fraction(stream.time_base))
-                container.seek(offset, stream=stream, backward=True)  # the keyframe before it
-                pictures = decoder.pictures()
+            self._tell_choice(container, stream, warn)
+            zero = seconds_of(first) or Fraction(0)
+            if start > _SEEK_FROM and _is_indexed(container):
+                # Merging fields needs the picture before.
+                earlier = 1 / rate_of(stream) if first.interlaced_frame else 0
+                pictures = decoder.pictures_from(zero + start - earlier, zero)
             else:
                 pictures = chain([first], pictures)
             if stream.codec_context.color_trc in _HDR_TRANSFERS:
@@ -97,20 +105,77 @@ class VideoFile:
                     f"{self.path} is HDR, and the model, which knows SDR only, sees it as it is "
                     "stored, rather flat: convert it to SDR first if the depth disappoints."
                 )
-            shown = 1 / rate_of(stream)
+            length, read = _length(container, stream, zero), Fraction(0)
+            is_whole = _is_whole(self.path, container)
+
+            def last(time: Fraction) -> Fraction:
+                nonlocal read
+                told = decoder.last_shown
+                if is_whole and length is not None:
+                    told = max(told, length - time)  # what some files tell only so
+                duration = _last_duration(stream, told, time, length)
+                read = time + duration
+                return duration
+
+            whole = progressive(self._with_the_last(pictures, decoder, zero))
             end = expected_seconds(container, stream)
-            whole = progressive(pictures)
-            for time, picture in timed(whole, zero, shown, end, decoder.jumped):
-                yield time, picture
-            read = time + max(shown, decoder.last_shown)
-            if complaint := decoder.complaint(read, _length(container, stream, zero)):
+            placed = timed(whole, zero, 1 / rate_of(stream), end, decoder.jumped)
+            yield from with_durations(on_grid(placed, stream), last)
+            if complaint := decoder.complaint(read, length, is_cut=is_whole is False):
                 warn(f"{self.path} is damaged: {complaint}.")
 
+    def _with_the_last(
+        self, pictures: Iterator[av.VideoFrame], decoder: Decoder, zero: Fraction
+    ) -> Iterator[av.VideoFrame]:
+        """The pictures, and those at the end that decoding in threads loses where it fails.
+
+        PyAV drops what other threads hold when one meets damage in the last packets.
+        """
+        picture = None
+        for picture in pictures:
+            yield picture
+        time = seconds_of(picture)
+        if time is None or not decoder.pictures_missing:
+            return
+        with self._opened(threads="SLICE") as (container, stream):
+            again = Decoder(container, stream)
+            if _is_indexed(container):
+                following = again.pictures_from(time, zero)
+            elif decoder.ended_damaged:
+                following = again.pictures()
+            else:
+                return
+            for picture in following:
+                if (seconds_of(picture) or time) > time:
+                    decoder.decoded += 1
+                    yield picture
+
+    def _tell_choice(
+        self,
+        container: av.container.InputContainer,
+        stream: av.VideoStream,
+        warn: Callable[[str], None],
+    ) -> None:
+        videos = [video for video in container.streams.video if not _is_cover(video)]
+        if self.number is None and len(videos) > 1:
+            number = container.streams.video.index(stream)
+            others = [str(container.streams.video.index(video)) for video in videos]
+            others.remove(str(number))
+            warn(
+                f"{self.path} has {len(videos)} videos in it, and this is number {number}, of "
+                f"{stream.width}x{stream.height} pixels: choose another one with --stream "
+                f"{' or '.join(others)}."
+            )
+
     @contextmanager
-    def _opened(self) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    def _opened(
+        self, threads: str = "AUTO"
+    ) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
         container = self._open()
         with container:
-            yield container, self._video_stream(container)
+            stream = self._video_stream(container)
+            stream.thread_type = threads
+            yield container, stream
 
     def _open(self) -> av.container.InputContainer:
         try:
@@ -148,24 +213,82 @@ class VideoFile:
             ) from error
 
     def _video_stream(self, container: av.container.InputContainer) -> av.VideoStream:
-        for stream in container.streams.video:
-            if stream.disposition & Disposition.attached_pic:
-                continue
-            if stream.codec_context is None:
-                raise InputError(
-                    f"{self.path} holds video of a kind that cannot be decoded here, expected a "
-                    "common codec: convert it to H.264 first."
-                )
-            context = stream.codec_context
-            require_sane(self.path, Size(context.height, context.width))
-            context.options = {"max_pixels": str(MOST_PIXELS)}  # for frames of another size
-            stream.thread_type = "AUTO"
-            return stream
-        kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]
-        raise InputError(
-            f"{self.path} has no video stream (it holds {', '.join(kinds)}), expected a video: "
-            "choose another file."
-        )
+        stream = self._chosen_stream(container)
+        context = stream.codec_context
+        if context is None:
+            raise InputError(
+                f"{self.path} holds video of a kind that cannot be decoded here, expected a "
+                "common codec: convert it to H.264 first."
+            )
+        require_sane(self.path, Size(context.height, context.width))
+        context.options = {"max_pixels": str(MOST_PIXELS)}  # for frames of another size
+        return stream
+
+    def _chosen_stream(self, container: av.container.InputContainer) -> av.VideoStream:
+        videos = container.streams.video
+        shown = [video for video in videos if not _is_cover(video)]
+        if not shown:
+            kinds = sorted({stream.type for stream in container.streams} - {"video"})
+            kinds += ["a cover picture"] if videos else []
+            raise InputError(
+                f"{self.path} has no video stream (it holds {', '.join(kinds) or 'nothing'}), "
+                "expected a video: choose another file."
+            )
+        if self.number is None:
+            return max(shown, key=_prominence)
+        if self.number >= len(videos) or videos[self.number] not in shown:
+            numbers = ", ".join(str(videos.index(video)) for video in shown)
+            raise UsageError(
+                f"Got --stream {self.number} for {self.path}, expected the number of one of its "
+                f"videos: choose {numbers}."
+            )
+        return videos[self.number]
+
+
+def _is_cover(stream: av.VideoStream) -> bool:
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def _prominence(stream: av.VideoStream) -> tuple[bool, bool, bool, bool, int]:
+    """What players go by where there are several: the largest is what they show."""
+    context = stream.codec_context
+    if context is None:
+        return False, False, False, False, 0
+    moves, is_default = stream.frames != 1, bool(stream.disposition & Disposition.default)
+    return True, moves, is_default, context.name not in _STILLS, context.width * context.height
+
+
+def _is_indexed(container: av.container.InputContainer) -> bool:
+    return container.format.name.startswith(_INDEXED_FORMATS)
+
+
+def _is_whole(path: Path, container: av.container.InputContainer) -> bool | None:
+    """Whether a Matroska file is as long as it says; None for other files and where it does not."""
+    if not container.format.name.startswith("matroska"):
+        return None
+    with path.open("rb") as file:
+        head = file.read(_EBML_HEAD)
+    at = head.find(_SEGMENT) + len(_SEGMENT)
+    if at < len(_SEGMENT) or at + 8 > len(head) or not head[at]:
+        return None
+    width = 9 - head[at].bit_length()  # as many leading zero bits as further bytes
+    size = int.from_bytes(head[at : at + width], "big") - (1 << 7 * width)
+    if size == (1 << 7 * width) - 1:
+        return None
+    return at + width + size <= path.stat().st_size
+
+
+def _last_duration(
+    stream: av.VideoStream, told: Fraction, time: Fraction, length: Fraction | None
+) -> Fraction:
+    """How many seconds the last picture, shown at ``time``, stays.
+
+    ``told`` is what the file says of it, ``length`` what it says of the whole.
+    """
+    tick, usual = Fraction(stream.time_base), 1 / rate_of(stream)
+    if length is not None and told > length - time + 1:
+        told = length - time
+    return usual if told <= tick or abs(told - usual) <= 2 * tick else told
 
 
 def _length(

@@ -57,9 +57,10 @@ def _frames(
     scale = PictureScaler(size, options.matrix)
     pictures = source.pictures(options.start or Fraction(0), warn)
     index = -1
-    for index, (time, picture) in enumerate(select(pictures, options, 1 / info.rate)):
+    selected = select(pictures, options, 1 / info.rate)
+    for index, (time, duration, picture) in enumerate(selected):
         if index >= first:
-            yield Frame(index, time, scale(picture))
+            yield Frame(index, time, duration, scale(picture))
     if index < 0:
         raise _nothing_selected(info, options)
 
@@ -82,7 +83,7 @@ def count_frames(path: Path, options: ReadOptions = _WHOLE) -> int:
 def _source(path: Path, options: ReadOptions) -> Source:
     try:
         if not is_image_sequence(path):
-            return VideoFile(path)
+            return VideoFile(path, options.stream)
         folder = path if path.is_dir() else path.parent
         if folder.is_dir():
             next(folder.iterdir(), None)

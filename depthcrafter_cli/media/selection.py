@@ -10,7 +10,9 @@ from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.types import VideoInfo
 
 Picture = TypeVar("Picture")
-Timed = tuple[Fraction, Picture]
+Timed = tuple[Fraction, Fraction, Picture]
+"""When a picture is shown, and for how long, in seconds."""
+
 MATRICES = ("bt601", "bt709", "bt2020")
 
 
@@ -19,9 +21,10 @@ class ReadOptions:
     """The part of a video to read, and at which rate. None means no restriction.
 
     ``start`` and ``end`` are seconds from the video's first frame: frames with
-    ``start <= time < end`` are read. ``fps`` picks frames by timestamp, so that the result has
-    exactly this constant rate; ``stride`` picks every n-th frame whatever its timestamp, as the
-    reference does. ``max_frames`` counts frames after that choice. ``sequence_rate`` is the
+    ``start <= time < end`` are read. ``stream`` is the number of one of the file's video
+    streams, from 0, None the one that players show. ``fps`` picks frames by timestamp, so that the
+    result has exactly this constant rate; ``stride`` picks every n-th frame whatever its timestamp,
+    as the reference does. ``max_frames`` counts frames after that choice. ``sequence_rate`` is the
     frame rate of a folder of images, which carries none. ``matrix`` turns the YUV of a video that
     does not name its colour matrix into RGB: ``auto`` as players choose it, or one of
     :data:`MATRICES`.
@@ -34,6 +37,7 @@ class ReadOptions:
     max_frames: int | None = None
     fps: Fraction | None = None
     stride: int | None = None
+    stream: int | None = None
     sequence_rate: Fraction = Fraction(24)
     matrix: str = "auto"
 
@@ -62,6 +66,8 @@ class ReadOptions:
                 f"The colour matrix is {self.matrix!r}, expected auto or one of "
                 f"{', '.join(MATRICES)}: correct --matrix."
             )
+        if self.stream is not None and self.stream < 0:
+            raise UsageError(f"The stream is {self.stream}, expected 0 or more: correct --stream.")
         for rate in (self.fps, self.sequence_rate):
             if rate is not None and rate <= 0:
                 raise UsageError(
@@ -72,14 +78,15 @@ class ReadOptions:
 def selected_rate(info: VideoInfo, options: ReadOptions) -> Fraction:
     """Frames per second of what is read: the true rate of the result.
 
-    Raises UsageError for ``fps`` above the video's own rate: frames are chosen, not invented.
+    Raises UsageError for ``fps`` above the rate at which the video's frames follow most closely:
+    frames are chosen and, where a variable rate stands still, repeated, not invented.
     """
     if options.fps is None:
         return info.rate / (options.stride or 1)
-    if options.fps > info.rate:
+    if options.fps > info.peak_rate:
         raise UsageError(
             f"Got --fps {float(options.fps):g} for {info.path.name}, expected at most its own "
-            f"{float(info.rate):.6g}: lower --fps or leave it out."
+            f"{float(info.peak_rate):.6g}: lower --fps or leave it out."
         )
     return options.fps
 
@@ -89,10 +96,10 @@ def select(
 ) -> Iterator[Timed[Picture]]:
     """The pictures to read, with the first one's time moved to 0.
 
-    ``pictures`` are (time, picture) in order of time, counted in seconds from the video's first
-    frame; ``frame_duration`` is how long the last of them is shown.
+    ``pictures`` are (time, duration, picture) in order of time, counted in seconds from the video's
+    first frame; ``frame_duration`` is how long most of them are shown.
     """
-    chosen = _between(pictures, options.start or Fraction(0), options.end)
+    chosen = _between(pictures, options.start or Fraction(0), options.end, frame_duration)
     chosen = _from_zero(chosen)
     if options.fps is not None:
         chosen = _at_constant_rate(chosen, options.fps, frame_duration)
@@ -106,38 +113,38 @@ def _stop(options: ReadOptions) -> int | None:
 
 
 def _between(
-    pictures: Iterable[Timed[Picture]], start: Fraction, end: Fraction | None
+    pictures: Iterable[Timed[Picture]],
+    start: Fraction,
+    end: Fraction | None,
+    frame_duration: Fraction,
 ) -> Iterator[Timed[Picture]]:
-    for time, picture in pictures:
+    for time, duration, picture in pictures:
         if end is not None and time >= end:
             return
         if time >= start:
-            yield time, picture
+            left = duration if end is None else max(end - time, frame_duration)
+            yield time, min(duration, left), picture
 
 
 def _from_zero(pictures: Iterable[Timed[Picture]]) -> Iterator[Timed[Picture]]:
     zero: Fraction | None = None
-    for time, picture in pictures:
+    for time, duration, picture in pictures:
         zero = time if zero is None else zero
-        yield time - zero, picture
+        yield time - zero, duration, picture
 
 
 def _at_constant_rate(
     pictures: Iterable[Timed[Picture]], fps: Fraction, frame_duration: Fraction
 ) -> Iterator[Timed[Picture]]:
-    """At each tick k / fps the picture nearest to it in time, the earlier one of two equals.
+    """At each tick k / fps the picture that is on the screen, or will be within half a frame.
 
-    The nearest, not the one on screen: containers round timestamps (Matroska to whole
-    milliseconds), and a frame stamped just after its tick must still be found there. Where a
-    variable-rate video stands still for several ticks its picture is repeated.
+    Without that half frame, one whose time a container rounded (Matroska to whole milliseconds) to
+    just after its tick would be missed there. Where a video of variable rate stands still for
+    several ticks, its picture is repeated.
     """
     tick = 0
-    held: Timed[Picture] | None = None
-    for time, picture in pictures:
-        while held is not None and 2 * tick / fps <= held[0] + time:
-            yield tick / fps, held[1]
+    for time, duration, picture in pictures:
+        slack = min(duration, frame_duration, 1 / fps) / 2
+        while tick / fps <= time + duration - slack:
+            yield tick / fps, 1 / fps, picture
             tick += 1
-        held = time, picture
-    while held is not None and 2 * tick / fps <= 2 * held[0] + frame_duration:
-        yield tick / fps, held[1]
-        tick += 1

@@ -20,10 +20,10 @@ from numcodecs import Blosc
 from depthcrafter_cli.disk import sync
 from depthcrafter_cli.errors import DepthCrafterError, OutputError
 from depthcrafter_cli.media.files import output_errors
+from depthcrafter_cli.media.timestamps import FINEST
 from depthcrafter_cli.types import Disparity
 
 _BINS = 65536
-_FINEST_TIME_BASE = 1_000_000  # units a second; finer clocks are rounded by the sinks
 _CODEC = Blosc("lz4", clevel=5, shuffle=Blosc.BITSHUFFLE)
 _HEADER = struct.Struct("<4sQIIIIddI")
 _MAGIC = b"DSP1"
@@ -113,7 +113,7 @@ class DisparitySpool:
         pairs = np.array([(time.numerator, time.denominator) for time in times], dtype=np.int64)
         values = np.ascontiguousarray(disparity, dtype=np.float32)
         payload = pairs.tobytes() + bytes(_CODEC.encode(values))
-        units = min(math.lcm(*pairs[:, 1].tolist()), _FINEST_TIME_BASE)
+        units = min(math.lcm(*pairs[:, 1].tolist()), FINEST)
         frames, height, width = values.shape
         record = _Record(
             _MAGIC, len(payload), frames, height, width, units, low, high, zlib.crc32(payload)
@@ -190,7 +190,7 @@ class DisparitySpool:
         self._minimum = min(self._minimum, record.minimum)
         self._maximum = max(self._maximum, record.maximum)
         units = math.lcm(self._units_per_second, record.units_per_second)
-        self._units_per_second = min(units, _FINEST_TIME_BASE)
+        self._units_per_second = min(units, FINEST)
 
     def _recover(self) -> None:
         """Take what is there. Only the last record can be torn: the others were synced."""

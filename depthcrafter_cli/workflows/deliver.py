@@ -14,6 +14,7 @@ from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.media.sinks.base import DepthFrame, SinkSettings
 from depthcrafter_cli.media.sinks.registry import sink_for
 from depthcrafter_cli.media.spool import DisparitySpool
+from depthcrafter_cli.media.timestamps import common_unit
 from depthcrafter_cli.progress import Observer, Progress
 from depthcrafter_cli.types import RgbImage, Size
 from depthcrafter_cli.workflows.request import RunRequest
@@ -34,8 +35,12 @@ class Delivery:
     facts: dict[str, Any]
 
 
-def deliver(delivery: Delivery, spool: DisparitySpool, observer: Observer) -> dict[str, Any]:
+def deliver(
+    delivery: Delivery, spool: DisparitySpool, end: Fraction | None, observer: Observer
+) -> dict[str, Any]:
     """Normalise, scale and hand each frame to every sink; returns the outputs' metadata.
+
+    ``end`` is when the last frame ends, in seconds, None if only the rate tells.
 
     Raises:
         OutputError, InputError: an output cannot be written, or its source picture not be read.
@@ -58,7 +63,8 @@ def deliver(delivery: Delivery, spool: DisparitySpool, observer: Observer) -> di
         size=delivery.size,
         frame_count=len(spool),
         rate=delivery.rate,
-        time_base=spool.time_base,
+        time_base=spool.time_base if end is None else common_unit(spool.time_base, end),
+        end=end,
         value_range=values,
         colormap=request.colormap,
         side_by_side=request.side_by_side,

@@ -152,8 +152,10 @@ class RunFolder:
         if identity(source) != facts["input"]:
             raise _changed_input(source)
 
-    def save(self, checkpoint: "Checkpoint", times: Iterable[Fraction]) -> None:
-        """Keep a pass, and the times of its frames from ``decoded`` on."""
+    def save(
+        self, checkpoint: "Checkpoint", times: Iterable[Fraction], end: Fraction | None
+    ) -> None:
+        """Keep a pass, the times of its frames from ``decoded`` on, and when the last one ends."""
         from safetensors.torch import save
 
         tensors = {
@@ -167,6 +169,7 @@ class RunFolder:
             "last": checkpoint.last,
             "steps": checkpoint.steps,
             "times": [str(time) for time in times],
+            "end": None if end is None else str(end),
         }
         write_whole(self._window, save(tensors, metadata={"state": json.dumps(state)}))
 
@@ -185,10 +188,19 @@ class RunFolder:
         except SafetensorError:
             return None
         times = [Fraction(time) for time in state.pop("times")]
+        state.pop("end", None)
         saved = Checkpoint(**{"overlap": None, **state, **tensors})
         if not saved.decoded <= decoded <= saved.next_frame:
             return None
         return saved.after(decoded), times[decoded - saved.decoded :]
+
+    def end(self) -> Fraction | None:
+        """When the last picture of a complete run ends, in seconds from the first one."""
+        from safetensors import safe_open
+
+        with safe_open(self._window, "pt") as file:
+            end = json.loads(file.metadata()["state"]).get("end")
+        return None if end is None else Fraction(end)
 
     def complete(self, decoded: int) -> bool:
         """Whether ``decoded`` frames in the spool are all that the run was to compute."""

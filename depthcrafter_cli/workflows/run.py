@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,7 +87,7 @@ def run(
                 _infer(plan, pipeline, folder, spool, observer, warn)
             inferred = time.monotonic()
             folder.begin_delivery()
-            metadata = deliver(plan.delivery(), spool, observer)
+            metadata = deliver(plan.delivery(), spool, folder.end(), observer)
             frames = len(spool)
         finished = time.monotonic()
         result = RunResult(
@@ -165,7 +166,7 @@ def finish(request: RunRequest, observer: Observer = ignore) -> int:
                 f"{folder.path} holds {len(spool)} frames of a run that is not complete, expected "
                 f"all: go on with `depthcrafter resume {folder.path} --keep-work` first."
             )
-        write_record(request, deliver(delivery, spool, observer))
+        write_record(request, deliver(delivery, spool, folder.end(), observer))
         return len(spool)
 
 
@@ -210,11 +211,17 @@ def _infer(
     pending, known = deque(times), len(spool) + len(times)
     first = 0 if start is None else start.first_read(plan.config.encode_batch)
 
+    end: Fraction | None = None
+
     def pictures() -> Iterator[RgbImage]:
+        nonlocal end
         for frame in read_frames(plan.request.source, plan.model_size, plan.reading, warn, first):
+            time, duration = frame.time, frame.duration
+            if plan.request.reference:
+                time, duration = frame.index / plan.rate, 1 / plan.rate
             if frame.index >= known:
-                labelled = frame.index / plan.rate if plan.request.reference else frame.time
-                pending.append(labelled)
+                pending.append(time)
+            end = time + duration
             yield frame.rgb
 
     saved_at = -math.inf
@@ -225,7 +232,7 @@ def _infer(
             folder.require_unchanged(plan.request.source, plan.facts)
         elif time.monotonic() - saved_at < _STEP_SECONDS:
             return
-        folder.save(checkpoint, pending)
+        folder.save(checkpoint, pending, end)
         saved_at = time.monotonic()
 
     stream = pipeline(

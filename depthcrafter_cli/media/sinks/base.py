@@ -34,7 +34,8 @@ class SinkSettings:
     """What a sink is told before the first frame.
 
     ``rate`` is frames per second, ``time_base`` the unit in seconds of which all frame times
-    are multiples, ``value_range`` the raw disparities that became 0 and 1, ``metadata`` plain
+    are multiples, ``end`` when the last frame ends (None: as the rate has it),
+    ``value_range`` the raw disparities that became 0 and 1, ``metadata`` plain
     values for the formats that can carry them.
     """
 
@@ -43,6 +44,7 @@ class SinkSettings:
     rate: Fraction
     time_base: Fraction
     value_range: ValueRange
+    end: Fraction | None = None
     colormap: str = "inferno"
     side_by_side: bool = False
     crf: int = 18

@@ -37,6 +37,7 @@ class VideoSink(FileSink):
 
     def _begin(self) -> None:
         settings = self.settings
+        self._first_decoded: int | None = None
         self._container = av.open(self._file, "w", format=self.path.suffix[1:].lower())
         values = settings.value_range
         self._container.metadata["comment"] = (
@@ -62,6 +63,8 @@ class VideoSink(FileSink):
         self._mux(self._stream.encode(picture))
 
     def _mux(self, packets: list[av.Packet]) -> None:
+        if packets and self._first_decoded is None:
+            self._first_decoded = packets[0].dts
         try:
             self._container.mux(packets)
         except av.error.PatchWelcomeError as error:
@@ -85,8 +88,23 @@ class VideoSink(FileSink):
         return round(seconds / self.settings.time_base)
 
     def _end(self) -> None:
-        self._mux(self._stream.encode(None))
+        packets = self._stream.encode(None)
+        if packets and self.settings.end is not None:
+            self._show_until(self._units(self.settings.end), packets)
+        self._mux(packets)
         self._container.close()
+
+    def _show_until(self, end: int, packets: list[av.Packet]) -> None:
+        """Gives the last picture its own duration; the others' follow from the next one's time.
+
+        ``packets`` are the last ones, in the order of decoding, which begins before time 0 if it is
+        not that of showing.
+        """
+        shown_last, first = max(packets, key=_shown_at), self._first_decoded
+        shown_last.duration = end - shown_last.pts
+        packets[-1].duration = end - (
+            packets[-1].dts - (packets[0].dts if first is None else first)
+        )
 
     def _release(self) -> None:
         if hasattr(self, "_container"):
@@ -128,6 +146,10 @@ def _add_stream(
     context.color_range = _LIMITED_RANGE
     context.colorspace = context.color_primaries = context.color_trc = _BT709
     return stream
+
+
+def _shown_at(packet: av.Packet) -> int:
+    return int(packet.pts)
 
 
 def _even(side: int) -> int:

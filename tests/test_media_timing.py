@@ -1,0 +1,155 @@
+"""When pictures are shown and for how long, from what is read to what is written."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from clips import SMALL, ffmpeg, index_of, make_clip, picture
+from PIL import Image
+
+from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.media.reader import probe, read_frames
+from depthcrafter_cli.media.selection import ReadOptions
+from depthcrafter_cli.media.sinks import DepthFrame, SinkSettings, sink_for
+from depthcrafter_cli.types import Size, ValueRange
+
+STEP, HELD = Fraction(1, 25), Fraction(3)
+HELD_CLIPS = ("held.gif", "held.mp4", "held.mkv", "default.mkv")
+
+
+def held_clip(path: Path, size: Size = SMALL) -> Path:
+    """Five pictures, of which the last is shown for 3 seconds and the others for 40 ms."""
+    if path.suffix == ".gif":
+        pages = [Image.fromarray(picture(index, size)) for index in range(5)]
+        pages[0].save(path, save_all=True, append_images=pages[1:], duration=[40] * 4 + [3000])
+        return path
+    short = make_clip(path.with_name("short.mp4"), frames=5, rate=25, size=size)
+    with av.open(str(short)) as source, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        latest = max(packets, key=lambda packet: packet.pts)
+        for packet in packets:
+            packet.stream = stream
+            if packet is latest:
+                packet.duration = int(HELD / packet.time_base)
+            container.mux(packet)
+    if path.name == "default.mkv":  # where the end of the file alone tells
+        data = path.read_bytes()
+        group = data.rindex(b"\x9b\x82\x0b\xb8")  # BlockDuration, 3000
+        path.write_bytes(data[:group] + b"\xec\x82\x00\x00" + data[group + 4 :])  # Void
+    return path
+
+
+@pytest.mark.parametrize("name", HELD_CLIPS)
+def test_the_last_picture_keeps_its_own_duration(tmp_path, name):
+    told = []
+    frames = list(read_frames(held_clip(tmp_path / name), SMALL, warn=told.append))
+    assert [frame.time for frame in frames] == [k * STEP for k in range(5)]
+    assert [frame.duration for frame in frames] == [STEP] * 4 + [HELD]
+    assert told == []
+
+
+@pytest.mark.parametrize("share", [0.5, 0.95])
+def test_a_cut_off_matroska_file_holds_no_picture_and_it_is_told(tmp_path, share):
+    path, told = make_clip(tmp_path / "cut.mkv", frames=120), []
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    frames = list(read_frames(path, SMALL, warn=told.append))
+    assert frames[-1].duration == Fraction(1, 24)
+    assert len(told) == 1 and f"of 5.0 s ({len(frames)} frames)" in told[0]
+
+
+@pytest.mark.parametrize("name", HELD_CLIPS[:2])
+def test_a_result_is_as_long_as_its_source(cli, tmp_path, tiny_folder, name):
+    source, out = held_clip(tmp_path / name, Size(64, 64)), tmp_path / "depth.mp4"
+    options = ["--weights", tiny_folder, "--steps", 1, "--keep-work"]
+    assert cli("run", source, "--out", out, *options).code == 0
+    again = tmp_path / "again.mov"
+    assert cli("finish", tmp_path / "depth.mp4.work", "--out", again).code == 0
+    for made in (out, again):
+        with av.open(str(made)) as container:
+            assert abs(container.duration / av.time_base - 3.16) < 0.002
+        assert [frame.duration for frame in read_frames(made, SMALL)] == [STEP] * 4 + [HELD]
+
+
+def written(path, times, end, rate, time_base):
+    settings = SinkSettings(
+        size=SMALL, frame_count=len(times), rate=rate, time_base=time_base,
+        value_range=ValueRange(0, 1), end=end,
+    )  # fmt: skip
+    generator = np.random.default_rng(0)
+    with sink_for(path, settings) as sink:
+        for index, time in enumerate(times):
+            noise = generator.random((SMALL.height, SMALL.width), dtype=np.float32)
+            sink.write(DepthFrame(index, time, noise, noise))
+    return path
+
+
+def test_a_constant_rate_is_written_as_if_the_end_were_not_told(tmp_path):
+    rate = Fraction(24000, 1001)
+    times = [k / rate for k in range(40)]
+    told = written(tmp_path / "told.mp4", times, 40 / rate, rate, 1 / rate)
+    untold = written(tmp_path / "untold.mp4", times, None, rate, 1 / rate)
+    assert told.read_bytes() == untold.read_bytes()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 40])
+@pytest.mark.parametrize("end", [Fraction(0), HELD])
+def test_a_written_video_ends_when_its_last_picture_does(tmp_path, count, end):
+    times = [k * STEP for k in range(count)]
+    end = times[-1] + (end or STEP)
+    path = written(tmp_path / "a.mp4", times, end, Fraction(25), STEP)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert stream.duration * stream.time_base == end
+    assert [frame.duration for frame in read_frames(path, SMALL)] == [STEP] * (count - 1) + [
+        end - times[-1]
+    ]
+
+
+@pytest.mark.parametrize("rate", [24, Fraction(24000, 1001), Fraction(60000, 1001)])
+@pytest.mark.parametrize("suffix", [".mkv", ".ts", ".flv", ".mov"])
+def test_a_coarse_clock_is_read_as_the_constant_rate_it_approaches(tmp_path, suffix, rate):
+    exact = make_clip(tmp_path / "exact.mp4", frames=70, rate=rate, codec="libx264")
+    path = tmp_path / f"coarse{suffix}"
+    ffmpeg("-i", exact, "-c", "copy", "-video_track_timescale", "600", path)
+    frames = list(read_frames(path, SMALL))
+    assert [frame.time for frame in frames] == [k / Fraction(rate) for k in range(70)]
+    part = list(read_frames(path, SMALL, ReadOptions(start=60 / Fraction(rate))))
+    assert [index_of(frame.rgb) for frame in part] == [k % 40 for k in range(60, 70)]
+
+
+def test_a_variable_rate_is_left_as_it_is(tmp_path):
+    seconds = [0, 0.04, 0.081, 0.12, 0.3, 0.34, 0.381, 0.9, 1.5]
+    times = [Fraction(round(12000 * second), 12000) for second in seconds]
+    exact = make_clip(tmp_path / "exact.mp4", times=times)
+    path = tmp_path / "coarse.mkv"
+    ffmpeg("-i", exact, "-c", "copy", path)
+    found = [float(frame.time) for frame in read_frames(path, SMALL)]
+    np.testing.assert_allclose(found, seconds, atol=1e-6)
+
+
+def test_a_variable_rate_is_made_constant_up_to_that_of_its_closest_pictures(tmp_path):
+    path = held_clip(tmp_path / "held.mp4")
+    assert probe(path).rate < 2 and probe(path).peak_rate == 25
+    frames = list(read_frames(path, SMALL, ReadOptions(fps=Fraction(25))))
+    assert [frame.time for frame in frames] == [k * STEP for k in range(79)]
+    assert [index_of(frame.rgb) for frame in frames] == [0, 1, 2, 3] + [4] * 75
+    with pytest.raises(UsageError, match="at most its own 25"):
+        read_frames(path, SMALL, ReadOptions(fps=Fraction(26)))
+
+
+def test_a_clock_that_goes_back_less_than_a_second_is_told_and_set_right(tmp_path):
+    first = make_clip(tmp_path / "first.ts", frames=36, rate=12)
+    early, joined = tmp_path / "early.ts", tmp_path / "joined.ts"
+    ffmpeg("-i", first, "-c", "copy", "-output_ts_offset", "1.3", early)
+    joined.write_bytes(first.read_bytes() + early.read_bytes())
+    with av.open(str(joined)) as container:
+        stamps = [float(frame.time) for frame in container.decode(video=0)]
+    assert 0 < stamps[35] - stamps[36] < 1
+    told = []
+    frames = list(read_frames(joined, SMALL, warn=told.append))
+    assert [index_of(frame.rgb) for frame in frames] == [*range(36)] * 2
+    assert [frame.time for frame in frames] == [Fraction(k, 12) for k in range(72)]
+    assert len(told) == 1 and "clock jumps 1 time" in told[0]
