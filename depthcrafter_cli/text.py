@@ -1,7 +1,7 @@
 """Text that people type and read: paths with ``~``, and names that may hold anything."""
 
 import re
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from depthcrafter_cli.errors import UsageError
 
@@ -42,3 +42,13 @@ def expanded(text: str) -> Path:
             f"got {text}, expected a user of this machine after the ~: write the folder in full, "
             "or ./ before a name that begins with ~."
         ) from None
+
+
+def parts_below(name: str) -> tuple[str, ...]:
+    """The parts of a name that stays below the folder it is meant for; none if it leads out.
+
+    As ``..``, an absolute path, a drive or an empty name do.
+    """
+    path = Path(name)
+    out = path.drive or path.root or ".." in PureWindowsPath(name).parts or "\0" in name
+    return () if out else path.parts

@@ -234,6 +234,19 @@ def test_a_recipe_whose_stage_names_an_unknown_source_is_refused(cli, tmp_path):
     assert done.code == 2 and "filmed" in done.err
 
 
+@pytest.mark.parametrize("name", ["../../evil", "/abs", "a/b", "..", ".", "", "nul\\u0000"])
+def test_a_recipe_names_no_folder_outside_its_own(cli, tmp_path, name):
+    recipe = tmp_path / "small.toml"
+    source = RECIPE.replace("sources.drawn", f'sources."{name}"').replace('"drawn"', f'"{name}"')
+    stage = RECIPE.replace('name = "1"', f'name = "{name}"')
+    for text in (source.replace("drawn = 1", f'"{name}" = 1'), stage):
+        assert text != RECIPE
+        recipe.write_text(text)
+        done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work")
+        assert done.code == 2 and "becomes" in done.err, done.err
+        assert list(tmp_path.iterdir()) == [recipe]
+
+
 def test_a_size_that_the_network_to_be_made_does_not_take_is_refused_at_once(cli, tmp_path):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE.replace("height = 64", "height = 72"))

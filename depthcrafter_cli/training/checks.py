@@ -8,6 +8,7 @@ from typing import Any
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.models.manifest import SETTINGS
 from depthcrafter_cli.pipeline.config import PipelineConfig
+from depthcrafter_cli.text import parts_below
 from depthcrafter_cli.training.config import (
     FoundationConfig,
     ObjectiveConfig,
@@ -62,6 +63,12 @@ def check_recipe(recipe: TrainingConfig, where: str) -> None:
             "raise it",
         )
     for name, source in recipe.sources.items():
+        require(
+            parts_below(name) == (name,),
+            f"has a source {name!r}, which becomes the name of a folder, expected one without "
+            "slashes and not ..",
+            "rename it",
+        )
         sides = [source.height, source.width]
         sides += [side for size in source.sizes for side in (size.height, size.width)]
         require(

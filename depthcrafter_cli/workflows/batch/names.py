@@ -1,12 +1,13 @@
 """Where the results of a clip go: below the output folder, each at its own place."""
 
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 from depthcrafter_cli.disk import Identity, identities
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.sinks.png16 import NUMBER
 from depthcrafter_cli.media.sinks.registry import name_problem_of, path_in_format, place_of
+from depthcrafter_cli.text import parts_below
 from depthcrafter_cli.workflows.batch.sources import Clip
 from depthcrafter_cli.workflows.record import record_path
 from depthcrafter_cli.workflows.request import RunRequest
@@ -82,9 +83,8 @@ def _stem(clip: Clip, out: Path) -> Path:
     name = clip.name
     if NUMBER.search(name):  # a source such as shot_%04d.png
         name = NUMBER.sub("", name).rstrip("_-. ")
-    path, parts = Path(name), PurePosixPath(name).parts
-    escapes = path.is_absolute() or path.drive or ".." in PureWindowsPath(name).parts
-    if escapes or not parts or "\0" in name:
+    parts = parts_below(name)
+    if not parts:
         raise UsageError(
             f"{clip.origin} asks for the name {clip.name!r}, expected one below {out}, such as "
             "'shots/a': correct it."
