@@ -1,6 +1,8 @@
 """Shared parts of the tests: the tiny model of the parity data, one thread, real CLI calls."""
 
+import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +13,35 @@ from clips import make_clip
 from depthcrafter_cli.types import Size
 
 PARITY = Path(__file__).parent / "data" / "parity"
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--windows-rules", action="store_true", help="run all tests under Windows' rules for files"
+    )
+
+
+def pytest_configure(config):
+    if config.getoption("--windows-rules"):
+        from windows_rules import sitecustomize
+
+        log = Path(tempfile.mkdtemp(), "broken")
+        os.environ.update(environment_of_windows_rules(log))
+        sitecustomize.install(log)
+
+
+def pytest_sessionfinish(session):
+    log = Path(os.environ.get("DEPTHCRAFTER_WINDOWS_RULES", ""))
+    if session.config.getoption("--windows-rules") and log.is_file():
+        print(f"\nRules of Windows that the program broke:\n{log.read_text()}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def environment_of_windows_rules(log: Path) -> dict[str, str]:
+    """What makes Windows' rules those of every process that is started with it."""
+    rules = str(Path(__file__).parent / "windows_rules")
+    path = os.pathsep.join(filter(None, (rules, os.environ.get("PYTHONPATH"))))
+    return {"DEPTHCRAFTER_WINDOWS_RULES": str(log), "PYTHONPATH": path}
 
 
 @pytest.fixture(autouse=True, scope="session")
