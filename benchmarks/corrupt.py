@@ -217,7 +217,8 @@ def _trained(place: Path) -> None:
 
 
 def _train(place: Path) -> list[object]:
-    return ["train", place / "recipe.toml", "--out", place / "model", "--device", "cpu"]
+    work = ["--work-dir", place / "training"]
+    return ["train", place / "recipe.toml", "--out", place / "model", *work, "--device", "cpu"]
 
 
 CASES = (
@@ -253,7 +254,7 @@ CASES = (
         "training",
         _trained,
         _train,
-        lambda place: sorted(file for file in (place / "model.work").rglob("*") if file.is_file()),
+        lambda place: sorted(file for file in (place / "training").rglob("*") if file.is_file()),
         cost=6,
     ),
 )

@@ -208,7 +208,8 @@ def _recipe(place: Path) -> None:
 
 
 def _train(place: Path) -> list[object]:
-    return ["train", place / "recipe.toml", "--out", place / "model", "--device", "cpu"]
+    work = ["--work-dir", place / "training"]
+    return ["train", place / "recipe.toml", "--out", place / "model", *work, "--device", "cpu"]
 
 
 SCENARIOS = (
