@@ -19,12 +19,16 @@ _CLIP_SIDE = 224
 
 @dataclass(frozen=True)
 class Job:
-    """What is computed: pictures of ``size``, ``window`` frames at a time, e bytes a value."""
+    """What is computed: pictures of ``size``, ``window`` frames at a time, e bytes a value.
+
+    ``in_pieces``: the device's attention forms the products of queries and keys, and is split.
+    """
 
     size: Size
     window: int
     decode_chunk: int
     itemsize: int
+    in_pieces: bool = False
 
     @property
     def latent_area(self) -> int:
@@ -125,17 +129,23 @@ def _encode(model: Architecture, job: Job, plan: MemoryPlan) -> int:
     wide = 4 if model.upcast_encoder else job.itemsize
     pixels, batch = job.size.height * job.size.width, plan.encode_batch
     pictures = 2 * 3 * wide * batch * pixels
-    if not plan.frugal_encode:
+    if not (plan.frugal_encode or job.in_pieces):
         # The residual block's input, norm, activation and convolution; its caller keeps one more.
         kept = 4 if model.encoder[2].kind == "halve" else 5
         return pictures + kept * model.encoder[0].outputs * wide * batch * pixels
-    walk = Walk(batch, job.size.height, job.size.width, wide, plan.values, temporal=False)
+    walk = Walk(
+        batch, job.size.height, job.size.width, wide, plan.values,
+        temporal=False, in_pieces=job.in_pieces,
+    )  # fmt: skip
     return pictures + walk.peak(model.encoder)
 
 
 def _denoise(model: Architecture, job: Job, plan: MemoryPlan) -> int:
     height, width = job.size.height // LATENT_FACTOR, job.size.width // LATENT_FACTOR
-    walk = Walk(job.window, height, width, job.itemsize, plan.values, parked=plan.park_skips)
+    walk = Walk(
+        job.window, height, width, job.itemsize, plan.values,
+        parked=plan.park_skips, in_pieces=job.in_pieces,
+    )  # fmt: skip
     if not plan.stream_weights:
         return walk.peak(model.unet)
     return walk.peak(model.unet, lambda layer: model.parameters(layer) * job.itemsize)
@@ -144,7 +154,9 @@ def _denoise(model: Architecture, job: Job, plan: MemoryPlan) -> int:
 def _decode(model: Architecture, job: Job, plan: MemoryPlan) -> int:
     height, width = job.size.height // LATENT_FACTOR, job.size.width // LATENT_FACTOR
     frames, frugal = job.decode_chunk, plan.frugal_decode
-    walk = Walk(frames, height, width, job.itemsize, plan.values, frugal=frugal)
+    walk = Walk(
+        frames, height, width, job.itemsize, plan.values, frugal=frugal, in_pieces=job.in_pieces
+    )  # fmt: skip
     pictures = 3 * (4 + 3 * job.itemsize) * frames * job.size.height * job.size.width
     return max(walk.peak(model.decoder), pictures)
 

@@ -16,6 +16,9 @@ takes per pixel (its 32-bit statistics included):
     temporal convolution     max(4 + e, 8 + e, 3 e) C
     transformer              16 e C, the feed-forward layer being the widest: 8 + 4 + 4
     attention                7 e C
+
+Where attention forms the products of queries and keys (``in_pieces``), it does so for at most
+``MemoryPlan.values`` of them at a time, and for their softmax: 2 e bytes each.
 """
 
 from collections.abc import Callable, Iterable
@@ -39,9 +42,11 @@ class Walk:
         temporal: bool = True,
         parked: bool = False,
         frugal: bool = False,
+        in_pieces: bool = False,
     ) -> None:
         self.frames, self.height, self.width, self.itemsize = frames, height, width, itemsize
         self.values, self.temporal, self.parked, self.frugal = values, temporal, parked, frugal
+        self.products = 2 * itemsize * values if in_pieces else 0
         self.waiting: list[tuple[int, int, int]] = []  # bytes, height, width
         self.own = 0  # bytes of the layer that nobody else keeps
         self.shared = False  # somebody else keeps the layer, too
@@ -134,12 +139,13 @@ class Walk:
         inner = self._bytes(layer.outputs)
         n = self._pieces(self.frames, self.area * layer.outputs) * self.area
         m = self._pieces(self.area, self.frames * layer.outputs) * self.frames
-        at_work = max(n, m) * layer.outputs * self.itemsize * 16
+        values = max(n, m) * layer.outputs * self.itemsize
+        at_work = max(16 * values, 8 * values + self.products)
         return self._waiting() + inner + at_work
 
     def _attend(self, layer: Layer) -> int:
         n = self._pieces(self.frames, self.area * layer.outputs)
-        return self._waiting() + n * self.area * layer.outputs * self.itemsize * 7
+        return self._waiting() + n * self.area * layer.outputs * self.itemsize * 7 + self.products
 
     def _halve(self, layer: Layer) -> int:
         before, area = self._waiting(), self.area

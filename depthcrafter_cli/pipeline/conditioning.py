@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from depthcrafter_cli.models.components import Components
+from depthcrafter_cli.models.devices import lacks_operations
 from depthcrafter_cli.models.reordered.encoder import encode_images
 from depthcrafter_cli.pipeline.noise import NoiseSource
 from depthcrafter_cli.types import RgbImage
@@ -109,6 +110,8 @@ def _batches(components: Components, frames: Tensor) -> tuple[Tensor, ...]:
 
 def clip_pixels(video: Tensor) -> Tensor:
     """CLIP's input [n, 3, 224, 224] from ``video`` in [-1, 1]: blur, resize, normalise."""
+    if lacks_operations(video.device):
+        return clip_pixels(video.cpu()).to(video.device)
     blurred = _antialias(video)
     resized = F.interpolate(
         blurred, size=(CLIP_SIDE, CLIP_SIDE), mode="bicubic", align_corners=True

@@ -59,11 +59,16 @@ def choose_memory(
     Raises:
         MemoryLimitError: no plan fits.
     """
+    import torch
+
+    from depthcrafter_cli.models.devices import attends_in_pieces
+
     configs = network_configs(weights.path)
     with content_errors(weights.path, WeightsError, CONFIGS_EXPECTED):
         model = Architecture.of(**configs)
     window = config.window if frames is None else min(config.window, frames)
-    job = Job(size, window, config.decode_chunk, _ITEMSIZES[dtype])
+    in_pieces = attends_in_pieces(torch.device(device))
+    job = Job(size, window, config.decode_chunk, _ITEMSIZES[dtype], in_pieces)
     kind = device.split(":")[0]
     if not ram().known and None in limits:
         warn(

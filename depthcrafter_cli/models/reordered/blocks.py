@@ -118,26 +118,26 @@ def transformer(model: Any, hidden: Tensor, context: Context, values: int) -> No
     layers = zip(model.transformer_blocks, model.temporal_transformer_blocks, context, strict=True)
     for spatial, temporal, (in_space, in_time) in layers:
         for span in frame_spans:
-            inner[span] = _attend_in_space(spatial, inner[span], in_space[span])
+            inner[span] = _attend_in_space(spatial, inner[span], in_space[span], values)
         for span in pixel_spans:
             part = inner[:, span]
             seen = (part + positions).transpose(0, 1)
-            seen = _attend_in_time(temporal, seen, in_time).transpose(0, 1)
+            seen = _attend_in_time(temporal, seen, in_time, values).transpose(0, 1)
             part.lerp_(seen, share)
     for span in pixel_spans:
         hidden[:, span] += model.proj_out(inner[:, span])
 
 
-def _attend_in_space(block: Any, tokens: Tensor, context: Tensor) -> Tensor:
-    tokens = attend(block.norm1(tokens), block.attn1).add_(tokens).add_(context)
+def _attend_in_space(block: Any, tokens: Tensor, context: Tensor, values: int) -> Tensor:
+    tokens = attend(block.norm1(tokens), block.attn1, values).add_(tokens).add_(context)
     return feed_forward(block.norm3(tokens), block.ff).add_(tokens)
 
 
-def _attend_in_time(block: Any, tokens: Tensor, context: Tensor) -> Tensor:
+def _attend_in_time(block: Any, tokens: Tensor, context: Tensor, values: int) -> Tensor:
     """Tokens [p, T, c]: all frames of some pixels."""
     lifted = feed_forward(block.norm_in(tokens), block.ff_in)
     tokens = lifted.add_(tokens) if block.is_res else lifted
-    tokens = attend(block.norm1(tokens), block.attn1).add_(tokens).add_(context)
+    tokens = attend(block.norm1(tokens), block.attn1, values).add_(tokens).add_(context)
     lifted = feed_forward(block.norm3(tokens), block.ff)
     return lifted.add_(tokens) if block.is_res else lifted
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from depthcrafter_cli.models.devices import attends_in_pieces
 from depthcrafter_cli.models.parking import Parking
 from depthcrafter_cli.models.reordered.hidden import HiddenLayer
 from depthcrafter_cli.models.reordered.layers import to_images, to_tokens
@@ -18,9 +19,10 @@ def encode_images(vae: Any, images: Tensor, plan: MemoryPlan) -> Tensor:
 
     ``vae`` is diffusers' AutoencoderKLTemporalDecoder, whose encoder sees each frame on its own.
     Its own forward runs where memory allows: in float32 on a CPU, PyTorch's GroupNorm of large
-    pictures is off by 1e-4, ours is not, and published results contain that error.
+    pictures is off by 1e-4, ours is not, and published results contain that error. Where attention
+    forms all products, memory does not allow it.
     """
-    if not plan.frugal_encode:
+    if not (plan.frugal_encode or attends_in_pieces(images.device)):
         return vae.encode(images).latent_dist.mode()
     encoder = vae.encoder
     layer = HiddenLayer(

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from depthcrafter_cli.models.devices import attends_in_pieces, lacks_operations
+
 ImageSize = tuple[int, int]  # height, width
 
 
@@ -81,6 +83,8 @@ def normalize(tokens: Tensor, norm: nn.GroupNorm, moments: Moments) -> Tensor:
     per_group = norm.num_channels // norm.num_groups
     scale = deviation.repeat_interleave(per_group, 1) * norm.weight
     shift = norm.bias - moments.mean.repeat_interleave(per_group, 1) * scale
+    if lacks_operations(tokens.device):  # of different types, at least
+        return (tokens * scale[:, None]).add_(shift[:, None]).to(tokens.dtype)
     return torch.addcmul(shift[:, None], tokens, scale[:, None]).to(tokens.dtype)
 
 
@@ -122,23 +126,23 @@ def convolve_time(tokens: Tensor, conv: nn.Conv3d) -> Tensor:
     return mixed[0].permute(1, 2, 0)
 
 
-def attend(tokens: Tensor, attention: Any, values: int | None = None) -> Tensor:
+def attend(tokens: Tensor, attention: Any, values: int) -> Tensor:
     """Multi-head self-attention over the middle axis of [n, s, C].
 
-    With ``values``, for so many queries at a time that even a kernel that forms all products of
-    queries and keys (the only one for some head sizes) stays within that many values.
+    Where PyTorch forms all products of queries and keys, for so many queries at a time that these
+    are at most ``values``, but for one query at least.
     """
     query, key, value = (
         project(tokens).unflatten(2, (attention.heads, -1)).transpose(1, 2)
         for project in (attention.to_q, attention.to_k, attention.to_v)
     )
-    if values is None:
+    if not attends_in_pieces(tokens.device):
         mixed = F.scaled_dot_product_attention(query, key, value)
     else:
-        spans = chunks(tokens.shape[1], len(tokens) * attention.heads * tokens.shape[1], values)
-        mixed = torch.cat(
-            [F.scaled_dot_product_attention(query[:, :, span], key, value) for span in spans], dim=2
-        )
+        mixed = torch.empty_like(query)
+        each = len(tokens) * attention.heads * tokens.shape[1]
+        for span in chunks(tokens.shape[1], each, values):
+            mixed[:, :, span] = F.scaled_dot_product_attention(query[:, :, span], key, value)
     return attention.to_out[0](mixed.transpose(1, 2).flatten(2))
 
 
