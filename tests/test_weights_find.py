@@ -14,6 +14,7 @@ from depthcrafter_cli.models import weights
 from depthcrafter_cli.models.layout import missing_files
 from depthcrafter_cli.models.manifest import (
     MANIFEST_NAME,
+    FileRecord,
     _sample_as_of,
     _sha256_as_of,
     file_hashes,
@@ -136,9 +137,17 @@ def test_manifest_says_which_settings_suit_a_folder(root, tmp_path):
     assert (variant.name, variant.max_res, variant.window, variant.overlap, variant.steps) == (
         "custom", 256, 16, 4, 5,
     )  # fmt: skip
-    write_manifest(folder, "nano", settings={"colour": 3})
-    with pytest.raises(WeightsError, match="sets colour"):
-        find_weights(str(folder))
+    for settings, said in (({"colour": 3}, "sets colour"), ({"max_res": -5}, "max_res to -5")):
+        write_manifest(folder, "nano", settings=settings)
+        with pytest.raises(WeightsError, match=said):
+            find_weights(str(folder))
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "", "a\0b"])
+def test_a_manifest_names_no_file_outside_its_folder(tmp_path, name):
+    write_manifest(tmp_path, "nano", files={name: FileRecord(1, "0" * 64)})
+    with pytest.raises(WeightsError, match="no file of its folder"):
+        verify(tmp_path)
 
 
 def test_name_means_the_model_and_a_path_the_folder(root, tmp_path, monkeypatch):

@@ -17,9 +17,12 @@ from depthcrafter_cli.disk import write_whole
 from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.progress import Observer, Progress, ignore
 from depthcrafter_cli.structured import content_errors, json_object, typed
+from depthcrafter_cli.text import parts_below
 
 MANIFEST_NAME = "depthcrafter.json"
-SETTINGS = ("max_res", "window", "overlap", "steps")
+SETTINGS = {"max_res": 64, "window": 1, "overlap": 0, "steps": 1}
+"""What a model folder may override of its variant, with the least values that make sense."""
+
 _READ_BYTES = 1 << 20
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
 
@@ -67,6 +70,13 @@ def read_manifest(folder: Path) -> Manifest | None:
     expected = "expected the JSON that `depthcrafter weights pull` writes: delete it and pull again"
     with content_errors(path, WeightsError, expected):
         manifest: Manifest = typed(Manifest, json_object(path), path.name)
+        for name in manifest.files:
+            if not parts_below(name):
+                raise ValueError(f"{name!r} is no file of its folder")
+        for key, value in manifest.settings.items():
+            if key not in SETTINGS or value < SETTINGS[key]:
+                least = ", ".join(f"{name} from {low} on" for name, low in SETTINGS.items())
+                raise ValueError(f"it sets {key} to {value}, and there is only {least}")
     return manifest
 
 

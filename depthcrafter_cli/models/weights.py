@@ -5,10 +5,11 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.models.layout import missing_files, require_complete
-from depthcrafter_cli.models.manifest import SETTINGS, file_hashes, read_manifest
+from depthcrafter_cli.models.manifest import file_hashes, read_manifest
 from depthcrafter_cli.models.variants import (
     DEPTHCRAFTER,
     NANO,
@@ -151,18 +152,8 @@ def _settings_of(folder: Path, variant: ModelVariant) -> ModelVariant:
     manifest = read_manifest(folder)
     if manifest is None or not manifest.settings:
         return variant
-    if unknown := set(manifest.settings) - set(SETTINGS):
-        raise WeightsError(
-            f"the manifest of {folder} sets {', '.join(sorted(unknown))}, expected only "
-            f"{', '.join(sorted(SETTINGS))}; remove the rest."
-        )
-    return replace(
-        variant,
-        max_res=manifest.settings.get("max_res", variant.max_res),
-        window=manifest.settings.get("window", variant.window),
-        overlap=manifest.settings.get("overlap", variant.overlap),
-        steps=manifest.settings.get("steps", variant.steps),
-    )
+    settings: dict[str, Any] = manifest.settings
+    return replace(variant, **settings)
 
 
 def _places(variant: ModelVariant) -> list[Path]:

@@ -22,7 +22,6 @@ Require = Callable[[bool, str, str], None]
 
 _GROUPS = 32  # the networks normalise their channels in that many groups
 _VAE_LEVELS = 4  # so that a latent cell is 8 x 8 pixels
-_LEAST_RES = 64  # below it no picture has a side left
 _MOST = 1_000_000_000  # of steps, clips or frames
 _MOST_CHANNELS = 1 << 14
 _LARGEST_SIDE = 1 << 14  # of a picture, in pixels
@@ -112,7 +111,7 @@ def _check_settings(settings: dict[str, int], require: Require) -> None:
     require(
         not unknown, f"has {unknown} in [settings], expected only {list(SETTINGS)}", "remove them"
     )
-    for key, least in (("max_res", _LEAST_RES), ("window", 1), ("overlap", 0), ("steps", 1)):
+    for key, least in SETTINGS.items():
         value = settings.get(key, least)
         require(
             value >= least,
