@@ -217,8 +217,8 @@ def _trained(place: Path) -> None:
 
 
 def _train(place: Path) -> list[object]:
-    work = ["--work-dir", place / "training"]
-    return ["train", place / "recipe.toml", "--out", place / "model", *work, "--device", "cpu"]
+    how = ["--work-dir", place / "training", "--device", "cpu", "--quiet"]
+    return ["train", place / "recipe.toml", "--out", place / "model", *how]
 
 
 CASES = (

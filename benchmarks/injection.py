@@ -160,14 +160,16 @@ def _command(arguments: list[object], log: Path, before: Callable[[], object]) -
 
 
 def contents(place: Path) -> dict[str, bytes]:
-    """Everything below a folder by its relative path; of a folder, and of JSON, only that it is.
+    """Everything below a folder by its relative path.
 
-    Records and reports hold times of day.
+    Of folders, of records and reports, which hold times of day, and of the picture of a training
+    run so far, only that they are there.
     """
+    vague = (".json", ".jsonl", ".csv")
     return {
         str(path.relative_to(place)): (
             b""
-            if path.is_dir() or path.suffix in (".json", ".jsonl", ".csv")
+            if path.is_dir() or path.suffix in vague or path.name == "loss.png"
             else path.read_bytes()
         )
         for path in sorted(place.rglob("*"))
