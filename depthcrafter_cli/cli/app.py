@@ -9,6 +9,7 @@ from depthcrafter_cli.cli.batch import batch
 from depthcrafter_cli.cli.plan import plan
 from depthcrafter_cli.cli.resume import finish, resume
 from depthcrafter_cli.cli.run import run
+from depthcrafter_cli.cli.shots import shots
 from depthcrafter_cli.cli.train import train
 from depthcrafter_cli.cli.weights import app as weights
 
@@ -29,6 +30,7 @@ app.command(epilog=EXIT_CODES)(batch)
 app.command(epilog=EXIT_CODES)(resume)
 app.command(epilog=EXIT_CODES)(finish)
 app.command(epilog=EXIT_CODES)(plan)
+app.command(epilog=EXIT_CODES)(shots)
 app.command(epilog=EXIT_CODES)(train)
 app.add_typer(weights, name="weights")
 

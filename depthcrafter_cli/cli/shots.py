@@ -1,0 +1,58 @@
+"""``depthcrafter shots``: find where a film is cut, as a list that people can edit."""
+
+from pathlib import Path
+from typing import Annotated
+
+from depthcrafter_cli.cli import options as opt
+from depthcrafter_cli.cli.console import Reporting, reported
+from depthcrafter_cli.cli.groups import spread
+from depthcrafter_cli.cli.streams import Line
+from depthcrafter_cli.text import expanded
+
+Out = Annotated[
+    list[Path],
+    opt.option(
+        "--out",
+        "-o",
+        text="Where to write; may be given several times: .csv (a list to edit), .edl (CMX3600) or "
+        ".png (a sheet with the first, middle and last frame of each shot).",
+        parser=expanded,
+    ),
+]
+
+
+@spread
+def shots(
+    source: opt.Source,
+    out: Out,
+    sequence_rate: opt.SequenceRate = "24",
+    overwrite: opt.Overwrite = False,
+    *,
+    how: Reporting,
+) -> None:
+    """Find the shots of a film: a list of its cuts, and a sheet of pictures.
+
+    \b
+    Examples:
+      depthcrafter shots film.mp4 --out shots.csv --out shots.png
+    """
+    with reported(**vars(how)) as console:
+        console.keep_log_apart(source, *out)
+        from depthcrafter_cli.media.selection import ReadOptions
+        from depthcrafter_cli.workflows.shots import check_shot_outputs, find_shots, write_shots
+
+        check_shot_outputs(source, out, overwrite=overwrite)
+        reading = ReadOptions(sequence_rate=opt.parse_rate(sequence_rate, "--sequence-rate"))
+        with console.observing() as observer:
+            film = find_shots(source, reading, observer, console.warn)
+            write_shots(film, out, overwrite=overwrite)
+        lengths = [len(shot) for shot in film.shots]
+        console.done(
+            out,
+            Line(
+                f"{len(lengths)} shots in {sum(lengths)} frames, of {min(lengths)} to "
+                f"{max(lengths)} frames"
+            ),
+            frames=sum(lengths),
+            shots=[[shot.start, shot.stop] for shot in film.shots],
+        )

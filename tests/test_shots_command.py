@@ -1,0 +1,71 @@
+"""``depthcrafter shots``: lists and sheets of a film's shots."""
+
+import json
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from depthcrafter_cli.shots.cuts import read_cuts
+from depthcrafter_cli.workflows.shots import find_shots
+
+COLOURS = [(200, 40, 30), (30, 160, 60), (40, 60, 200)]
+
+
+@pytest.fixture
+def film(tmp_path):
+    """Three shots of 12, 20 and 8 frames: bands of a colour that move a little."""
+    path = tmp_path / "film.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=24, options={"crf": "12", "threads": "1"})
+        stream.width, stream.height, stream.pix_fmt = 128, 72, "yuv420p"
+        for seed, (colour, frames) in enumerate(zip(COLOURS, (12, 20, 8), strict=True)):
+            rough = np.random.default_rng(seed).uniform(0.3, 1, (9, 20, 1))
+            wide = np.kron(rough, np.ones((8, 8, 1))) * np.array(colour)
+            for shift in range(frames):
+                picture = wide[:, shift : shift + 128].astype(np.uint8)
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+                container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_lists_and_a_sheet_of_pictures(cli, film, tmp_path):
+    outputs = [tmp_path / f"shots.{suffix}" for suffix in ("csv", "edl", "png")]
+    done = cli("shots", film, *(part for out in outputs for part in ("--out", out)), "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out.splitlines()[-1])["shots"] == [[0, 12], [12, 32], [32, 40]]
+    timeline = find_shots(film, reading=_whole()).timeline
+    assert read_cuts(outputs[0], timeline) == read_cuts(outputs[1], timeline) == [12, 32]
+    with Image.open(outputs[2]) as sheet:
+        assert sheet.size == (3 * (3 * 160 + 6) - 6, 90 + 16 + 6)
+        pixels = np.asarray(sheet)
+    for shot, colour in enumerate(COLOURS):
+        for place in range(3):
+            left = shot * (3 * 160 + 6) + place * 160
+            mean = pixels[16 : 16 + 90, left : left + 160].mean((0, 1))
+            assert mean.argmax() == np.argmax(colour)
+
+
+def _whole():
+    from depthcrafter_cli.media.selection import ReadOptions
+
+    return ReadOptions()
+
+
+def test_what_cannot_be_written_is_refused_before_the_film_is_read(cli, film, tmp_path):
+    other = cli("shots", film, "--out", tmp_path / "shots.xls")
+    assert other.code == 2 and ".csv, .edl, .png" in other.err
+    renamed = film.rename(tmp_path / "film.csv")
+    content = renamed.read_bytes()
+    same = cli("shots", renamed, "--out", renamed, "--overwrite")
+    assert same.code == 2 and renamed.read_bytes() == content
+    (tmp_path / "shots.csv").write_text("mine")
+    taken = cli("shots", renamed, "--out", tmp_path / "shots.csv")
+    assert taken.code == 6 and (tmp_path / "shots.csv").read_text() == "mine"
+
+
+def test_no_film_is_an_input_error(cli, tmp_path):
+    missing = cli("shots", tmp_path / "film.mp4", "--out", tmp_path / "shots.csv")
+    assert missing.code == 3 and not (tmp_path / "shots.csv").exists()
