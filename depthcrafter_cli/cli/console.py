@@ -29,6 +29,7 @@ from depthcrafter_cli.cli.streams import Line, errors_alone, is_terminal
 from depthcrafter_cli.cli.summary import facts_of, summary_of
 from depthcrafter_cli.errors import INTERRUPTED_EXIT_CODE, DepthCrafterError
 from depthcrafter_cli.progress import Meter, Observer
+from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.workflows.interrupts import (
     KEPT,
     Interrupted,
@@ -184,9 +185,7 @@ class Console:
         """How to go on with what was stopped; empty if there is no way."""
         if self.work is None or not self.work.progressed:
             return self.hint
-        import shlex
-
-        return f"Go on with: depthcrafter resume {shlex.quote(str(self.work.path))}"
+        return f"Go on with: depthcrafter resume {quoted(self.work.path)}"
 
     def warn(self, sentence: str) -> None:
         """Something the user should know that did not stop the run."""

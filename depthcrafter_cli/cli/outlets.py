@@ -18,6 +18,7 @@ from depthcrafter_cli import __version__
 from depthcrafter_cli.cli.streams import Line, complain, put, tell, tell_paths
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.progress import Progress, Reading
+from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.text import printable
 
 STAGES = {
@@ -290,10 +291,9 @@ class LogFile:
 def _opening() -> Iterator[str]:
     """Who runs what, where."""
     import platform
-    import shlex
     from importlib import metadata
 
-    yield f"depthcrafter {__version__}: {shlex.join(sys.argv[1:])}"
+    yield f"depthcrafter {__version__}: {' '.join(map(quoted, sys.argv[1:]))}"
     versions = []
     for name in _LIBRARIES:
         with suppress(metadata.PackageNotFoundError):

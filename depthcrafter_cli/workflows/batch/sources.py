@@ -102,10 +102,13 @@ def _below(folder: Path, out: Path, unreadable: OnError) -> Iterator[Path]:
 
 
 def _is_new(folder: Path, known: list[Path]) -> bool:
-    """Whether a folder is no link to what is read anyway, nor one that leads round in a circle."""
-    if not folder.is_symlink():
-        return True
+    """Whether a folder is no link to what is read anyway, nor one that leads round in a circle.
+
+    A junction of Windows is a link that does not say so.
+    """
     target = _real(folder)
+    if target == _real(folder.parent) / folder.name:
+        return True
     if any(target.is_relative_to(path) or path.is_relative_to(target) for path in known):
         return False
     known.append(target)
