@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
+
+import psutil
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -34,19 +35,20 @@ def stop_at(
 
 def workers_of(pid: int) -> list[int]:
     """The worker processes of a batch."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in children if b"spawn_main" in _command(child)]
+    children = psutil.Process(pid).children()
+    return [child.pid for child in children if "spawn_main" in _command(child.pid)]
 
 
-def _command(pid: str) -> bytes:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    return b""
+def _command(pid: int) -> str:
+    """The command line of a process that is at work; empty of one that has ended."""
+    with suppress(psutil.Error):
+        return " ".join(psutil.Process(pid).cmdline())
+    return ""
 
 
 def assert_gone(workers: list[int]) -> None:
     """Wait for processes that end; for two minutes at most."""
     patience = time.monotonic() + 120
-    while any(_command(str(worker)) for worker in workers):
+    while any(map(_command, workers)):
         assert time.monotonic() < patience, "a worker outlived its batch"
         time.sleep(0.05)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from limits import file_size_limit
 
 from depthcrafter_cli import disk
 from depthcrafter_cli.disk import derived, part_path, replace, write_whole
@@ -158,17 +159,11 @@ def test_replace_moves_whole_folders(tmp_path):
 
 
 def test_what_a_full_disk_refuses_is_said_by_the_write_and_never_by_a_later_seek(tmp_path):
-    resource = pytest.importorskip("resource")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    try:
-        with disk.NewFile(tmp_path / "depth") as file:
-            assert file.write(bytes(60)) == 60
-            with pytest.raises(OSError, match="File too large"):
-                file.write(bytes(60))
-            file.seek(0)
-            assert file.write(memoryview(np.arange(4.0))) == 32  # all its bytes, not its length
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with file_size_limit(100), disk.NewFile(tmp_path / "depth") as file:
+        assert file.write(bytes(60)) == 60
+        with pytest.raises(OSError, match="File too large"):
+            file.write(bytes(60))
+        file.seek(0)
+        assert file.write(memoryview(np.arange(4.0))) == 32  # all its bytes, not its length
     with pytest.raises(FileExistsError):
         disk.NewFile(tmp_path / "depth")

@@ -4,11 +4,9 @@ import errno
 import gc
 import json
 import os
-import resource
 import subprocess
 import sys
 import zipfile
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import av
 import numpy as np
 import pytest
 from clips import picture
+from limits import file_size_limit
 from PIL import Image
 
 from depthcrafter_cli.depth.colorize import colorize
@@ -54,17 +53,6 @@ def write(out, times, size=SIZE, **changes):
         for index, time in enumerate(times):
             sink.write(depth_frame(index, time, size))
     return out
-
-
-@contextmanager
-def file_size_limit(limit):
-    """The kernel refuses longer files, as a full disk would."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
 """The spool: exact, ordered, on disk, there again after a kill."""
 
-import resource
 import tracemalloc
 from fractions import Fraction
 
 import numpy as np
 import pytest
+from limits import file_size_limit
 
 from depthcrafter_cli.errors import DepthCrafterError, OutputError
 from depthcrafter_cli.media.spool import DisparitySpool
@@ -129,13 +129,9 @@ def test_damage_in_the_middle_is_noticed_when_read(tmp_path):
 
 
 def test_no_room_is_one_sentence(tmp_path):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with pytest.raises(OutputError, match="limited"), DisparitySpool(tmp_path / "spool") as spool:
-        try:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-            spool.append(disparity(100), [Fraction(k) for k in range(100)])
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    making, full = DisparitySpool(tmp_path / "spool"), file_size_limit(20_000)
+    with pytest.raises(OutputError, match="limited"), making as spool, full:
+        spool.append(disparity(100), [Fraction(k) for k in range(100)])
     with DisparitySpool(tmp_path / "spool") as spool:
         assert len(spool) == 0
 

@@ -1,6 +1,5 @@
 """The loss's identities, and that a stopped run goes on as if it had never stopped."""
 
-import resource
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from limits import file_size_limit
 from torch import nn
 
 from depthcrafter_cli.disk import part_path
@@ -196,13 +196,8 @@ def test_log_survives_a_kill_while_writing_and_forgets_what_is_done_again(tmp_pa
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before_and_nothing_else(tmp_path):
     train(Line(), PLAN, session(tmp_path))
     before, kept = (tmp_path / "line.ckpt").read_bytes(), sorted(tmp_path.iterdir())
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
-    try:
-        with pytest.raises(OutputError, match="disk is full"):
-            new_state(Line(), PLAN, 3).save(tmp_path / "line.ckpt")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with file_size_limit(len(before) // 2), pytest.raises(OutputError, match="disk is full"):
+        new_state(Line(), PLAN, 3).save(tmp_path / "line.ckpt")
     assert (tmp_path / "line.ckpt").read_bytes() == before
     assert sorted(tmp_path.iterdir()) == kept
 
