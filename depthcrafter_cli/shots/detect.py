@@ -31,7 +31,8 @@ _STEP = 0.085  # mean difference of neighbours at a cut, of a range of 1 ...
 _DARK_STEP = 0.6  # ... or so many times the contrast, where that is less
 _APART = 0.7  # times that: at least so far is everything before from everything after
 _OUTSTANDING = 2.2  # times the median of the differences around
-_UNLIKE = 0.12  # 1 - correlation of brightness
+_UNLIKE = 0.12  # 1 - correlation of brightness ...
+_UNLIKE_LIT, _FLASH = 0.6, 0.15  # ... where a flash, so much brighter, hides what moves
 _BLACK = 0.03  # brightness
 _FLAT = 0.015  # standard deviation of a frame without structure
 _DISSOLVE_ENDS, _DISSOLVE_UNLIKE, _DISSOLVE_ERROR = 0.09, 0.3, 0.17
@@ -154,9 +155,18 @@ class _Detector:
         if step < _OUTSTANDING * max(usual, moving):
             return False
         pairs = [(self._looks[i], self._looks[j]) for i in before for j in after]
+        unlike = _UNLIKE_LIT if self._is_flash(at, before, after) else _UNLIKE
         return min(one.distance(other) for one, other in pairs) >= _APART * least and (
-            min(one.unlikeness(other) for one, other in pairs) > _UNLIKE
+            min(one.unlikeness(other) for one, other in pairs) > unlike
         )
+
+    def _is_flash(self, at: int, before: range, after: range) -> bool:
+        """Whether light comes or goes at ``at`` that isn't there some frames away."""
+        level = {i: float(self._looks[i].brightness.mean()) for i in (*before, *after)}
+        rise = level[at] - level[at - 1]
+        dark, light = (before, after) if rise > 0 else (after, before)
+        least = min(level[i] for i in light)
+        return abs(rise) > _FLASH and least < max(level[i] for i in dark) + abs(rise) / 2
 
     def _dissolve_around(self, at: int) -> tuple[int, int] | None:
         """Half the length of the longest dissolve with its middle at a frame, and its begin."""
