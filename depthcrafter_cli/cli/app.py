@@ -6,6 +6,7 @@ import typer
 
 from depthcrafter_cli import __version__
 from depthcrafter_cli.cli.batch import batch
+from depthcrafter_cli.cli.doctor import doctor
 from depthcrafter_cli.cli.plan import plan
 from depthcrafter_cli.cli.resume import finish, resume
 from depthcrafter_cli.cli.run import run
@@ -32,6 +33,7 @@ app.command(epilog=EXIT_CODES)(finish)
 app.command(epilog=EXIT_CODES)(plan)
 app.command(epilog=EXIT_CODES)(shots)
 app.command(epilog=EXIT_CODES)(train)
+app.command(epilog=EXIT_CODES)(doctor)
 app.add_typer(weights, name="weights")
 
 
@@ -51,6 +53,7 @@ def depthcrafter(
       depthcrafter resume depth.mp4.work
       depthcrafter plan clip.mp4 --max-vram 8 --weights depthcrafter
       depthcrafter weights pull depthcrafter
+      depthcrafter doctor
     """
     if version:
         print(f"depthcrafter {__version__}")
