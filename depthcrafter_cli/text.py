@@ -3,7 +3,7 @@
 import re
 from pathlib import Path, PureWindowsPath
 
-from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.errors import InputError, UsageError
 
 # Control characters of ASCII and C1, invisible ones, those that turn the direction of writing
 # round, other line ends, and lone surrogates, which stand for bytes of no encoding.
@@ -13,18 +13,47 @@ _UNSHOWABLE = re.compile(
 )
 
 
-def printable(text: str) -> str:
+def printable(text: str, *, keep_bytes: bool = False) -> str:
     """The text on one line, with every character that could control a terminal written out.
 
-    An escape becomes ``\\x1b`` and a new line ``\\n``; all else stays as it is.
+    An escape becomes ``\\x1b`` and a new line ``\\n``; all else stays as it is, with ``keep_bytes``
+    also bytes of no encoding, so that a file can be found by its name.
     """
-    return _UNSHOWABLE.sub(lambda found: _written_out(found.group()), text)
+    return _UNSHOWABLE.sub(lambda found: _written_out(found.group(), keep_bytes), text)
 
 
-def _written_out(character: str) -> str:
+def _written_out(character: str, keep_bytes: bool) -> str:
+    if keep_bytes and "\udca0" <= character <= "\udcff":  # none that controls anything
+        return character
     if "\udc80" <= character <= "\udcff":
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/(?=/)", re.IGNORECASE)
+_HASHES = re.compile("##+")
+
+
+def video_path(text: str) -> Path:
+    """The path of a video as typed: as :func:`expanded`, and ``####`` counts frames, as ``%04d``.
+
+    Raises InputError for the address of something that is not on this machine.
+    """
+    if _ADDRESS.match(text):
+        raise InputError(
+            f"got the address {text}, expected a file on this machine: download or record it "
+            "first, and give the file."
+        )
+    return numbered(expanded(text))
+
+
+def numbered(path: Path) -> Path:
+    """The path with ``####`` in its name as ``%04d``, unless a file has that very name."""
+    hashes = _HASHES.search(path.name)
+    if hashes is None or path.exists():
+        return path
+    number = f"%0{len(hashes.group())}d"
+    return path.with_name(path.name[: hashes.start()] + number + path.name[hashes.end() :])
 
 
 def expanded(text: str) -> Path:

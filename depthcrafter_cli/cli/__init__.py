@@ -37,7 +37,12 @@ def _run_command() -> int:
     wrong_usage: type[Exception] = typer.BadParameter.__bases__[0]
     try:
         with standard_output():  # help is written by typer
-            return app(standalone_mode=False) or 0
+            try:
+                return app(standalone_mode=False) or 0
+            except SystemExit as stop:
+                if isinstance(stop.__context__, BrokenPipeError):  # typer's way to end quietly
+                    raise stop.__context__ from None
+                raise
     except wrong_usage as error:
         sentence = error.format_message()  # type: ignore[attr-defined]
         context = getattr(error, "ctx", None)
@@ -45,6 +50,7 @@ def _run_command() -> int:
             complain(*map(Line, sentence.splitlines()))
             return UsageError.exit_code
         raise UsageError(f"{sentence} See: {context.command_path} --help") from None
+    return 0
 
 
 def _failed(sentence: str, code: int) -> None:

@@ -35,8 +35,8 @@ def batch(
     \b
     Examples:
       depthcrafter batch shots/ --out depth/
-      depthcrafter batch 'shots/**/*.mov' --out depth/ --format png --format npz --resume
-      depthcrafter batch list.csv --out depth/ --devices cuda:0,cuda:1 --report report.json
+      depthcrafter batch 'shots/**/*.mov' --out depth/ --format png --resume
+      depthcrafter batch list.csv --out depth/ --devices cuda:0,cuda:1
       depthcrafter batch shots/ --out depth/ --engine ray --ray-address auto
       depthcrafter batch shots/ --out depth/ --shard 3/8
     """

@@ -1,5 +1,6 @@
 """The options of ``run``, one name each, and the parsers behind them. Only typer is imported."""
 
+import os
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -8,7 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from depthcrafter_cli.errors import UsageError
-from depthcrafter_cli.text import expanded
+from depthcrafter_cli.text import expanded, numbered, video_path
+
+_NTSC = (24, 30, 48, 60, 96, 120, 240)  # each times 1000/1001
+_NTSC_ROUNDING = Fraction(5, 1000)  # 23.98 for 24000/1001
 
 
 def option(*names: str, text: str, **settings: Any) -> Any:
@@ -16,12 +20,22 @@ def option(*names: str, text: str, **settings: Any) -> Any:
     return typer.Option(*names, help=text, show_default=False, **settings)
 
 
+def output_path(text: str) -> Path:
+    """An output as typed; what ends in a slash is a folder, also if its name has a dot."""
+    path = numbered(expanded(text))
+    if text.endswith(("/", os.sep)) and path.suffix and not path.is_dir():
+        from depthcrafter_cli.media.sinks.png16 import png_pattern
+
+        return png_pattern(path)
+    return path
+
+
 Source = Annotated[
     Path,
     typer.Argument(
         help="A video, a folder of images, a pattern such as frame_%05d.png, or one image.",
         metavar="VIDEO",
-        parser=expanded,
+        parser=video_path,
     ),
 ]
 Outputs = Annotated[
@@ -32,7 +46,7 @@ Outputs = Annotated[
         text="Where to write; may be given several times. The suffix chooses the format: .mp4 or "
         ".mov (colour video), .npz (raw disparity, float32), a folder or name_%05d.png "
         "(16-bit grey).",
-        parser=expanded,
+        parser=output_path,
     ),
 ]
 Weights = Annotated[
@@ -199,10 +213,13 @@ def parse_time(text: str | None, option: str) -> Fraction | None:
 
 
 def parse_rate(text: str, option: str) -> Fraction:
-    """Frames per second as a number or a ratio."""
+    """Frames per second as a number or a ratio; 23.976 and the like mean the rates of NTSC."""
     try:
         rate = Fraction(text)
-        # Floats written out, such as 23.976023976023978, mean the ratio they are nearest to.
+        ntsc = Fraction(round(rate * 1001 / 1000) * 1000, 1001)
+        if "/" not in text and ntsc * 1001 / 1000 in _NTSC and abs(rate - ntsc) < _NTSC_ROUNDING:
+            return ntsc
+        # Other floats written out mean the ratio they are nearest to.
         return rate.limit_denominator(1_000_000) or rate
     except (ValueError, ZeroDivisionError):
         raise UsageError(
@@ -228,9 +245,14 @@ def parse_normalize(text: str) -> tuple[str, list[float]]:
 
 
 def parse_gigabytes(option: str, text: str) -> float | None:
-    """``auto`` is None; otherwise a number of GB above 0. Raises UsageError."""
+    """``auto`` is None; otherwise GB, or MB where it says so, above 0. Raises UsageError."""
     if text == "auto":
         return None
-    if not re.fullmatch(r"\d+(\.\d+)?|\.\d+", text) or not 0 < float(text) < 1e6:
-        raise UsageError(f"got {option} {text!r}, expected auto or GB above 0: write {option} 12.")
-    return float(text)
+    found = re.fullmatch(r"(\d+\.?\d*|\.\d+) ?(?:(m)i?b?|gi?b?)?", text.strip(), re.IGNORECASE)
+    amount = 0.0 if found is None else float(found[1]) / (1000 if found[2] else 1)
+    if not 0 < amount < 1e6:
+        raise UsageError(
+            f"got {option} {text!r}, expected auto or an amount above 0 as in 8, 8GB or 8000MB: "
+            "correct it."
+        )
+    return amount

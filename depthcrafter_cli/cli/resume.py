@@ -36,7 +36,9 @@ def resume(
         if max_ram != _AS_BEFORE:
             request = replace(request, max_ram=opt.parse_gigabytes("--max-ram", max_ram))
         kept = keep_work or request.keep_work
-        request = replace(request, resume=True, resume_only=True, keep_work=kept)
+        request = replace(
+            request, resume=True, resume_only=True, keep_work=kept, create_folders=True
+        )
         carry_out(request, console)
 
 
@@ -52,14 +54,14 @@ def finish(
 
     \b
     Examples:
-      depthcrafter finish depth.mp4.work --out matte.mp4 --colormap gray --normalize percentile
+      depthcrafter finish depth.mp4.work --out matte.mp4 --colormap gray
       depthcrafter finish depth.mp4.work --out frames/ --size 1280x720
     """
     with reported(**vars(how)) as console:
         from depthcrafter_cli.workflows.folder import RunFolder
 
         kept = RunFolder(folder).request()
-        request = replace(kept, outputs=tuple(out), **result.asked())
+        request = replace(kept, outputs=tuple(out), create_folders=True, **result.asked())
         console.keep_log_apart(*files_of(request))
         with console.watching() as observer:
             from depthcrafter_cli.workflows import run as workflow

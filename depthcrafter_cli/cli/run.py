@@ -43,6 +43,7 @@ def run(
             work_dir=work_dir,
             keep_work=keep_work,
             resume=resume,
+            create_folders=True,
         )
         carry_out(request, console)
 

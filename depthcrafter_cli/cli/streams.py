@@ -1,7 +1,6 @@
 """Standard output and error: written whole, by whatever names, and never the end of a run."""
 
 import os
-import shutil
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import NamedTuple, TextIO
 from depthcrafter_cli.errors import OutputError
 from depthcrafter_cli.text import printable
 
+_USUAL = 80  # columns of a terminal that does not say
 _WIDE = 1000  # of a line that nobody's terminal breaks
 
 
@@ -68,8 +68,9 @@ def width_of(stream: TextIO) -> int:
     if not is_terminal(stream):
         return _WIDE
     with suppress(OSError, ValueError):
-        return int(os.environ.get("COLUMNS", 0)) or os.get_terminal_size(stream.fileno()).columns
-    return shutil.get_terminal_size().columns
+        columns = int(os.environ.get("COLUMNS", 0))
+        return max(0, columns) or os.get_terminal_size(stream.fileno()).columns or _USUAL
+    return _USUAL
 
 
 def tell(*lines: Line) -> None:

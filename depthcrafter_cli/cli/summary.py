@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from depthcrafter_cli.workflows.plan import RunPlan
 
+_SAME_SHAPE = 0.01  # of width to height
+
 
 def facts_of(plan: "RunPlan") -> dict[str, Any]:
     """What will be done, as plain JSON values."""
@@ -32,12 +34,16 @@ def facts_of(plan: "RunPlan") -> dict[str, Any]:
 
 def summary_of(plan: "RunPlan") -> Iterator[tuple[str, str]]:
     """(label, text) lines: what will be done."""
+    from depthcrafter_cli.media.sinks.registry import size_in
+
     frames = "unknown length" if plan.frames is None else f"about {plan.frames} frames"
     yield "input", f"{plan.request.source}  {plan.info.size}, {float(plan.rate):.4g} fps, {frames}"
     variant = plan.weights.variant
-    yield "model", f"{variant.title}: {variant.description}"
     if variant.name == "nano":
-        yield "", "For the published quality (non-commercial licence): depthcrafter weights pull"
+        yield "model", "nano, a demonstration model: rough depth, not for production"
+        yield "", "Published weights (non-commercial licence): depthcrafter weights pull"
+    else:
+        yield "model", f"{variant.title}: {variant.description}"
     if variant.non_commercial:
         yield "licence", "the weights are for non-commercial use only (depthcrafter weights list)"
     config = plan.config
@@ -46,7 +52,10 @@ def summary_of(plan: "RunPlan") -> Iterator[tuple[str, str]]:
         windows = "1 window" if plan.windows == 1 else f"{plan.windows} {windows}"
     if plan.resumed:
         yield "resume", f"from {plan.request.work_folder}"
-    yield "plan", f"{plan.model_size} pixels, {windows}, {config.steps} steps each"
+    steps = "1 step" if config.steps == 1 else f"{config.steps} steps"
+    yield "plan", f"{plan.model_size} pixels, {windows}, {steps} each"
+    for sentence in _changes_of_size(plan):
+        yield "", sentence
     yield "device", f"{plan.device}, {plan.dtype}"
     memory = plan.memory
     how = ", ".join(memory.concessions) or "everything on the device"
@@ -55,3 +64,20 @@ def summary_of(plan: "RunPlan") -> Iterator[tuple[str, str]]:
     yield "memory", f"{memory.measured_as / 1e9:.2f} GB predicted{host}: {how}"
     outputs = ", ".join(str(path) for path in plan.request.outputs)
     yield "output", f"{outputs}  {plan.output_size}"
+    for out in plan.request.outputs:
+        size = size_in(out, plan.output_size, side_by_side=plan.request.side_by_side)
+        if size != plan.output_size:
+            yield "", f"{out.name} will be {size}."
+
+
+def _changes_of_size(plan: "RunPlan") -> Iterator[str]:
+    """What becomes of the size and shape that were asked for or are the video's."""
+    from depthcrafter_cli.media.resize import within
+
+    asked = plan.request.max_res
+    if asked is not None and not plan.request.reference and within(asked) != asked:
+        yield f"--max-res {asked} allows sides up to {within(asked)}, as they are multiples of 64."
+    shape = plan.model_size.width / plan.model_size.height
+    video = plan.info.size.width / plan.info.size.height
+    if abs(shape / video - 1) > _SAME_SHAPE:
+        yield f"The model sees the video as {shape:.2f}:1 instead of {video:.2f}:1."

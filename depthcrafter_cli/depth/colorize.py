@@ -1,7 +1,14 @@
 """Normalised disparity as colours, with any matplotlib colormap."""
 
 import difflib
+import importlib.util
+import logging
+import os
+import sys
+from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +19,40 @@ from depthcrafter_cli.types import Disparity
 _ENTRIES = 256
 
 
+@lru_cache(maxsize=1)
+def own_matplotlib() -> ModuleType:
+    """matplotlib, imported without what a notebook, a user or a folder has set for it.
+
+    A backend that is missing here, or a broken ``matplotlibrc``, would end its import. One that
+    is imported already is taken as it is.
+    """
+    if "matplotlib" in sys.modules:
+        return importlib.import_module("matplotlib")
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # of folders it cannot write to
+    place = importlib.util.find_spec("matplotlib")
+    own_settings = Path(str(place and place.origin)).parent / "mpl-data" / "matplotlibrc"
+    hidden = {"MPLBACKEND": None, "MATPLOTLIBRC": str(own_settings)}
+    before = {name: os.environ.get(name) for name in hidden}
+    here = Path.cwd() if Path("matplotlibrc").exists() else None
+    _set_variables(hidden)
+    try:
+        if here is not None:
+            os.chdir(own_settings.parent)  # it reads one in the current folder before all others
+        return importlib.import_module("matplotlib")
+    finally:
+        if here is not None:
+            os.chdir(here)
+        _set_variables(before)
+
+
+def _set_variables(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
 def check_colormap(name: str) -> None:
     """Raises UsageError with the nearest names for a colormap that matplotlib does not have."""
-    from matplotlib import colormaps
-
+    colormaps = own_matplotlib().colormaps
     if name in colormaps:
         return
     near = difflib.get_close_matches(name, list(colormaps), n=3) or ["inferno", "gray", "turbo"]
@@ -29,10 +66,9 @@ def check_colormap(name: str) -> None:
 def _table(name: str) -> npt.NDArray[np.uint8]:
     """The colormap's 256 colours, [256, 3]."""
     check_colormap(name)
-    from matplotlib import colormaps
-
     levels = np.linspace(0.0, 1.0, _ENTRIES)
-    return np.rint(np.asarray(colormaps[name](levels))[:, :3] * 255).astype(np.uint8)
+    colours = own_matplotlib().colormaps[name](levels)
+    return np.rint(np.asarray(colours)[:, :3] * 255).astype(np.uint8)
 
 
 def colorize(normalized: Disparity, colormap: str) -> npt.NDArray[np.uint8]:

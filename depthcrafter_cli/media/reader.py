@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from depthcrafter_cli.errors import InputError
-from depthcrafter_cli.media.image_sequence import ImageSequence, is_image_sequence
+from depthcrafter_cli.media.image_sequence import ImageSequence, images_in, is_image_sequence
 from depthcrafter_cli.media.pyav_reader import VideoFile
 from depthcrafter_cli.media.scale import PictureScaler
 from depthcrafter_cli.media.selection import ReadOptions, select, selected_rate
@@ -16,6 +16,11 @@ Source: TypeAlias = VideoFile | ImageSequence
 Warn: TypeAlias = Callable[[str], None]
 
 _WHOLE = ReadOptions()
+_NOT_YET = {
+    ".exr": "OpenEXR", ".dpx": "DPX", ".cin": "Cineon", ".hdr": "Radiance HDR",
+    ".dng": "camera raw", ".arw": "camera raw", ".cr2": "camera raw", ".cr3": "camera raw",
+    ".nef": "camera raw", ".r3d": "RED raw", ".braw": "Blackmagic raw", ".ari": "ARRIRAW",
+}  # fmt: skip
 
 
 def _ignore(_sentence: str) -> None:
@@ -81,6 +86,7 @@ def count_frames(path: Path, options: ReadOptions = _WHOLE) -> int:
 
 
 def _source(path: Path, options: ReadOptions) -> Source:
+    _require_known_format(path)
     try:
         if not is_image_sequence(path):
             return VideoFile(path, options.stream)
@@ -93,6 +99,26 @@ def _source(path: Path, options: ReadOptions) -> Source:
             "check its permissions."
         ) from None
     return ImageSequence(path, options.sequence_rate)
+
+
+def _require_known_format(path: Path) -> None:
+    """Raises InputError for sequences of a format that users rightly expect, but that is not read.
+
+    A single picture is left to FFmpeg, which knows some of them.
+    """
+    try:
+        files = [] if path.is_file() else [path]
+        if path.is_dir() and not images_in(path):
+            files = sorted(file for file in path.iterdir() if not file.name.startswith("."))
+    except OSError:
+        return  # who opens it says what is wrong
+    suffixes = (file.suffix.lower() for file in files)
+    kind = next((_NOT_YET[suffix] for suffix in suffixes if suffix in _NOT_YET), None)
+    if kind is not None:
+        raise InputError(
+            f"{path} is a sequence in {kind}, which is not supported yet, expected a video or PNG, "
+            "JPEG, TIFF, BMP or WebP images: convert it to 16-bit PNG or TIFF first."
+        )
 
 
 def _nothing_selected(info: VideoInfo, options: ReadOptions) -> InputError:

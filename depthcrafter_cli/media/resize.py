@@ -33,6 +33,11 @@ def model_size(source: Size, max_res: int, multiple: int = 64) -> Size:
     return size
 
 
+def within(max_res: int, multiple: int = 64) -> int:
+    """The longest side up to ``max_res`` that a model can see, so that no rounding exceeds it."""
+    return max_res if max_res < multiple else max_res - max_res % multiple
+
+
 def _rounded(source: Size, scale: Fraction, multiple: int) -> Size:
     height, width = (
         round(Fraction(side) * scale / multiple) * multiple

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from depthcrafter_cli.depth.colorize import own_matplotlib
 from depthcrafter_cli.media.files import replacing, write_whole
 from depthcrafter_cli.structured import parse_object
 
@@ -56,6 +57,7 @@ class Journal:
         """Loss and validation error of all stages, one after the other, as a picture."""
         if not self._active:
             return
+        own_matplotlib()
         from matplotlib.figure import Figure
 
         entries = self.lines()

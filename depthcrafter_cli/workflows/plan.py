@@ -12,7 +12,7 @@ from typing import Any
 from depthcrafter_cli.disk import nearest_folder
 from depthcrafter_cli.errors import InputError, MemoryLimitError, OutputError, UsageError
 from depthcrafter_cli.media.reader import count_frames, probe
-from depthcrafter_cli.media.resize import model_size, output_size, reference_stride
+from depthcrafter_cli.media.resize import model_size, output_size, reference_stride, within
 from depthcrafter_cli.media.selection import ReadOptions, selected_rate
 from depthcrafter_cli.media.sinks.registry import check_outputs, check_size, expected_bytes
 from depthcrafter_cli.memory.planner import Choice
@@ -148,7 +148,8 @@ def check_run(request: RunRequest) -> CheckedRun:
     # The published noise is drawn for the whole clip, so its exact length must be known first.
     exact = config.noise == "reference"
     frames = count_frames(request.source, reading) if exact else expected_frames(info, reading)
-    size = model_size(info.size, variant.max_res if request.max_res is None else request.max_res)
+    longest = variant.max_res if request.max_res is None else request.max_res
+    size = model_size(info.size, longest if request.reference else within(longest))
     checked = CheckedRun(
         request=request,
         info=info,

@@ -154,9 +154,12 @@ def finish(request: RunRequest, observer: Observer = ignore) -> int:
         record=record_path(request),
         colormap=request.colormap,
         overwrite=request.overwrite,
+        create_folders=request.create_folders,
     )
     check_size(request.outputs, delivery.size, side_by_side=request.side_by_side)
     check_record(request)
+    if request.create_folders:
+        _create_folders(request)
     with (
         claimed(places_of(request.outputs)),
         DisparitySpool(folder.spool_path, read_only=True) as spool,

@@ -135,7 +135,13 @@ def check_size(outputs: Sequence[Path], size: Size, *, side_by_side: bool) -> No
     """Raises OutputError for an output that cannot have pictures of ``size``."""
     for out in outputs:
         if _sink_class(out) is VideoSink:
-            require_encodable(out, encoded_size(size, side_by_side=side_by_side))
+            require_encodable(out, size_in(out, size, side_by_side=side_by_side))
+
+
+def size_in(out: Path, size: Size, *, side_by_side: bool) -> Size:
+    """The size of the pictures in an output of depth at ``size``."""
+    video = _sink_class(out) is VideoSink
+    return encoded_size(size, side_by_side=side_by_side) if video else size
 
 
 def _sink_class(out: Path) -> type[DisparitySink]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import depthcrafter_cli
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.files import write_whole
+from depthcrafter_cli.text import printable
 from depthcrafter_cli.workflows.batch.clip import Outcome, Task
 
 
@@ -117,5 +118,11 @@ def _csv(clips: Collection[ClipReport]) -> str:
     writer.writeheader()
     for clip in clips:
         lists = {"outputs": " | ".join(clip.outputs), "warnings": " | ".join(clip.warnings)}
-        writer.writerow({**asdict(clip), **lists})
+        row = {**asdict(clip), **lists}
+        writer.writerow(
+            {
+                name: printable(cell, keep_bytes=True) if isinstance(cell, str) else cell
+                for name, cell in row.items()
+            }
+        )
     return text.getvalue()

@@ -4,11 +4,13 @@ import csv
 import glob
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.media.image_sequence import images_in
+from depthcrafter_cli.text import video_path
 
 _VIDEOS = frozenset(
     f".{name}"
@@ -19,6 +21,7 @@ _VIDEOS = frozenset(
     )
 )  # fmt: skip
 _SOURCE, _NAME = "source", "name"
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 OnError = Callable[[OSError], None]
 
@@ -71,7 +74,7 @@ def find_clips(
 def _clips_of(
     source: str, out: Path, columns: Collection[str], unreadable: OnError
 ) -> Iterator[Clip]:
-    path = Path(source).expanduser()
+    path = video_path(source)
     if path.is_dir():
         for found in _below(path, out, unreadable):
             yield _mirrored(found, path)
@@ -171,7 +174,10 @@ def _lines(path: Path) -> Iterator[Clip]:
 
 
 def _csv_rows(path: Path, columns: Collection[str]) -> Iterator[Clip]:
-    reader = csv.DictReader(_text(path).splitlines(), strict=True)
+    lines = _text(path).splitlines()
+    # Excel writes what its language takes for a list: semicolons, or tabs.
+    delimiter = max(",;\t", key=lines[0].count) if lines else ","
+    reader = csv.DictReader(lines, strict=True, delimiter=delimiter)
     try:
         header = _header(path, reader, columns)
         for row in reader:
@@ -206,7 +212,10 @@ def _listed(
     path: Path, number: int, source: str, name: str | None, options: Mapping[str, str]
 ) -> Clip:
     """A clip as a line of a list names it: relative to the list's folder, like its result."""
-    written = Path(source).expanduser()
+    try:
+        written = video_path(source)
+    except UsageError as error:
+        raise UsageError(f"{path}, line {number}: {error}") from None
     found = path.parent / written
     if name is None:
         mirrored = not written.is_absolute() and ".." not in written.parts
@@ -216,13 +225,16 @@ def _listed(
 
 
 def _text(path: Path) -> str:
+    """A list as text: UTF-8, or what Excel and editors on Windows write."""
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
+        data = path.read_bytes()
+        encodings = ("utf-16",) if data.startswith(_UTF16_MARKS) else ("utf-8-sig", "cp1252")
+        for encoding in encodings:
+            with suppress(UnicodeDecodeError):
+                return data.decode(encoding)
         raise UsageError(
-            f"{path} is not UTF-8 text ({error.reason}), expected one path a line, or CSV: save "
-            "it as UTF-8."
-        ) from error
+            f"{path} is not text in UTF-8, expected one path a line, or CSV: save it as UTF-8."
+        )
     except OSError as error:
         raise InputError(
             f"{path} cannot be read ({error.strerror}), expected a readable list: check its "

@@ -1,0 +1,209 @@
+"""What people see: whole words, nothing of a name that could steer a terminal, one way to a log."""
+
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+
+import pytest
+from clips import make_clip
+
+from depthcrafter_cli.cli import outlets
+from depthcrafter_cli.cli.outlets import Plain, Update, in_words, progress_line
+from depthcrafter_cli.cli.streams import Line
+from depthcrafter_cli.progress import Progress, Reading
+from depthcrafter_cli.text import printable
+from depthcrafter_cli.types import Size
+
+COMMAND = [sys.executable, "-m", "depthcrafter_cli"]
+EVIL = "a\x1b]0;owned\x07\n\x9b31m\u202egnp.mp4"
+
+
+def on_terminal(arguments: list[object], columns: int, **environment: str) -> tuple[int, bytes]:
+    """Run on a terminal of so many columns; exit code, and all that it was sent."""
+    host, terminal = pty.openpty()
+    import fcntl
+    import struct
+    import termios
+
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm", **environment}
+    variables.pop("COLUMNS", None)
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        stdin=terminal, stdout=terminal, stderr=terminal, env=variables, close_fds=True,
+    )  # fmt: skip
+    os.close(terminal)
+    sent = b""
+    while select.select([host], [], [], 300)[0]:
+        try:
+            piece = os.read(host, 65536)
+        except OSError:  # the other end is closed
+            break
+        if not piece:
+            break
+        sent += piece
+    os.close(host)
+    return process.wait(timeout=60), sent
+
+
+def seen(sent: bytes) -> list[str]:
+    """The lines of a terminal, without colours and what moves the cursor."""
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", sent.decode("utf-8", "replace"))
+    return [line.rstrip() for line in re.split(r"[\r\n]+", text)]
+
+
+@pytest.fixture
+def small(tiny_folder) -> list[object]:
+    """Options for a run of a second: the tiny model, one step, 64 pixels."""
+    return ["--weights", tiny_folder, "--steps", "1", "--max-res", "64"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("plain ö 漢 👩\u200d🚀", "plain ö 漢 👩\u200d🚀"),
+        ("a\nb\tc\x1b[2J", r"a\nb\tc\x1b[2J"),
+        ("\x9b\x7f", r"\x9b\x7f"),
+        ("\u202eexe\u2066\u200f", r"\u202eexe\u2066\u200f"),
+        (os.fsdecode(b"caf\xe9"), r"caf\xe9"),
+        ("\ufeff\u2028\U000e0041", r"\ufeff\u2028\U000e0041"),
+    ],
+)
+def test_what_could_steer_a_terminal_is_written_out(raw, shown):
+    assert printable(raw) == shown
+
+
+def test_a_line_is_broken_between_words_and_a_path_never():
+    path = "/a/very/long/" + "path-" * 20
+    shown = Line(f"there is no {path} here, expected one", "depthcrafter: ").shown(60)
+    assert path in shown
+    assert all(len(line) <= 60 or path in line for line in shown.splitlines())
+    assert Line("x " * 200).shown() == ("x " * 200).rstrip()
+
+
+@pytest.mark.parametrize("columns", [80, 120, 40])
+def test_on_a_terminal_no_word_is_broken_and_the_whole_run_has_a_bar(
+    clip, small, tmp_path, columns
+):
+    code, sent = on_terminal(["run", clip, "--out", tmp_path / "d.npz", *small], columns)
+    lines = seen(sent)
+    assert code == 0, lines
+    assert all(len(line) <= columns or "/" in line for line in lines), lines
+    assert {"input", "plan", "output"} <= {word for line in lines for word in line.split()}
+    whole = next(index for index, line in enumerate(lines) if line.startswith("whole run"))
+    stages = [index for index, line in enumerate(lines) if line.startswith("denoise")]
+    assert whole < stages[0]
+    assert any("100%" in line for line in lines if line.startswith("whole run"))
+
+
+def test_no_color_and_dumb_terminals_are_respected(clip, small, tmp_path):
+    command = ["run", clip, "--out", tmp_path / "d.npz", *small, "--overwrite"]
+    code, plain = on_terminal(command, 80, NO_COLOR="1")
+    assert code == 0 and not re.search(rb"\x1b\[[0-9;]*3[0-7]m", plain)
+    code, dumb = on_terminal(command, 80, TERM="dumb")
+    assert code == 0 and b"\x1b" not in dumb and "━" not in dumb.decode()
+
+
+def test_names_reach_a_terminal_a_log_and_a_table_written_out(clip, small, tmp_path):
+    video, log = tmp_path / EVIL, tmp_path / "night.log"
+    clip.rename(video)
+    told = [
+        on_terminal(["run", video, "--out", tmp_path / "d.npz", *small, "--log", log], 80)[1],
+        on_terminal(["run", tmp_path / "\x1b]0;owned\x07", "--out", tmp_path / "e.npz"], 80)[1],
+        on_terminal(["batch", tmp_path, "--out", tmp_path / "out", *small], 80)[1],
+        log.read_bytes(),
+    ]
+    for text in told:
+        assert b"\x1b]" not in text and b"\x07" not in text and "\u202e".encode() not in text
+        assert b"\\x1b]0;owned\\x07" in text.replace(b"\r\n", b"")
+
+
+def test_a_report_in_csv_holds_names_written_out_and_json_holds_them_as_json(cli, clip, tmp_path):
+    listing = tmp_path / "list.csv"
+    listing.write_text(f'source,name\n{clip},"bad\x1b[2Jname"\n{tmp_path}/none.mp4,missing\n')
+    for report in (tmp_path / "r.csv", tmp_path / "r.json"):
+        out = tmp_path / report.suffix
+        cli("batch", listing, "--out", out, "--report", report, "--max-frames", 1, "--quiet")
+    assert b"\x1b" not in (tmp_path / "r.csv").read_bytes()
+    names = {clip["name"] for clip in json.loads((tmp_path / "r.json").read_text())["clips"]}
+    assert "bad\x1b[2Jname" in names
+
+
+def test_a_file_gets_lines_of_progress_and_no_bars(cli, clip, small, tmp_path, monkeypatch):
+    done = cli("run", clip, "--out", tmp_path / "d.npz", *small)
+    assert done.code == 0 and done.out == f"{tmp_path / 'd.npz'}\n"
+    assert "━" not in done.err and "\x1b" not in done.err
+    progress = [line for line in done.err.splitlines() if " left" in line]
+    assert len(progress) == 1 and "0% of the run, time left not known yet" in progress[0]
+    monkeypatch.setattr(outlets, "_LINE_SECONDS", 0.0)
+    every = cli("run", clip, "--out", tmp_path / "e.npz", *small).err.splitlines()
+    shape = r"(decode|denoise) \d+/\d+ (frames|steps), .*/s, \d+% of the run, about \d+ s left"
+    assert any(re.search(shape, line) for line in every), every
+
+
+def test_lines_of_progress_are_a_minute_apart(monkeypatch, capfd):
+    now = [0.0]
+    monkeypatch.setattr(outlets.time, "monotonic", lambda: now[0])
+    with Plain(debug=False).drawing() as draw:
+        for second in range(200):
+            now[0] = float(second)
+            draw(Update(Reading(Progress("denoise", second, 200, "steps"), 1.0, 200.0 - second)))
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.split()[2] for line in lines] == ["0/200", "60/200", "120/200", "180/200"]
+
+
+def test_a_line_of_progress_says_what_is_known():
+    reading = Reading(Progress("download", 5 * 10**8, 4 * 10**9, "bytes", "unet"), 2e7, 175.0)
+    assert progress_line(Update(reading)) == (
+        "download 0.50/4.00 GB, 20 MB/s, unet, about 2 min 55 s left"
+    )
+    assert [in_words(seconds) for seconds in (0.4, 59.6, 3600)] == ["0 s", "1 min 0 s", "1 h 0 min"]
+
+
+def test_help_fits_eighty_columns():
+    for command in ((), ("run",), ("batch",), ("finish",), ("plan",), ("train",), ("resume",),
+                    ("weights",), ("weights", "pull"), ("weights", "verify")):  # fmt: skip
+        done = subprocess.run(
+            [*COMMAND, *command, "--help"], capture_output=True, text=True, check=True,
+            env={**os.environ, "COLUMNS": "80"},
+        )  # fmt: skip
+        assert max(len(line) for line in done.stdout.splitlines()) <= 80, command
+
+
+def test_a_log_tells_what_the_screen_does_not(cli, clip, small, tmp_path):
+    log = tmp_path / "logs" / "night.log"
+    done = cli("run", clip, "--out", tmp_path / "d.npz", *small, "--quiet", "--log", log)
+    assert (done.code, done.out, done.err) == (0, "", "")
+    first = log.read_text()
+    assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ", line) for line in first.splitlines())
+    assert "depthcrafter 0.1.0: run " in first and "torch " in first and "result: " in first
+    assert "load model 0/1" in first and "16 frames in" in first
+    failed = cli("run", tmp_path / "none.mp4", "--out", tmp_path / "e.npz", "--json", "--log", log)
+    assert failed.code == 3
+    second = log.read_text()
+    assert second.startswith(first) and "Traceback" in second and "none.mp4" in second[len(first) :]
+    assert "Traceback" not in failed.err + failed.out
+
+
+@pytest.mark.parametrize("what", ["input", "output", "record", "binary", "folder"])
+def test_a_log_is_a_file_of_its_own(cli, clip, small, tmp_path, what):
+    before, out = clip.read_bytes(), tmp_path / "d.npz"
+    other = make_clip(tmp_path / "other.mp4", frames=1, size=Size(64, 64))
+    log = {"input": clip, "output": out, "record": tmp_path / "d.npz.json", "binary": other,
+           "folder": tmp_path}[what]  # fmt: skip
+    kept = other.read_bytes()
+    done = cli("run", clip, "--out", out, *small, "--overwrite", "--log", log)
+    assert done.code == 2 and "--log" in done.err, done.err
+    assert clip.read_bytes() == before and other.read_bytes() == kept
+
+
+def test_a_log_that_cannot_be_written_is_said_before_the_start(cli, clip, small, tmp_path):
+    (tmp_path / "file").touch()
+    log = tmp_path / "file" / "night.log"
+    done = cli("run", clip, "--out", tmp_path / "d.npz", *small, "--log", log)
+    assert done.code == 6 and "night.log" in done.err
+    assert not (tmp_path / "d.npz").exists()
