@@ -180,6 +180,15 @@ def new_part(path: Path) -> Path:
     return part
 
 
+def is_own_file(path: Path) -> bool:
+    """Whether ``path`` is a file that is no link, and that has no other name."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+
+
 def remove(path: Path) -> None:
     """Removes a file, a link or a whole folder, if it is there."""
     try:

@@ -1,6 +1,8 @@
 """Pulling weights from a real HTTP server, with the accidents that happen on the way."""
 
+import hashlib
 import json
+import os
 import random
 import signal
 import subprocess
@@ -124,6 +126,20 @@ def _wait_for_bytes(folder: Path, least: int, child: subprocess.Popen) -> Path:
                 return path
         time.sleep(0.01)
     raise AssertionError(f"no partial file of {least} bytes; the child returned {child.poll()}")
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_what_a_link_leads_to_is_not_written_to(hub, tmp_path, contents, link):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"a night's render")
+    checksum = hashlib.sha256(contents["lab/unet"][UNET]).hexdigest()
+    part = tmp_path / "tiny" / "unet" / f"{UNET}.{checksum[:12]}.partial"
+    part.parent.mkdir(parents=True)
+    link(victim, part)
+    found = pull(_variant(), tmp_path, endpoint=hub.address)
+    assert (found.path / "unet" / UNET).read_bytes() == contents["lab/unet"][UNET]
+    assert not (found.path / "unet" / UNET).is_symlink()
+    assert victim.read_bytes() == b"a night's render"
 
 
 def test_server_without_ranges_starts_the_file_again(hub, tmp_path, contents):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from depthcrafter_cli.disk import publish
+from depthcrafter_cli.disk import is_own_file, publish, remove
 from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.models.layout import read_json
 from depthcrafter_cli.models.manifest import hash_file, sha256_of
@@ -72,8 +72,8 @@ def obtain(source: Source, offer: Offer, target: Path, report: Report) -> None:
     # What is known of the content, in the name, keeps a part of another file from being continued.
     known = offer.checksum or offer.file.revision
     partial = target.with_name(f"{target.name}.{known[:12]}.partial")
-    if partial.is_file() and partial.stat().st_size > (offer.size or offer.file.most_bytes):
-        partial.unlink()
+    if not is_own_file(partial) or partial.stat().st_size > (offer.size or offer.file.most_bytes):
+        remove(partial)
     source.fetch(offer, partial, report)
     reason = fault(offer.file, partial) if offer.file.class_name or not offer.checksum else None
     if reason is None and not offer.matches(partial):
