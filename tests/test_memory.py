@@ -14,7 +14,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from simulation import CONFIGS, Simulation
 
-from depthcrafter_cli.errors import MemoryLimitError
+from depthcrafter_cli.cli.options import parse_gigabytes
+from depthcrafter_cli.errors import MemoryLimitError, UsageError
 from depthcrafter_cli.media.resize import model_size
 from depthcrafter_cli.memory.architecture import Architecture
 from depthcrafter_cli.memory.budget import GIB, Budget, card_budget
@@ -250,3 +251,35 @@ def test_the_memory_limits_of_containers_count(tmp_path):
 def test_a_cap_that_cannot_be_is_a_sentence(cli, option, code, words):
     done = cli("plan", CLIP, "--max-vram", option, "--weights", "depthcrafter")
     assert done.code == code and words in done.err and "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("8", 8), ("8.5", 8.5), (".5", 0.5), ("8GB", 8), ("8G", 8), ("8 gb", 8), ("8GiB", 8),
+        ("8 Gi", 8), (" 8gib ", 8), ("8000MB", 8), ("8000m", 8), ("8192MiB", 8), ("8192 mib", 8),
+        ("0.5T", 500), ("1TiB", 1024), ("auto", None), ("Auto", None),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("option", ["--max-vram", "--max-ram"])
+def test_memory_is_given_as_people_write_it(option, text, amount):
+    assert parse_gigabytes(option, text) == amount
+
+
+@pytest.mark.parametrize("text", ["", "0", "0GB", "-8GB", "8,5", "1e3", "nan", "8 bytes", "8GBs", "MB"])
+@pytest.mark.parametrize("option", ["--max-vram", "--max-ram"])
+def test_an_amount_that_is_none_is_refused_with_one_that_would_do_here(option, text):
+    with pytest.raises(UsageError, match="expected auto or GB above 0") as refusal:
+        parse_gigabytes(option, text)
+    proposed = str(refusal.value).split(f": write {option} ")[1].split(",")[0]
+    assert 0 < parse_gigabytes(option, proposed) * GIB <= available_ram()
+
+
+def test_a_list_may_hold_units_too(cli, clip, options, tmp_path):
+    clips = tmp_path / "clips.csv"
+    clips.write_text(f"source,max_vram,max-ram\n{clip},8 GB,4000MB\n")
+    batch = ["batch", clips, *options, "--out", tmp_path / "out", "--dry-run"]
+    assert cli(*batch).code == 0
+    clips.write_text(f"source,max_vram\n{clip},plenty\n")
+    done = cli(*batch)
+    assert done.code == 2 and "clips.csv, line 2" in done.err and "GB above 0" in done.err

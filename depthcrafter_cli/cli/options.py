@@ -245,14 +245,31 @@ def parse_normalize(text: str) -> tuple[str, list[float]]:
 
 
 def parse_gigabytes(option: str, text: str) -> float | None:
-    """``auto`` is None; otherwise GB, or MB where it says so, above 0. Raises UsageError."""
-    if text == "auto":
+    """GB of an amount such as ``8``, ``8.5 GB``, ``8000MB`` or ``8GiB``; ``auto`` is None.
+
+    GB, as printed on a card's box, are GiB here. Raises UsageError.
+    """
+    if text.strip().lower() == "auto":
         return None
-    found = re.fullmatch(r"(\d+\.?\d*|\.\d+) ?(?:(m)i?b?|gi?b?)?", text.strip(), re.IGNORECASE)
-    amount = 0.0 if found is None else float(found[1]) / (1000 if found[2] else 1)
-    if not 0 < amount < 1e6:
-        raise UsageError(
-            f"got {option} {text!r}, expected auto or an amount above 0 as in 8, 8GB or 8000MB: "
-            "correct it."
-        )
-    return amount
+    found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(?:([MGT])(i?)B?)?\s*", text, re.IGNORECASE)
+    if found is not None:
+        number, unit, binary = found.groups()
+        step = 1024 if binary else 1000
+        amount = float(number) * {"M": 1 / step, "G": 1, "T": step}[(unit or "G").upper()]
+        if 0 < amount < 1e6:
+            return amount
+    raise UsageError(
+        f"got {option} {text!r}, expected auto or GB above 0, as in 8, 8GB or 8000MB: write "
+        f"{option} {_gigabytes_here(option)}, which is what is free here, or leave it out."
+    )
+
+
+def _gigabytes_here(option: str) -> str:
+    """What an option of memory could be on this machine."""
+    from depthcrafter_cli.models.devices import pick_device
+    from depthcrafter_cli.workflows.resources import available_ram, free_device_memory
+
+    free = available_ram()
+    if option == "--max-vram":
+        free = free_device_memory(str(pick_device("auto"))) or free
+    return f"{max(1, free * 10 >> 30) / 10:g}GB"
