@@ -251,11 +251,11 @@ def parse_gigabytes(option: str, text: str) -> float | None:
     """
     if text.strip().lower() == "auto":
         return None
-    found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(?:([MGT])(i?)B?)?\s*", text, re.IGNORECASE)
+    found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(?:([MG])(i?)B?)?\s*", text, re.IGNORECASE)
     if found is not None:
         number, unit, binary = found.groups()
         step = 1024 if binary else 1000
-        amount = float(number) * {"M": 1 / step, "G": 1, "T": step}[(unit or "G").upper()]
+        amount = float(number) / (step if unit in ("M", "m") else 1)
         if 0 < amount < 1e6:
             return amount
     raise UsageError(

@@ -1,6 +1,7 @@
 """``depthcrafter plan``: what a run would take of a machine, without running it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from depthcrafter_cli.cli import options as opt
@@ -12,6 +13,9 @@ from depthcrafter_cli.cli.streams import Line, tell
 if TYPE_CHECKING:
     from depthcrafter_cli.memory.duration import Duration
     from depthcrafter_cli.workflows.plan import RunPlan
+
+# Where a video does not tell its length, what a thousand frames take is told.
+_FRAMES_OF_UNKNOWN = 1000
 
 
 @spread
@@ -38,9 +42,10 @@ def plan(
         name, time = estimate_time(planned, card)
         if json:
             seconds = {"card": name, "estimated_seconds": None if time is None else _seconds(time)}
-            emit("memory_plan", **_overview(planned), **facts(planned.memory), **seconds)
+            disk = {"disk_bytes": _disk_bytes(planned)}
+            emit("memory_plan", **_overview(planned), **facts(planned.memory), **seconds, **disk)
         else:
-            tell(*_lines(planned), *_time_lines(planned, name, time))
+            tell(*_lines(planned), *_disk_lines(planned), *_time_lines(planned, name, time))
 
 
 def _overview(planned: "RunPlan") -> dict[str, Any]:
@@ -55,6 +60,32 @@ def _overview(planned: "RunPlan") -> dict[str, Any]:
         "dtype": planned.dtype,
         "predicted_peak_bytes": planned.memory.measured_as,
     }
+
+
+def _disk_bytes(planned: "RunPlan") -> dict[str, int]:
+    """What the run's state takes on a disk, and each kind of output; without a length 1,000 frames.
+
+    The state goes when the outputs are complete.
+    """
+    from depthcrafter_cli.media.sinks.registry import path_in_format
+    from depthcrafter_cli.workflows.plan import disk_bytes
+
+    kinds = ("mp4", "npz", "png")
+    outputs = [path_in_format(Path("depth"), kind) for kind in kinds]
+    counts = disk_bytes(planned, planned.frames or _FRAMES_OF_UNKNOWN, outputs)
+    return dict(zip(("state", *kinds), counts, strict=True))
+
+
+def _disk_lines(planned: "RunPlan") -> Iterator[Line]:
+    state, *outputs = _disk_bytes(planned).items()
+    each = "" if planned.frames else f" for every {_FRAMES_OF_UNKNOWN} frames"
+    written = ", ".join(f"{kind} {_size(count)}" for kind, count in outputs)
+    yield Line(f"disk: at most about {_size(state[1])} until it is finished{each}")
+    yield Line(f"and for the output: {written}", "  ")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 def _seconds(time: "Duration") -> dict[str, float]:

@@ -29,7 +29,15 @@ def facts_of(plan: "RunPlan") -> dict[str, Any]:
         "device": plan.device,
         "dtype": plan.dtype,
         "outputs": [str(path) for path in plan.request.outputs],
+        "disk_bytes": _disk_bytes(plan),
     }
+
+
+def _disk_bytes(plan: "RunPlan") -> int | None:
+    """The most that the run needs on its disks, about; None where its length is not known."""
+    from depthcrafter_cli.workflows.plan import disk_bytes
+
+    return None if plan.frames is None else sum(disk_bytes(plan, plan.frames, plan.request.outputs))
 
 
 def summary_of(plan: "RunPlan") -> Iterator[tuple[str, str]]:

@@ -21,12 +21,20 @@ from depthcrafter_cli.disk import sync
 from depthcrafter_cli.errors import DepthCrafterError, OutputError
 from depthcrafter_cli.media.files import output_errors
 from depthcrafter_cli.media.timestamps import FINEST
-from depthcrafter_cli.types import Disparity
+from depthcrafter_cli.types import Disparity, Size
 
 _BINS = 65536
 _CODEC = Blosc("lz4", clevel=5, shuffle=Blosc.BITSHUFFLE)
+# Of 4. Measured: 2.6 to 3.1 of what models give in float32, 1.5 to 1.9 at half precision, and 3.3
+# of noise that is evenly spread over 0 to 1, which nothing exceeds.
+_BYTES_PER_VALUE = 3.3
 _HEADER = struct.Struct("<4sQIIIIddI")
 _MAGIC = b"DSP1"
+
+
+def expected_spool_bytes(size: Size, frames: int) -> int:
+    """About how much room the disparity of so many frames takes, on the safe side."""
+    return round(_BYTES_PER_VALUE * size.height * size.width * frames)
 
 
 class _Record(NamedTuple):

@@ -3,7 +3,7 @@
 import math
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +15,7 @@ from depthcrafter_cli.media.reader import count_frames, probe
 from depthcrafter_cli.media.resize import model_size, output_size, reference_stride, within
 from depthcrafter_cli.media.selection import ReadOptions, selected_rate
 from depthcrafter_cli.media.sinks.registry import check_outputs, check_size, expected_bytes
+from depthcrafter_cli.media.spool import expected_spool_bytes
 from depthcrafter_cli.memory.planner import Choice
 from depthcrafter_cli.models.weights import WeightsFolder, find_configs, find_weights
 from depthcrafter_cli.pipeline.config import PipelineConfig
@@ -232,15 +233,27 @@ def _machine(request: RunRequest, warn: Warn) -> tuple[str, str]:
     return str(device), str(pick_dtype(request.dtype, device, warn)).removeprefix("torch.")
 
 
+def disk_bytes(plan: CheckedRun, frames: int, outputs: Sequence[Path]) -> list[int]:
+    """About what so many frames take on a disk: raw disparity during the run, then each output."""
+    side_by_side = plan.request.side_by_side
+    return [
+        expected_spool_bytes(plan.model_size, frames),
+        *(
+            expected_bytes(out, plan.output_size, frames, side_by_side=side_by_side)
+            for out in outputs
+        ),
+    ]
+
+
 def _check_disk(plan: CheckedRun) -> None:
     """The raw disparity of the whole clip and the outputs must fit on their disks."""
     if plan.frames is None:
         return
     request, needed = plan.request, Counter[Path]()
-    spooled = plan.frames * plan.model_size.height * plan.model_size.width * 4
+    spooled, *written = disk_bytes(plan, plan.frames, request.outputs)
     needed[_disk(request.work_folder)] += spooled
-    for out in request.outputs:
-        needed[_disk(out)] += expected_bytes(out, plan.output_size, plan.frames)
+    for out, count in zip(request.outputs, written, strict=True):
+        needed[_disk(out)] += count
     for disk, count in needed.items():
         free = shutil.disk_usage(disk).free
         if free < count:

@@ -52,7 +52,7 @@ class PngSink(DisparitySink):
     Each carries its time and the raw disparities of 0 and 65535 as PNG text.
     """
 
-    bytes_per_pixel = 2.0
+    bytes_per_pixel = 1.5  # measured: 1.0 to 1.5
 
     def __init__(self, path: Path, settings: SinkSettings) -> None:
         super().__init__(path, settings)

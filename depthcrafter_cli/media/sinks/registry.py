@@ -92,9 +92,12 @@ def places_of(outputs: Iterable[Path]) -> list[Path]:
     return places
 
 
-def expected_bytes(out: Path, size: Size, frames: int) -> int:
+def expected_bytes(out: Path, size: Size, frames: int, *, side_by_side: bool = False) -> int:
     """About how much room an output takes, on the safe side."""
-    return round(_sink_class(out).bytes_per_pixel * size.height * size.width * frames)
+    kind = _sink_class(out)
+    if kind is VideoSink:
+        size = encoded_size(size, side_by_side=side_by_side)
+    return round(kind.bytes_per_pixel * size.height * size.width * frames)
 
 
 def check_outputs(

@@ -29,7 +29,7 @@ class VideoSink(FileSink):
     sides only: an odd one is extended by repeating its last row or column.
     """
 
-    bytes_per_pixel = 0.25
+    bytes_per_pixel = 0.1  # measured: 0.01 to 0.07, and 0.3 without loss
 
     @property
     def needs_rgb(self) -> bool:
