@@ -111,13 +111,11 @@ def publish(part: Path, path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Makes a folder that was not there, and those above it, so that a power cut leaves them.
-
-    Raises FileExistsError if something is there.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.mkdir()
-    sync(path.parent)
+    """Makes a folder and those above it, where they are not there; a power cut leaves them."""
+    missing = [place for place in (path, *path.parents) if not place.is_dir()]
+    path.mkdir(parents=True, exist_ok=True)
+    for place in missing:
+        sync(place.parent)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ class DiskOrder:
     """Hears what a process asks of the disk below a folder, and judges the order.
 
     A file must be synced as it is when it gets its final name, and the folder that holds the name
-    before anything is removed and before all is done.
+    before anything is removed and before all is done; so must the folders above it, if new.
     """
 
     def __init__(self, root: Path) -> None:
@@ -27,19 +27,29 @@ class DiskOrder:
         self.published: list[Path] = []
         self._synced: set[Version] = set()
         self._open_names: set[tuple[int, int]] = set()
+        self._new_folders: list[Path] = []
 
     def fsync(self, descriptor: int) -> None:
         status = os.fstat(descriptor)
         self._synced.add(_version(status))
-        self._open_names.discard((status.st_dev, status.st_ino))
+        here = (status.st_dev, status.st_ino)
+        self._open_names.discard(here)
+        self._new_folders = [
+            path
+            for path in self._new_folders
+            if path.parent.exists() and _number(path.parent) != here
+        ]
+
+    def mkdir(self, path: Path, *_mode: object) -> None:
+        if not path.exists():
+            self._new_folders.append(path)
 
     def replace(self, source: Path, target: Path) -> None:
         files = [path for path in (source, *source.rglob("*")) if path.is_file()]
         late = [path for path in files if _version(path.stat()) not in self._synced]
         assert not late, f"{target} gets its name before {late} are synced"
         self.published.append(target)
-        folder = target.parent.stat()
-        self._open_names.add((folder.st_dev, folder.st_ino))
+        self._open_names.add(_number(target.parent))
 
     def remove(self, path: Path) -> None:
         mine = path.name.endswith((".lock", "-part")) or "-part" in str(path.parent)
@@ -47,7 +57,14 @@ class DiskOrder:
 
     def finish(self, *names: str) -> None:
         assert not self._open_names
+        above = {folder for path in self.published for folder in path.parents}
+        assert not above.intersection(self._new_folders)
         assert {path.name for path in self.published} >= set(names)
+
+
+def _number(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _version(status: os.stat_result) -> Version:
@@ -65,6 +82,8 @@ def order(tmp_path, monkeypatch) -> Iterator[DiskOrder]:
             whole = all(isinstance(path, (str, Path)) for path in paths)
             if name == "fsync":
                 judge(*paths)
+            elif name == "mkdir":
+                judge(Path(paths[0]))
             elif whole and not more and Path(paths[0]).is_relative_to(tmp_path):
                 judge(*map(Path, paths))
             return real(*paths, **more)
@@ -76,6 +95,7 @@ def order(tmp_path, monkeypatch) -> Iterator[DiskOrder]:
     for name in ("unlink", "remove", "rmdir"):
         hear(name, heard.remove)
     hear("fsync", heard.fsync)
+    hear("mkdir", heard.mkdir)
     yield heard
 
 
@@ -111,8 +131,14 @@ def test_a_trained_model_is_on_the_disk(cli, tiny_folder, tmp_path, order):
     recipe = tmp_path / "recipe.toml"
     write_clip(tmp_path / "clips" / "a", 0)
     recipe.write_text(three_stages(tiny_folder, tmp_path / "clips", 1))
-    (tmp_path / "model").mkdir()
-    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work",
-               "--device", "cpu", "--quiet")  # fmt: skip
+    out, work = tmp_path / "new" / "model", tmp_path / "work"
+    done = cli("train", recipe, "--out", out, "--work-dir", work, "--device", "cpu", "--quiet")
     assert done.code == 0, done.err
     order.finish("model", "after-1")
+
+
+def test_what_a_batch_makes_is_on_the_disk_with_its_folders(cli, clip, options, tmp_path, order):
+    command = ["batch", clip, "--out", tmp_path / "new" / "out", "--format", "npz", *options]
+    done = cli(*command, "--work-dir", tmp_path / "new" / "state", "--format", "png")
+    assert done.code == 0, done.err
+    order.finish("clip.npz", "clip.npz.json")

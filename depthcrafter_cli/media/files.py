@@ -94,6 +94,7 @@ def claimed(places: Iterable[Path]) -> Iterator[None]:
         for place in dict.fromkeys(places):
             lock = FileLock(lock_path(place))
             with output_errors(place):
+                disk.make_folder(place.parent)
                 try:
                     lock.acquire(timeout=0)
                 except Timeout:

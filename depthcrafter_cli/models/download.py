@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from depthcrafter_cli.disk import make_folder
 from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.models.given import GivenFiles
 from depthcrafter_cli.models.hub import Hub
@@ -72,7 +73,7 @@ def _claimed(folder: Path) -> Iterator[None]:
     """Inside, no other pull may write the folder; it is gone afterwards if nothing is in it."""
     from filelock import FileLock, Timeout
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     lock = FileLock(folder / ".pull.lock")
     try:
         lock.acquire(timeout=0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from depthcrafter_cli.disk import is_own_file, publish, remove
+from depthcrafter_cli.disk import is_own_file, make_folder, publish, remove
 from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.models.layout import read_json
 from depthcrafter_cli.models.manifest import hash_file, sha256_of
@@ -68,7 +68,7 @@ def obtain(source: Source, offer: Offer, target: Path, report: Report) -> None:
 
     Raises WeightsError if what came is not what was offered; it is removed.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     # What is known of the content, in the name, keeps a part of another file from being continued.
     known = offer.checksum or offer.file.revision
     partial = target.with_name(f"{target.name}.{known[:12]}.partial")

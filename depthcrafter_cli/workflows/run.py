@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from depthcrafter_cli.disk import make_folder
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.files import claimed, output_errors, remove_locks
 from depthcrafter_cli.media.reader import read_frames
@@ -181,7 +182,7 @@ def _claims(request: RunRequest) -> list[Path]:
 def _create_folders(request: RunRequest) -> None:
     for out in request.outputs:
         with output_errors(out):
-            out.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(out.parent)
 
 
 @contextmanager

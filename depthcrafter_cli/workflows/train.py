@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from depthcrafter_cli.disk import make_folder, new_part, publish, remove, sync_all
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.progress import Observer, ignore
 
@@ -155,7 +156,6 @@ def _deliver(
     Raises:
         OutputError: it cannot be written, or something has appeared there and ``overwrite`` is off.
     """
-    from depthcrafter_cli.disk import new_part, publish, remove, sync_all
     from depthcrafter_cli.media.files import output_errors
     from depthcrafter_cli.models.manifest import write_manifest
     from depthcrafter_cli.training.networks import save_trained
@@ -195,7 +195,7 @@ def _session(seed: int, work: Path, observer: Observer, device: str) -> "Session
         kwargs_handlers=[spread, patience],
     )
     leads = accelerator.is_main_process
-    work.mkdir(parents=True, exist_ok=True)
+    make_folder(work)
     journal = Journal(work, active=leads)
     return Session(accelerator, work, journal, seed, observer if leads else ignore)
 
