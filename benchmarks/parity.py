@@ -166,7 +166,7 @@ def pipeline_case(case: Arrays, meta: dict[str, Any], folder: Path) -> Iterator[
 def noise_arrays(
     case: Arrays, config: PipelineConfig, height: int, width: int, total: int
 ) -> Iterator[Deviation]:
-    source = ReferenceNoise(config, height, width, total)
+    source = ReferenceNoise(config, (3, height, width), (4, height // 8, width // 8), total)
     yield deviation("noise_latents", source.slots, case["noise_latents"], 0)
     yield deviation("noise_aug", source.images(0, total), case["noise_aug"], 0)
 

@@ -15,6 +15,7 @@ import depthcrafter_cli.models
 from depthcrafter_cli.memory.architecture import Architecture
 from depthcrafter_cli.memory.estimate import Job
 from depthcrafter_cli.models.components import Components
+from depthcrafter_cli.models.silent import mark_silent, silent_layers
 from depthcrafter_cli.models.unet import DepthUNet
 from depthcrafter_cli.pipeline.conditioning import Conditioning, encode_embeds, encode_latents
 from depthcrafter_cli.pipeline.decode import decode_rgb
@@ -33,7 +34,8 @@ class Simulation:
             name: json.loads((configs / name / "config.json").read_text())
             for name in ("unet", "vae", "image_encoder")
         }
-        self.architecture = Architecture.of(**read)
+        silent = {name: silent_layers(configs, name) for name in ("unet", "vae")}
+        self.architecture = Architecture.of(**read, silent=silent)
         self.dtype = dtype
         with torch.device(DEVICE):
             unet = DepthUNet.from_config(DepthUNet.load_config(configs / "unet"))
@@ -41,6 +43,7 @@ class Simulation:
                 AutoencoderKLTemporalDecoder.load_config(configs / "vae")
             )
             clip = CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(read["image_encoder"]))
+        mark_silent(unet, silent["unet"]), mark_silent(vae, silent["vae"])
         self.networks = [unet, vae, clip]
         for network in self.networks:
             nn.Module.to(network.eval().requires_grad_(False), dtype)
@@ -58,7 +61,7 @@ class Simulation:
             components = Components(unet, vae, clip, DEVICE, self.dtype, plan)
 
             def latents(count: int) -> torch.Tensor:
-                return torch.empty(count, 4, height // 8, width // 8, device=DEVICE)
+                return torch.empty(count, *components.latent_shape(height, width), device=DEVICE)
 
             # A window's conditioning: frame by frame, then joined.
             items = [
@@ -77,7 +80,7 @@ class Simulation:
             with components.at_work(unet):
                 velocity = velocity_of(components, Conditioning.join(items), 0.02)
                 denoise(start, velocity, None, schedule, 1.0, lambda _: None)
-            del velocity
+            del velocity, items, start
             stages["denoise"] = tracker.restart()
             decode_rgb(components, latents(job.decode_chunk))
             stages["decode"] = tracker.restart()

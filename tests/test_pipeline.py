@@ -141,14 +141,18 @@ def test_reference_noise_needs_the_length_of_the_clip(tiny):
         depth_of(tiny, iter(clip(2)), config, total=1)
 
 
+def _shapes(height: int, width: int):
+    return (3, height, width), (4, height // 8, width // 8)
+
+
 def test_frame_noise_is_a_function_of_seed_and_frame_alone():
-    noise = FrameNoise(3, 64, 128)
+    noise = FrameNoise(3, *_shapes(64, 128))
     window = Window(1, 4, 10, 2)
     assert torch.equal(noise.latents(window)[2], noise.latents(Window(0, 6, 7, 0))[0])
-    assert torch.equal(noise.images(2, 5)[1], FrameNoise(3, 64, 128).images(3, 4)[0])
-    many = FrameNoise(3, 256, 256).images(0, 4)
+    assert torch.equal(noise.images(2, 5)[1], FrameNoise(3, *_shapes(64, 128)).images(3, 4)[0])
+    many = FrameNoise(3, *_shapes(256, 256)).images(0, 4)
     assert abs(many.mean()) < 0.01 and abs(many.std() - 1) < 0.01
-    assert not torch.equal(noise.images(0, 1), FrameNoise(4, 64, 128).images(0, 1))
+    assert not torch.equal(noise.images(0, 1), FrameNoise(4, *_shapes(64, 128)).images(0, 1))
 
 
 def test_reference_noise_equals_one_draw_for_the_whole_clip():
@@ -156,7 +160,7 @@ def test_reference_noise_equals_one_draw_for_the_whole_clip():
     generator = torch.Generator().manual_seed(9)
     images = torch.randn((7, 3, 64, 64), generator=generator)
     latents = torch.randn((4, 4, 8, 8), generator=generator)
-    noise = ReferenceNoise(config, 64, 64, 7)
+    noise = ReferenceNoise(config, *_shapes(64, 64), 7)
     assert torch.equal(torch.cat([noise.images(0, 2), noise.images(2, 7)]), images)
     assert torch.equal(noise.latents(Window(0, 0, 4, 0)), latents)
     assert torch.equal(noise.latents(Window(2, 6, 7, 1)), latents.roll(2, 0)[:1])

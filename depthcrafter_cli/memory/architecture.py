@@ -1,6 +1,6 @@
 """The networks as lists of layers, read from their configs: what memory is computed from."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +13,8 @@ class Layer:
 
     ``residual`` is a residual block (``skip`` of its ``inputs`` channels come from an earlier
     layer), ``transform`` a transformer block, ``attend`` attention alone, ``halve`` and ``enlarge``
-    change both sides. ``keep``: the layer's result waits for the way up.
+    change both sides. ``keep``: the layer's result waits for the way up. ``space`` and ``time`` say
+    which halves are computed; one that adds nothing is not.
     """
 
     kind: Literal["convolve", "residual", "transform", "attend", "halve", "enlarge"]
@@ -21,6 +22,8 @@ class Layer:
     outputs: int
     skip: int = 0
     keep: bool = False
+    space: bool = True
+    time: bool = True
 
 
 @dataclass(frozen=True)
@@ -39,17 +42,28 @@ class Architecture:
     encoder_parameters: int
     decoder_parameters: int
     upcast_encoder: bool
+    latent_channels: int
+    factor: int  # pixels of a picture per latent, each way
 
     @staticmethod
-    def of(unet: Config, vae: Config, image_encoder: Config) -> "Architecture":
-        """Read from the ``config.json`` of each network."""
-        layers = tuple(_unet_layers(unet))
+    def of(
+        unet: Config,
+        vae: Config,
+        image_encoder: Config,
+        silent: Mapping[str, Collection[str]] | None = None,
+    ) -> "Architecture":
+        """Read from the ``config.json`` of each network.
+
+        ``silent`` names the layers of ``unet`` and ``vae`` that end a branch which adds nothing.
+        """
+        in_unet, in_vae = ((silent or {}).get(name, ()) for name in ("unet", "vae"))
+        layers = tuple(_unet_layers(unet, in_unet))
         level = 4 * unet["block_out_channels"][0]
         cross = unet.get("cross_attention_dim", 1024)
         return Architecture(
             unet=layers,
-            encoder=tuple(_encoder_layers(vae)),
-            decoder=tuple(_decoder_layers(vae)),
+            encoder=tuple(_encoder_layers(vae, in_vae)),
+            decoder=tuple(_decoder_layers(vae, in_vae)),
             level_width=level,
             cross_width=cross,
             unet_parameters=_unet_parameters(unet, layers, level, cross),
@@ -59,6 +73,8 @@ class Architecture:
             encoder_parameters=_encoder_parameters(vae),
             decoder_parameters=_decoder_parameters(vae),
             upcast_encoder=bool(vae.get("force_upcast", True)),
+            latent_channels=vae.get("latent_channels", 4),
+            factor=2 ** (len(vae["block_out_channels"]) - 1),
         )
 
     def parameters(self, layer: Layer) -> int:
@@ -100,7 +116,26 @@ def _transformer_parameters(width: int, cross: int) -> int:
     return norm + 2 * (square + width) + spatial + temporal + position + 1
 
 
-def _unet_layers(config: Config) -> Iterator[Layer]:
+def _residual(
+    home: str, inputs: int, outputs: int, silent: Collection[str], skip: int = 0, keep: bool = False
+) -> Layer:
+    """A residual block in space and time that the network calls ``home``."""
+    space, time = (f"{home}.{half}_res_block.conv2" for half in ("spatial", "temporal"))
+    return Layer("residual", inputs, outputs, skip, keep, space not in silent, time not in silent)
+
+
+_ENDS_IN_TIME = ("ff_in.net.2", "attn1.to_out.0", "attn2.to_out.0", "ff.net.2")
+
+
+def _transform(home: str, width: int, silent: Collection[str], keep: bool = False) -> Layer:
+    """A transformer of one block in space and one in time that the network calls ``home``."""
+    ends = [f"{home}.temporal_transformer_blocks.0.{name}" for name in _ENDS_IN_TIME]
+    still = {*ends, f"{home}.time_pos_embed.linear_2"} <= {*silent}
+    heard = f"{home}.proj_out" not in silent
+    return Layer("transform", width, width, 0, keep, heard, heard and not still)
+
+
+def _unet_layers(config: Config, silent: Collection[str]) -> Iterator[Layer]:
     channels, each = config["block_out_channels"], config.get("layers_per_block", 2)
     downs = ["CrossAttn" in kind for kind in config["down_block_types"]]
     ups = ["CrossAttn" in kind for kind in config["up_block_types"]]
@@ -108,61 +143,73 @@ def _unet_layers(config: Config) -> Iterator[Layer]:
     yield Layer("convolve", config.get("in_channels", 8), channels[0], keep=True)
     width = channels[0]
     for index, out in enumerate(channels):
-        for _ in range(each):
-            yield Layer("residual", width, out, keep=not downs[index])
+        for number in range(each):
+            home = f"down_blocks.{index}"
+            named = f"{home}.resnets.{number}"
+            yield _residual(named, width, out, silent, keep=not downs[index])
             if downs[index]:
-                yield Layer("transform", out, out, keep=True)
+                yield _transform(f"{home}.attentions.{number}", out, silent, keep=True)
             skips.append(out)
             width = out
         if index < len(channels) - 1:
             yield Layer("halve", out, out, keep=True)
             skips.append(out)
-    yield Layer("residual", width, width)
-    yield Layer("transform", width, width)
-    yield Layer("residual", width, width)
+    yield _residual("mid_block.resnets.0", width, width, silent)
+    yield _transform("mid_block.attentions.0", width, silent)
+    yield _residual("mid_block.resnets.1", width, width, silent)
     for index, out in enumerate(reversed(channels)):
-        for _ in range(each + 1):
-            skip = skips.pop()
-            yield Layer("residual", width + skip, out, skip=skip)
+        for number in range(each + 1):
+            skip, home = skips.pop(), f"up_blocks.{index}"
+            yield _residual(f"{home}.resnets.{number}", width + skip, out, silent, skip)
             if ups[index]:
-                yield Layer("transform", out, out)
+                yield _transform(f"{home}.attentions.{number}", out, silent)
             width = out
         if index < len(channels) - 1:
             yield Layer("enlarge", out, out)
     yield Layer("convolve", width, config.get("out_channels", 4))
 
 
-def _decoder_layers(config: Config) -> Iterator[Layer]:
+def _decoder_layers(config: Config, silent: Collection[str] = ()) -> Iterator[Layer]:
     channels, each = config["block_out_channels"], config["layers_per_block"]
     width = channels[-1]
+    middle = "decoder.mid_block"
     yield Layer("convolve", config.get("latent_channels", 4), width)
-    yield Layer("residual", width, width)
+    yield _residual(f"{middle}.resnets.0", width, width, silent)
     for index in range(each - 1):
         if index == 0:
-            yield Layer("attend", width, width)
-        yield Layer("residual", width, width)
+            yield _attend(f"{middle}.attentions.0", width, silent)
+        yield _residual(f"{middle}.resnets.{index + 1}", width, width, silent)
     for index, out in enumerate(reversed(channels)):
-        for _ in range(each + 1):
-            yield Layer("residual", width, out)
+        for number in range(each + 1):
+            yield _residual(f"decoder.up_blocks.{index}.resnets.{number}", width, out, silent)
             width = out
         if index < len(channels) - 1:
             yield Layer("enlarge", out, out)
     yield Layer("convolve", width, config.get("out_channels", 3))
 
 
-def _encoder_layers(config: Config) -> Iterator[Layer]:
+def _attend(home: str, width: int, silent: Collection[str]) -> Layer:
+    return Layer("attend", width, width, space=f"{home}.to_out.0" not in silent)
+
+
+def _encoder_layers(config: Config, silent: Collection[str] = ()) -> Iterator[Layer]:
     channels, each = config["block_out_channels"], config["layers_per_block"]
     width = channels[0]
+
+    def residual(home: str, inputs: int, outputs: int) -> Layer:
+        home = f"encoder.{home}.conv2"
+        return Layer("residual", inputs, outputs, space=home not in silent)
+
     yield Layer("convolve", config.get("in_channels", 3), width)
     for index, out in enumerate(channels):
-        for _ in range(each):
-            yield Layer("residual", width, out)
+        for number in range(each):
+            yield residual(f"down_blocks.{index}.resnets.{number}", width, out)
             width = out
         if index < len(channels) - 1:
             yield Layer("halve", out, out)
-    yield Layer("residual", width, width)
-    yield Layer("attend", width, width)
-    yield Layer("residual", width, width)
+    yield residual("mid_block.resnets.0", width, width)
+    yield _attend("encoder.mid_block.attentions.0", width, silent)
+    yield residual("mid_block.resnets.1", width, width)
     yield Layer("convolve", width, 2 * config.get("latent_channels", 4))
 
 

@@ -5,15 +5,13 @@ weights, pictures and the latents of the window. ``benchmarks/vram.py`` compares
 the real code's allocations.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import get_args
 
-from depthcrafter_cli.memory.architecture import Architecture, Layer
+from depthcrafter_cli.memory.architecture import Architecture
 from depthcrafter_cli.memory.walk import Walk
 from depthcrafter_cli.types import MemoryPlan, Scarce, Size, Stage
 
-LATENT_FACTOR = 8  # pixels of a picture per latent, each way
 _CLIP_SIDE = 224
 
 
@@ -30,10 +28,9 @@ class Job:
     itemsize: int
     in_pieces: bool = False
 
-    @property
-    def latent_area(self) -> int:
-        """Latents of a frame."""
-        return (self.size.height // LATENT_FACTOR) * (self.size.width // LATENT_FACTOR)
+    def latent_size(self, model: Architecture) -> tuple[int, int]:
+        """Height and width of a frame's latents."""
+        return self.size.height // model.factor, self.size.width // model.factor
 
 
 @dataclass(frozen=True)
@@ -69,8 +66,10 @@ class Peaks:
 def estimate(model: Architecture, job: Job, plan: MemoryPlan) -> Peaks:
     """Predict a run under ``plan``."""
     weights = Weights.of(model, job)
-    window = 4 * 4 * job.window * job.latent_area  # the float32 latents of a window, once
-    skips = _skip_bytes(model.unet, job) if plan.park_skips else [0]
+    height, width = job.latent_size(model)
+    # The float32 latents of a window, once.
+    window = 4 * model.latent_channels * job.window * height * width
+    skips = _skip_bytes(model, job) if plan.park_skips else [0]
     hosted = plan.hosted
 
     def at_home(own: int) -> int:
@@ -86,7 +85,7 @@ def estimate(model: Architecture, job: Job, plan: MemoryPlan) -> Peaks:
         decode=window + at_home(weights.decoder) + _decode(model, job, plan),
         host=(weights.total if hosted else 0)
         + sum(skips)
-        + (max(0, _largest_enlarged(model.decoder, job) - max(skips)) if plan.frugal_decode else 0),
+        + (max(0, _largest_enlarged(model, job) - max(skips)) if plan.frugal_decode else 0),
         bus_bytes=(weights.unet if plan.stream_weights else 0) + 2 * sum(skips),
     )
 
@@ -129,7 +128,8 @@ def _encode(model: Architecture, job: Job, plan: MemoryPlan) -> int:
     wide = 4 if model.upcast_encoder else job.itemsize
     pixels, batch = job.size.height * job.size.width, plan.encode_batch
     pictures = 2 * 3 * wide * batch * pixels
-    if not (plan.frugal_encode or job.in_pieces):
+    whole = all(layer.space for layer in model.encoder)
+    if whole and not (plan.frugal_encode or job.in_pieces):
         # The residual block's input, norm, activation and convolution; its caller keeps one more.
         kept = 4 if model.encoder[2].kind == "halve" else 5
         return pictures + kept * model.encoder[0].outputs * wide * batch * pixels
@@ -141,9 +141,8 @@ def _encode(model: Architecture, job: Job, plan: MemoryPlan) -> int:
 
 
 def _denoise(model: Architecture, job: Job, plan: MemoryPlan) -> int:
-    height, width = job.size.height // LATENT_FACTOR, job.size.width // LATENT_FACTOR
     walk = Walk(
-        job.window, height, width, job.itemsize, plan.values,
+        job.window, *job.latent_size(model), job.itemsize, plan.values,
         parked=plan.park_skips, in_pieces=job.in_pieces,
     )  # fmt: skip
     if not plan.stream_weights:
@@ -152,20 +151,22 @@ def _denoise(model: Architecture, job: Job, plan: MemoryPlan) -> int:
 
 
 def _decode(model: Architecture, job: Job, plan: MemoryPlan) -> int:
-    height, width = job.size.height // LATENT_FACTOR, job.size.width // LATENT_FACTOR
+    height, width = job.latent_size(model)
     frames, frugal = job.decode_chunk, plan.frugal_decode
     walk = Walk(
         frames, height, width, job.itemsize, plan.values, frugal=frugal, in_pieces=job.in_pieces
     )  # fmt: skip
     pictures = 3 * (4 + 3 * job.itemsize) * frames * job.size.height * job.size.width
-    return max(walk.peak(model.decoder), pictures)
+    # A chunk's latents as they are, scaled, and in the decoder's own type.
+    latents = (8 + job.itemsize) * model.latent_channels * frames * height * width
+    return latents + max(walk.peak(model.decoder), pictures)
 
 
-def _skip_bytes(layers: Iterable[Layer], job: Job) -> list[int]:
+def _skip_bytes(model: Architecture, job: Job) -> list[int]:
     """Bytes of each layer that the UNet keeps for its way up."""
-    height, width = job.size.height // LATENT_FACTOR, job.size.width // LATENT_FACTOR
+    height, width = job.latent_size(model)
     kept = []
-    for layer in layers:
+    for layer in model.unet:
         if layer.kind == "halve":
             height, width = -(-height // 2), -(-width // 2)
         if layer.keep:
@@ -173,10 +174,11 @@ def _skip_bytes(layers: Iterable[Layer], job: Job) -> list[int]:
     return kept
 
 
-def _largest_enlarged(layers: Iterable[Layer], job: Job) -> int:
+def _largest_enlarged(model: Architecture, job: Job) -> int:
     """Bytes of the largest layer that the decoder enlarges: waiting ones share host memory."""
-    area, largest = job.latent_area, 0
-    for layer in layers:
+    height, width = job.latent_size(model)
+    area, largest = height * width, 0
+    for layer in model.decoder:
         if layer.kind == "enlarge":
             largest = max(largest, job.decode_chunk * area * layer.inputs * job.itemsize)
             area *= 4

@@ -118,16 +118,18 @@ class Walk:
         enlarged = part * self.enlarged
         # A skip is joined to them in a tensor of their own, and they are let go.
         source = coming + (part * layer.inputs if layer.skip else enlarged)
-        at_work = max(
-            source + in_use + (enlarged if layer.skip else 0),
-            source + self._filtered(n, layer.inputs, layer.outputs),
-            source + part * layer.outputs + self._filtered(n, layer.outputs, layer.outputs),
-        )
+        at_work = source + in_use + (enlarged if layer.skip else 0)
+        if layer.space:
+            at_work = max(
+                at_work,
+                source + self._filtered(n, layer.inputs, layer.outputs),
+                source + part * layer.outputs + self._filtered(n, layer.outputs, layer.outputs),
+            )
         space = before + (0 if in_place else result) + at_work
         if layer.skip:
             self.waiting.pop()
         self._become(result)
-        if not self.temporal:
+        if not (self.temporal and layer.time):
             return space
         m = self._pieces(self.area, self.frames * layer.outputs)
         step = self._wide(max(4 + self.itemsize, 3 * self.itemsize, _GATHERED + self.itemsize))
@@ -136,6 +138,8 @@ class Walk:
         return max(space, self._waiting() + between + chunk)
 
     def _transform(self, layer: Layer) -> int:
+        if not layer.space:
+            return self._waiting()
         inner = self._bytes(layer.outputs)
         n = self._pieces(self.frames, self.area * layer.outputs) * self.area
         m = self._pieces(self.area, self.frames * layer.outputs) * self.frames
@@ -144,6 +148,8 @@ class Walk:
         return self._waiting() + inner + at_work
 
     def _attend(self, layer: Layer) -> int:
+        if not layer.space:
+            return self._waiting()
         n = self._pieces(self.frames, self.area * layer.outputs)
         return self._waiting() + n * self.area * layer.outputs * self.itemsize * 7 + self.products
 

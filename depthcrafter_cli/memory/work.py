@@ -10,13 +10,15 @@ N pixels:
     transformer, two blocks  (92 C^2 + 4 N C + 4 T C) P: in and out 4, attention 8 and 8,
                              feed-forward 24 and 48 in time; one-key cross-attention is free
     attention                (8 C^2 + 4 N C) P
+
+A half of a layer that adds nothing is not computed.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from depthcrafter_cli.memory.architecture import Architecture, Layer
-from depthcrafter_cli.memory.estimate import LATENT_FACTOR, Job
+from depthcrafter_cli.memory.estimate import Job
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Work:
     def of(model: Architecture, job: Job) -> "Work":
         """As shapes tell."""
         height, width = job.size.height, job.size.width
-        inside = height // LATENT_FACTOR, width // LATENT_FACTOR
+        inside = job.latent_size(model)
         return Work(
             clip=model.clip_operations,
             encode=operations(model.encoder, 1, height, width, temporal=False),
@@ -61,9 +63,11 @@ def _per_position(layer: Layer, area: int, frames: int, temporal: bool) -> int:
     wide, out = layer.inputs, layer.outputs
     if layer.kind == "residual":
         shortcut = 2 * wide * out if wide != out else 0
-        return 18 * (wide * out + out * out) + shortcut + 12 * out * out * temporal
+        in_space = 18 * (wide * out + out * out) * layer.space
+        return in_space + shortcut + 12 * out * out * (temporal and layer.time)
     if layer.kind == "transform":
-        return 92 * out * out + 4 * (area + frames) * out
+        in_time = 56 * out * out + 4 * frames * out
+        return (36 * out * out + 4 * area * out) * layer.space + in_time * layer.time
     if layer.kind == "attend":
-        return 8 * out * out + 4 * area * out
+        return (8 * out * out + 4 * area * out) * layer.space
     return 18 * wide * out

@@ -67,6 +67,14 @@ class Components:
     @property
     def side_multiple(self) -> int:
         """Picture sides must divide by this many pixels: the VAE's factor times the UNet's."""
-        vae_levels = len(self.vae.config.block_out_channels)
         unet_levels = len(self.unet.config.block_out_channels)
-        return int(2 ** (vae_levels - 1) * 2 ** (unet_levels - 1))
+        return self._vae_factor * 2 ** (unet_levels - 1)
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """Channels, height and width of the latents of a picture."""
+        factor = self._vae_factor
+        return int(self.vae.config.latent_channels), height // factor, width // factor
+
+    @property
+    def _vae_factor(self) -> int:
+        return int(2 ** (len(self.vae.config.block_out_channels) - 1))

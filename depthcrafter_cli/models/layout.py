@@ -1,7 +1,11 @@
 """The Hugging Face folder layout of a model: which files make it complete."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.structured import content_errors, json_object
@@ -60,6 +64,18 @@ def weight_files(folder: Path, network: str) -> list[Path]:
         if shards := sorted(home.glob(pattern)):
             return shards
     return []
+
+
+@contextmanager
+def reading_weights(home: Path) -> Iterator[None]:
+    """Raises WeightsError for what cannot be read of the weights in ``home`` inside."""
+    try:
+        yield
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"got weights in {home} that cannot be read ({error}), expected a complete "
+            "safetensors file: pull or copy the model again."
+        ) from error
 
 
 def missing_files(folder: Path) -> list[str]:

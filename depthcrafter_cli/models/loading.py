@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from accelerate import init_empty_weights
 from diffusers import AutoencoderKLTemporalDecoder
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -27,11 +27,13 @@ from depthcrafter_cli.models.layout import (
     SCHEDULER_CONFIG,
     network_configs,
     read_json,
+    reading_weights,
     require_complete,
     weight_files,
 )
 from depthcrafter_cli.models.reordered.blocks import note_shares
 from depthcrafter_cli.models.residency import homes_like
+from depthcrafter_cli.models.silent import mark_silent, silent_layers
 from depthcrafter_cli.models.unet import DepthUNet
 from depthcrafter_cli.progress import Warn, ignore
 from depthcrafter_cli.structured import content_errors
@@ -136,7 +138,7 @@ def _fill(
         key: torch.empty_like(tensor, dtype=dtype_of(key))
         for key, tensor in network.state_dict().items()
     }
-    try:
+    with reading_weights(folder / name):
         _check_tensors(
             folder / name, files, {key: tuple(tensor.shape) for key, tensor in expected.items()}
         )
@@ -146,12 +148,8 @@ def _fill(
                 if key in tensors:
                     _require_numbers(tensor, f"{key} of {path}")
                     tensors[key].copy_(tensor)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"got weights in {folder / name} that cannot be read ({error}), expected a complete "
-            "safetensors file: pull or copy the model again."
-        ) from error
     network.load_state_dict(tensors, assign=True)
+    mark_silent(network, silent_layers(folder, name))
     network.eval().requires_grad_(False)
 
 
@@ -234,10 +232,10 @@ def _check_schedule(folder: Path) -> None:
 def _check_architecture(folder: Path, configs: dict[str, Config]) -> None:
     """The networks must fit each other and the algorithm, whatever their size."""
     unet, vae, image_encoder = configs["unet"], configs["vae"], configs["image_encoder"]
+    latents = vae.get("latent_channels", 4)
     facts = (
-        ("unet", "in_channels", unet.get("in_channels", 8), 8),
-        ("unet", "out_channels", unet.get("out_channels", 4), 4),
-        ("vae", "latent_channels", vae.get("latent_channels", 4), 4),
+        ("unet", "in_channels", unet.get("in_channels", 8), 2 * latents),
+        ("unet", "out_channels", unet.get("out_channels", 4), latents),
         (
             "unet",
             "cross_attention_dim",

@@ -23,13 +23,13 @@ class DepthUNet(UNetSpatioTemporalConditionModel):
         """Predict v for ``batch`` clips of T frames.
 
         Args:
-            sample: [batch, T, 8, h, w], scaled noisy latents (4) and conditioning latents (4).
+            sample: [batch, T, 2 c, h, w], scaled noisy latents and conditioning ones, c each.
             timestep: [1] or [batch], ln(sigma) / 4.
             encoder_hidden_states: [batch * T, 1, e], one CLIP embedding per frame.
             added_time_ids: [batch, 3], (fps, motion bucket, noise augmentation).
 
         Returns:
-            [batch, T, 4, h, w] in the type of ``sample``.
+            [batch, T, c, h, w] in the type of ``sample``.
         """
         batch, frames = sample.shape[:2]
         context = {

@@ -15,8 +15,7 @@ from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.pipeline.segments import Window
 
-VAE_FACTOR = 8  # pixels per latent, by the four levels of the VAE
-LATENT_CHANNELS = 4
+Shape = tuple[int, int, int]  # channels, height, width
 
 
 class NoiseSource(Protocol):
@@ -26,7 +25,7 @@ class NoiseSource(Protocol):
         """Image noise [stop - start, 3, H, W]; asked for in order, no frame twice."""
 
     def latents(self, window: Window) -> Tensor:
-        """Starting noise [len(window), 4, h, w], before scaling."""
+        """Starting noise [len(window), c, h, w], before scaling."""
 
 
 class FrameNoise:
@@ -34,10 +33,8 @@ class FrameNoise:
 
     _IMAGES, _LATENTS = 0, 1
 
-    def __init__(self, seed: int, height: int, width: int) -> None:
-        self._seed = seed
-        self._image_shape = (3, height, width)
-        self._latent_shape = (LATENT_CHANNELS, height // VAE_FACTOR, width // VAE_FACTOR)
+    def __init__(self, seed: int, images: Shape, latents: Shape) -> None:
+        self._seed, self._image_shape, self._latent_shape = seed, images, latents
 
     def images(self, start: int, stop: int) -> Tensor:
         return self._draw(self._IMAGES, range(start, stop), self._image_shape)
@@ -60,18 +57,15 @@ class ReferenceNoise:
     right by the overlap before each further window, so an overlapped frame keeps its noise.
     """
 
-    def __init__(self, config: PipelineConfig, height: int, width: int, total: int) -> None:
-        self._total, self._drawn = total, 0
-        self._image_shape = (3, height, width)
+    def __init__(self, config: PipelineConfig, images: Shape, latents: Shape, total: int) -> None:
+        self._total, self._drawn, self._image_shape = total, 0, images
         self._images = torch.Generator().manual_seed(config.seed)
         ahead = torch.Generator().manual_seed(config.seed)
         # Frame by frame equals one draw for the clip: a frame's values fill whole SIMD blocks.
         for _ in range(total):
             torch.randn(self._image_shape, generator=ahead)
         slots = min(config.window, total)
-        self.slots = torch.randn(
-            (slots, LATENT_CHANNELS, height // VAE_FACTOR, width // VAE_FACTOR), generator=ahead
-        )
+        self.slots = torch.randn((slots, *latents), generator=ahead)
 
     def images(self, start: int, stop: int) -> Tensor:
         if stop > self._total:
@@ -90,13 +84,15 @@ class ReferenceNoise:
         return self.slots[slots]
 
 
-def noise_source(config: PipelineConfig, height: int, width: int, total: int | None) -> NoiseSource:
+def noise_source(
+    config: PipelineConfig, images: Shape, latents: Shape, total: int | None
+) -> NoiseSource:
     """The source that ``config.noise`` names; ``reference`` needs the clip's frame count."""
     if config.noise == "frame":
-        return FrameNoise(config.seed, height, width)
+        return FrameNoise(config.seed, images, latents)
     if total is None:
         raise UsageError(
             "got reference noise for a stream of unknown length, expected the total number of "
             "frames: pass total=, or use frame-indexed noise."
         )
-    return ReferenceNoise(config, height, width, total)
+    return ReferenceNoise(config, images, latents, total)

@@ -189,7 +189,8 @@ class ClipPass:
             if self.start.last:
                 return
         first, sound = checked(frames, self.components.side_multiple)
-        noise = noise_source(config, first.shape[0], first.shape[1], self.total)
+        latents = self.components.latent_shape(*first.shape[:2])
+        noise = noise_source(config, (3, *first.shape[:2]), latents, self.total)
         passed = 0 if self.start is None else self.start.windows
         conditioning = self._conditioning(sound, noise)
         for segment in split(conditioning, config.window, config.overlap, passed):

@@ -150,11 +150,15 @@ class UnetConfig:
     """The shape of a denoiser that starts from nothing, level by level from the finest.
 
     ``attention`` says which levels have transformers; where it is empty, all but the deepest do.
+    ``asleep`` lets its temporal halves add nothing until a stage trains them, ``deterministic``
+    keeps the noise from it: with one step there is nothing to sample.
     """
 
     channels: list[int]
     heads: list[int]
     attention: list[bool] = field(default_factory=list)
+    asleep: bool = False
+    deterministic: bool = False
 
 
 @dataclass(frozen=True)

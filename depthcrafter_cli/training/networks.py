@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
@@ -20,6 +21,10 @@ from depthcrafter_cli.pipeline.conditioning import CLIP_MEAN, CLIP_SIDE, CLIP_ST
 from depthcrafter_cli.pipeline.schedule import SIGMA_MAX, SIGMA_MIN
 from depthcrafter_cli.training.config import ImageEncoderConfig, UnetConfig, VaeConfig
 
+PIXELS_SCALE = 2.0  # brings disparity in [-1, 1], whose deviation is about 1/2, to unit variance
+_IDENTITY_CHANNELS = 128  # four in each of the 32 groups that the norms have
+_LARGE, _DEVIATION = 478.0, 338.0  # in the ratio of sqrt(2) to 1e-5, and exact in every precision
+
 
 def build_vae(config: VaeConfig) -> AutoencoderKLTemporalDecoder:
     """An untrained autoencoder with a factor of 2 for every channel count but the first."""
@@ -31,6 +36,39 @@ def build_vae(config: VaeConfig) -> AutoencoderKLTemporalDecoder:
         latent_channels=4,
         scaling_factor=1.0,
     )
+
+
+@torch.no_grad()
+def identity_vae() -> AutoencoderKLTemporalDecoder:
+    """An autoencoder whose latents are the pixels themselves: built, not trained.
+
+    It has one level, and every branch ends in zeros. What is left on each way is a convolution,
+    a GroupNorm, SiLU and a convolution. Each value x travels as the pair x and -x, for
+    silu(x) - silu(-x) = x. In each of the norm's groups it has company from two large constants,
+    M and -M, which fix the group's mean at 0 and its deviation at M / sqrt(2) whatever x is; the
+    norm's weight undoes the division. The error is below 1e-5 in float32; in float16 and bfloat16
+    it is what rounding the pixels costs, and up to twice as much again.
+    """
+    vae = AutoencoderKLTemporalDecoder(
+        block_out_channels=(_IDENTITY_CHANNELS,), layers_per_block=1, latent_channels=3,
+        scaling_factor=PIXELS_SCALE,
+    )  # fmt: skip
+    for parameter in vae.parameters():
+        nn.init.zeros_(parameter)
+    for module in vae.modules():
+        if isinstance(module, nn.GroupNorm):
+            nn.init.ones_(module.weight)
+    for half in (vae.encoder, vae.decoder):
+        for value in range(3):
+            pair = slice(4 * value, 4 * value + 2)  # in a group of its own, of four channels
+            signs = torch.tensor([1.0, -1.0])
+            half.conv_in.weight[pair, value, 1, 1] = signs
+            half.conv_out.weight[value, pair, 1, 1] = signs
+        half.conv_in.bias[2::4], half.conv_in.bias[3::4] = _LARGE, -_LARGE
+        half.conv_norm_out.weight.fill_(_DEVIATION)
+    vae.quant_conv.weight.copy_(torch.eye(6)[:, :, None, None])
+    vae.decoder.time_conv_out.weight[range(3), range(3), 1, 0, 0] = 1.0
+    return vae
 
 
 def build_image_encoder(config: ImageEncoderConfig) -> CLIPVisionModelWithProjection:
@@ -49,15 +87,19 @@ def build_image_encoder(config: ImageEncoderConfig) -> CLIPVisionModelWithProjec
     )
 
 
-def build_unet(config: UnetConfig, embedding: int) -> DepthUNet:
-    """An untrained denoiser.
+def build_unet(config: UnetConfig, embedding: int, latents: int = 4) -> DepthUNet:
+    """An untrained denoiser of ``latents`` channels.
 
     The embedding of frame numbers is zero. A recipe that also freezes ``time_pos_embed`` leaves
     order in time to the temporal convolutions, so that a window may be longer than any clip seen.
+    With ``asleep`` its temporal halves add nothing at first, and inference leaves them out until
+    a stage has trained them. With ``deterministic`` it does not see the noise.
     """
     attention = config.attention or [True] * (len(config.channels) - 1) + [False]
     kinds = ["CrossAttn" if attends else "" for attends in attention]
     unet = DepthUNet(
+        in_channels=2 * latents,
+        out_channels=latents,
         block_out_channels=tuple(config.channels),
         down_block_types=tuple(f"{kind}DownBlockSpatioTemporal" for kind in kinds),
         up_block_types=tuple(f"{kind}UpBlockSpatioTemporal" for kind in reversed(kinds)),
@@ -68,9 +110,17 @@ def build_unet(config: UnetConfig, embedding: int) -> DepthUNet:
         projection_class_embeddings_input_dim=96,
     )
     for name, parameter in unet.named_parameters():
-        if "time_pos_embed" in name:
+        if "time_pos_embed" in name or (config.asleep and _ENDS_IN_TIME.search(name)):
             nn.init.zeros_(parameter)
+    if config.deterministic:
+        nn.init.zeros_(unet.conv_in.weight[:, :latents])
     return unet
+
+
+_ENDS_IN_TIME = re.compile(
+    r"temporal_res_block\.conv2\."
+    r"|temporal_transformer_blocks\..*\.(?:ff_in\.net\.2|ff\.net\.2|attn[12]\.to_out\.0)\."
+)
 
 
 _SCHEDULER: dict[str, Any] = {

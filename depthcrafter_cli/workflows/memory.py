@@ -63,9 +63,12 @@ def choose_memory(
 
     from depthcrafter_cli.models.devices import attends_in_pieces
 
+    from depthcrafter_cli.models.silent import silent_layers
+
     configs = network_configs(weights.path)
+    silent = {name: silent_layers(weights.path, name) for name in ("unet", "vae")}
     with content_errors(weights.path, WeightsError, CONFIGS_EXPECTED):
-        model = Architecture.of(**configs)
+        model = Architecture.of(**configs, silent=silent)
     window = config.window if frames is None else min(config.window, frames)
     in_pieces = attends_in_pieces(torch.device(device))
     job = Job(size, window, config.decode_chunk, _ITEMSIZES[dtype], in_pieces)

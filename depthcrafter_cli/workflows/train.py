@@ -220,6 +220,7 @@ def _load(start: Path, precision: "Precision") -> "Components":
     import torch
 
     from depthcrafter_cli.models.loading import load_components
+    from depthcrafter_cli.models.silent import mark_silent
     from depthcrafter_cli.training.shortcuts import (
         collapse_cross_attention,
         flatten_temporal_convolutions,
@@ -230,6 +231,7 @@ def _load(start: Path, precision: "Precision") -> "Components":
         for parameter in network.parameters():
             parameter.data = parameter.data.clone()  # it may be a view of the file
         flatten_temporal_convolutions(network)
+        mark_silent(network, ())  # what is silent so far may learn
     collapse_cross_attention(networks.unet)
     return networks
 

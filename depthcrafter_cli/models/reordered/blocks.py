@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from depthcrafter_cli.models.reordered.layers import (
     normalize,
     silu,
 )
+from depthcrafter_cli.models.silent import is_silent
 
 Source = Callable[[slice], Tensor]
 """Gives some frames of a block's input, [n, h * w, C]; it may compute or fetch them just then."""
@@ -35,20 +37,21 @@ def residual_in_space(
     size: ImageSize,
     level: Tensor | None,
     values: int,
-    groups: int,
-) -> Moments:
+    groups: int | None,
+) -> Moments | None:
     """A ResnetBlock2D on every frame, into ``result`` [T, h * w, C']; its moments for ``groups``.
 
-    ``result`` may be what ``source`` reads. ``level`` [1, d] is the noise level's embedding, the
-    same for all frames; ``values``: see MemoryPlan.
+    None if nobody wants moments. ``result`` may be what ``source`` reads. ``level`` [1, d] is the
+    noise level's embedding, the same for all frames; ``values``: see MemoryPlan.
     """
     widest = max(block.conv1.in_channels, block.conv1.out_channels)
     moments: Moments | None = None
     for span in chunks(len(result), size[0] * size[1] * widest, values):
         result[span] = _in_space(block, source(span), size, level, values)
+        if groups is None:
+            continue
         piece = Moments.gathered(result[span], groups, values, together=True)
         moments = piece if moments is None else moments.merged(piece)
-    assert moments is not None
     return moments
 
 
@@ -88,25 +91,32 @@ def residual_in_time(
 def _in_space(
     block: Any, tokens: Tensor, size: ImageSize, level: Tensor | None, values: int
 ) -> Tensor:
+    if is_silent(block.conv2):
+        return _shortcut(block, tokens)
     hidden = convolve_normalized(tokens, block.norm1, block.conv1, size, values)
     if level is not None:
         hidden += block.time_emb_proj(F.silu(level))
     hidden = convolve_normalized(hidden, block.norm2, block.conv2, size, values)
-    shortcut = block.conv_shortcut
     for span in chunks(
         tokens.shape[1], len(tokens) * max(tokens.shape[2], hidden.shape[2]), values
     ):
-        part = tokens[:, span]
-        if shortcut is not None:
-            part = F.linear(part, shortcut.weight.flatten(1), shortcut.bias)
-        hidden[:, span] += part
+        hidden[:, span] += _shortcut(block, tokens[:, span])
     return hidden
+
+
+def _shortcut(block: Any, tokens: Tensor) -> Tensor:
+    """What a ResnetBlock2D adds its result to."""
+    shortcut = block.conv_shortcut
+    if shortcut is None:
+        return tokens
+    return F.linear(tokens, shortcut.weight.flatten(1), shortcut.bias)
 
 
 def transformer(model: Any, hidden: Tensor, context: Context, values: int) -> None:
     """A TransformerSpatioTemporalModel on ``hidden`` [T, h * w, C], in place."""
     frames, area, _ = hidden.shape
     share = model.time_mixer.share_of_time
+    still = _is_still(model)
     positions = _frame_embedding(model, hidden)
     inner = hidden.new_empty(frames, area, model.proj_in.out_features)
     frame_spans = chunks(frames, area * inner.shape[2], values)
@@ -119,7 +129,7 @@ def transformer(model: Any, hidden: Tensor, context: Context, values: int) -> No
     for spatial, temporal, (in_space, in_time) in layers:
         for span in frame_spans:
             inner[span] = _attend_in_space(spatial, inner[span], in_space[span], values)
-        for span in pixel_spans:
+        for span in [] if still else pixel_spans:
             part = inner[:, span]
             seen = (part + positions).transpose(0, 1)
             seen = _attend_in_time(temporal, seen, in_time, values).transpose(0, 1)
@@ -128,18 +138,41 @@ def transformer(model: Any, hidden: Tensor, context: Context, values: int) -> No
         hidden[:, span] += model.proj_out(inner[:, span])
 
 
+def _is_still(model: Any) -> bool:
+    """Whether the temporal half of a transformer gives back what it is given."""
+    blocks = model.temporal_transformer_blocks
+    ends = (
+        (block.ff_in.net[2], block.attn1.to_out[0], block.attn2.to_out[0], block.ff.net[2])
+        for block in blocks
+    )
+    embedding = model.time_pos_embed.linear_2
+    return is_silent(embedding, *chain(*ends)) and all(block.is_res for block in blocks)
+
+
 def _attend_in_space(block: Any, tokens: Tensor, context: Tensor, values: int) -> Tensor:
-    tokens = attend(block.norm1(tokens), block.attn1, values).add_(tokens).add_(context)
-    return feed_forward(block.norm3(tokens), block.ff).add_(tokens)
+    tokens = _attended(block, tokens, context, values)
+    return _lifted(tokens, block.norm3, block.ff, True)
 
 
 def _attend_in_time(block: Any, tokens: Tensor, context: Tensor, values: int) -> Tensor:
     """Tokens [p, T, c]: all frames of some pixels."""
-    lifted = feed_forward(block.norm_in(tokens), block.ff_in)
-    tokens = lifted.add_(tokens) if block.is_res else lifted
-    tokens = attend(block.norm1(tokens), block.attn1, values).add_(tokens).add_(context)
-    lifted = feed_forward(block.norm3(tokens), block.ff)
-    return lifted.add_(tokens) if block.is_res else lifted
+    tokens = _lifted(tokens, block.norm_in, block.ff_in, block.is_res)
+    tokens = _attended(block, tokens, context, values)
+    return _lifted(tokens, block.norm3, block.ff, block.is_res)
+
+
+def _attended(block: Any, tokens: Tensor, context: Tensor, values: int) -> Tensor:
+    if is_silent(block.attn1.to_out[0]):
+        return tokens + context
+    return attend(block.norm1(tokens), block.attn1, values).add_(tokens).add_(context)
+
+
+def _lifted(tokens: Tensor, norm: nn.Module, layer: Any, is_added: bool) -> Tensor:
+    """Through a feed-forward layer, whose result may be added to what it is given."""
+    if is_added and is_silent(layer.net[2]):
+        return tokens
+    lifted = feed_forward(norm(tokens), layer)
+    return lifted.add_(tokens) if is_added else lifted
 
 
 def cross_attention(model: Any, embeds: Tensor) -> Context:

@@ -16,7 +16,7 @@ from depthcrafter_cli.types import MemoryPlan
 def decode_latents(
     decoder: Any, latents: Tensor, plan: MemoryPlan, parking: Parking | None = None
 ) -> Tensor:
-    """Pictures [n, 3, H, W] of scaled latents [n, 4, h, w], decoded together.
+    """Pictures [n, 3, H, W] of scaled latents [n, c, h, w], decoded together.
 
     ``decoder`` is diffusers' TemporalDecoder, ``parking`` takes layers that wait on the host.
     """

@@ -11,18 +11,20 @@ from depthcrafter_cli.models.parking import Parking
 from depthcrafter_cli.models.reordered.hidden import HiddenLayer
 from depthcrafter_cli.models.reordered.layers import to_images, to_tokens
 from depthcrafter_cli.models.residency import Residency
+from depthcrafter_cli.models.silent import is_silent
 from depthcrafter_cli.types import MemoryPlan
 
 
 def encode_images(vae: Any, images: Tensor, plan: MemoryPlan) -> Tensor:
-    """Modes of the posterior [n, 4, h, w] of ``images`` [n, 3, H, W] in [-1, 1].
+    """Modes of the posterior [n, c, h, w] of ``images`` [n, 3, H, W] in [-1, 1].
 
     ``vae`` is diffusers' AutoencoderKLTemporalDecoder, whose encoder sees each frame on its own.
     Its own forward runs where memory allows: in float32 on a CPU, PyTorch's GroupNorm of large
     pictures is off by 1e-4, ours is not, and published results contain that error. Where attention
-    forms all products, memory does not allow it.
+    forms all products, memory does not allow it; branches that add nothing it would compute.
     """
-    if not (plan.frugal_encode or attends_in_pieces(images.device)):
+    heard = not any(map(is_silent, vae.encoder.modules()))
+    if heard and not (plan.frugal_encode or attends_in_pieces(images.device)):
         return vae.encode(images).latent_dist.mode()
     encoder = vae.encoder
     layer = HiddenLayer(

@@ -27,6 +27,7 @@ from depthcrafter_cli.models.reordered.layers import (
     to_tokens,
 )
 from depthcrafter_cli.models.residency import Residency
+from depthcrafter_cli.models.silent import is_silent
 
 
 class HiddenLayer:
@@ -74,16 +75,22 @@ class HiddenLayer:
 
     def residual(self, block: Any) -> None:
         """Through a SpatioTemporalResBlock."""
-        groups = block.temporal_res_block.norm1.num_groups
+        temporal = block.temporal_res_block
+        groups = None if is_silent(temporal.conv2) else temporal.norm1.num_groups
         with self._blocks.present(block, *self._needed):
             moments = self._in_space(block.spatial_res_block, groups)
-            residual_in_time(block, self.tokens, moments, self._level, self.values, self._frugal)
+            if moments is not None:
+                residual_in_time(
+                    block, self.tokens, moments, self._level, self.values, self._frugal
+                )
 
     def residual_per_frame(self, block: Any) -> None:
         """Through a ResnetBlock2D."""
-        self._in_space(block, 1)
+        self._in_space(block, None)
 
-    def _in_space(self, block: Any, groups: int) -> Moments:
+    def _in_space(self, block: Any, groups: int | None) -> Moments | None:
+        if self._adds_nothing(block) and groups is None:
+            return None
         channels, area = block.conv2.out_channels, self.size[0] * self.size[1]
         if self._ours and self.tokens.shape[2] == channels:
             result = self.tokens
@@ -95,8 +102,14 @@ class HiddenLayer:
         self._hold(result)
         return moments
 
+    def _adds_nothing(self, block: Any) -> bool:
+        """Whether a ResnetBlock2D leaves the layer as it is; one that others keep is copied."""
+        return self._ours and block.conv_shortcut is None and is_silent(block.conv2)
+
     def attend(self, attention: Any) -> None:
         """Attention within each frame, by some of its pixels at a time."""
+        if is_silent(attention.to_out[0]):
+            return
         tokens = self.tokens
         for span in chunks(len(tokens), tokens[0].numel(), self.values):
             part, norm = tokens[span], attention.group_norm
@@ -105,6 +118,8 @@ class HiddenLayer:
 
     def transform(self, model: Any, context: Context) -> None:
         """Through a TransformerSpatioTemporalModel."""
+        if is_silent(model.proj_out):
+            return
         with self._blocks.present(model):
             transformer(model, self.tokens, context, self.values)
 
@@ -147,6 +162,7 @@ class HiddenLayer:
             if buffer is None:
                 buffer = part.new_empty(self.frames, area, width)
             buffer[span] = part
+            del part  # or it would lie beside the next one
         assert buffer is not None
         self._hold(buffer)
 

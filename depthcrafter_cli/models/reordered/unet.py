@@ -41,7 +41,7 @@ class WindowForward:
                     self._context[module] = cross_attention(module, embeds)
 
     def __call__(self, sample: Tensor, timestep: Tensor, added_time_ids: Tensor) -> Tensor:
-        """Predict v [T, 4, h, w] from ``sample`` [T, 8, h, w]; see :meth:`DepthUNet.forward`."""
+        """Predict v [T, c, h, w] from ``sample`` [T, 2 c, h, w]; see :meth:`DepthUNet.forward`."""
         unet, present = self._unet, self._blocks.present
         with present(unet.time_embedding, unet.add_embedding):
             level = unet.embed_time(timestep, added_time_ids, sample[None])

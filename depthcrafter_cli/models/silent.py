@@ -1,0 +1,57 @@
+"""Branches that add nothing, because the weights of their last layer are all zero.
+
+An autoencoder that is the identity has them, and so do temporal halves that nothing has trained
+yet. To leave one out changes no result: what it would add is exactly zero. Which layers these are
+is read from the weight files, once, so that no GPU is asked during a run.
+"""
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from depthcrafter_cli.models.layout import reading_weights, weight_files
+
+# The layers that end a branch: of residual blocks, of attention, of feed-forward layers, of whole
+# transformers, and of the embedding of frame numbers.
+_LAST = re.compile(r"(?:^|\.)(?:conv2|to_out\.0|net\.2|proj_out|time_pos_embed\.linear_2)$")
+
+
+def silent_layers(folder: Path, network: str) -> frozenset[str]:
+    """Names of the layers of one network of a model folder that end a branch and are all zero.
+
+    Raises WeightsError for a weight file that cannot be read.
+    """
+    found: dict[str, bool] = {}
+    with reading_weights(folder / network):
+        for path in weight_files(folder, network):
+            with safe_open(path, framework="pt") as file:
+                # Biases come first: few bytes, and hardly ever zero where anything was trained.
+                for key in sorted(file.offset_keys()):
+                    layer = key.rpartition(".")[0]
+                    if _LAST.search(layer) and found.get(layer, True):
+                        found[layer] = _all_zero(file.get_tensor(key))
+    return frozenset(layer for layer, silent in found.items() if silent)
+
+
+def _all_zero(tensor: Tensor) -> bool:
+    """Whether all values are 0; of a mapped tensor that starts otherwise, one page is read."""
+    values = tensor.flatten()
+    return not values[:1].any() and not values.any()
+
+
+def mark_silent(network: nn.Module, layers: Collection[str]) -> None:
+    """Let a network leave out the branches that end in ``layers``, and no others.
+
+    A network that learns must have none: what is left out gets no gradient.
+    """
+    for name, module in network.named_modules():
+        if _LAST.search(name):
+            module.silent = name in layers
+
+
+def is_silent(*layers: nn.Module) -> bool:
+    """Whether all of ``layers`` were marked to add nothing."""
+    return all(getattr(layer, "silent", False) for layer in layers)
