@@ -62,7 +62,6 @@ def choose_memory(
     import torch
 
     from depthcrafter_cli.models.devices import attends_in_pieces
-
     from depthcrafter_cli.models.silent import silent_layers
 
     configs = network_configs(weights.path)
