@@ -18,7 +18,7 @@ from depthcrafter_cli.memory.budget import GIB, free_budget
 from depthcrafter_cli.models import device_memory, host
 from depthcrafter_cli.models.copies import SideStream
 from depthcrafter_cli.models.host import Stash, host_memory, in_pieces
-from depthcrafter_cli.models.loading import load_components
+from depthcrafter_cli.models.loading import _require_numbers, load_components
 from depthcrafter_cli.models.weights import find_weights
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.types import MemoryPlan, Size
@@ -186,11 +186,16 @@ def test_weights_that_are_no_floating_numbers_are_refused(
         assert done.code == 4 and "resume" not in done.err and "conv_norm_out.bias" in done.err
 
 
-def test_large_weights_whose_sum_overflows_are_numbers(tiny_folder):
-    from depthcrafter_cli.models.loading import _require_numbers
-
-    _require_numbers(torch.full((9,), 3e38), "weights")
-    _require_numbers(torch.full((9,), 6e4, dtype=torch.float16), "weights")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_one_value_that_is_no_number_is_found_among_many(dtype, bad):
+    for size in (1, 31, 5000):
+        weights = torch.full((size,), torch.finfo(dtype).max, dtype=dtype)
+        _require_numbers(weights, "weights")
+        weights[size // 2] = bad
+        with pytest.raises(WeightsError, match="no finite numbers in weights"):
+            _require_numbers(weights, "weights")
+    _require_numbers(torch.empty(0, dtype=dtype), "weights")
 
 
 @pytest.fixture
