@@ -57,3 +57,12 @@ class BatchError(DepthCrafterError):
 
 
 INTERRUPTED_EXIT_CODE = 130
+
+
+def unexpected(error: Exception) -> str:
+    """What to say of an error of another library, without the advice that follows its first line.
+
+    Such advice names options and variables that are not those of this program.
+    """
+    first = next(iter(str(error).strip().splitlines()), "")
+    return f"unexpected {type(error).__name__}: {first}".rstrip(": ")

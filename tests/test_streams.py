@@ -50,7 +50,14 @@ def test_a_command_that_only_tells_ends_quietly(line, code, says):
 
 
 @pytest.mark.parametrize(
-    "where", ["--json | head -1", "--json >/dev/full 2>/dev/full", "| true", ">&- 2>&- <&-"]
+    "where",
+    [
+        "--json | head -1",
+        ">/dev/full 2>/dev/full",
+        pytest.param("--json >/dev/full 2>&-", marks=pytest.mark.slow),
+        pytest.param("| true", marks=pytest.mark.slow),
+        pytest.param(">&- 2>&- <&-", marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_is_finished_whatever_becomes_of_its_streams(run, tmp_path, where):
     done = shell(f"{run} {where}")
@@ -85,7 +92,7 @@ def test_quiet_keeps_libraries_from_standard_error(run, tmp_path):
     assert failed.returncode == 6 and len(failed.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "npz"])
+@pytest.mark.parametrize("suffix", ["mp4", pytest.param("npz", marks=pytest.mark.slow)])
 def test_what_a_notebook_sets_for_its_plots_changes_nothing(run, tmp_path, suffix):
     run = run.replace("d.npz", f"d.{suffix}")
     place = Path(tmp_path / "place")

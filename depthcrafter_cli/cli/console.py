@@ -27,7 +27,7 @@ from depthcrafter_cli.cli.outlets import (
 )
 from depthcrafter_cli.cli.streams import Line, errors_alone, is_terminal
 from depthcrafter_cli.cli.summary import facts_of, summary_of
-from depthcrafter_cli.errors import INTERRUPTED_EXIT_CODE, DepthCrafterError
+from depthcrafter_cli.errors import INTERRUPTED_EXIT_CODE, DepthCrafterError, unexpected
 from depthcrafter_cli.progress import Meter, Observer
 from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.workflows.interrupts import (
@@ -195,9 +195,9 @@ class Console:
     def failed(self, sentence: str, code: int) -> None:
         """Why the command ends with ``code``, and how to go on."""
         advice = self.advice()
-        whole = f"{sentence} {advice}".rstrip()
-        values = {"message": whole, "exit_code": code}
-        self.say("error", values, Line(f"depthcrafter: {whole}"), level="error")
+        values = {"message": f"{sentence} {advice}".rstrip(), "exit_code": code}
+        line = Line(f"depthcrafter: {sentence}", command=advice)
+        self.say("error", values, line, level="error")
 
     def trace(self, text: str) -> None:
         """Where an error came from."""
@@ -242,6 +242,6 @@ def reported(
             console.trace(traceback.format_exc())
             code = 1
             hint = "" if debug else "; run again with --debug to see where"
-            console.failed(f"unexpected {type(error).__name__}: {error}{hint}.", code)
+            console.failed(f"{unexpected(error)}{hint}.", code)
     if code:
         raise typer.Exit(code)

@@ -16,18 +16,25 @@ _WIDE = 1000  # of a line that nobody's terminal breaks
 
 
 class Line(NamedTuple):
-    """A line for people; ``label`` stands before it, in ``style`` where there are colours."""
+    """A line for people; ``label`` stands before it, in ``style`` where there are colours.
+
+    ``command`` ends it, and has a line of its own where that is needed to copy it in one go.
+    """
 
     text: str
     label: str = ""
     style: str = "bold"
+    command: str = ""
 
     def shown(self, width: int = _WIDE) -> str:
         """The line, broken between words where it is longer than ``width``."""
-        label, text = printable(self.label), printable(self.text)
-        if len(label) + len(text) <= width or width == _WIDE:
-            return f"{label}{text}".rstrip()
-        indent = min(len(label), width // 4)
+        label, text, command = map(printable, (self.label, self.text, self.command))
+        whole = f"{label}{text} {command}".rstrip()
+        if len(whole) <= width or width == _WIDE:
+            return whole
+        if command:
+            return f"{Line(self.text, self.label).shown(width)}\n{command}"
+        indent = min(len(label), width // 3)
         return textwrap.fill(
             text,
             width,

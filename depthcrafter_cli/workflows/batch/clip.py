@@ -12,6 +12,7 @@ from depthcrafter_cli.errors import (
     InputError,
     MemoryLimitError,
     OutputError,
+    unexpected,
 )
 from depthcrafter_cli.progress import Observer, Progress
 from depthcrafter_cli.workflows.request import RunRequest
@@ -107,8 +108,7 @@ def failure(error: Exception, trace: str = "") -> Outcome:
         return Outcome(
             error=str(error), exit_code=error.exit_code, passing=_may_pass(error), trace=trace
         )
-    told = f"unexpected {type(error).__name__}: {error}"
-    return Outcome(error=told, exit_code=1, passing=_may_pass(error), trace=trace)
+    return Outcome(error=unexpected(error), exit_code=1, passing=_may_pass(error), trace=trace)
 
 
 def lost(worker: str, how: str) -> Outcome:
