@@ -20,6 +20,7 @@ from depthcrafter_cli.workflows.plan import check_run
 from depthcrafter_cli.workflows.request import RunRequest
 
 LONG = "日" * 81  # 243 bytes, as downloaders give them
+ELSEWHERE = pytest.mark.skipif(disk.WINDOWS, reason="other names are legal on Windows")
 
 
 def left(folder: Path) -> list[str]:
@@ -27,6 +28,7 @@ def left(folder: Path) -> list[str]:
     return [path.name for path in folder.rglob("*") if path.suffix not in (".mp4", ".json", ".png")]
 
 
+@ELSEWHERE
 @pytest.mark.parametrize("letters", [LONG, "😀" * 62, "x" * 251], ids=len)
 def test_a_batch_of_names_as_long_as_the_disk_allows(cli, clip, options, tmp_path, letters):
     folder, out, name = tmp_path / "in", tmp_path / "out", f"{letters}.mp4"
@@ -42,6 +44,7 @@ def test_a_batch_of_names_as_long_as_the_disk_allows(cli, clip, options, tmp_pat
     assert skipped.code == 0 and left(out) == [made.name]
 
 
+@ELSEWHERE
 def test_a_run_with_a_long_name_is_resumed(cli, clip, options, tmp_path):
     source, frames = tmp_path / f"{LONG}.mp4", tmp_path / ("f" * 255)
     out = tmp_path / "out" / source.name
@@ -58,6 +61,7 @@ def test_a_run_with_a_long_name_is_resumed(cli, clip, options, tmp_path):
     assert again.code == 0 and "already finished" in again.err
 
 
+@ELSEWHERE
 @pytest.mark.parametrize("name", ["n" * 252 + ".mp4", "n" * 5000 + ".mp4", "n" * 247 + "_%05d.png",
                                   "n" * 256, "n" * 256 + "/d.mp4"])  # fmt: skip
 def test_a_name_that_is_too_long_is_refused_before_the_start(cli, clip, options, tmp_path, name):
@@ -66,6 +70,7 @@ def test_a_name_that_is_too_long_is_refused_before_the_start(cli, clip, options,
     assert os.listdir(tmp_path) == ["clip.mp4"]  # noqa: PTH208
 
 
+@ELSEWHERE
 @pytest.mark.parametrize("name", ["aux.mp4", "CON", "nul/d.mp4", "d.mp4 ", "d.", "a:b.mp4",
                                   "com1.%d.png", "what?.npz"])  # fmt: skip
 def test_names_that_windows_takes_for_something_else_are_refused_there(tmp_path, monkeypatch, name):
@@ -197,6 +202,7 @@ def test_links_where_outputs_might_grow_lead_to_no_harm(cli, clip, options, tmp_
     assert not any((tmp_path / name).is_symlink() for name in ("d.npz", "d.mp4", "d.npz.json"))
 
 
+@ELSEWHERE
 def test_numbered_images_with_a_long_name_are_found_again(tmp_path):
     pattern = tmp_path / f"{'p' * 244}_%05d.png"
     check_outputs([pattern])
@@ -204,6 +210,7 @@ def test_numbered_images_with_a_long_name_are_found_again(tmp_path):
     assert len(numbered_files(pattern)) == 1
 
 
+@ELSEWHERE
 def test_a_drive_that_is_not_there_is_said(tmp_path, clip, monkeypatch):
     isdir = os.path.isdir
     monkeypatch.setattr(os.path, "isdir", lambda path: "tmp" in str(path) and isdir(path))
