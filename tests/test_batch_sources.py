@@ -219,7 +219,7 @@ def test_completeness_is_what_lets_a_clip_be_skipped(cli, clip, tiny_folder, tmp
     kept = out / "a.mp4.work"
     assert cli(*command, "--overwrite", "--keep-work").code == 0 and kept.is_dir()
     assert cli(*command, "--skip-existing").code == 0 and kept.is_dir()
-    (kept / "delivering").touch()  # as a run leaves it that is killed at its very end
+    (kept / "published.jsonl").touch()  # as a run leaves it that is killed at its very end
     assert cli(*command, "--resume").code == 0 and not kept.exists()
     assert cli(*command, "--overwrite", "--keep-work").code == 0 and kept.is_dir()
     changed = cli(*command, "--steps", 2, "--resume", "--overwrite")

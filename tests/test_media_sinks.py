@@ -20,6 +20,7 @@ from PIL import Image
 from depthcrafter_cli.depth.colorize import colorize
 from depthcrafter_cli.depth.normalize import normalize
 from depthcrafter_cli.errors import OutputError
+from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.reader import read_frames
 from depthcrafter_cli.media.sinks import DepthFrame, SinkSettings, sink_for
 from depthcrafter_cli.types import Size, ValueRange
@@ -240,19 +241,19 @@ def test_a_disk_that_becomes_read_only_does_not_hide_the_first_error(
 @pytest.mark.parametrize("name", ["depth.mp4", "depth.npz"])
 def test_a_failed_overwrite_keeps_the_old_result(tmp_path, name):
     old = write(tmp_path / name, CONSTANT).read_bytes()
-    making = sink_for(tmp_path / name, settings(CONSTANT, overwrite=True))
+    making = sink_for(tmp_path / name, settings(CONSTANT, published=Published(overwrite=True)))
     with pytest.raises(KeyboardInterrupt), making as sink:
         sink.write(depth_frame(0, Fraction(0)))
         raise KeyboardInterrupt
     assert (tmp_path / name).read_bytes() == old
-    write(tmp_path / name, VARIABLE, overwrite=True)
+    write(tmp_path / name, VARIABLE, published=Published(overwrite=True))
     assert (tmp_path / name).read_bytes() != old
 
 
 def test_overwriting_a_folder_replaces_the_set_and_nothing_else(tmp_path):
     write(tmp_path / "folder", CONSTANT)
     (tmp_path / "folder" / "notes.txt").write_text("mine")
-    write(tmp_path / "folder", CONSTANT[:3], overwrite=True)
+    write(tmp_path / "folder", CONSTANT[:3], published=Published(overwrite=True))
     names = sorted(path.name for path in (tmp_path / "folder").iterdir())
     assert names == ["depth_00000.png", "depth_00001.png", "depth_00002.png", "notes.txt"]
 

@@ -1,5 +1,6 @@
 """The spool: exact, ordered, on disk, there again after a kill."""
 
+import os
 import tracemalloc
 from fractions import Fraction
 
@@ -116,16 +117,80 @@ def test_a_batch_that_a_kill_tore_is_dropped_and_written_again(tmp_path, damage)
         np.testing.assert_array_equal(np.stack([frame for frame, _ in spool.frames()]), values)
 
 
-def test_damage_in_the_middle_is_noticed_when_read(tmp_path):
-    path = tmp_path / "spool"
-    with DisparitySpool(path) as spool:
+@pytest.fixture
+def three(tmp_path):
+    """A spool of three batches of two frames, where each begins, and its frames."""
+    path, starts = tmp_path / "spool", []
+    with DisparitySpool(path, key=7) as spool:
         for index in range(3):
+            starts.append(path.stat().st_size)
             spool.append(disparity(2, index), [Fraction(2 * index), Fraction(2 * index + 1)])
+        frames = [frame.copy() for frame, _ in spool.frames()]
+    return path, [*starts, path.stat().st_size], frames
+
+
+def read(path, key=7):
+    """What a spool gives, and the smallest and largest value it tells."""
+    with DisparitySpool(path, key=key) as spool:
+        return [frame.copy() for frame, _ in spool.frames()], (spool.minimum, spool.maximum)
+
+
+def test_any_flipped_bit_of_a_header_drops_what_follows(three):
+    path, starts, frames = three
+    whole = path.read_bytes()
+    for record in range(3):
+        for place in range(52):
+            data = bytearray(whole)
+            data[starts[record] + place] ^= 1 << place % 8
+            path.write_bytes(data)
+            given, (low, high) = read(path)
+            assert len(given) == 2 * record, (record, place)
+            np.testing.assert_array_equal(given, frames[: 2 * record] or np.empty((0,)))
+            if given:
+                assert (low, high) == (float(np.min(given)), float(np.max(given)))
+            assert path.stat().st_size == starts[record]
+
+
+def test_a_damaged_batch_is_noticed_when_read_and_dropped_for_the_next_time(three):
+    path, starts, frames = three
     data = bytearray(path.read_bytes())
-    data[300] ^= 255
+    data[starts[1] + 300] ^= 1
     path.write_bytes(data)
-    with DisparitySpool(path) as spool, pytest.raises(OutputError, match="damaged"):
-        list(spool.frames())
+    with DisparitySpool(path, key=7, read_only=True) as spool:
+        with pytest.raises(OutputError, match="damaged"):
+            list(spool.frames())
+        assert path.stat().st_size == starts[-1]
+    with pytest.raises(OutputError, match="resume"):
+        read(path)
+    np.testing.assert_array_equal(read(path)[0], frames[:2])
+
+
+@pytest.mark.parametrize(
+    ("order", "kept"), [((0, 2), 2), ((1, 2), 0), ((0, 0, 1, 2), 2), ((1, 0, 2), 0), ((0, 2, 1), 2)]
+)
+def test_batches_that_were_moved_removed_or_doubled_are_not_taken(three, order, kept):
+    path, starts, frames = three
+    whole = path.read_bytes()
+    path.write_bytes(b"".join(whole[starts[k] : starts[k + 1]] for k in order))
+    given = read(path)[0]
+    assert len(given) == kept
+    np.testing.assert_array_equal(given, frames[:kept] or np.empty((0,)))
+
+
+def test_the_spool_of_another_run_is_not_taken(three):
+    path, _starts, frames = three
+    assert len(read(path)[0]) == len(frames) == 6
+    assert read(path, key=8)[0] == []
+
+
+def test_a_disk_that_fails_while_reading_is_one_sentence(three):
+    path, _starts, _frames = three
+    folder = os.open(path.parent, os.O_RDONLY)
+    with DisparitySpool(path, key=7, read_only=True) as spool:
+        os.dup2(folder, spool._file.fileno())  # which the system does not read as a file
+        with pytest.raises(OutputError, match=r"cannot be read \(Is a directory\)"):
+            list(spool.frames())
+    os.close(folder)
 
 
 def test_no_room_is_one_sentence(tmp_path):

@@ -38,8 +38,12 @@ def test_killed_runs_resume_to_identical_files(tiny_folder):
 @pytest.mark.parametrize(
     ("change", "code", "says"),
     [
-        (["--seed", 1], 2, "--settings"),
-        (["--colormap", "gray"], 2, "--colormap"),
+        (["--seed", 1], 2, "--seed (1 now, the default then)"),
+        (["--colormap", "gray"], 2, "--colormap (gray now, inferno then)"),
+        (["--start", "0.1"], 2, "--start (1/10 now, the default then)"),
+        (["--normalize", "percentile 5 95"], 2, "--normalize (percentile 5 95 now, clip then)"),
+        (["--window", 7], 2, "--window (7 now, 6 then)"),
+        (["--side-by-side", "--out", "e.mp4"], 2, "--side-by-side (on now, off then)"),
         ("clip", 3, "not what it was"),
     ],
 )
@@ -236,7 +240,9 @@ def test_a_run_that_may_replace_its_output_may_do_so_when_it_goes_on(cli, clip, 
         assert len(arrays["depth"]) == 16
 
 
-def test_what_was_begun_with_overwrite_is_not_begun_again_by_resume(cli, clip, options, tmp_path):
+def test_what_was_begun_with_overwrite_is_not_begun_again_by_resume(
+    cli, clip, options, tmp_path, monkeypatch
+):
     work, began = tmp_path / "d.npz.work", ["run", clip, "--out", tmp_path / "d.npz", *options]
     stop_at("denoise", 2, [clip, "--out", tmp_path / "d.npz", "--overwrite", *options],
             signal.SIGKILL)  # fmt: skip
@@ -247,8 +253,7 @@ def test_what_was_begun_with_overwrite_is_not_begun_again_by_resume(cli, clip, o
     assert refused.code == 3 and "not what it was" in refused.err
     assert (work / "window.safetensors").read_bytes() == state
     os.utime(clip, ns=(before, before))
-    job = (work / "job.json").read_text()
-    (work / "job.json").write_text(job.replace('"program": "depthcrafter ', '"program": "older '))
+    monkeypatch.setattr("depthcrafter_cli.workflows.record._PROGRAM", "newer")
     refused = cli("resume", work)
     assert refused.code == 2 and "differs in program" in refused.err
     assert f"depthcrafter resume {work}" not in refused.err  # which is what was tried
@@ -325,6 +330,6 @@ def test_options_that_a_former_version_had_not_are_as_by_default(tmp_path):
     asked = RunRequest(tmp_path / "a.mp4", (tmp_path / "b.mp4",))
     made = asked.to_json()
     del made["reading"]["matrix"], made["reference"]
-    assert asked.differences(made) == []
+    assert asked.differences(made) == {}
     made["reading"]["matrix"] = "bt709"
-    assert asked.differences(made) == ["reading"]
+    assert asked.differences(made) == {"matrix": ("auto", "bt709")}

@@ -40,35 +40,11 @@ def _free_space(path: Path) -> str:
     return f"the disk is full or the file size limited ({free / 1e6:.0f} MB free)"
 
 
-def publish(part: Path, path: Path, *, overwrite: bool) -> None:
-    """Gives a complete file or folder its final name, in one step that a power cut cannot undo.
-
-    Raises OutputError if something appeared there since the run began.
-    """
-    if path.exists() and not overwrite:
-        raise appeared(path)
-    with output_errors(path):
-        disk.publish(part, path)
-
-
-def appeared(path: Path) -> OutputError:
-    """What to say of a file that was not there when the run began."""
-    return OutputError(
-        f"{path} appeared while it was being made, expected a free name: move it away or "
-        "pass --overwrite."
-    )
-
-
 @contextmanager
-def replacing(path: Path, *, overwrite: bool = True) -> Iterator[BinaryIO]:
-    """As :func:`depthcrafter_cli.disk.replacing`, but raises OutputError.
-
-    So it does if something is there at the end, unless ``overwrite``.
-    """
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """As :func:`depthcrafter_cli.disk.replacing`, but raises OutputError."""
     with output_errors(path), disk.replacing(path) as file:
         yield file
-        if path.exists() and not overwrite:
-            raise appeared(path)
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -8,7 +8,7 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +29,8 @@ _CODEC = Blosc("lz4", clevel=5, shuffle=Blosc.BITSHUFFLE)
 # of noise that is evenly spread over 0 to 1, which nothing exceeds.
 _BYTES_PER_VALUE = 3.3
 _HEADER = struct.Struct("<4sQIIIIddI")
-_MAGIC = b"DSP1"
+_SEAL = struct.Struct("<I")  # after each header: a checksum of all headers so far
+_MAGIC = b"DSP2"
 
 
 def expected_spool_bytes(size: Size, frames: int) -> int:
@@ -54,28 +55,34 @@ class _Record(NamedTuple):
 class DisparitySpool:
     """Append-only disparity float32 [T, H, W] with its times, in one compressed file.
 
-    Use as a context manager; whoever gave ``path`` removes it. Opening a file that a killed
-    process left drops the batch it was writing, in the file too unless ``read_only``. Writing
-    raises OutputError on a full disk.
+    Use as a context manager; whoever gave ``path`` removes it. ``key`` is a number of the run's
+    own: batches of another run, or out of their order, are not taken for its own. Opening a file
+    that a killed process left drops the batch it was writing, and whatever follows a damaged
+    header, in the file too unless ``read_only``. Reading drops what follows a damaged batch.
+
+    Raises OutputError where the disk is full, or the file cannot be read or is damaged.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path, *, key: int = 0, read_only: bool = False) -> None:
         self.path = path
+        self._key = key
         self._read_only = read_only
         self._reset()
 
     def _reset(self) -> None:
         self._offsets: list[int] = []  # of the records
         self._end = 0
+        self._seal = self._key  # of the last record
         self._shape: tuple[int, int] | None = None
         self._count = 0
         self._minimum, self._maximum = math.inf, -math.inf
         self._units_per_second = 1
 
     def __enter__(self) -> "DisparitySpool":
-        with output_errors(self.path):
-            if not self._read_only:
+        if not self._read_only:
+            with output_errors(self.path):
                 self.path.touch()
+        with _read_errors(self.path):
             self._file: BinaryIO = self.path.open("rb" if self._read_only else "r+b", buffering=0)
             self._recover()
         return self
@@ -126,9 +133,11 @@ class DisparitySpool:
         record = _Record(
             _MAGIC, len(payload), frames, height, width, units, low, high, zlib.crc32(payload)
         )
+        header = _HEADER.pack(*record)
+        seal = zlib.crc32(header, self._seal)
         with output_errors(self.path):
-            self._write(_HEADER.pack(*record) + payload)
-        self._take(record)
+            self._write(header + _SEAL.pack(seal) + payload)
+        self._take(record, seal)
 
     def clear(self) -> None:
         """Drops everything."""
@@ -138,13 +147,14 @@ class DisparitySpool:
 
     def frames(self) -> Iterator[tuple[Disparity, Fraction]]:
         """(disparity [H, W], time in seconds) in order; holds one batch at a time."""
+        seal = self._key
         for offset in self._offsets:
-            record, payload = self._read(offset)
-            if zlib.crc32(payload) != record.crc:
-                raise OutputError(
-                    f"{self.path} is damaged, expected what was written: check the disk, and run "
-                    "again from the start with --overwrite."
-                )
+            with _read_errors(self.path):
+                found = self._header(offset, seal)
+                payload = self._file.read(found[0].bytes) if found else b""
+            if found is None or zlib.crc32(payload) != found[0].crc:
+                raise self._damaged(offset)
+            record, seal = found
             pairs = np.frombuffer(payload, dtype=np.int64, count=2 * record.frames)
             raw = _CODEC.decode(payload[16 * record.frames :])
             batch = np.frombuffer(raw, dtype=np.float32)
@@ -184,15 +194,34 @@ class DisparitySpool:
                 self._file.truncate(self._end)
             raise
 
-    def _read(self, offset: int) -> tuple[_Record, bytes]:
-        self._file.seek(offset)
-        record = _Record(*_HEADER.unpack(self._file.read(_HEADER.size)))
-        return record, self._file.read(record.bytes)
+    def _header(self, offset: int, seal: int) -> tuple[_Record, int] | None:
+        """A record and its seal, ``seal`` being the last one's; None for what is no such record.
 
-    def _take(self, record: _Record) -> None:
+        The file then stands at the record's payload.
+        """
+        self._file.seek(offset)
+        data = self._file.read(_HEADER.size + _SEAL.size)
+        if len(data) < _HEADER.size + _SEAL.size:
+            return None
+        header, (noted,) = data[: _HEADER.size], _SEAL.unpack(data[_HEADER.size :])
+        record, seal = _Record(*_HEADER.unpack(header)), zlib.crc32(header, seal)
+        return (record, seal) if record.magic == _MAGIC and seal == noted else None
+
+    def _damaged(self, offset: int) -> OutputError:
+        """What to say of a damaged batch, which is dropped so that the run can compute it anew."""
+        if not self._read_only:
+            with suppress(OSError):
+                self._file.truncate(offset)
+        return OutputError(
+            f"{self.path} is damaged, expected what was written: check the disk, and resume the "
+            "run, which computes again what is lost."
+        )
+
+    def _take(self, record: _Record, seal: int) -> None:
         """Count a record that is on the disk."""
         self._offsets.append(self._end)
-        self._end += _HEADER.size + record.bytes
+        self._end += _HEADER.size + _SEAL.size + record.bytes
+        self._seal = seal
         self._shape = (record.height, record.width)
         self._count += record.frames
         self._minimum = min(self._minimum, record.minimum)
@@ -203,14 +232,26 @@ class DisparitySpool:
     def _recover(self) -> None:
         """Take what is there. Only the last record can be torn: the others were synced."""
         size = self.path.stat().st_size
-        while self._end + _HEADER.size <= size:
-            self._file.seek(self._end)
-            record = _Record(*_HEADER.unpack(self._file.read(_HEADER.size)))
-            end = self._end + _HEADER.size + record.bytes
-            if record.magic != _MAGIC or end > size:
+        while found := self._header(self._end, self._seal):
+            record, seal = found
+            end = self._file.tell() + record.bytes
+            if end > size:
                 break
-            if end == size and zlib.crc32(self._read(self._end)[1]) != record.crc:
+            if end == size and zlib.crc32(self._file.read(record.bytes)) != record.crc:
                 break
-            self._take(record)
+            self._take(record, seal)
         if not self._read_only:
-            self._file.truncate(self._end)
+            with output_errors(self.path):
+                self._file.truncate(self._end)
+
+
+@contextmanager
+def _read_errors(path: Path) -> Iterator[None]:
+    """Turns a failure of the operating system to read ``path`` into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be read ({error.strerror or error}), expected a readable disk: check "
+            "it, and resume the run."
+        ) from error

@@ -8,6 +8,7 @@ from itertools import repeat
 from typing import Any
 
 from depthcrafter_cli.depth.normalize import normalize, value_range
+from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.reader import read_frames
 from depthcrafter_cli.media.scale import resize_disparity
 from depthcrafter_cli.media.selection import ReadOptions
@@ -17,6 +18,7 @@ from depthcrafter_cli.media.spool import DisparitySpool
 from depthcrafter_cli.media.timestamps import common_unit
 from depthcrafter_cli.progress import Observer, Progress
 from depthcrafter_cli.types import RgbImage, Size
+from depthcrafter_cli.workflows.record import require_unchanged
 from depthcrafter_cli.workflows.request import RunRequest
 
 
@@ -36,14 +38,19 @@ class Delivery:
 
 
 def deliver(
-    delivery: Delivery, spool: DisparitySpool, end: Fraction | None, observer: Observer
+    delivery: Delivery,
+    spool: DisparitySpool,
+    end: Fraction | None,
+    observer: Observer,
+    published: Published,
 ) -> dict[str, Any]:
     """Normalise, scale and hand each frame to every sink; returns the outputs' metadata.
 
     ``end`` is when the last frame ends, in seconds, None if only the rate tells.
 
     Raises:
-        OutputError, InputError: an output cannot be written, or its source picture not be read.
+        OutputError: an output cannot be written, or the spool not be read.
+        InputError: the source's pictures, where they are shown, cannot be read, or it changed.
     """
     request = delivery.request
     reads_all = request.normalization.mode == "percentile"
@@ -70,11 +77,13 @@ def deliver(
         side_by_side=request.side_by_side,
         crf=request.crf,
         metadata=metadata,
-        overwrite=request.overwrite,
+        published=published,
     )
     sinks = [sink_for(out, settings) for out in request.outputs]
     wants_source = any(sink.needs_rgb for sink in sinks)
     pictures = _source_pictures(delivery) if wants_source else repeat(None)
+    if wants_source:
+        require_unchanged(request.source, delivery.facts)
     with ExitStack() as stack:
         for sink in sinks:
             stack.enter_context(sink)
@@ -85,6 +94,8 @@ def deliver(
             for sink in sinks:
                 sink.write(frame)
             observer(Progress("write", index + 1, len(spool)))
+        if wants_source:
+            require_unchanged(request.source, delivery.facts)
     return metadata
 
 

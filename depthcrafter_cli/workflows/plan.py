@@ -14,7 +14,12 @@ from depthcrafter_cli.errors import InputError, MemoryLimitError, OutputError, U
 from depthcrafter_cli.media.reader import count_frames, probe
 from depthcrafter_cli.media.resize import model_size, output_size, reference_stride, within
 from depthcrafter_cli.media.selection import ReadOptions, selected_rate
-from depthcrafter_cli.media.sinks.registry import check_outputs, check_size, expected_bytes
+from depthcrafter_cli.media.sinks.registry import (
+    check_outputs,
+    check_size,
+    existing_files,
+    expected_bytes,
+)
 from depthcrafter_cli.media.spool import expected_spool_bytes
 from depthcrafter_cli.memory.planner import Choice
 from depthcrafter_cli.models.weights import WeightsFolder, find_configs, find_weights
@@ -84,14 +89,13 @@ def plan_run(request: RunRequest, warn: Warn = ignore) -> RunPlan:
             the run later.
     """
     checked = check_run(request)
-    begin_again, request = request.overwrite and not request.resume_only, checked.request
     if not (request.outputs and request.resume and RunFolder(request.work_folder).in_use):
         return _planned(checked, warn)
     folder = RunFolder(request.work_folder)
     try:
         return folder.adopt(_planned(checked, warn, folder.settings()))
     except (UsageError, InputError):
-        if begin_again:
+        if request.overwrite and not request.resume_only:
             return _planned(checked, warn)
         raise
 
@@ -130,16 +134,16 @@ def check_run(request: RunRequest) -> CheckedRun:
     """
     info = probe(request.source, request.reading)
     if request.outputs:
-        request = _claimable(request)
+        replaceable = _replaceable(request)
         check_outputs(
             request.outputs,
             source=request.source,
             record=record_path(request),
             colormap=request.colormap,
-            overwrite=request.overwrite,
+            overwrite=replaceable,
             create_folders=request.create_folders,
         )
-        check_record(request)
+        check_record(request, overwrite=replaceable)
     weights = find_weights(request.weights) if request.outputs else find_configs(request.weights)
     variant = weights.variant
     published = {"steps": variant.steps, "window": variant.window, "overlap": variant.overlap}
@@ -177,22 +181,26 @@ def _output_size(request: RunRequest, source: Size, model: Size) -> Size:
     return model if request.reference else output_size(request.size, source, model)
 
 
-def _claimable(request: RunRequest) -> RunRequest:
-    """The request, which may replace outputs that a stopped run of its own made.
+def _replaceable(request: RunRequest) -> bool:
+    """Whether the run may replace what has its outputs' names: all, or its own of before a stop.
 
-    Raises OutputError where another run's state would be lost.
+    Raises OutputError where another run's state, or a file that is not the run's, would be lost.
     """
     folder = RunFolder(request.work_folder)
     if not folder.in_use:
-        return request
-    if request.resume:
-        return replace(request, overwrite=request.overwrite or folder.delivering)
-    if not request.overwrite:
+        return request.overwrite
+    if request.resume and folder.delivering:
+        results = [file for out in request.outputs for file in existing_files(out)]
+        record = record_path(request)
+        own = folder.published(overwrite=request.overwrite)
+        own.require_replaceable([*results, *([record] if record else [])])
+        return True
+    if not request.resume and not request.overwrite:
         raise OutputError(
             f"{folder.path} holds a run that was not finished, or was kept, expected none: go on "
             "with it by --resume, or start again with --overwrite."
         )
-    return request
+    return request.overwrite
 
 
 def expected_frames(info: VideoInfo, reading: ReadOptions) -> int | None:

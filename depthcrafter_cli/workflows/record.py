@@ -2,22 +2,27 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import depthcrafter_cli
 from depthcrafter_cli.disk import derived
-from depthcrafter_cli.errors import OutputError
-from depthcrafter_cli.media.files import replacing
+from depthcrafter_cli.errors import DepthCrafterError, InputError, OutputError
+from depthcrafter_cli.media.files import output_errors
 from depthcrafter_cli.media.image_sequence import images_in
+from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.sinks.png16 import NUMBER, numbered_files
 from depthcrafter_cli.models.weights import find_weights
+from depthcrafter_cli.progress import Warn
+from depthcrafter_cli.structured import content_errors, json_object
 from depthcrafter_cli.workflows.memory import facts
 from depthcrafter_cli.workflows.request import RunRequest
 
 if TYPE_CHECKING:
-    from depthcrafter_cli.workflows.plan import RunPlan, Warn
+    from depthcrafter_cli.workflows.plan import RunPlan
 
 _SAMPLE_BYTES = 1 << 20
 _PROGRAM = f"depthcrafter {depthcrafter_cli.__version__}"
@@ -51,28 +56,28 @@ def record_path(request: RunRequest) -> Path | None:
     return derived(first, ".json") if request.record else None
 
 
-def check_record(request: RunRequest) -> None:
-    """Raises OutputError if the record's name is taken."""
+def check_record(request: RunRequest, *, overwrite: bool) -> None:
+    """Raises OutputError if the record's name is taken and ``overwrite`` is off."""
     path = record_path(request)
-    if path is not None and path.exists() and not request.overwrite:
+    if path is not None and path.exists() and not overwrite:
         raise OutputError(
             f"{path} exists, expected a free name for the run's record: "
             "pass --overwrite, or --no-record."
         )
 
 
-def write_record(request: RunRequest, record: dict[str, Any]) -> None:
+def write_record(request: RunRequest, record: dict[str, Any], published: Published) -> None:
     """Write the record of finished outputs under its final name in one step."""
     path = record_path(request)
     if path is None:
         return
-    made = [identity(out) for out in request.outputs]
+    with output_errors(path):
+        made = [identity(out) for out in request.outputs]
     whole = {**record, "request": request.to_json(), "outputs": made}
-    with replacing(path, overwrite=request.overwrite) as file:
-        file.write((json.dumps(whole, indent=2) + "\n").encode())
+    published.write_whole(path, (json.dumps(whole, indent=2) + "\n").encode())
 
 
-def is_complete(request: RunRequest, warn: "Warn") -> bool:
+def is_complete(request: RunRequest, warn: Warn) -> bool:
     """Whether this very request has been carried out on this very input and nothing was changed.
 
     By the record and by the contents of the files, not by their names. Where all but the weights
@@ -86,14 +91,15 @@ def is_complete(request: RunRequest, warn: "Warn") -> bool:
     if path is None:
         return False
     try:
-        record = json.loads(path.read_text())
-        program, weights = record["program"], record["weights_sha256"]
-        same = (
-            not request.differences(record["request"])
-            and record["input"] == identity(request.source)
-            and record["outputs"] == [identity(out) for out in request.outputs]
-        )
-    except (OSError, ValueError, KeyError, TypeError):
+        with content_errors(path, OutputError, "expected a run's record: move it away"):
+            record = json_object(path)
+            program, weights = record["program"], record["weights_sha256"]
+            same = (
+                not request.differences(record["request"])
+                and record["input"] == identity(request.source)
+                and record["outputs"] == [identity(out) for out in request.outputs]
+            )
+    except DepthCrafterError:  # no record, none of ours, or of values there are no more
         return False
     if not same:
         return False
@@ -106,6 +112,23 @@ def is_complete(request: RunRequest, warn: "Warn") -> bool:
             f"{_PROGRAM}: --overwrite makes it again."
         )
     return program == _PROGRAM or not request.overwrite
+
+
+def require_unchanged(source: Path, facts: Mapping[str, Any]) -> None:
+    """Raises InputError if the input is no longer what ``facts`` say that the run began with."""
+    same = False
+    with suppress(OSError):  # it is gone, or what it lies on
+        same = identity(source) == facts["input"]
+    if not same:
+        raise changed_input(source)
+
+
+def changed_input(source: Path) -> InputError:
+    """What to say of an input that is another than the run began with."""
+    return InputError(
+        f"{source} is not what it was when the run began, expected the same video to the end: "
+        "put it back and go on, or start again with --overwrite."
+    )
 
 
 def identity(path: Path) -> dict[str, Any]:

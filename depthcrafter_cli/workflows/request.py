@@ -119,16 +119,19 @@ class RunRequest:
             work_dir=self.work_dir and self.work_dir.absolute(),
         )
 
-    def differences(self, made: Mapping[str, Any]) -> list[str]:
+    def differences(self, made: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
         """What else was asked in ``made``, a request as :meth:`to_json` gives it.
 
-        The device and how the weights are called are none: the same run may go on at another card
-        of its kind, and the kind, and the weights' hashes, are among the facts of how disparity is
-        made.
+        Each option's name with its value here and there, None where it is not given. The device and
+        how the weights are called are none: the same run may go on at another card of its kind, and
+        the kind, and the weights' hashes, are among the facts of how disparity is made.
         """
-        asked, before = self.to_json(), RunRequest.from_json(made).to_json()
-        told = asked.keys() - {"device", "weights"}
-        return [name for name in asked if name in told and asked[name] != before[name]]
+        asked, before = _by_option(self), _by_option(RunRequest.from_json(made))
+        return {
+            name: (asked.get(name), before.get(name))
+            for name in {**asked, **before}
+            if name not in ("device", "weights") and asked.get(name) != before.get(name)
+        }
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> "RunRequest":
@@ -147,6 +150,16 @@ class RunRequest:
             "normalization": Normalization(**values["normalization"]),
         }
         return RunRequest(**{**values, **typed})
+
+
+def _by_option(request: RunRequest) -> dict[str, Any]:
+    """A request's plain values by the options that set them, in their order."""
+    values = request.to_json()
+    limits = [f"{limit:g}" for limit in (request.normalization.low, request.normalization.high)
+              if limit is not None]  # fmt: skip
+    values["normalize"] = " ".join((values.pop("normalization")["mode"], *limits))
+    values["out"] = values.pop("outputs")
+    return {**values.pop("reading"), **values.pop("settings"), **values}
 
 
 def _absolute_folder(weights: str | None) -> str | None:

@@ -4,15 +4,16 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from depthcrafter_cli.disk import make_folder
-from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.files import claimed, output_errors, remove_locks
+from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.reader import read_frames
 from depthcrafter_cli.media.sinks.registry import check_outputs, check_size, places_of
 from depthcrafter_cli.media.spool import DisparitySpool
@@ -23,7 +24,13 @@ from depthcrafter_cli.workflows.folder import RunFolder
 from depthcrafter_cli.workflows.memory import memory_errors
 from depthcrafter_cli.workflows.model import LoadedModel
 from depthcrafter_cli.workflows.plan import RunPlan
-from depthcrafter_cli.workflows.record import check_record, is_complete, record_path, write_record
+from depthcrafter_cli.workflows.record import (
+    check_record,
+    is_complete,
+    record_path,
+    require_unchanged,
+    write_record,
+)
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.resources import PeakMemory, peak_memory
 
@@ -79,7 +86,8 @@ def run(
     if request.create_folders:
         _create_folders(request)
     with claimed(_claims(request)), memory_errors(plan), _state(plan) as folder:
-        with DisparitySpool(folder.spool_path) as spool:
+        published = folder.published(overwrite=request.overwrite)
+        with folder.spool() as spool:
             retreats: list[str] = []
             started = time.monotonic()
             if not folder.complete(len(spool)):
@@ -87,8 +95,7 @@ def run(
                 started = time.monotonic()
                 _infer(plan, pipeline, folder, spool, observer, warn)
             inferred = time.monotonic()
-            folder.begin_delivery()
-            metadata = deliver(plan.delivery(), spool, folder.end(), observer)
+            metadata = deliver(plan.delivery(), spool, folder.end(), observer, published)
             frames = len(spool)
         finished = time.monotonic()
         result = RunResult(
@@ -102,31 +109,37 @@ def run(
         )
         timings = {"infer_seconds": inferred - started, "write_seconds": finished - inferred}
         peaks = {"peak_memory_bytes": result.peak.bytes, "memory_retreats": retreats}
-        write_record(request, {**metadata, **timings, **peaks})
-        if request.keep_work:
-            folder.keep()
-        else:
-            folder.discard()
+        write_record(request, {**metadata, **timings, **peaks}, published)
+        _end(folder, request.keep_work, warn)
     return result
+
+
+def _end(folder: RunFolder, keep: bool, warn: Warn) -> None:
+    """Keep or remove the state of a finished run; what a stop leaves here, the next run removes."""
+    try:
+        folder.keep() if keep else folder.discard()
+    except OutputError as error:  # the results are whole all the same
+        warn(f"The run is finished, but its state could not be removed: {error}")
 
 
 def finished_before(request: RunRequest, warn: Warn = ignore) -> bool:
     """Whether this very request was carried out before, and its outputs are as they were.
 
-    Of a run that was killed just before it removed its locks and its state, those are removed now,
-    the state unless it is to be kept. ``warn`` hears of other weights and of another version of the
-    program.
+    Of a run that was killed before it had removed its locks and its state, what is left is removed
+    now, the state unless it is to be kept. ``warn`` hears of state that cannot be removed, of other
+    weights and of another version of the program.
 
-    Raises:
-        OutputError: the state cannot be removed.
-        WeightsError: there are no weights to compare with.
+    Raises WeightsError if there are no weights to compare with.
     """
     if not is_complete(request, warn):
         return False
     remove_locks(_claims(request))
     folder = RunFolder(request.work_folder)
-    if folder.in_use and folder.delivering:
-        folder.keep() if request.keep_work else folder.discard()
+    ended = not folder.in_use or folder.delivering  # otherwise it was kept
+    if ended and folder.path.exists():
+        # Unless another run begins there at this moment.
+        with suppress(OutputError), claimed([folder.path.resolve()]):
+            _end(folder, request.keep_work and folder.in_use, warn)
     if request.keep_work and not folder.in_use:
         warn(
             f"{folder.path} is gone, as the run was finished without --keep-work: --overwrite "
@@ -148,7 +161,7 @@ def finish(request: RunRequest, observer: Observer = ignore) -> int:
     folder = RunFolder(request.work_folder)
     delivery = folder.delivery(request)
     if request.side_by_side:
-        folder.require_unchanged(request.source, delivery.facts)
+        require_unchanged(request.source, delivery.facts)
     check_outputs(
         request.outputs,
         source=request.source,
@@ -158,19 +171,18 @@ def finish(request: RunRequest, observer: Observer = ignore) -> int:
         create_folders=request.create_folders,
     )
     check_size(request.outputs, delivery.size, side_by_side=request.side_by_side)
-    check_record(request)
+    check_record(request, overwrite=request.overwrite)
+    published = Published(overwrite=request.overwrite)
     if request.create_folders:
         _create_folders(request)
-    with (
-        claimed(places_of(request.outputs)),
-        DisparitySpool(folder.spool_path, read_only=True) as spool,
-    ):
+    with claimed(places_of(request.outputs)), folder.spool(read_only=True) as spool:
         if not folder.complete(len(spool)):
             raise UsageError(
                 f"{folder.path} holds {len(spool)} frames of a run that is not complete, expected "
                 f"all: go on with `depthcrafter resume {folder.path} --keep-work` first."
             )
-        write_record(request, deliver(delivery, spool, folder.end(), observer))
+        metadata = deliver(delivery, spool, folder.end(), observer, published)
+        write_record(request, metadata, published)
         return len(spool)
 
 
@@ -209,7 +221,7 @@ def _infer(
 ) -> None:
     """Every frame's raw disparity into the spool, with the frame's time."""
     start, times = folder.load(len(spool)) or (None, [])
-    if start is None and len(spool):
+    if start is None and (len(spool) or folder.progressed):
         warn(f"{folder.path} does not fit together, and the run begins again.")
         spool.clear()
     pending, known = deque(times), len(spool) + len(times)
@@ -233,7 +245,7 @@ def _infer(
     def keep(checkpoint: "Checkpoint") -> None:
         nonlocal saved_at
         if checkpoint.under_way is None:
-            folder.require_unchanged(plan.request.source, plan.facts)
+            require_unchanged(plan.request.source, plan.facts)
         elif time.monotonic() - saved_at < _STEP_SECONDS:
             return
         folder.save(checkpoint, pending, end)

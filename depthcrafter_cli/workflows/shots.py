@@ -10,7 +10,8 @@ from pathlib import Path
 
 from depthcrafter_cli.disk import identities
 from depthcrafter_cli.errors import OutputError, UsageError
-from depthcrafter_cli.media.files import claimed, replacing
+from depthcrafter_cli.media.files import claimed
+from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.reader import probe, read_frames
 from depthcrafter_cli.media.selection import ReadOptions, selected_rate
 from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
@@ -120,5 +121,4 @@ def write_shots(film: Film, outputs: Sequence[Path], *, overwrite: bool) -> None
     with claimed(out.parent.resolve() / out.name for out in outputs):
         for out in outputs:
             content = WRITERS[out.suffix.lower()](film)
-            with replacing(out, overwrite=overwrite) as file:
-                file.write(content)
+            Published(overwrite=overwrite).write_whole(out, content)

@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Any, ClassVar
 
 from depthcrafter_cli.disk import NewFile, new_part
-from depthcrafter_cli.media.files import output_errors, publish
+from depthcrafter_cli.media.files import output_errors
+from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.types import Disparity, RgbImage, Size, ValueRange
 
 
@@ -49,7 +50,7 @@ class SinkSettings:
     side_by_side: bool = False
     crf: int = 18
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    overwrite: bool = False
+    published: Published = field(default_factory=Published)
 
 
 class DisparitySink(ABC):
@@ -133,7 +134,7 @@ class FileSink(DisparitySink):
     def _finish(self) -> None:
         self._end()
         self._file.close()
-        publish(self._part, self.path, overwrite=self.settings.overwrite)
+        self.settings.published.publish(self._part, self.path)
 
     def abort(self) -> None:
         if not hasattr(self, "_file"):

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from PIL import Image, PngImagePlugin
 
 from depthcrafter_cli import disk
-from depthcrafter_cli.media.files import appeared
 from depthcrafter_cli.media.sinks.base import DepthFrame, DisparitySink, SinkSettings
 
 DEFAULT_PATTERN = "depth_%05d.png"
@@ -60,6 +59,8 @@ class PngSink(DisparitySink):
         self._folder_is_new = not self._pattern.parent.is_dir()
 
     def _open(self) -> None:
+        # Left by a run that was killed before somebody else made the folder.
+        disk.remove(disk.part_path(images_place(self._pattern, inside=False)))
         part = disk.new_part(images_place(self._pattern, inside=not self._folder_is_new))
         part.mkdir()
         self._part = part
@@ -84,21 +85,21 @@ class PngSink(DisparitySink):
             self._pending.popleft().result()
         self._pool.shutdown()
         disk.sync(self._part)
-        folder = self._pattern.parent
+        folder, published = self._pattern.parent, self.settings.published
+        moves = {part: folder / part.name for part in sorted(self._part.iterdir())}
+        published.note(moves)
         if self._folder_is_new and not folder.exists():
             disk.replace(self._part, folder)
             disk.sync(folder.parent)
             return
         before = numbered_files(self._pattern)
-        if before and not self.settings.overwrite:
-            raise appeared(before[0])
-        made = {file.name for file in self._part.iterdir()}
-        for name in sorted(made):
-            disk.replace(self._part / name, folder / name)
+        published.require_replaceable(before)
+        for part, picture in moves.items():
+            published.require_replaceable([picture])
+            disk.replace(part, picture)
         disk.sync(folder)
-        for there in before:
-            if there.name not in made:
-                there.unlink()
+        for there in set(before) - set(moves.values()):
+            there.unlink()
         self._part.rmdir()
 
     def abort(self) -> None:

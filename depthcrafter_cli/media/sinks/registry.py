@@ -134,6 +134,13 @@ def check_outputs(
         _check_place(out, kind, overwrite=overwrite, create_folders=create_folders)
 
 
+def existing_files(out: Path) -> list[Path]:
+    """The files that are there under an output's name or pattern. Raises UsageError."""
+    if _sink_class(out) is PngSink:
+        return numbered_files(png_pattern(out))
+    return [out] if os.path.lexists(out) else []
+
+
 def check_size(outputs: Sequence[Path], size: Size, *, side_by_side: bool) -> None:
     """Raises OutputError for an output that cannot have pictures of ``size``."""
     for out in outputs:
@@ -212,13 +219,11 @@ def name_problem_of(out: Path) -> str:
 def _check_place(
     out: Path, kind: type[DisparitySink], *, overwrite: bool, create_folders: bool
 ) -> None:
+    folder = out.parent
     if kind is PngSink:
-        pattern = png_pattern(out)
-        existing = numbered_files(pattern)
-        folder = pattern.parent if pattern.parent.exists() else pattern.parent.parent
-    else:
-        existing = [out] if os.path.lexists(out) else []
-        folder = out.parent
+        images = png_pattern(out).parent
+        folder = images if images.exists() else images.parent
+    existing = existing_files(out)
     if existing and not overwrite:
         raise OutputError(
             f"{existing[0]} exists, expected a free name: choose another or pass --overwrite."

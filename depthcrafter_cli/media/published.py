@@ -1,0 +1,105 @@
+"""Which files under final names are a run's own, so that it replaces no other when it goes on."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from depthcrafter_cli import disk
+from depthcrafter_cli.errors import OutputError
+from depthcrafter_cli.media.files import output_errors
+from depthcrafter_cli.structured import parse_object
+
+# Size in bytes and date in nanoseconds: both stay when a file is renamed, and no other file has
+# the two by chance. The inode is left out, which some shared disks renumber.
+_Identity = tuple[int, int]
+
+
+class Published:
+    """What a run has given its final name.
+
+    Each file is noted in ``journal`` before it gets the name, so that after a kill at any point the
+    same run knows its own; what is damaged in the journal counts as not noted. Without a journal
+    nothing is noted. ``overwrite`` lets every file be replaced.
+    """
+
+    def __init__(self, journal: Path | None = None, *, overwrite: bool = False) -> None:
+        self._journal = journal
+        self._overwrite = overwrite
+        self._known: set[tuple[str, _Identity]] = set()
+        if journal is not None and journal.is_file():
+            with output_errors(journal):
+                lines = journal.read_bytes().splitlines()
+            for line in lines:
+                with suppress(ValueError, KeyError, RecursionError):
+                    noted = parse_object(line)
+                    self._known.add((noted["path"], (noted["bytes"], noted["modified_ns"])))
+
+    def require_replaceable(self, files: Iterable[Path]) -> None:
+        """Raises OutputError if one of the files is there and is not the run's own."""
+        for file in files:
+            if not self._overwrite and os.path.lexists(file) and not self._owns(file):
+                raise OutputError(
+                    f"{file} appeared while it was being made, expected a free name: move it away "
+                    "and go on."
+                )
+
+    def note(self, moves: Mapping[Path, Path]) -> None:
+        """Write down that complete files are about to be renamed, each key to its value.
+
+        Raises OutputError if one of the names is taken by a file that is not the run's own.
+        """
+        self.require_replaceable(moves.values())
+        if self._journal is None:
+            return
+        noted = [(_place(final), _identity(part)) for part, final in moves.items()]
+        lines = [
+            json.dumps({"path": place, "bytes": size, "modified_ns": modified})
+            for place, (size, modified) in noted
+        ]
+        is_new = not self._journal.exists()
+        with output_errors(self._journal), self._journal.open("ab") as file:
+            # A kill may have left half a line.
+            file.write("".join(f"\n{line}\n" for line in lines).encode())
+            file.flush()
+            os.fsync(file.fileno())
+            if is_new:
+                disk.sync(self._journal.parent)
+        self._known.update(noted)
+
+    def publish(self, part: Path, path: Path) -> None:
+        """Gives a complete file its final name, in one step that a power cut cannot undo.
+
+        Raises OutputError if a file appeared there that is not the run's own.
+        """
+        with output_errors(path):
+            disk.sync(part)  # a network's disk may settle the date only now
+            self.note({part: path})
+            disk.publish(part, path)
+
+    def write_whole(self, path: Path, data: bytes) -> None:
+        """Publishes a file of ``data``. Raises OutputError as :meth:`publish`."""
+        with output_errors(path):
+            part = disk.new_part(path)
+            try:
+                with part.open("xb") as file:
+                    file.write(data)
+                self.publish(part, path)
+            except BaseException:
+                with suppress(OSError):
+                    part.unlink(missing_ok=True)
+                raise
+
+    def _owns(self, file: Path) -> bool:
+        with output_errors(file):
+            return (_place(file), _identity(file)) in self._known
+
+
+def _place(file: Path) -> str:
+    return str(file.absolute())
+
+
+def _identity(file: Path) -> _Identity:
+    status = file.lstat()
+    return status.st_size, status.st_mtime_ns
