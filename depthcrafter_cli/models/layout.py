@@ -19,13 +19,45 @@ NETWORK_STEMS = {
 SCHEDULER_CONFIG = "scheduler/scheduler_config.json"
 CONFIGS_EXPECTED = "expected configs of DepthCrafter's networks: pull or copy the model again"
 
+# The published model's, for plans without its weights.
+PUBLISHED_CONFIGS = Path(__file__).parent / "configs"
+
+# Numbers in configs that no part of a network hangs on, null in some.
+_UNUSED = ("sample_size", "num_frames", "dropout", "initializer_factor", "initializer_range")
+
 # Far above those of any model that is known, so that only nonsense is refused.
 _MOST_LAYERS, _LARGEST_SIZE, _MOST_ENTRIES = 1_000, 100_000, 10_000
 
 
 def network_configs(folder: Path) -> dict[str, dict[str, Any]]:
-    """The config of each network. Raises WeightsError for one that cannot be read."""
-    return {name: read_json(folder / name / "config.json") for name in NETWORK_STEMS}
+    """The config of each network. Raises WeightsError for one that describes no network."""
+    return {name: _network_config(folder, name) for name in NETWORK_STEMS}
+
+
+def _network_config(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / name / "config.json"
+    config = read_json(path)
+    with content_errors(path, WeightsError, CONFIGS_EXPECTED):
+        for key, published in read_json(PUBLISHED_CONFIGS / name / "config.json").items():
+            if key in config and key not in _UNUSED:
+                _require_number(key, config[key], published)
+    return config
+
+
+def _require_number(key: str, value: Any, published: Any) -> None:
+    """Raises ValueError where the published config has numbers, and this is none or too small.
+
+    One whole number may stand for a list, and the other way. Where 0 is published, it is allowed.
+    """
+    model = published[0] if isinstance(published, list) else published
+    if type(model) not in (int, float):
+        return
+    whole = type(model) is int
+    values = value if isinstance(value, list) and whole else [value]
+    kinds = (int,) if whole else (int, float)
+    right = all(type(item) in kinds and (item > 0 or item == model) for item in values)
+    if not values or not right:
+        raise ValueError(f"{key} is {value!r}, where a model has {published!r}")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def _configs_used(folder: Path) -> Iterator[None]:
     with content_errors(folder, WeightsError, CONFIGS_EXPECTED):
         try:
             yield
-        except RuntimeError as error:  # such as a weight larger than all memory
+        except Exception as error:  # of whatever kind the libraries' constructors choose
             raise ValueError(str(error)) from error
 
 
@@ -232,6 +232,7 @@ def _check_architecture(folder: Path, configs: dict[str, Config]) -> None:
     """The networks must fit each other and the algorithm, whatever their size."""
     unet, vae, image_encoder = configs["unet"], configs["vae"], configs["image_encoder"]
     latents = vae.get("latent_channels", 4)
+    time_size = unet.get("addition_time_embed_dim", 256)
     facts = (
         ("unet", "in_channels", unet.get("in_channels", 8), 2 * latents),
         ("unet", "out_channels", unet.get("out_channels", 4), latents),
@@ -240,6 +241,12 @@ def _check_architecture(folder: Path, configs: dict[str, Config]) -> None:
             "cross_attention_dim",
             unet.get("cross_attention_dim", 1024),
             image_encoder.get("projection_dim", 512),
+        ),
+        (
+            "unet",
+            "projection_class_embeddings_input_dim",
+            unet.get("projection_class_embeddings_input_dim", 768),
+            3 * time_size,
         ),
     )
     for name, key, found, expected in facts:

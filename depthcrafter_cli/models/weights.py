@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from depthcrafter_cli.errors import WeightsError
-from depthcrafter_cli.models.layout import missing_files, require_complete
+from depthcrafter_cli.models.layout import PUBLISHED_CONFIGS, missing_files, require_complete
 from depthcrafter_cli.models.manifest import file_hashes, read_manifest
 from depthcrafter_cli.models.variants import (
     DEPTHCRAFTER,
@@ -78,7 +78,7 @@ def find_weights(name_or_dir: str | None = None) -> WeightsFolder:
 def find_configs(name_or_dir: str | None = None) -> WeightsFolder:
     """As :func:`find_weights`, but the published model's configs do where it is not pulled."""
     if name_or_dir == DEPTHCRAFTER.name and find_variant(DEPTHCRAFTER) is None:
-        return WeightsFolder(_PACKAGE / "models" / "configs", DEPTHCRAFTER)
+        return WeightsFolder(PUBLISHED_CONFIGS, DEPTHCRAFTER)
     return find_weights(name_or_dir)
 
 
