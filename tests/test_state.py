@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import signal
+import stat
 import struct
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from conftest import PARITY
 
 from depthcrafter_cli.errors import OutputError
 from depthcrafter_cli.types import Size
+from depthcrafter_cli.workflows.batch.report import ClipReport, ReportFile
 from depthcrafter_cli.workflows.folder import RunFolder
 
 FILES = ("job.json", "window.safetensors", "disparity.spool")
@@ -42,22 +44,23 @@ def in_child(command, prepare):
         os._exit(code)
 
 
+def killed_at(name, *, after):
+    """From here on SIGKILL ends this process before, or ``after``, a rename to ``name``."""
+    real = os.replace
+
+    def replace(source, target):
+        if Path(target).name == name and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        real(source, target)
+        if Path(target).name == name:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.replace = replace
+
+
 def killed(command, *, at, after=False):
     """Run a command in a child that SIGKILL ends before, or ``after``, a rename to a name."""
-
-    def prepare():
-        real = os.replace
-
-        def replace(source, target):
-            if Path(target).name == at and not after:
-                os.kill(os.getpid(), signal.SIGKILL)
-            real(source, target)
-            if Path(target).name == at:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        os.replace = replace
-
-    assert in_child(command, prepare) == -signal.SIGKILL
+    assert in_child(command, lambda: killed_at(at, after=after)) == -signal.SIGKILL
 
 
 def contents(place):
@@ -194,6 +197,75 @@ def test_a_batch_that_goes_on_replaces_nothing_that_is_not_its_own(cli, source, 
     assert cli(*command, "--resume").code == 0
     with np.load(mine) as made:
         assert len(made["depth"]) == 8
+
+
+@pytest.fixture
+def batch(source, tmp_path):
+    """A batch of two clips with a report, and where that is."""
+    clip, options = source
+    for name in ("a", "b"):
+        shutil.copy(clip, tmp_path / f"{name}.mp4")
+    report = tmp_path / "report.json"
+    command = ["batch", tmp_path / "a.mp4", tmp_path / "b.mp4", "--out", tmp_path / "out",
+               "--format", "npz", *options[:2], *options[4:], "--devices", "cpu",
+               "--report", report]  # fmt: skip
+    return command, report
+
+
+def test_the_report_of_a_batch_is_whole_after_a_kill(cli, batch):
+    command, report = batch
+
+    def prepare():
+        from depthcrafter_cli.workflows.batch import report as module
+
+        module._UPDATE_SECONDS = 0.0
+        killed_at("b.npz", after=False)
+
+    assert in_child(command, prepare) == -signal.SIGKILL
+    told = json.loads(report.read_text())["clips"]
+    assert [(clip["name"], clip["status"]) for clip in told] == [("a", "done"), ("b", "to do")]
+    assert cli(*command, "--resume").code == 0
+    told = json.loads(report.read_text())["clips"]
+    assert [clip["status"] for clip in told] == ["skipped", "done"]
+
+
+def test_a_clip_that_ends_as_the_batch_is_stopped_is_reported_done(cli, batch):
+    command, report = batch
+
+    def prepare():
+        real = os.replace
+
+        def replace(source, target):
+            real(source, target)
+            if Path(target).name == "a.npz.json":
+                for _ in range(2):  # the second one stops at once
+                    signal.raise_signal(signal.SIGTERM)
+
+        os.replace = replace
+
+    assert in_child(command, prepare) == 130
+    told = json.loads(report.read_text())["clips"]
+    assert [(clip["name"], clip["status"]) for clip in told] == [("a", "done"), ("b", "to do")]
+    assert not (report.parent / "out" / "a.npz.work").exists()
+
+
+def test_the_report_of_many_clips_takes_little_of_the_batch(tmp_path, monkeypatch):
+    clips = [ClipReport(f"shots/{k:05d}", "to do", "a", ("b",)) for k in range(1000)]
+    report, writes, clock = ReportFile(tmp_path / "r.json"), 0, 0.0
+
+    def fsync(descriptor):
+        """A slow disk's."""
+        nonlocal writes, clock
+        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            writes, clock = writes + 1, clock + 0.5
+
+    monkeypatch.setattr("time.monotonic", lambda: clock)
+    monkeypatch.setattr(os, "fsync", fsync)
+    for _ in clips:
+        clock += 0.1
+        report.update(clips)
+    assert 0.02 * clock < 0.5 * writes < 0.06 * clock
+    assert len(json.loads((tmp_path / "r.json").read_text())["clips"]) == 1000
 
 
 @pytest.mark.parametrize("kept", [False, True])

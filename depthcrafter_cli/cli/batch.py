@@ -1,5 +1,6 @@
 """``depthcrafter batch``: find the clips, check them all, carry out what is to do, report."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -115,23 +116,29 @@ def _carry_out(
     """Check all clips, do what is to do, and report, also if that is interrupted."""
     from depthcrafter_cli.workflows.batch.checks import check_clips, left_open
     from depthcrafter_cli.workflows.batch.engine import engine_for
-    from depthcrafter_cli.workflows.batch.report import write_report
+    from depthcrafter_cli.workflows.batch.report import ReportFile
 
     engine = (
         None if how.dry_run else engine_for(how.engine, how.devices, how.ray_address, console.warn)
     )
     clips = check_clips(tasks, skip_complete=how.resume or how.skip_existing)
     view.checked(list(clips.values()))
+    report = ReportFile(how.report) if how.report is not None and not how.dry_run else None
+    began = time.time()
     try:
         to_do = [task for task in tasks if clips[task.name].open]
+        if report is not None:
+            report.update(clips.values())
         if engine is not None and to_do:
             for clip in _done(to_do, engine, how.retries, view, console):
                 clips[clip.name] = clip
+                if report is not None:
+                    report.update(clips.values())
             console.hint = ""
     finally:
-        came = [left_open(clips[task.name], task) for task in tasks]
-        if how.report is not None and not how.dry_run:
-            write_report(how.report, came)
+        came = [left_open(clips[task.name], task, began) for task in tasks]
+        if report is not None:
+            report.write(came)
         view.finished(came)
     return came
 

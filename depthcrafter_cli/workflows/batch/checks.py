@@ -1,13 +1,17 @@
 """What can be known of a batch before anything is computed: done, impossible, or to do."""
 
+import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
-from depthcrafter_cli.errors import UsageError, WeightsError
+from depthcrafter_cli.errors import DepthCrafterError, UsageError, WeightsError
 from depthcrafter_cli.workflows.batch.clip import Outcome, Task, failure
 from depthcrafter_cli.workflows.batch.report import ClipReport
 from depthcrafter_cli.workflows.folder import RunFolder
 from depthcrafter_cli.workflows.plan import check_run
+from depthcrafter_cli.workflows.record import record_path
+from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.run import finished_before
 
 
@@ -36,11 +40,31 @@ def _check(task: Task, skip_complete: bool) -> ClipReport:
     return left_open(ClipReport.of(task, "to do", frames=checked.frames), task)
 
 
-def left_open(clip: ClipReport, task: Task) -> ClipReport:
-    """A clip to do as it is now: ``stopped`` if there is something to go on from."""
-    if clip.open and RunFolder(task.request.work_folder).progressed:
+def left_open(clip: ClipReport, task: Task, since: float = math.inf) -> ClipReport:
+    """A clip to do as it is now: ``stopped`` if there is something to go on from.
+
+    ``done`` if it was finished ``since`` a time of the clock, though the batch was stopped before
+    it heard of that.
+    """
+    if not clip.open:
+        return clip
+    if _finished(task.request, since):
+        return replace(clip, status="done")
+    if RunFolder(task.request.work_folder).progressed:
         return replace(clip, status="stopped")
     return clip
+
+
+def _finished(request: RunRequest, since: float) -> bool:
+    record = record_path(request)
+    with suppress(DepthCrafterError, OSError):
+        return (
+            record is not None
+            and record.exists()
+            and record.stat().st_mtime >= since
+            and finished_before(request)
+        )
+    return False
 
 
 def parse_shard(text: str) -> tuple[int, int]:

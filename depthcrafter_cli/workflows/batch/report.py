@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import time
 from collections import Counter
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.files import write_whole
 from depthcrafter_cli.text import printable
 from depthcrafter_cli.workflows.batch.clip import Outcome, Task
+
+_UPDATE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -96,10 +100,35 @@ def _is_report(path: Path) -> bool:
     return first in ("{\n", _csv([]))
 
 
-def write_report(path: Path, clips: Collection[ClipReport]) -> None:
-    """All clips as JSON, or as CSV with a line each. Raises OutputError."""
-    text = _csv(clips) if path.suffix.lower() == ".csv" else _json(clips)
-    write_whole(path, text.encode("utf-8", "surrogateescape"))  # a name may be of no encoding
+class ReportFile:
+    """A report that is written as a batch goes: whole after any kill, and seldom a second old.
+
+    All clips are written each time, so for many clips less often: writing takes a twentieth of the
+    batch's time at most.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._due = 0.0
+
+    def update(self, clips: Collection[ClipReport]) -> None:
+        """Write the clips as they are now, unless that was done just before.
+
+        What fails here is tried again later: the batch goes on.
+        """
+        began = time.monotonic()
+        if began < self._due:
+            return
+        with suppress(OutputError):
+            self.write(clips)
+        ended = time.monotonic()
+        self._due = ended + max(_UPDATE_SECONDS, 20 * (ended - began))
+
+    def write(self, clips: Collection[ClipReport]) -> None:
+        """All clips as JSON, or as CSV with a line each. Raises OutputError."""
+        text = _csv(clips) if self._path.suffix.lower() == ".csv" else _json(clips)
+        # A name may be of no encoding.
+        write_whole(self._path, text.encode("utf-8", "surrogateescape"))
 
 
 def _json(clips: Collection[ClipReport]) -> str:
