@@ -149,5 +149,5 @@ def _note(task: "Task") -> str:
     note, ends = task.fields["note"], task.fields["ends"]
     if note:
         return str(note)
-    spent = in_words(task.elapsed or 0.0)
+    spent = in_words(task.finished_time or task.elapsed or 0.0)
     return spent if ends is None else f"{spent}, {in_words(max(0.0, ends - time.monotonic()))} left"
