@@ -119,7 +119,8 @@ Reference = Annotated[
     bool,
     option(
         "--reference",
-        text="Reproduce the published program: its noise, frame choice, rate label and size.",
+        text="Reproduce the published program: its noise as drawn on a CPU (a GPU draws other "
+        "numbers), its frame choice, rate label and size.",
     ),
 ]
 Steps = Annotated[

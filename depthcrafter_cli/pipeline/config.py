@@ -23,7 +23,8 @@ class PipelineConfig:
         encode_batch: frames per CLIP and VAE encoder call. It does not change the result.
         seed: seed of all noise.
         noise: ``frame`` draws each frame's noise from (seed, frame index) alone;
-            ``reference`` draws the published program's tensors, which depend on the clip's length.
+            ``reference`` draws those of the published program on a CPU, which depend on the clip's
+            length.
 
     Raises:
         UsageError: a value outside its range.

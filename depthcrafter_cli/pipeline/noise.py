@@ -2,7 +2,9 @@
 
 Two sources. ``FrameNoise``: a frame's noise is a pure function of (seed, frame index), so a
 result depends neither on chunking nor on the clip's length, nor on where a run was resumed.
-``ReferenceNoise``: the tensors of the published program, drawn for a whole clip at once.
+``ReferenceNoise``: the tensors that the published program draws on a CPU, for a whole clip at
+once. On a GPU it draws others, which depend on the card and take 3.5 GB for 1000 frames of
+1024x576.
 """
 
 from typing import Protocol
@@ -51,7 +53,7 @@ class FrameNoise:
 
 
 class ReferenceNoise:
-    """The published program's draws: all image noise, then one tensor of ``window`` slots.
+    """The published program's draws on a CPU: all image noise, then one tensor of ``window`` slots.
 
     Slot j of window k uses the tensor's entry (j - k * overlap) mod slots: the tensor is rolled
     right by the overlap before each further window, so an overlapped frame keeps its noise.
