@@ -4,6 +4,7 @@ Whatever it refuses is raised as the OSError that it gave.
 """
 
 import hashlib
+import importlib
 import io
 import os
 import re
@@ -34,7 +35,7 @@ _PART = ".depthcrafter-part"  # a name that no other program gives
 _PATIENCE = 5.0  # seconds that a virus scanner may hold a new file
 _SHARING_VIOLATIONS = (5, 32)  # ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION
 _NAME_LENGTH = 255  # bytes of UTF-8, on Windows units of UTF-16
-_WINDOWS_PATH_LENGTH = 259
+_WINDOWS_PATH_LENGTH, _WINDOWS_LONG_PATH_LENGTH = 259, 32_000
 # Left for what lies in a folder of ours: its shortest name while it grows, and the separator.
 _WINDOWS_ROOM_BELOW = 30
 # A colon leads into a stream of another file; a dot or space at the end is dropped without a word.
@@ -250,7 +251,7 @@ def name_problem(path: Path) -> str:
     """Why no file can have the name of ``path`` there; empty if one can."""
     longest = _name_limit(path.parent)
     if WINDOWS:
-        room = _WINDOWS_PATH_LENGTH - len(str(path.parent.absolute())) - 1
+        room = _windows_path_length() - _length(str(path.parent.absolute())) - 1
         longest = min(_NAME_LENGTH, room)
         if wrong := _WINDOWS_FORBIDDEN.search(path.name):
             return f"holds {wrong.group()!r}, which Windows takes for something else"
@@ -264,13 +265,24 @@ def name_problem(path: Path) -> str:
 def _name_limit(folder: Path) -> int:
     """How long a name in a folder may be, as :func:`_length` counts."""
     if WINDOWS:
-        room = _WINDOWS_PATH_LENGTH - _WINDOWS_ROOM_BELOW - _length(str(folder.absolute())) - 1
-        return min(_NAME_LENGTH, room)
+        above = _length(str(folder.absolute())) + 1
+        return min(_NAME_LENGTH, _windows_path_length() - _WINDOWS_ROOM_BELOW - above)
     try:
         limit = os.pathconf(nearest_folder(folder) or "/", "PC_NAME_MAX")
     except (OSError, ValueError):
         return _NAME_LENGTH
     return limit if limit > 0 else _NAME_LENGTH
+
+
+def _windows_path_length() -> int:
+    """How long a whole path may be: 259, unless the machine was set up for longer ones."""
+    with suppress(ImportError, OSError):
+        winreg = importlib.import_module("winreg")
+        place = r"SYSTEM\CurrentControlSet\Control\FileSystem"
+        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, place) as key:
+            if winreg.QueryValueEx(key, "LongPathsEnabled")[0]:
+                return _WINDOWS_LONG_PATH_LENGTH
+    return _WINDOWS_PATH_LENGTH
 
 
 def _length(name: str) -> int:

@@ -2,8 +2,11 @@
 
 import errno
 import os
+import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -137,6 +140,20 @@ def test_on_windows_the_whole_path_of_a_derived_name_is_short_enough(monkeypatch
                 assert len(str(path).encode("utf-16-le")) // 2 <= 259
     short = Path("/films/depth.mp4")
     assert derived(short, ".work").name == "depth.mp4.work"
+
+
+@pytest.mark.parametrize("enabled", [0, 1])
+def test_windows_may_be_set_up_for_longer_paths(monkeypatch, enabled):
+    registry = SimpleNamespace(
+        HKEY_LOCAL_MACHINE=0,
+        OpenKey=lambda _root, _place: nullcontext(),
+        QueryValueEx=lambda _key, name: (enabled if name == "LongPathsEnabled" else 0, 4),
+    )
+    monkeypatch.setitem(sys.modules, "winreg", registry)
+    monkeypatch.setattr(disk, "WINDOWS", True)
+    path = Path("/" + "d" * 200) / ("n" * 100)
+    assert (derived(path, ".work").name == f"{path.name}.work") == bool(enabled)
+    assert bool(disk.name_problem(path)) != bool(enabled)
 
 
 def test_a_folder_that_is_replaced_whole_is_removed_with_what_is_in_it_but_no_links_followed(
