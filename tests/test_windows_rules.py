@@ -1,13 +1,16 @@
 """The program keeps Windows' rules for files, which are simulated (see windows_rules/)."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import processes
 import pytest
 from conftest import environment_of_windows_rules
 from fake_hub import REVISION, FakeHub, serve
+from processes import stop_at
 from test_training_decoder import SETTINGS, STAGE
 from training_steps import three_stages, write_clip
 
@@ -38,6 +41,7 @@ def broken(tmp_path_factory, monkeypatch) -> Path:
     log = tmp_path_factory.mktemp("rules") / "broken"
     for name, value in environment_of_windows_rules(log).items():
         monkeypatch.setenv(name, value)
+        monkeypatch.setitem(processes.ENVIRONMENT, name, value)
     return log
 
 
@@ -76,6 +80,15 @@ def test_whatever_the_program_does_with_files_may_be_done_on_windows(
             [sys.executable, "-c", COMMANDS, asked], capture_output=True, text=True
         )
     assert done.returncode == 0, done.stderr[-3000:]
+    assert not broken.exists(), broken.read_text()
+
+
+def test_a_killed_run_goes_on_under_the_rules_of_windows(clip, options, tmp_path, broken):
+    asked = [clip, "--out", tmp_path / "d.npz", *options]
+    assert stop_at("decode", 3, asked, signal.SIGKILL)[0] == -signal.SIGKILL
+    resume = [sys.executable, "-m", "depthcrafter_cli", "resume", tmp_path / "d.npz.work"]
+    done = subprocess.run(resume, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     assert not broken.exists(), broken.read_text()
 
 

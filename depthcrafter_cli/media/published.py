@@ -59,11 +59,11 @@ class Published:
             for place, (size, modified) in noted
         ]
         is_new = not self._journal.exists()
-        with output_errors(self._journal), self._journal.open("ab") as file:
-            # A kill may have left half a line.
-            file.write("".join(f"\n{line}\n" for line in lines).encode())
-            file.flush()
-            os.fsync(file.fileno())
+        with output_errors(self._journal):
+            with self._journal.open("ab") as file:
+                # A kill may have left half a line.
+                file.write("".join(f"\n{line}\n" for line in lines).encode())
+            disk.sync(self._journal)
             if is_new:
                 disk.sync(self._journal.parent)
         self._known.update(noted)

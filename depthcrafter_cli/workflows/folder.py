@@ -21,6 +21,7 @@ from depthcrafter_cli.media.files import output_errors, write_whole
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.spool import DisparitySpool
 from depthcrafter_cli.models.variants import VARIANTS
+from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.structured import content_errors, json_object, parse_object
 from depthcrafter_cli.types import MemoryPlan, Size
 from depthcrafter_cli.workflows.deliver import Delivery
@@ -178,7 +179,7 @@ class RunFolder:
         if plan.facts["weights_sha256"] != job["facts"]["weights_sha256"]:
             differing.append("the contents of the weights")
         if differing:
-            resume = f"use `depthcrafter resume {self.path}`"
+            resume = f"use `depthcrafter resume {quoted(self.path)}`"
             remedy = "restore it" if plan.request.resume_only else resume
             raise UsageError(
                 f"{self.path} is a run that differs in {', '.join(differing)}, expected the same "

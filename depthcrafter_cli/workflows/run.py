@@ -18,6 +18,7 @@ from depthcrafter_cli.media.reader import read_frames
 from depthcrafter_cli.media.sinks.registry import check_outputs, check_size, places_of
 from depthcrafter_cli.media.spool import DisparitySpool
 from depthcrafter_cli.progress import Observer, Warn, ignore
+from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.types import RgbImage, ValueRange
 from depthcrafter_cli.workflows.deliver import deliver
 from depthcrafter_cli.workflows.folder import RunFolder
@@ -179,7 +180,7 @@ def finish(request: RunRequest, observer: Observer = ignore) -> int:
         if not folder.complete(len(spool)):
             raise UsageError(
                 f"{folder.path} holds {len(spool)} frames of a run that is not complete, expected "
-                f"all: go on with `depthcrafter resume {folder.path} --keep-work` first."
+                f"all: go on with `depthcrafter resume {quoted(folder.path)} --keep-work` first."
             )
         metadata = deliver(delivery, spool, folder.end(), observer, published)
         write_record(request, metadata, published)
