@@ -41,7 +41,10 @@ def images_place(pattern: Path, *, inside: bool) -> Path:
     """
     name = NUMBER.sub("%05d", pattern.name)
     folder = pattern.parent
-    return folder / name if inside else folder.with_name(f"{folder.name}.{name}")
+    if inside:
+        return folder / name
+    named = folder if folder.name.strip(".") else folder.resolve()  # . and .. have no name
+    return named.with_name(f"{named.name}.{name}")
 
 
 class PngSink(DisparitySink):
