@@ -269,3 +269,43 @@ def test_without_ray_the_command_that_brings_it_is_said(cli, clip, tmp_path, mon
     monkeypatch.setitem(sys.modules, "ray", None)
     refused = cli("batch", clip, "--out", tmp_path / "out", "--engine", "ray")
     assert refused.code == 2 and 'pip install "depthcrafter[ray]"' in refused.err
+
+
+def test_every_name_that_the_reader_takes_is_a_clip(tmp_path, clip):
+    names_of = "m2t qt divx 3gpp insv mpv lrv rmvb ogm mod wtv MTS h264 hevc y4m apng dvr-ms 360"
+    for suffix in names_of.split():
+        shutil.copy(clip, tmp_path / f"c_{suffix}.{suffix}")
+    found = {Path(name).name for name in names([tmp_path], tmp_path / "out")}
+    assert found == {f"c_{suffix}" for suffix in names_of.split()}
+
+
+def test_what_is_left_out_is_named_with_its_reason(tmp_path, clip):
+    root, told = tmp_path / "in", []
+    root.mkdir()
+    shutil.copy(clip, root / "a.mp4")
+    find_clips([str(root)], tmp_path / "out", CELLS, told.append)
+    assert told == []
+    for name in ("a.foo", "b.webm_", "poster.jpg", "a.srt", "notes.txt", "LICENSE"):
+        (root / name).touch()
+    for source in (root, root / "*"):
+        told.clear()
+        (found,) = find_clips([str(source)], tmp_path / "out", CELLS, told.append)
+        assert found.name == "a" and len(told) == 1
+        assert "4 whose names are of no video" in told[0] and "a.foo" in told[0]
+        assert "2 of other kinds (.srt, .txt)" in told[0] and "a.srt" not in told[0]
+
+
+@pytest.mark.parametrize("pattern", ["*.mp4", "take [2]*.mp4", "**/*.mp4", "take [[]2].mp4"])
+def test_brackets_of_folders_and_names_are_themselves(tmp_path, clip, pattern):
+    root = tmp_path / "shots [final]"
+    root.mkdir()
+    shutil.copy(clip, root / "take [2].mp4")
+    assert names([root / pattern], tmp_path / "out") == ["take [2]"]
+
+
+@pytest.mark.parametrize("pattern", ["s[1].%04d.png", "s[1].####.png"])
+def test_a_numbered_pattern_is_one_clip(tmp_path, pattern):
+    for number in range(1, 4):
+        Image.new("RGB", (64, 64)).save(tmp_path / f"s[1].{number:04d}.png")
+    clips = find_clips([str(tmp_path / pattern)], tmp_path / "out", CELLS)
+    assert output_paths(clips, tmp_path / "out", ["mp4"]) == [(tmp_path / "out" / "s[1].mp4",)]

@@ -7,10 +7,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from clips import SMALL, index_of, picture
-from PIL import Image
+from PIL import Image, TiffImagePlugin, features
 
 from depthcrafter_cli.errors import InputError
-from depthcrafter_cli.media.reader import count_frames, probe, read_frames
+from depthcrafter_cli.media.reader import count_frames, frame_numbers, probe, read_frames
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.types import Size
 
@@ -35,7 +35,8 @@ def test_a_folder_is_read_in_the_order_of_its_numbers(folder):
 def test_a_pattern_takes_only_its_own_files(folder):
     Image.fromarray(picture(30)).save(folder / "other_1.png")
     assert count_frames(folder / "shot_%d.png") == 12
-    assert count_frames(folder) == 13
+    with pytest.raises(InputError, match=r"other_1.png\), expected one sequence.*shot_%d.png"):
+        count_frames(folder)
 
 
 def test_options_apply_as_to_a_video(folder):
@@ -138,3 +139,196 @@ def test_an_image_of_absurd_size_is_refused_from_its_header(tmp_path):
 def test_files_that_other_programs_hide_in_a_folder_are_no_frames(folder):
     (folder / "._shot_0.png").write_bytes(b"what macOS leaves on foreign disks")
     assert count_frames(folder) == 12
+
+
+def numbered(folder, numbers, name="shot.{:04d}.png"):
+    folder.mkdir(exist_ok=True)
+    for number in numbers:
+        Image.fromarray(picture(number % 40)).save(folder / name.format(number))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("numbers", "missing"),
+    [
+        ([1001, 1002, 1005, 1006], "1003-1004"),
+        ([1, 2, 4, 5, 9], "3, 6-8"),
+        ([1001, 1003, 1006], "1002, 1004-1005"),
+        ([8, 10, 12, 16], "14"),  # every second one
+        ([0, 1, 2, 3, 1000], "4-999"),
+    ],
+)
+@pytest.mark.parametrize("pattern", ["", "shot.%04d.png", "shot.####.png", "shot.*.png"])
+def test_a_gap_in_the_numbers_is_named(tmp_path, numbers, missing, pattern):
+    folder = numbered(tmp_path / "in", numbers)
+    for operation in (probe, count_frames, lambda path: read_frames(path, SMALL)):
+        with pytest.raises(InputError, match=rf"lacks {missing} of .*--gaps hold"):
+            operation(folder / pattern)
+
+
+def test_gaps_are_held_or_closed_where_that_is_asked(tmp_path):
+    folder = numbered(tmp_path / "in", [11, 12, 15])
+    for gaps, shown, numbers in (
+        ("hold", [11, 12, 12, 12, 15], [11, 12, 13, 14, 15]),
+        ("close", [11, 12, 15], [11, 12, 15]),
+    ):
+        options = ReadOptions(gaps=gaps)
+        frames = list(read_frames(folder, SMALL, options))
+        assert [index_of(frame.rgb) for frame in frames] == shown
+        assert [frame.time for frame in frames] == [Fraction(k, 24) for k in range(len(shown))]
+        assert probe(folder, options).frame_count == count_frames(folder, options) == len(shown)
+        assert frame_numbers(folder, options) == numbers
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{time}.png" for time in (1403636579763555584, 1403636579813555456, 1403636579863555584)],
+        [f"{time:04d}.png" for time in (0, 33, 67, 100, 133)],  # milliseconds
+        [f"{number}.png" for number in (5, 10, 15, 20)],
+        ["b.png", "a.png", "c.png"],
+        ["IMG_2001.png", "a.png", "b.png", "c.png"],
+    ],
+)
+def test_names_that_do_not_count_frames_have_no_gaps(tmp_path, names):
+    for index, name in enumerate(sorted(names)):
+        Image.fromarray(picture(index)).save(tmp_path / name)
+    frames = list(read_frames(tmp_path, SMALL))
+    assert sorted(index_of(frame.rgb) for frame in frames) == list(range(len(names)))
+
+
+@pytest.mark.parametrize("stranger", ["thumb.png", "poster_1.jpg", "shot.0001.tif", "shot.1.png"])
+def test_a_stranger_in_a_sequence_is_refused_by_its_name(tmp_path, stranger):
+    folder = numbered(tmp_path / "in", range(1, 4))
+    Image.fromarray(picture(30)).save(folder / stranger)
+    with pytest.raises(InputError, match=stranger):
+        probe(folder)
+    if not stranger.endswith("1.png"):
+        assert count_frames(folder / "shot.%04d.png") == 3
+
+
+def test_two_sequences_in_a_folder_are_read_by_name_and_it_is_said(tmp_path):
+    for name in ("left_{}.png", "right_{}.png"):
+        numbered(tmp_path / "in", range(3), name)
+    told = []
+    assert len(list(read_frames(tmp_path / "in", SMALL, warn=told.append))) == 6
+    assert len(told) == 1 and "2 kinds of images" in told[0]
+
+
+@pytest.mark.parametrize("place", ["%d", "*", "?", "#"])
+def test_brackets_in_a_pattern_are_themselves(tmp_path, place):
+    folder = numbered(tmp_path / "in [v1]", range(3), "a[b]{{1}}.{}.png")
+    frames = list(read_frames(folder / f"a[b]{{1}}.{place}.png", SMALL))
+    assert [index_of(frame.rgb) for frame in frames] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["f_%04d.dpx", "f_####.exr", "f_%04d.tga"])
+def test_a_sequence_of_a_kind_that_is_not_read_is_said_to_be_one(tmp_path, name):
+    (tmp_path / name.replace("%04d", "0001").replace("####", "0001")).touch()
+    with pytest.raises(InputError, match=r"PNG.*convert"):
+        probe(tmp_path / name)
+
+
+DURATIONS = [40, 40, 80, 40, 3000]
+
+
+def film(path, *, size=SMALL, **options):
+    pages = [Image.fromarray(picture(index, size)) for index in range(5)]
+    pages[0].save(path, save_all=True, append_images=pages[1:], **options)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.webp", "a.png", "a.apng", "a.gif", "a.avif", "a.tif"])
+def test_a_film_in_a_picture_is_read_with_its_durations(tmp_path, name):
+    if name == "a.avif" and not features.check("avif"):
+        pytest.skip("this Pillow writes no AVIF")
+    timing = {} if name == "a.tif" else {"duration": DURATIONS}
+    exact = {"lossless": True} if name == "a.webp" else {}
+    path = film(tmp_path / name, **timing, **exact)
+    options = ReadOptions(sequence_rate=Fraction(10))
+    told, info = [], probe(path, options)
+    frames = list(read_frames(path, SMALL, options, warn=told.append))
+    shown = [Fraction(ms, 1000) for ms in (DURATIONS if timing else [100] * 5)]
+    assert [index_of(frame.rgb) for frame in frames] == [0, 1, 2, 3, 4]
+    assert [frame.duration for frame in frames] == shown
+    assert [frame.time for frame in frames] == [sum(shown[:k]) for k in range(5)]
+    assert count_frames(path, options) == 5 and told == []
+    if name != "a.apng" and not name.endswith(".png"):  # whose count only reading tells
+        assert info.frame_count == 5 and info.size == SMALL
+
+
+def test_a_film_in_a_folder_of_images_gives_its_first_picture_and_it_is_said(tmp_path):
+    for number in range(3):
+        film(tmp_path / f"{number}.webp", duration=40, lossless=True)
+    told = []
+    assert len(list(read_frames(tmp_path, SMALL, warn=told.append))) == 3
+    assert len(told) == 1 and "holds 5 pictures" in told[0]
+
+
+def test_small_copies_and_second_views_are_no_pages(tmp_path):
+    pages = [Image.fromarray(picture(index)) for index in range(2)]
+    reduced = TiffImagePlugin.ImageFileDirectory_v2()
+    reduced[254] = 1
+    with TiffImagePlugin.AppendingTiffWriter(tmp_path / "a.tif", new=True) as file:
+        pages[0].save(file, format="TIFF")
+        file.newFrame()
+        pages[1].resize((16, 12)).save(file, format="TIFF", tiffinfo=reduced)
+    pages[0].save(tmp_path / "b.jpg", format="MPO", save_all=True, append_images=pages[1:])
+    for name in ("a.tif", "b.jpg"):
+        (frame,) = read_frames(tmp_path / name, SMALL)
+        assert index_of(frame.rgb) == 0
+
+
+def test_pages_of_two_sizes_are_refused(tmp_path):
+    first = Image.new("RGB", (64, 64))
+    first.save(tmp_path / "a.tif", save_all=True, append_images=[Image.new("RGB", (32, 64))])
+    with pytest.raises(InputError, match=r"Page 2 of .* is 32x64, expected 64x64"):
+        probe(tmp_path / "a.tif")
+
+
+def test_a_broken_page_ends_the_result_with_a_warning(tmp_path):
+    path, told = film(tmp_path / "a.tif", compression="tiff_lzw"), []
+    data = bytearray(path.read_bytes())
+    with Image.open(path) as image:
+        image.seek(3)
+        (strip, *_) = image.tag_v2[273]
+    data[strip : strip + 64] = bytes(range(64))
+    path.write_bytes(data)
+    frames = list(read_frames(path, SMALL, warn=told.append))
+    assert [index_of(frame.rgb) for frame in frames] == [0, 1, 2]
+    assert len(told) == 1 and "The result ends before it" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], [0, 1, 2, 3]),
+        (["--start-number", "7"], [7, 8, 9, 10]),
+        (["--start-number", "source"], [1001, 1002, 1003, 1004]),
+        (["--start-number", "source", "--fps", "12"], [1001, 1003]),
+        (["--start-number", "source", "--start", "0.05"], [1003, 1004]),
+    ],
+)
+def test_results_are_numbered_as_their_source_where_that_is_asked(
+    cli, tmp_path, tiny_folder, options, expected
+):
+    folder, out = numbered(tmp_path / "in", range(1001, 1005)), tmp_path / "out"
+    told = ["--weights", tiny_folder, "--steps", 1, "--max-res", 64, *options]
+    done = cli("run", folder / "shot.%04d.png", "--out", out, *told, "--size", "64x64")
+    assert done.code == 0, done.err
+    assert sorted(file.name for file in out.iterdir()) == [f"depth_{k:05d}.png" for k in expected]
+
+
+def test_other_results_of_a_kept_run_are_numbered_too(cli, tmp_path, tiny_folder, clip):
+    folder, work = numbered(tmp_path / "in", [7, 8]), tmp_path / "a.npz.work"
+    told = ["--weights", tiny_folder, "--steps", 1, "--size", "64x64", "--keep-work"]
+    assert cli("run", folder, "--out", tmp_path / "a.npz", *told).code == 0
+    again = cli("finish", work, "--out", tmp_path / "out", "--start-number", "source")
+    assert again.code == 0, again.err
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "depth_00007.png", "depth_00008.png"
+    ]  # fmt: skip
+    Image.fromarray(picture(1)).save(folder / "shot.0009.png")
+    changed = cli("finish", work, "--out", tmp_path / "b", "--start-number", "source")
+    assert changed.code == 3 and "not what it was" in changed.err
+    assert cli("run", clip, "--out", tmp_path / "c", "--start-number", "first").code == 2

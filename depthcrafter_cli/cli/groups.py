@@ -24,6 +24,7 @@ class ResultOptions:
     colormap: opt.Colormap = "inferno"
     side_by_side: opt.SideBySide = False
     crf: opt.Crf = 18
+    start_number: opt.StartNumber = "0"
     overwrite: opt.Overwrite = False
     record: opt.Record = True
 
@@ -35,6 +36,7 @@ class ResultOptions:
             "colormap": self.colormap,
             "side_by_side": self.side_by_side,
             "crf": self.crf,
+            "start_number": self.start_number,
             "overwrite": self.overwrite,
             "record": self.record,
         }
@@ -57,6 +59,7 @@ class DepthOptions:
     max_frames: opt.MaxFrames = None
     fps: opt.Fps = None
     sequence_rate: opt.SequenceRate = "24"
+    gaps: opt.Gaps = "error"
     stream: opt.Stream = None
     matrix: opt.Matrix = "auto"
     window: opt.Window = None
@@ -93,6 +96,7 @@ class DepthOptions:
             max_frames=self.max_frames,
             fps=None if self.fps is None else opt.parse_rate(self.fps, "--fps"),
             sequence_rate=opt.parse_rate(self.sequence_rate, "--sequence-rate"),
+            gaps=self.gaps,
             stream=self.stream,
             matrix=self.matrix,
         )

@@ -89,6 +89,14 @@ Stream = Annotated[
         "one flagged as default or the largest.",
     ),
 ]
+Gaps = Annotated[
+    str,
+    option(
+        "--gaps",
+        text="Numbers that a sequence of images lacks: error (default), hold (the image before "
+        "stays) or close (the next one follows at once).",
+    ),
+]
 Matrix = Annotated[
     str,
     option(
@@ -110,6 +118,14 @@ Colormap = Annotated[
 ]
 SideBySide = Annotated[bool, option("--side-by-side", text="Video: the source left of the depth.")]
 Crf = Annotated[int, option("--crf", text="H.264 quality, 0 (lossless) to 51. Default: 18.")]
+StartNumber = Annotated[
+    str,
+    option(
+        "--start-number",
+        text="Number of the first PNG (default: 0), or source: as the source's images are "
+        "numbered.",
+    ),
+]
 Overwrite = Annotated[bool, option("--overwrite", text="Replace existing outputs.")]
 Record = Annotated[
     bool,

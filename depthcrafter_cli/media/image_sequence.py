@@ -1,10 +1,10 @@
 """Images as a video: a folder, a numbered pattern, or one picture."""
 
-import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -13,6 +13,16 @@ from PIL import Image, ImageOps
 
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.decoding import require_regular
+from depthcrafter_cli.media.numbered import (
+    by_pattern,
+    files_under,
+    has_places,
+    is_number_pattern,
+    is_pattern,
+    missing_from,
+    natural_order,
+    step_of,
+)
 from depthcrafter_cli.media.resize import require_sane
 from depthcrafter_cli.media.selection import Timed
 from depthcrafter_cli.types import RgbImage, Size, VideoInfo
@@ -23,27 +33,35 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 _WHITE = 65535  # of 16-bit gray
 _ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # EXIF 2.3, section 4.6.4
-_NUMBER_PATTERN = re.compile(r"%0?\d*d")
+_FILMS = ("PNG", "TIFF", "WEBP")
+_SUBFILE, _NO_PAGE = 254, 1 | 4  # TIFF 6.0: a reduced copy, or a mask, of another page
+_MOST_LISTED = 6  # gaps named in one sentence
 
 
 def is_image_sequence(path: Path) -> bool:
     """Whether a path names images rather than a video file."""
-    return path.is_dir() or path.suffix.lower() in SUFFIXES
+    return path.is_dir() or path.suffix.lower() in SUFFIXES or is_number_pattern(path)
 
 
 class ImageSequence:
-    """Images of one size in the order of the numbers in their names, at a constant rate."""
+    """Images of one size in the order of the numbers in their names, at a constant rate.
 
-    def __init__(self, path: Path, rate: Fraction) -> None:
+    Where numbers are missing, ``gaps`` says what comes of it: ``error``, ``hold`` (the image before
+    stays) or ``close`` (the next image follows at once).
+    """
+
+    def __init__(self, path: Path, rate: Fraction, gaps: str = "error") -> None:
         self.path = path
         self.rate = rate
+        self.gaps = gaps
 
     def info(self) -> VideoInfo:
         """Reads the first image and the headers of all.
 
         Raises InputError if one is missing, no image, or of another size than the first.
         """
-        files = self._files()
+        images = self._images()
+        files = list(dict.fromkeys(file for _number, file in images))
         sizes = [_stored_size(file) for file in files]
         for file, size in zip(files, sizes, strict=True):
             if size != sizes[0]:
@@ -52,21 +70,34 @@ class ImageSequence:
                     "give all images one size."
                 )
         height, width, _channels = _load(files[0]).shape
-        return VideoInfo(self.path, Size(height, width), self.rate, self.rate, len(files))
+        return VideoInfo(self.path, Size(height, width), self.rate, self.rate, len(images))
+
+    def numbers(self) -> list[int] | None:
+        """The numbers that the images have in their names, None where some have none."""
+        numbers = [number for number, _file in self._images()]
+        return None if None in numbers else [number for number in numbers if number is not None]
 
     def pictures(
         self, start: Fraction, warn: Callable[[str], None]
     ) -> Iterator[Timed[av.VideoFrame]]:
         """(seconds from the first image, seconds it is shown, picture) in order.
 
-        They begin not much earlier than ``start``.
-
-        Raises InputError for one that the system cannot read; ``warn`` hears of one that is broken.
+        They begin not much earlier than ``start``. Raises InputError for one that the system cannot
+        read; ``warn`` hears of one that is broken, and of what is taken for no sequence.
         """
-        files = self._files()
-        for index in range(int(start * self.rate), len(files)):
+        images = self._images(warn)
+        is_film = None
+        for index in range(int(start * self.rate), len(images)):
+            file = images[index][1]
             try:
-                rgb = _load(files[index])
+                with opened_image(file) as image:
+                    if is_film is None and (pages := len(pages_in(image))) > 1:
+                        is_film = file
+                        warn(
+                            f"{file} holds {pages} pictures, and in a sequence only the first one "
+                            "of each file is read."
+                        )
+                    rgb = rgb_of(image, file)
             except InputError as error:
                 if isinstance(error.__cause__, OSError) and error.__cause__.errno:
                     raise  # the disk or the share, not the image
@@ -74,23 +105,102 @@ class ImageSequence:
                 return
             yield index / self.rate, 1 / self.rate, av.VideoFrame.from_ndarray(rgb, format="rgb24")
 
-    def _files(self) -> list[Path]:
-        if self.path.is_dir():
-            found = images_in(self.path)
-        elif match := _NUMBER_PATTERN.search(self.path.name):
-            before, after = self.path.name[: match.start()], self.path.name[match.end() :]
-            numbered = re.compile(re.escape(before) + r"\d+" + re.escape(after))
-            folder = self.path.parent
-            entries = folder.iterdir() if folder.is_dir() else iter(())
-            found = [file for file in entries if numbered.fullmatch(file.name)]
-        else:
-            found = [self.path] if self.path.exists() else []
-        if not found:
+    def _images(
+        self, warn: Callable[[str], None] = lambda _: None
+    ) -> list[tuple[int | None, Path]]:
+        """Each picture's file, with its number, in the order in which they are shown.
+
+        Raises InputError for files that are none of the sequence, or that it lacks.
+        """
+        files = files_of(self.path)
+        if not files:
             raise InputError(
                 f"There is no image at {self.path}, expected "
                 f"{', '.join(suffix[1:].upper() for suffix in SUFFIXES)}: check the path."
             )
-        return sorted(found, key=natural_order)
+        if unread := next((file for file in files if file.suffix.lower() not in SUFFIXES), None):
+            raise InputError(
+                f"{self.path} names files such as {unread.name}, expected images of the kinds "
+                f"{', '.join(suffix[1:].upper() for suffix in SUFFIXES)}: convert them first."
+            )
+        groups = by_pattern(files)
+        if is_number_pattern(self.path):
+            placed = [(numbers[-1], file) for file, numbers in files_under(self.path)]
+            groups = {self.path.name: sorted(placed)}
+        pattern, members = max(groups.items(), key=lambda group: len(group[1]))
+        if len(groups) > 1:
+            self._require_no_sequence(groups, pattern, len(files), warn)
+            return [(None, file) for file in sorted(files, key=natural_order)]
+        if len(files) == 1 and not has_places(pattern):
+            return [(None, files[0])]
+        for (number, file), (other_number, other) in pairwise(members):
+            if number == other_number:
+                raise InputError(
+                    f"{file} and {other.name} have the same number, expected one image each: "
+                    "remove one of them."
+                )
+        return self._without_gaps(members)
+
+    def _require_no_sequence(
+        self,
+        groups: Mapping[str, Sequence[tuple[int, Path]]],
+        pattern: str,
+        count: int,
+        warn: Callable[[str], None],
+    ) -> None:
+        """Raises InputError for files that are strangers in a sequence under ``pattern``."""
+        largest = len(groups[pattern])
+        if 2 * largest > count and largest > 1:
+            others = [file.name for name in groups if name != pattern for _, file in groups[name]]
+            shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+            raise InputError(
+                f"{self.path} holds {largest} images called {pattern} and {count - largest} called "
+                f"otherwise ({shown}), expected one sequence: move those away, or name the "
+                f"sequence as {groups[pattern][0][1].with_name(pattern)}."
+            )
+        if largest > 1:
+            warn(
+                f"{self.path} holds {len(groups)} kinds of images, such as {pattern}, and all are "
+                "read by the order of their names: give a pattern to read one kind."
+            )
+
+    def _without_gaps(self, members: list[tuple[int, Path]]) -> list[tuple[int | None, Path]]:
+        numbers = [number for number, _file in members]
+        step = step_of(numbers)
+        missing = [] if step is None else missing_from(numbers, step)
+        if not missing or self.gaps == "close" or step is None:
+            return list(members)
+        if self.gaps == "error":
+            raise InputError(
+                f"{self.path} lacks {_listed(missing)} of {numbers[0]} to {numbers[-1]}, expected "
+                "every number: restore them, or pass --gaps hold (the image before stays) or "
+                "--gaps close (the next one follows at once)."
+            )
+        files, held = dict(members), members[0][1]
+        filled: list[tuple[int | None, Path]] = []
+        for number in range(numbers[0], numbers[-1] + 1, step):
+            held = files.get(number, held)
+            filled.append((number, held))
+        return filled
+
+
+def _listed(missing: Sequence[range]) -> str:
+    """Ranges of numbers as people write them."""
+    texts = [
+        str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]}"
+        for numbers in missing[:_MOST_LISTED]
+    ]
+    left = sum(map(len, missing[_MOST_LISTED:]))
+    return ", ".join(texts) + (f" and {left} more" if left else "")
+
+
+def files_of(path: Path) -> list[Path]:
+    """The image files that a folder, a pattern or a single path stands for, in no order."""
+    if path.is_dir():
+        return images_in(path)
+    if is_pattern(path):
+        return [file for file, _numbers in files_under(path)]
+    return [path] if path.exists() else []
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -99,14 +209,6 @@ def images_in(folder: Path) -> list[Path]:
         file
         for file in folder.iterdir()
         if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-    ]
-
-
-def natural_order(file: Path) -> list[tuple[int, str]]:
-    """frame2 before frame10."""
-    return [
-        (int(part), "") if part.isdecimal() else (-1, part)
-        for part in re.split(r"(\d+)", file.name)
     ]
 
 
@@ -141,12 +243,37 @@ def opened_image(file: Path) -> Iterator[Image.Image]:
         ) from error
 
 
+def pages_in(image: Image.Image) -> list[int]:
+    """The numbers of the pictures that an image file holds, from 0.
+
+    Previews and second views of a JPEG are none, nor are reduced copies and masks in a TIFF.
+    """
+    count = getattr(image, "n_frames", 1) if image.format in _FILMS else 1
+    if count == 1 or image.format != "TIFF":
+        return list(range(count))
+    pages = []
+    for page in range(count):
+        image.seek(page)
+        if not image.getexif().get(_SUBFILE, 0) & _NO_PAGE:
+            pages.append(page)
+    image.seek(0)
+    return pages or [0]
+
+
 def _load(file: Path) -> RgbImage:
     with opened_image(file) as opened:
-        image = ImageOps.exif_transpose(opened)
-        if image.mode[0] not in "IF":
-            return np.asarray(image.convert("RGB"))
-        gray = np.asarray(image)  # Pillow would clip it to 255
+        return rgb_of(opened, file)
+
+
+def rgb_of(opened: Image.Image, file: Path) -> RgbImage:
+    """The current picture of an image, upright.
+
+    Raises InputError for numbers that are no levels.
+    """
+    image = ImageOps.exif_transpose(opened)
+    if image.mode[0] not in "IF":
+        return np.asarray(image.convert("RGB"))
+    gray = np.asarray(image)  # Pillow would clip it to 255
     if gray.dtype.kind == "f" or gray.min() < 0 or gray.max() > _WHITE:
         raise InputError(
             f"{file} holds numbers from {gray.min():g} to {gray.max():g} of type {gray.dtype}, "

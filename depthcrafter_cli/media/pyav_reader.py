@@ -156,7 +156,11 @@ class VideoFile:
         stream: av.VideoStream,
         warn: Callable[[str], None],
     ) -> None:
-        videos = [video for video in container.streams.video if not _is_cover(video)]
+        videos = [
+            video
+            for video in container.streams.video
+            if not _is_cover(video) and (video is stream or video.frames != 1)
+        ]
         if self.number is None and len(videos) > 1:
             number = container.streams.video.index(stream)
             others = [str(container.streams.video.index(video)) for video in videos]

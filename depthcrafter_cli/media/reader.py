@@ -7,12 +7,13 @@ from typing import TypeAlias
 
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.image_sequence import ImageSequence, images_in, is_image_sequence
+from depthcrafter_cli.media.pages import PagedImage, film_format
 from depthcrafter_cli.media.pyav_reader import VideoFile
 from depthcrafter_cli.media.scale import PictureScaler
 from depthcrafter_cli.media.selection import ReadOptions, select, selected_rate
 from depthcrafter_cli.types import Frame, Size, VideoInfo
 
-Source: TypeAlias = VideoFile | ImageSequence
+Source: TypeAlias = VideoFile | ImageSequence | PagedImage
 Warn: TypeAlias = Callable[[str], None]
 
 _WHOLE = ReadOptions()
@@ -98,7 +99,25 @@ def _source(path: Path, options: ReadOptions) -> Source:
             f"{path} cannot be opened (permission denied), expected a readable file or folder: "
             "check its permissions."
         ) from None
-    return ImageSequence(path, options.sequence_rate)
+    film = film_format(path) if path.is_file() else None
+    if film == "PNG":  # whose durations FFmpeg reads exactly
+        return VideoFile(path, options.stream)
+    if film is not None:
+        return PagedImage(path, options.sequence_rate)
+    return ImageSequence(path, options.sequence_rate, options.gaps)
+
+
+def frame_numbers(path: Path, options: ReadOptions = _WHOLE) -> list[int] | None:
+    """The numbers that the frames :func:`read_frames` hands out have in their images' names.
+
+    None where they have none, as those of a video file. Raises InputError as :func:`probe` does.
+    """
+    source = _source(path, options)
+    if not isinstance(source, ImageSequence) or (numbers := source.numbers()) is None:
+        return None
+    shown = 1 / source.rate
+    images = ((index * shown, shown, number) for index, number in enumerate(numbers))
+    return [number for _time, _shown, number in select(images, options, shown)]
 
 
 def _require_known_format(path: Path) -> None:

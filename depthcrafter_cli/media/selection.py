@@ -13,6 +13,7 @@ Picture = TypeVar("Picture")
 Timed = tuple[Fraction, Fraction, Picture]
 """When a picture is shown, and for how long, in seconds."""
 
+GAPS = ("error", "hold", "close")
 MATRICES = ("bt601", "bt709", "bt2020")
 
 
@@ -24,7 +25,8 @@ class ReadOptions:
     ``start <= time < end`` are read. ``stream`` is the number of one of the file's video
     streams, from 0, None the one that players show. ``fps`` picks frames by timestamp, so that the
     result has exactly this constant rate; ``stride`` picks every n-th frame whatever its timestamp,
-    as the reference does. ``max_frames`` counts frames after that choice. ``sequence_rate`` is the
+    as the reference does. ``gaps`` is what comes of numbers that a sequence of images lacks, one of
+    :data:`GAPS`. ``max_frames`` counts frames after that choice. ``sequence_rate`` is the
     frame rate of a folder of images, which carries none. ``matrix`` turns the YUV of a video that
     does not name its colour matrix into RGB: ``auto`` as players choose it, or one of
     :data:`MATRICES`.
@@ -38,6 +40,7 @@ class ReadOptions:
     fps: Fraction | None = None
     stride: int | None = None
     stream: int | None = None
+    gaps: str = "error"
     sequence_rate: Fraction = Fraction(24)
     matrix: str = "auto"
 
@@ -60,6 +63,11 @@ class ReadOptions:
         if self.stride is not None and self.fps is not None:
             raise UsageError(
                 "Got both a frame rate and a stride, expected one of them: leave one out."
+            )
+        if self.gaps not in GAPS:
+            raise UsageError(
+                f"The choice for gaps is {self.gaps!r}, expected one of {', '.join(GAPS)}: correct "
+                "--gaps."
             )
         if self.matrix not in ("auto", *MATRICES):
             raise UsageError(

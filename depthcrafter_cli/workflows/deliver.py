@@ -1,15 +1,15 @@
 """The second pass: choose the range, write every output. It needs no model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import repeat
+from itertools import count, repeat
 from typing import Any
 
 from depthcrafter_cli.depth.normalize import normalize, value_range
 from depthcrafter_cli.media.published import Published
-from depthcrafter_cli.media.reader import read_frames
+from depthcrafter_cli.media.reader import frame_numbers, read_frames
 from depthcrafter_cli.media.scale import resize_disparity
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.media.sinks.base import DepthFrame, SinkSettings
@@ -19,7 +19,7 @@ from depthcrafter_cli.media.timestamps import common_unit
 from depthcrafter_cli.progress import Observer, Progress
 from depthcrafter_cli.types import RgbImage, Size
 from depthcrafter_cli.workflows.record import require_unchanged
-from depthcrafter_cli.workflows.request import RunRequest
+from depthcrafter_cli.workflows.request import FROM_SOURCE, RunRequest
 
 
 @dataclass(frozen=True)
@@ -82,21 +82,32 @@ def deliver(
     sinks = [sink_for(out, settings) for out in request.outputs]
     wants_source = any(sink.needs_rgb for sink in sinks)
     pictures = _source_pictures(delivery) if wants_source else repeat(None)
-    if wants_source:
+    reads_source = wants_source or request.start_number == FROM_SOURCE
+    if reads_source:
         require_unchanged(request.source, delivery.facts)
+    numbers = _numbers(delivery)
     with ExitStack() as stack:
         for sink in sinks:
             stack.enter_context(sink)
         observer(Progress("write", 0, len(spool)))
-        for index, ((raw, shown), rgb) in enumerate(zip(spool.frames(), pictures, strict=False)):
+        frames = enumerate(zip(spool.frames(), pictures, strict=False))
+        for (index, ((raw, shown), rgb)), number in zip(frames, numbers, strict=False):
             disparity = resize_disparity(raw, delivery.size)
-            frame = DepthFrame(index, shown, disparity, normalize(disparity, values), rgb)
+            frame = DepthFrame(number, shown, disparity, normalize(disparity, values), rgb)
             for sink in sinks:
                 sink.write(frame)
             observer(Progress("write", index + 1, len(spool)))
-        if wants_source:
+        if reads_source:
             require_unchanged(request.source, delivery.facts)
     return metadata
+
+
+def _numbers(delivery: Delivery) -> Iterable[int]:
+    """Those of the frames, without end where they are counted."""
+    request = delivery.request
+    if request.start_number != FROM_SOURCE:
+        return count(int(request.start_number))
+    return frame_numbers(request.source, delivery.reading) or count()
 
 
 def _source_pictures(delivery: Delivery) -> Iterator[RgbImage]:

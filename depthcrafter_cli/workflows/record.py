@@ -12,9 +12,8 @@ import depthcrafter_cli
 from depthcrafter_cli.disk import derived
 from depthcrafter_cli.errors import DepthCrafterError, InputError, OutputError
 from depthcrafter_cli.media.files import output_errors
-from depthcrafter_cli.media.image_sequence import images_in
+from depthcrafter_cli.media.image_sequence import files_of
 from depthcrafter_cli.media.published import Published
-from depthcrafter_cli.media.sinks.png16 import NUMBER, numbered_files
 from depthcrafter_cli.models.weights import find_weights
 from depthcrafter_cli.progress import Warn
 from depthcrafter_cli.structured import content_errors, json_object
@@ -150,12 +149,7 @@ def identity(path: Path) -> dict[str, Any]:
             "modified": status.st_mtime,
             "sha256_head_tail": digest.hexdigest(),
         }
-    files = numbered_files(path) if NUMBER.search(path.name) else _images(path)
+    files = files_of(path)
     listing = [(file.name, file.stat().st_size, file.stat().st_mtime) for file in sorted(files)]
     digest = hashlib.sha256(json.dumps(listing).encode())
     return {"path": place, "files": len(listing), "sha256_listing": digest.hexdigest()}
-
-
-def _images(path: Path) -> list[Path]:
-    """A folder's images alone: locks and whatever else appears beside them change nothing."""
-    return images_in(path) if path.is_dir() else []

@@ -1,5 +1,6 @@
 """What a user asked of a run, and the same as JSON for the run folder."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
@@ -9,10 +10,11 @@ from typing import Any
 from depthcrafter_cli.depth.normalize import Normalization
 from depthcrafter_cli.disk import derived
 from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.media.numbered import NUMBER
 from depthcrafter_cli.media.selection import ReadOptions
-from depthcrafter_cli.media.sinks.png16 import NUMBER
 from depthcrafter_cli.models.variants import VARIANTS
 
+FROM_SOURCE = "source"
 DTYPES = ("auto", "fp32", "fp16", "bf16")
 
 # How a run is carried out, not what comes of it: may differ when it is resumed.
@@ -30,14 +32,16 @@ class RunRequest:
 
     ``settings`` are fields of :class:`PipelineConfig` that override the model's own.
     ``reference`` reproduces the published program: its noise, its choice of frames and
-    frame-rate label, its output at the model's size. ``max_vram`` and ``max_ram`` are GB, None
-    what is free. Without ``outputs`` a run can be planned but not carried out. ``resume`` goes on
-    with a run that stopped; its state is in ``work_dir`` (None: beside the first output), which
-    goes when the run is finished unless ``keep_work``. A run that cannot be gone on with is begun
-    again where ``overwrite`` is set, unless ``resume_only``. ``create_folders`` makes those that
-    the outputs need.
+    frame-rate label, its output at the model's size. ``start_number`` is that of the first frame
+    where each is a file, or ``source``: as the images of the source are numbered, if they are.
+    ``max_vram`` and ``max_ram`` are GB, None what is free. Without ``outputs`` a run can be planned
+    but not carried out. ``resume`` goes on with a run that stopped; its state is in ``work_dir``
+    (None: beside the first output), which goes when the run is finished unless ``keep_work``. A run
+    that cannot be gone on with is begun again where ``overwrite`` is set, unless ``resume_only``.
+    ``create_folders`` makes those that the outputs need.
 
-    Raises UsageError for a ``crf`` that H.264 does not have and a ``dtype`` that there is not.
+    Raises UsageError for a ``crf`` that H.264 does not have, a ``dtype`` that there is not, and a
+    ``start_number`` that is none.
     """
 
     source: Path
@@ -52,6 +56,7 @@ class RunRequest:
     colormap: str = "inferno"
     side_by_side: bool = False
     crf: int = 18
+    start_number: str = "0"
     overwrite: bool = False
     record: bool = True
     reference: bool = False
@@ -68,6 +73,11 @@ class RunRequest:
         if not 0 <= self.crf <= 51:
             raise UsageError(
                 f"The quality is {self.crf}, expected 0 (lossless) to 51: correct --crf."
+            )
+        if self.start_number != FROM_SOURCE and not re.fullmatch(r"\d{1,9}", self.start_number):
+            raise UsageError(
+                f"The first number is {self.start_number!r}, expected a whole number or "
+                f"{FROM_SOURCE}: correct --start-number."
             )
         if self.dtype not in DTYPES:
             raise UsageError(

@@ -32,7 +32,7 @@ from depthcrafter_cli.workflows.record import (
     require_unchanged,
     write_record,
 )
-from depthcrafter_cli.workflows.request import RunRequest
+from depthcrafter_cli.workflows.request import FROM_SOURCE, RunRequest
 from depthcrafter_cli.workflows.resources import PeakMemory, peak_memory
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def finish(request: RunRequest, observer: Observer = ignore) -> int:
     """
     folder = RunFolder(request.work_folder)
     delivery = folder.delivery(request)
-    if request.side_by_side:
+    if request.side_by_side or request.start_number == FROM_SOURCE:
         require_unchanged(request.source, delivery.facts)
     check_outputs(
         request.outputs,

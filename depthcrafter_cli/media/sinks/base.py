@@ -19,11 +19,12 @@ from depthcrafter_cli.types import Disparity, RgbImage, Size, ValueRange
 class DepthFrame:
     """One frame on its way out, everything at the output's size.
 
+    ``number`` is its own where each frame is a file.
     ``disparity`` is raw (affine-invariant) float32 [H, W], ``normalized`` the same mapped to
     [0, 1], ``rgb`` the source picture uint8 [H, W, 3] where a sink needs it.
     """
 
-    index: int
+    number: int
     time: Fraction
     disparity: Disparity
     normalized: Disparity

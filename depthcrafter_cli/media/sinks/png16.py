@@ -1,6 +1,5 @@
 """Normalised depth as 16-bit grayscale PNGs, one a frame."""
 
-import re
 import shutil
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,21 +10,12 @@ import numpy.typing as npt
 from PIL import Image, PngImagePlugin
 
 from depthcrafter_cli import disk
+from depthcrafter_cli.media.numbered import NUMBER, numbered_files
 from depthcrafter_cli.media.sinks.base import DepthFrame, DisparitySink, SinkSettings
 
 DEFAULT_PATTERN = "depth_%05d.png"
-NUMBER = re.compile(r"%0?\d*d")
 _THREADS = 2  # zlib releases the interpreter lock; more would starve the model
 _BACKLOG = 8  # frames in memory waiting to be compressed
-
-
-def numbered_files(pattern: Path) -> list[Path]:
-    """The files that are there under a pattern such as ``depth_%05d.png``."""
-    before, after = NUMBER.split(pattern.name, maxsplit=1)
-    name = re.compile(re.escape(before) + r" *\d+" + re.escape(after))
-    if not pattern.parent.is_dir():
-        return []
-    return [file for file in pattern.parent.iterdir() if name.fullmatch(file.name)]
 
 
 def png_pattern(path: Path) -> Path:
@@ -76,7 +66,7 @@ class PngSink(DisparitySink):
         text.add_text("time", str(frame.time))
         text.add_text("disparity_low", repr(self.settings.value_range.low))
         text.add_text("disparity_high", repr(self.settings.value_range.high))
-        number = frame.index
+        number = frame.number
         name = NUMBER.sub(lambda place: place.group() % number, self._pattern.name)
         target = self._part / name
         self._pending.append(self._pool.submit(_save, levels, target, text))

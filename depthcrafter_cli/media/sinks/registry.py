@@ -18,13 +18,12 @@ from depthcrafter_cli.disk import (
 )
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.files import lock_path, output_errors
+from depthcrafter_cli.media.numbered import NUMBER, numbered_files, place_of_input
 from depthcrafter_cli.media.sinks.base import DisparitySink, SinkSettings
 from depthcrafter_cli.media.sinks.npz import NpzSink
 from depthcrafter_cli.media.sinks.png16 import (
-    NUMBER,
     PngSink,
     images_place,
-    numbered_files,
     png_pattern,
 )
 from depthcrafter_cli.media.sinks.video import (
@@ -180,7 +179,7 @@ def place_of(path: Path) -> Path:
 
 
 def _check_different(outputs: Sequence[Path], source: Path | None, record: Path | None) -> None:
-    named = [] if source is None else [(source, "the input", identities(place_of(source)))]
+    named = [] if source is None else [(source, "the input", identities(place_of_input(source)))]
     named += [(out, "another output", _identities(out, source)) for out in outputs]
     if record is not None:
         named.append((record, "the record of the run", identities(record)))

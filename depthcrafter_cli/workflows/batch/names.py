@@ -5,7 +5,7 @@ from pathlib import Path
 
 from depthcrafter_cli.disk import Identity, identities
 from depthcrafter_cli.errors import UsageError
-from depthcrafter_cli.media.sinks.png16 import NUMBER
+from depthcrafter_cli.media.numbered import is_pattern, place_of_input, without_places
 from depthcrafter_cli.media.sinks.registry import name_problem_of, path_in_format, place_of
 from depthcrafter_cli.text import parts_below
 from depthcrafter_cli.workflows.batch.sources import Clip
@@ -42,7 +42,7 @@ def _require_different(
     read = {
         key: f"the source {clip.source} ({clip.origin})"
         for clip in clips
-        for key in identities(place_of(clip.source))
+        for key in identities(place_of_input(clip.source))
     }
     if report is not None:
         read.update(dict.fromkeys(identities(report), "the report"))
@@ -81,8 +81,8 @@ def _all_of(clip: Clip, paths: Sequence[Path]) -> Sequence[Path]:
 def _stem(clip: Clip, out: Path) -> Path:
     """The path of a clip's results, without their suffix."""
     name = clip.name
-    if NUMBER.search(name):  # a source such as shot_%04d.png
-        name = NUMBER.sub("", name).rstrip("_-. ")
+    if is_pattern(clip.source):  # such as shot_%04d.png
+        name = without_places(name)
     parts = parts_below(name)
     if not parts:
         raise UsageError(

@@ -9,17 +9,45 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from depthcrafter_cli.errors import InputError, UsageError
-from depthcrafter_cli.media.image_sequence import images_in
+from depthcrafter_cli.media.image_sequence import SUFFIXES, images_in
+from depthcrafter_cli.media.numbered import files_under, is_number_pattern
 from depthcrafter_cli.text import video_path
 
 _VIDEOS = frozenset(
     f".{name}"
     for name in (
-        "3g2", "3gp", "asf", "avi", "dv", "f4v", "flv", "gif", "m2ts", "m2v", "m4v", "mkv", "mov",
-        "mp4", "mpeg", "mpg", "mts", "mxf", "nut", "ogg", "ogv", "rm", "ts", "vob", "webm", "wmv",
-        "y4m",
+        # MP4 and QuickTime, by the names of cameras, telephones and old programs
+        "mp4", "m4v", "mov", "qt", "mp4v", "mpg4", "3gp", "3gpp", "3g2", "3gp2", "f4v", "mj2",
+        "insv", "lrv", "lrf", "360", "ismv", "avif", "avifs", "heics", "heifs", "mqv",
+        # Matroska, AVI, Windows, Real, Flash, Ogg
+        "mkv", "mk3d", "webm", "avi", "divx", "xvid", "asf", "wmv", "wm", "wtv", "dvr-ms",
+        "rm", "rmvb", "rv", "flv", "swf", "ogg", "ogv", "ogm", "ogx", "nut", "nsv", "nuv",
+        # MPEG, of broadcasts, discs and cameras
+        "mpg", "mpeg", "mpe", "mpv", "mp2v", "mpeg2", "mpeg4", "m1v", "m2v", "m2p", "vob", "evo",
+        "mod", "tod", "vro", "vdr", "ts", "mts", "m2ts", "m2t", "tp", "trp",
+        "ty", "pva",
+        # Studios and streams without a container
+        "mxf", "gxf", "lxf", "dv", "dif", "r3d", "cine", "mlv", "dnxhd", "dnxhr", "y4m", "ivf",
+        "obu", "264", "h264", "avc", "265", "h265", "hevc", "266", "h266", "vvc", "vc1",
+        "mjpg", "mjpeg", "m4e", "cavs", "dirac",
+        # Animations
+        "gif", "apng", "flc", "fli", "bik", "smk", "roq",
     )
 )  # fmt: skip
+# What lies beside videos and is none: it is counted, not named.
+_SIDE_FILES = frozenset(
+    f".{name}"
+    for name in (
+        "txt", "md", "rst", "log", "nfo", "pdf", "doc", "docx", "rtf", "csv", "tsv", "xls", "xlsx",
+        "json", "jsonl", "xml", "xmp", "yml", "yaml", "toml", "ini", "cfg", "html", "htm", "url",
+        "srt", "vtt", "ass", "ssa", "sub", "idx", "sup", "scc", "edl", "otio", "aaf", "ale", "cube",
+        "wav", "mp3", "m4a", "aac", "flac", "aif", "aiff", "opus", "wma", "ac3", "mka", "oga",
+        "npz", "npy", "pkl", "pt", "safetensors", "ply", "obj", "db", "sqlite", "py", "sh", "bat",
+        "ipynb", "md5", "sha1", "sha256", "zip", "tar", "gz", "7z", "rar", "torrent", "thm", "lut",
+        "exe", "dll", "tmp", "bak", "lock",
+    )
+)  # fmt: skip
+_MOST_NAMED = 5  # files left out
 _SOURCE, _NAME = "source", "name"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -49,7 +77,8 @@ def find_clips(
 
     Folders and patterns are read in sorted order, and ``out`` is left out of them. A folder that
     holds images and no video is one clip. ``columns`` are the options that a CSV may set. ``warn``
-    gets a sentence for each folder that cannot be read.
+    gets a sentence for each folder that cannot be read, and one for the files of each source that
+    are taken for no clip.
 
     Raises:
         UsageError: a list with a line or column that makes no sense.
@@ -61,7 +90,10 @@ def find_clips(
         warn(f"{error.filename} cannot be read ({error.strerror}), and no clip is taken from it.")
 
     for source in sources:
-        found = list(_clips_of(source, out.resolve(), columns, unreadable))
+        left_out: list[Path] = []
+        found = list(_clips_of(source, out.resolve(), columns, unreadable, left_out))
+        if left_out:
+            warn(_left_out_of(source, left_out))
         if not found:
             raise InputError(
                 f"{source} holds no clip, expected videos, folders of images, or a list of them: "
@@ -72,23 +104,40 @@ def find_clips(
 
 
 def _clips_of(
-    source: str, out: Path, columns: Collection[str], unreadable: OnError
+    source: str, out: Path, columns: Collection[str], unreadable: OnError, left_out: list[Path]
 ) -> Iterator[Clip]:
     path = video_path(source)
     if path.is_dir():
-        for found in _below(path, out, unreadable):
+        for found in _below(path, out, unreadable, left_out):
             yield _mirrored(found, path)
     elif path.suffix.lower() == ".csv" and path.is_file():
         yield from _csv_rows(path, columns)
     elif path.suffix.lower() in (".txt", ".list") and path.is_file():
         yield from _lines(path)
-    elif glob.has_magic(source) and not path.exists():
-        yield from _matches(str(path), out, unreadable)
-    elif path.exists():
+    elif path.exists() or (is_number_pattern(path) and files_under(path)):
         yield Clip(path, _stem(path), source)
+    elif glob.has_magic(source):
+        yield from _matches(path, out, unreadable, left_out)
 
 
-def _below(folder: Path, out: Path, unreadable: OnError) -> Iterator[Path]:
+def _left_out_of(source: str, files: Sequence[Path]) -> str:
+    """What to say of files that are taken for no clip."""
+    unknown = [file for file in files if file.suffix.lower() not in _SIDE_FILES]
+    beside, told = len(files) - len(unknown), []
+    if unknown:
+        names = ", ".join(str(file) for file in unknown[:_MOST_NAMED])
+        told.append(
+            f"{len(unknown)} whose names are of no video, nor of images in a folder of their own "
+            f"({names}{', ...' if len(unknown) > _MOST_NAMED else ''})"
+        )
+    if beside:
+        kinds = sorted({file.suffix.lower() for file in files} & _SIDE_FILES)
+        told.append(f"{beside} of other kinds ({', '.join(kinds)})")
+    remedy = "; name a file itself to have it read" if unknown else ""
+    return f"Of the files of {source}, these are taken for no clip: {' and '.join(told)}{remedy}."
+
+
+def _below(folder: Path, out: Path, unreadable: OnError, left_out: list[Path]) -> Iterator[Path]:
     """Videos, and folders of images alone, in and below a folder, also where links lead."""
     known = [_real(folder)]
     for place, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
@@ -100,8 +149,11 @@ def _below(folder: Path, out: Path, unreadable: OnError) -> Iterator[Path]:
         )
         paths = [here / name for name in sorted(files) if _is_input(here / name, folder, out)]
         yield from (path for path in paths if path.suffix.lower() in _VIDEOS)
-        if _is_sequence(here, unreadable):
+        is_sequence = _is_sequence(here, unreadable)
+        if is_sequence:
             yield here
+        read = _VIDEOS.union(SUFFIXES if is_sequence else ())
+        left_out += (path for path in paths if path.suffix.lower() not in read)
 
 
 def _is_new(folder: Path, known: list[Path]) -> bool:
@@ -140,21 +192,37 @@ def _is_input(path: Path, root: Path, out: Path) -> bool:
     return not ours and not _real(path).is_relative_to(out)
 
 
-def _matches(pattern: str, out: Path, unreadable: OnError) -> Iterator[Clip]:
-    parts = Path(pattern).parts
-    fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
-    root = Path(*parts[:fixed])
+def _matches(pattern: Path, out: Path, unreadable: OnError, left_out: list[Path]) -> Iterator[Clip]:
+    root, parts = _fixed_part(pattern)
     # A pattern such as shots/* also finds sidecars; what *.dat finds is meant.
-    suffix = Path(pattern).suffix.lower()
-    chosen = _VIDEOS if glob.has_magic(suffix) else {suffix, *_VIDEOS}
-    for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207
-        path = Path(match)
+    suffix = pattern.suffix.lower()
+    chosen = _VIDEOS if glob.has_magic(suffix) or not suffix else {suffix, *_VIDEOS}
+    found = _globbed(root, parts) or _globbed(root, [part.replace("[", "[[]") for part in parts])
+    for path in found:
         if not _is_input(path, root, out):
             continue
         is_folder = path.is_dir()
         wanted = _is_sequence(path, unreadable) if is_folder else path.suffix.lower() in chosen
         if wanted:
             yield _mirrored(path, root)
+        elif not is_folder:
+            left_out.append(path)
+
+
+def _fixed_part(pattern: Path) -> tuple[Path, list[str]]:
+    """The folder that a pattern begins with, and its other parts.
+
+    A folder that is there is meant, whatever brackets its name has.
+    """
+    root, parts = Path(pattern.anchor), list(pattern.parts[bool(pattern.anchor) :])
+    while len(parts) > 1 and (not glob.has_magic(parts[0]) or (root / parts[0]).is_dir()):
+        root /= parts.pop(0)
+    return root, parts
+
+
+def _globbed(root: Path, parts: Sequence[str]) -> list[Path]:
+    pattern = str(Path(glob.escape(str(root)), *parts))
+    return [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207
 
 
 def _mirrored(path: Path, root: Path) -> Clip:
