@@ -3,7 +3,6 @@
 import shutil
 
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
 
 from depthcrafter_cli.models.layout import weight_files
@@ -20,25 +19,22 @@ def changed(folder, tmp_path, network: str, name: str, change):
     return copy
 
 
-def infinite(bias: torch.Tensor) -> torch.Tensor:
-    """One channel of the output is infinite, as in a chunk that overflowed."""
-    bias[0] = float("inf")
-    return bias
+def large(most: float):
+    """Weights as large as ``most``, which are numbers, and whose products are none."""
+    return lambda weight: weight / weight.abs().max() * most
 
 
 @pytest.mark.parametrize(
-    ("network", "name", "change", "where"),
+    ("network", "name", "where"),
     [
-        ("vae", "decoder.time_conv_out.bias", infinite, "in decoding"),
-        ("vae", "decoder.time_conv_out.bias", lambda bias: -infinite(bias), "in decoding"),
-        ("unet", "conv_out.bias", infinite, "in step 1"),
-        ("unet", "conv_out.bias", lambda bias: bias * float("nan"), "in step 1"),
+        ("vae", "decoder.time_conv_out.weight", "in decoding"),
+        ("unet", "conv_out.weight", "in step 1"),
     ],
 )
 def test_infinite_values_in_float32_are_an_error_of_the_weights(
-    cli, clip, tiny_folder, tmp_path, network, name, change, where
+    cli, clip, tiny_folder, tmp_path, network, name, where
 ):
-    model, out = changed(tiny_folder, tmp_path, network, name, change), tmp_path / "depth.npz"
+    model, out = changed(tiny_folder, tmp_path, network, name, large(3e38)), tmp_path / "depth.npz"
     done = cli("run", clip, "--out", out, "--weights", model, "--steps", 3)
     assert done.code == 4 and where in done.err and "weights verify" in done.err
     assert not out.exists()
@@ -51,7 +47,7 @@ def test_where_half_precision_overflows_the_other_precision_is_advised_and_works
     cli, clip, tiny_folder, tmp_path, network
 ):
     name = {"unet": "conv_out.weight", "vae": "decoder.time_conv_out.weight"}[network]
-    model = changed(tiny_folder, tmp_path, network, name, lambda w: w / w.abs().max() * 6e4)
+    model = changed(tiny_folder, tmp_path, network, name, large(6e4))
     command = ["run", clip, "--out", tmp_path / "depth.npz", "--weights", model, "--steps", 1]
     command += ["--max-frames", 2]
     done = cli(*command, "--dtype", "fp16")
