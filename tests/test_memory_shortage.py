@@ -21,6 +21,7 @@ from depthcrafter_cli.models.layout import network_configs
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
 from depthcrafter_cli.types import MemoryPlan, Size
+from depthcrafter_cli.workflows.batch.clip import failure
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -225,3 +226,19 @@ def test_exit_5_says_what_would_fit_and_the_run_can_be_resumed(cli, clip, option
     assert "close other programs" in stopped.err and "depthcrafter resume" in stopped.err
     assert cli("resume", f"{out}.work").code == 0
     assert len(np.load(out)["depth"]) == 16
+
+
+@pytest.mark.parametrize("error", [MemoryError(), HOST[2], FOUND], ids=repr)
+def test_memory_that_runs_out_where_no_plan_helps_ends_with_5_too(
+    cli, clip, options, tmp_path, monkeypatch, error
+):
+    def fail(*_arguments, **_settings):
+        raise error
+
+    monkeypatch.setattr("shutil.disk_usage", fail)
+    out = tmp_path / "d.npz"
+    done = cli("run", clip, *options, "--out", out)
+    assert done.code == 5 and "got no more memory" in done.err and "unexpected" not in done.err
+    assert failure(error).exit_code == 5 and failure(error).passing
+    assert failure(ValueError("no")).exit_code == 1
+    assert failure(MemoryLimitError("a sentence")).error == "a sentence"

@@ -239,9 +239,13 @@ def reported(
             kept = "what is finished is kept." if console.advice() else "nothing was finished yet."
             console.failed(f"interrupted; {kept}", code)
         except Exception as error:
+            from depthcrafter_cli.workflows.resources import lack_of_memory
+
             console.trace(traceback.format_exc())
-            code = 1
             hint = "" if debug else "; run again with --debug to see where"
-            console.failed(f"{unexpected(error)}{hint}.", code)
+            told = f"{unexpected(error)}{hint}."
+            shortage = lack_of_memory(error)
+            code, told = (1, told) if shortage is None else (shortage.exit_code, str(shortage))
+            console.failed(told, code)
     if code:
         raise typer.Exit(code)

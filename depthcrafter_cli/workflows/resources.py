@@ -1,5 +1,6 @@
 """What a machine has, and what a run took of it."""
 
+import errno
 import platform
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 
 import psutil
+
+from depthcrafter_cli.errors import MemoryLimitError
 
 # Where a system does not tell its memory: what small machines have to spare.
 _ASSUMED_RAM = 4 << 30
@@ -52,9 +55,31 @@ def peak_resident_bytes() -> int:
     try:
         import resource
     except ImportError:  # Windows
-        return int(psutil.Process().memory_info().peak_wset)
+        taken = psutil.Process().memory_info()
+        return int(getattr(taken, "peak_wset", taken.rss))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def lack_of_memory(error: Exception) -> MemoryLimitError | None:
+    """What to say of an error that tells a lack of memory where no plan is in force, else None."""
+    words = None
+    if "torch" in sys.modules:  # which could hardly be imported now
+        import torch
+
+        from depthcrafter_cli.models.device_memory import out_of_memory
+
+        shortage = out_of_memory(error, torch.device("cpu"))
+        words = None if shortage is None else shortage.words
+    elif isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        words = str(error) or "out of memory"
+    if words is None:
+        return None
+    return MemoryLimitError(
+        f"got no more memory ({words.rstrip('.')}), expected enough for what was asked: close "
+        "other programs, or ask for less at a time.",
+        words,
+    )
 
 
 def free_device_memory(device: str) -> int | None:

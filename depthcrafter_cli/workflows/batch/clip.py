@@ -16,6 +16,7 @@ from depthcrafter_cli.errors import (
 )
 from depthcrafter_cli.progress import Observer, Progress
 from depthcrafter_cli.workflows.request import RunRequest
+from depthcrafter_cli.workflows.resources import lack_of_memory
 
 if TYPE_CHECKING:
     from depthcrafter_cli.workflows.model import LoadedModel
@@ -104,6 +105,8 @@ def carry_out(request: RunRequest, model: "LoadedModel", observer: Observer) -> 
 
 def failure(error: Exception, trace: str = "") -> Outcome:
     """An exception as an outcome."""
+    if not isinstance(error, DepthCrafterError):
+        error = lack_of_memory(error) or error
     if isinstance(error, DepthCrafterError):
         return Outcome(
             error=str(error), exit_code=error.exit_code, passing=_may_pass(error), trace=trace
