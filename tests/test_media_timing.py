@@ -36,9 +36,8 @@ def held_clip(path: Path, size: Size = SMALL) -> Path:
                 packet.duration = int(HELD / packet.time_base)
             container.mux(packet)
     if path.name == "default.mkv":  # where the end of the file alone tells
-        data = path.read_bytes()
-        group = data.rindex(b"\x9b\x82\x0b\xb8")  # BlockDuration, 3000
-        path.write_bytes(data[:group] + b"\xec\x82\x00\x00" + data[group + 4 :])  # Void
+        data, told = path.read_bytes(), b"\x9b\x82\x0b\xb8"  # BlockDuration, 3000
+        path.write_bytes(data.replace(told, b"\xec\x82\x00\x00"))  # Void
     return path
 
 
