@@ -527,3 +527,11 @@ def test_depth_is_never_shown_beside_other_pictures(
     refused = cli(*command, "--quiet")
     assert refused.code == 3 and "not what it was" in refused.err, refused
     assert not out.exists() and not (tmp_path / "s.mp4.json").exists()
+
+
+def test_a_run_shorter_than_a_tick_of_the_clock_ends_well(cli, several, monkeypatch):
+    place, _command, undisturbed = several
+    monkeypatch.setattr("time.monotonic", lambda: 1.0)  # Windows counts it in 16 ms
+    done = cli("resume", place / "d.npz.work")
+    assert done.code == 0, done.err
+    assert contents(place) == undisturbed

@@ -90,15 +90,15 @@ def run(
         published = folder.published(overwrite=request.overwrite)
         with folder.spool() as spool:
             retreats: list[str] = []
-            started = time.monotonic()
+            started = time.perf_counter()
             if not folder.complete(len(spool)):
                 pipeline, retreats = (model or LoadedModel()).pipeline(plan, observer, warn)
-                started = time.monotonic()
+                started = time.perf_counter()
                 _infer(plan, pipeline, folder, spool, observer, warn)
-            inferred = time.monotonic()
+            inferred = time.perf_counter()
             metadata = deliver(plan.delivery(), spool, folder.end(), observer, published)
             frames = len(spool)
-        finished = time.monotonic()
+        finished = time.perf_counter()
         result = RunResult(
             outputs=request.outputs,
             frames=frames,
