@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from errno import EINVAL
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -190,7 +191,9 @@ class VideoFile:
                 )
             # An absolute path is never taken for a protocol's name, whatever the file's name is.
             place = str(self.path.absolute())
-            return av.open(place, options=_OPTIONS, **_ANY_TITLE)
+            # Not `options`, which go to the streams as well: PyAV 16 and 17 crash by that where
+            # streams are found only while reading, as in MPEG program streams and FLV.
+            return av.open(place, container_options=_OPTIONS, **_ANY_TITLE)
         except FileNotFoundError:
             raise InputError(
                 f"There is no {self.path}, expected a video file or a folder of images: "
@@ -204,7 +207,7 @@ class VideoFile:
         except av.error.FFmpegError as error:
             require_readable(self.path, 0, max(0, size - _INDEX_BYTES))
             # What FFmpeg says of a kind of file that it was not allowed to open, among others.
-            refused = isinstance(error, av.error.ArgumentError)
+            refused = error.errno == EINVAL
             reason = "damaged, a playlist or of another kind" if refused else error.strerror
             raise InputError(
                 f"{self.path} cannot be read as a video ({reason}), expected a complete "
