@@ -43,13 +43,25 @@ def _all_zero(tensor: Tensor) -> bool:
 
 
 def mark_silent(network: nn.Module, layers: Collection[str]) -> None:
-    """Let a network leave out the branches that end in ``layers``, and no others.
-
-    A network that learns must have none: what is left out gets no gradient.
-    """
+    """Let a network leave out the branches that end in ``layers``, and no others."""
     for name, module in network.named_modules():
         if _LAST.search(name):
             module.silent = name in layers
+
+
+def mark_asleep(network: nn.Module) -> None:
+    """Let a network that learns leave out the branches that end in zeros which stay zeros.
+
+    What is left out gets no gradient; so those that end in a layer that learns count.
+    """
+    ends = {name: layer for name, layer in network.named_modules() if _LAST.search(name)}
+    mark_silent(
+        network,
+        [
+            name for name, layer in ends.items()
+            if not any(p.requires_grad or not _all_zero(p) for p in layer.parameters())
+        ],
+    )  # fmt: skip
 
 
 def is_silent(*layers: nn.Module) -> bool:

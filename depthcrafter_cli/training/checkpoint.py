@@ -16,6 +16,7 @@ from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.files import replacing
 from depthcrafter_cli.structured import content_errors
 from depthcrafter_cli.training.config import Optimisation, StageConfig, TrainingConfig
+from depthcrafter_cli.training.data.origin import is_same
 from depthcrafter_cli.training.ema import MovingAverage
 
 Settings = dict[str, Any]
@@ -127,7 +128,7 @@ def _content(path: Path, *, mmap: bool = False) -> dict[str, Any]:
 def _changed(noted: Settings, wanted: Settings) -> set[str]:
     # Where no earlier stages are noted there were none, or nobody knows.
     before: Settings = {"earlier_stages": []} | noted
-    return {key for key, value in wanted.items() if before.get(key) != value}
+    return {key for key, value in wanted.items() if not is_same(before.get(key), value)}
 
 
 def _require_none(changed: set[str], path: Path) -> None:

@@ -11,10 +11,13 @@ from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.text import parts_below
 from depthcrafter_cli.training.config import (
     FoundationConfig,
+    ImageEncoderConfig,
     ObjectiveConfig,
     Optimisation,
     StageConfig,
     TrainingConfig,
+    VaeConfig,
+    ViewsConfig,
 )
 
 Require = Callable[[bool, str, str], None]
@@ -78,6 +81,8 @@ def check_recipe(recipe: TrainingConfig, where: str) -> None:
         )
     for stage in recipe.stages:
         _check_stage(stage, require)
+        if stage.views:
+            _check_views(recipe, stage.name, stage.views, require)
         _check_step(recipe, stage, require)
         require(
             stage.trains != "decoder" or recipe.settings.get("steps") == 1,
@@ -97,8 +102,7 @@ def _check_parts(recipe: TrainingConfig, require: Require) -> None:
     names = recipe.stage_names
     require(len({*names}) == len(names), f"names stages {names}, expected different names", "mend")
     used = {source for stage in recipe.stages for source in stage.sources}
-    used |= {recipe.validation.source} if recipe.validation else set()
-    used |= {recipe.foundation.source} if recipe.foundation else set()
+    used |= recipe.other_sources
     require(
         used <= set(recipe.sources),
         f"uses the sources {sorted(used - set(recipe.sources))}, which it does not define",
@@ -144,10 +148,46 @@ def _check_objective(objective: ObjectiveConfig, require: Require) -> None:
 
 
 def _check_foundation(foundation: FoundationConfig, require: Require) -> None:
-    vae, tower, unet = foundation.vae, foundation.image_encoder, foundation.unet
-    for name, part in (("vae", vae), ("image_encoder", tower)):
+    unet = foundation.unet
+    for name, part in foundation.trained.items():
         _check_optimisation(part.optimisation, f"[foundation.{name}]", require)
-    _require_counts(vae, ("frames", "pictures", "crop"), "[foundation.vae]", require)
+    require(
+        bool(foundation.image_encoder) != bool(foundation.tower),
+        "needs an [foundation.image_encoder] or a tower in [foundation], and has both or neither",
+        "keep one of them",
+    )
+    require(
+        bool(foundation.source) == bool(foundation.trained),
+        f"has source = {foundation.source!r} in [foundation], expected one where a network of it "
+        "is trained, and none elsewhere",
+        "mend it",
+    )
+    if foundation.image_encoder:
+        _check_tower(foundation.image_encoder, require)
+    if foundation.vae:
+        _check_vae(foundation.vae, require)
+    require(
+        bool(unet.channels)
+        and len(unet.heads) == len(unet.channels)
+        and len(unet.attention) in (0, len(unet.heads)),
+        f"has {len(unet.channels)} channels, {len(unet.heads)} heads and "
+        f"{len(unet.attention)} attention in [foundation.unet], expected one of each a level",
+        "mend it",
+    )
+    require(
+        all(0 < count <= _MOST_CHANNELS and count % _GROUPS == 0 for count in unet.channels),
+        f"has the channels {unet.channels} in [foundation.unet], expected multiples of {_GROUPS} "
+        f"up to {_MOST_CHANNELS}",
+        "correct them",
+    )
+    require(
+        all(heads > 0 for heads in unet.heads),
+        f"has heads = {unet.heads} in [foundation.unet], expected each to be at least 1",
+        "raise them",
+    )
+
+
+def _check_tower(tower: ImageEncoderConfig, require: Require) -> None:
     keys = ("hidden", "layers", "heads", "embedding", "frames")
     _require_counts(tower, keys, "[foundation.image_encoder]", require)
     require(
@@ -156,6 +196,10 @@ def _check_foundation(foundation: FoundationConfig, require: Require) -> None:
         "expected a multiple of the heads",
         "round it",
     )
+
+
+def _check_vae(vae: VaeConfig, require: Require) -> None:
+    _require_counts(vae, ("frames", "pictures", "crop"), "[foundation.vae]", require)
     require(
         vae.crop % 8 == 0,
         f"has crop = {vae.crop} in [foundation.vae], expected a multiple of 8",
@@ -167,26 +211,10 @@ def _check_foundation(foundation: FoundationConfig, require: Require) -> None:
         "mend it",
     )
     require(
-        bool(unet.channels)
-        and len(unet.heads) == len(unet.channels)
-        and len(unet.attention) in (0, len(unet.heads)),
-        f"has {len(unet.channels)} channels, {len(unet.heads)} heads and "
-        f"{len(unet.attention)} attention in [foundation.unet], expected one of each a level",
-        "mend it",
-    )
-    require(
-        all(
-            0 < count <= _MOST_CHANNELS and count % _GROUPS == 0
-            for count in [*vae.channels, *unet.channels]
-        ),
-        f"has the channels {vae.channels} in [foundation.vae] and {unet.channels} in "
-        f"[foundation.unet], expected multiples of {_GROUPS} up to {_MOST_CHANNELS}",
+        all(0 < count <= _MOST_CHANNELS and count % _GROUPS == 0 for count in vae.channels),
+        f"has the channels {vae.channels} in [foundation.vae], expected multiples of {_GROUPS} up "
+        f"to {_MOST_CHANNELS}",
         "correct them",
-    )
-    require(
-        all(heads > 0 for heads in unet.heads),
-        f"has heads = {unet.heads} in [foundation.unet], expected each to be at least 1",
-        "raise them",
     )
 
 
@@ -194,18 +222,18 @@ def _check_validated_sizes(
     recipe: TrainingConfig, foundation: FoundationConfig, require: Require
 ) -> None:
     """The network does not exist yet that would refuse them, after hours of training others."""
-    if recipe.validation is None:
-        return
-    source = recipe.sources[recipe.validation.source]
-    multiple = 2 ** (_VAE_LEVELS - 1 + len(foundation.unet.channels) - 1)
-    own = [] if source.kind == "generated" else [(source.height, source.width)]
-    sizes = [(size.height, size.width) for size in source.sizes] or own
-    require(
-        all(side % multiple == 0 for size in sizes for side in size),
-        f"has the sides {sizes} in the source {recipe.validation.source!r} of [validation], "
-        f"expected multiples of {multiple} for the network of [foundation]",
-        "round them",
-    )
+    levels = _VAE_LEVELS if foundation.vae else 1
+    multiple = 2 ** (levels - 1 + len(foundation.unet.channels) - 1)
+    for name in recipe.validation.sources if recipe.validation else []:
+        source = recipe.sources[name]
+        own = [] if source.kind in ("generated", "stacks") else [(source.height, source.width)]
+        sizes = [(size.height, size.width) for size in source.sizes] or own
+        require(
+            all(side % multiple == 0 for size in sizes for side in size),
+            f"has the sides {sizes} in the source {name!r} of [validation], expected multiples of "
+            f"{multiple} for the network of [foundation]",
+            "round them",
+        )
 
 
 def _check_stage(stage: StageConfig, require: Require) -> None:
@@ -235,15 +263,42 @@ def _check_stage(stage: StageConfig, require: Require) -> None:
     )
 
 
+def _check_views(recipe: TrainingConfig, name: str, views: ViewsConfig, require: Require) -> None:
+    require(
+        recipe.latents == "streamed",
+        f"has views in stage {name!r} and latents = {recipe.latents!r}, expected streamed ones, "
+        "for each view is encoded anew",
+        "set it",
+    )
+    require(
+        bool(views.sizes)
+        and all(0 < side <= _LARGEST_SIDE for s in views.sizes for side in (s.height, s.width))
+        and all(size.share > 0 for size in views.sizes),
+        f"has views of the sizes {views.sizes} in stage {name!r}, expected at least one, of sides "
+        f"from 1 to {_LARGEST_SIDE} and a share above 0",
+        "mend them",
+    )
+    require(
+        len(views.scales) == 2 and 0 < views.scales[0] <= views.scales[1],
+        f"has views of the scales {views.scales} in stage {name!r}, expected [least, most] above 0",
+        "mend them",
+    )
+
+
 def _check_step(recipe: TrainingConfig, stage: StageConfig, require: Require) -> None:
     """A step that no memory holds is refused here, not by the system after hours."""
-    areas = [
-        height * width
-        for source in (recipe.sources[name] for name in stage.sources)
-        for height, width in (
-            [(size.height, size.width) for size in source.sizes] or [(source.height, source.width)]
-        )
-    ]
+    areas = (
+        [size.height * size.width for size in stage.views.sizes]
+        if stage.views
+        else [
+            height * width
+            for source in (recipe.sources[name] for name in stage.sources)
+            for height, width in (
+                [(size.height, size.width) for size in source.sizes]
+                or [(source.height, source.width)]
+            )
+        ]
+    )
     frames = max(stage.batch_frames, stage.batch * stage.frames[1])
     require(
         frames * max(areas) <= _MOST_PIXELS,

@@ -32,6 +32,28 @@ class Optimisation:
     save_every: int = 200
 
 
+@dataclass(frozen=True)
+class ViewSize:
+    """``share`` is how often views have this size."""
+
+    height: int
+    width: int
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class ViewsConfig:
+    """Random parts of clips, all of one of the ``sizes`` in each step.
+
+    A part is brought to its size by a factor between the two ``scales``, or the least that fits.
+    With ``colours`` those are changed, too.
+    """
+
+    sizes: list[ViewSize]
+    scales: list[float] = field(default_factory=lambda: [0.5, 1.0])
+    colours: bool = True
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageConfig(Optimisation):
     """One stage of the denoiser's training (arXiv 2409.02095, section 3.3), or of the decoder's.
@@ -42,7 +64,8 @@ class StageConfig(Optimisation):
     are ``batch``; or, with ``batch_frames``, as many as have that many frames together.
     ``micro_batch`` clips at a time go through the network (0: all at once), and their gradients are
     added up.
-    ``checkpointing`` computes activations twice instead of keeping them.
+    ``checkpointing`` computes activations twice instead of keeping them. With ``views`` a step
+    shows parts of clips instead of whole ones, which must be streamed for that.
     """
 
     name: str
@@ -53,6 +76,7 @@ class StageConfig(Optimisation):
     batch_frames: int = 0
     micro_batch: int = 0
     checkpointing: bool = False
+    views: ViewsConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +84,8 @@ class SourceConfig:
     """Where clips come from.
 
     ``generated`` draws ``clips`` clips of the seeds from ``first_seed`` on, in ``style``, each of
-    one of the ``sizes``. All other kinds read ``path``: ``folder`` is our own layout, the rest are
+    one of the ``sizes``. All other kinds read ``path``: ``stacks`` are arrays of single frames,
+    at the size they have; ``folder`` is our own layout, the rest are
     those of the benchmarks; their clips are resized to ``height`` and ``width``.
     """
 
@@ -101,15 +126,22 @@ class ObjectiveConfig:
 class ValidationConfig:
     """Every ``every`` steps the first ``clips`` clips of ``source`` go through the pipeline.
 
-    ``frames`` of each at most; depth from ``max_depth`` on does not count. It is in metres, or for
-    a ``folder``, whose clips may have any unit, in medians of the clip's depth.
+    So do those of the sources in ``also``, whose scores are kept under their names. ``frames`` of
+    each at most; depth from ``max_depth`` on does not count. It is in metres, or for a ``folder``
+    or ``stacks``, whose clips may have any unit, in medians of the clip's depth.
     """
 
     source: str
+    also: list[str] = field(default_factory=list)
     every: int = 500
     clips: int = 8
     frames: int = 16
     max_depth: float = 80.0
+
+    @property
+    def sources(self) -> list[str]:
+        """All that are scored."""
+        return [self.source, *self.also]
 
 
 @dataclass(frozen=True)
@@ -163,12 +195,23 @@ class UnetConfig:
 
 @dataclass(frozen=True)
 class FoundationConfig:
-    """Stage 0, for a model that starts from nothing: its networks, learnt from ``source``."""
+    """Stage 0, for a model that starts from nothing: its networks, learnt from ``source``.
 
-    source: str
-    vae: VaeConfig
-    image_encoder: ImageEncoderConfig
+    Without ``vae`` the model works on pixels: its VAE is the identity, which needs no training.
+    The image encoder is trained, or that of the model ``tower`` is taken, exactly one of them.
+    """
+
     unet: UnetConfig
+    source: str = ""
+    vae: VaeConfig | None = None
+    image_encoder: ImageEncoderConfig | None = None
+    tower: str = ""
+
+    @property
+    def trained(self) -> dict[str, VaeConfig | ImageEncoderConfig]:
+        """The networks that are trained, by the names of their checkpoints."""
+        parts = {"image_encoder": self.image_encoder, "vae": self.vae}
+        return {name: part for name, part in parts.items() if part is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,8 +245,14 @@ class TrainingConfig:
     @property
     def stage_names(self) -> list[str]:
         """Of all that leave a checkpoint, those of stage 0 included."""
-        before = ["image_encoder", "vae"] if self.foundation else []
+        before = [*self.foundation.trained] if self.foundation else []
         return before + [stage.name for stage in self.stages]
+
+    @property
+    def other_sources(self) -> set[str]:
+        """Those that validation and stage 0 use."""
+        names = set(self.validation.sources) if self.validation else set()
+        return names | ({self.foundation.source} if self.foundation else set()) - {""}
 
     def stage_seed(self, stage: StageConfig) -> int:
         """One of the stage's own, so that no two stages see the same noise."""

@@ -9,15 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKLTemporalDecoder
 from torch import Tensor
+from transformers import CLIPVisionModelWithProjection
 
 from depthcrafter_cli.datasets.clip import ClipSource
 from depthcrafter_cli.disk import sync_all
 from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.models.loading import load_components
 from depthcrafter_cli.models.manifest import MANIFEST_NAME, write_manifest
+from depthcrafter_cli.models.weights import find_weights
 from depthcrafter_cli.training.config import FoundationConfig
 from depthcrafter_cli.training.data.clips import ClipCache
-from depthcrafter_cli.training.networks import build_unet, save_foundation
+from depthcrafter_cli.training.networks import build_unet, identity_vae, save_foundation
 from depthcrafter_cli.training.precision import Precision
 from depthcrafter_cli.training.stages.image_encoder import ImageEncoderStage
 from depthcrafter_cli.training.stages.vae import VaeStage
@@ -27,7 +31,7 @@ _MEASURED = 200  # batches from which the latents' deviation is taken
 
 
 def make_foundation(
-    config: FoundationConfig, source: ClipSource, precision: Precision, session: Session
+    config: FoundationConfig, source: ClipSource | None, precision: Precision, session: Session
 ) -> Path:
     """Train what is missing, and return the folder.
 
@@ -42,21 +46,43 @@ def make_foundation(
             f"got a [foundation] to train in {session.accelerator.num_processes} processes, "
             "expected one: run the command without the launcher until stage 0 is done."
         )
-    clips = ClipCache(session.folder / "clips", source, session.observer)
-    device = session.accelerator.device
+    clips = ClipCache(session.folder / "clips", source, session.observer) if source else None
     torch.manual_seed(session.seed)
-    tower = ImageEncoderStage(config.image_encoder, clips, session.seed, precision).to(device)
-    train(tower, config.image_encoder.optimisation, session)
+    tower = _image_encoder(config, clips, precision, session)
     torch.manual_seed(session.seed)
-    vae = VaeStage(config.vae, clips, session.seed, precision).to(device)
-    train(vae, config.vae.optimisation, session)
-    vae.vae.register_to_config(scaling_factor=1 / _deviation(vae))
+    vae = _vae(config, clips, precision, session)
     torch.manual_seed(session.seed)
-    unet = build_unet(config.unet, config.image_encoder.embedding)
-    save_foundation(folder, unet, vae.vae, tower.tower)
+    unet = build_unet(config.unet, tower.config.projection_dim, vae.config.latent_channels)
+    save_foundation(folder, unet, vae, tower)
     sync_all(folder)  # the manifest says that the folder is whole
     write_manifest(folder, "foundation")
     return folder
+
+
+def _image_encoder(
+    config: FoundationConfig, clips: ClipCache | None, precision: Precision, session: Session
+) -> CLIPVisionModelWithProjection:
+    if config.image_encoder is None:
+        folder = find_weights(config.tower).path
+        return load_components(
+            folder, device=torch.device("cpu"), dtype=torch.float32
+        ).image_encoder
+    assert clips is not None
+    stage = ImageEncoderStage(config.image_encoder, clips, session.seed, precision)
+    train(stage.to(session.accelerator.device), config.image_encoder.optimisation, session)
+    return stage.tower
+
+
+def _vae(
+    config: FoundationConfig, clips: ClipCache | None, precision: Precision, session: Session
+) -> AutoencoderKLTemporalDecoder:
+    if config.vae is None:
+        return identity_vae()
+    assert clips is not None
+    stage = VaeStage(config.vae, clips, session.seed, precision).to(session.accelerator.device)
+    train(stage, config.vae.optimisation, session)
+    stage.vae.register_to_config(scaling_factor=1 / _deviation(stage))
+    return stage.vae
 
 
 @torch.no_grad()

@@ -77,7 +77,7 @@ class Journal:
             begin += max(row["step"] for row in rows)
         if right is not None:
             right.set(ylabel="AbsRel on held-out clips (dotted)")
-        if entries:
+        if left.lines:
             left.legend()
         with replacing(self._folder / PLOT) as file:
             figure.savefig(file, format="png", dpi=120)

@@ -28,6 +28,7 @@ from typing import Literal
 from torch import nn
 
 from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.models.silent import mark_asleep
 from depthcrafter_cli.training.config import LayerGroup
 
 Group = Literal["temporal", "spatial", "shared"]
@@ -77,3 +78,4 @@ def select_layers(network: nn.Module, trains: LayerGroup, frozen: Sequence[str])
     for name, parameter in parameters.items():
         parameter.requires_grad_(name in chosen)
         parameter.grad = None
+    mark_asleep(network)

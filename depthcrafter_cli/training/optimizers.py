@@ -19,8 +19,7 @@ def require_optimizers(recipe: TrainingConfig) -> None:
     """Raises UsageError if this PyTorch lacks an optimiser that a stage will ask for."""
     used = {stage.optimizer for stage in recipe.stages}
     if recipe.foundation:
-        parts = (recipe.foundation.image_encoder, recipe.foundation.vae)
-        used |= {part.optimisation.optimizer for part in parts}
+        used |= {part.optimisation.optimizer for part in recipe.foundation.trained.values()}
     if "muon" in used and not hasattr(torch.optim, "Muon"):
         raise UsageError(
             f'got optimizer = "muon" with PyTorch {torch.__version__}, expected 2.9 or newer: '

@@ -9,11 +9,15 @@ import types
 from functools import partial
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from diffusers.models.resnet import SpatioTemporalResBlock
 from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from depthcrafter_cli.models.reordered.blocks import is_still
+from depthcrafter_cli.models.silent import is_silent
 
 
 def flatten_temporal_convolutions(network: nn.Module) -> None:
@@ -37,16 +41,54 @@ def collapse_cross_attention(unet: nn.Module) -> None:
             module.forward = types.MethodType(_attend, module)
 
 
+def keep_blind(unet: Any) -> None:
+    """A denoiser that does not see the noise never comes to see it.
+
+    Its first convolution has zeros for it, the gradient of which is held at 0; so are the updates
+    of both optimisers, then.
+    """
+    weight, noisy = unet.conv_in.weight, unet.conv_in.in_channels // 2
+    if not weight[:, :noisy].any():
+        seen = (torch.arange(weight.shape[1]) >= noisy).to(weight)[:, None, None]
+        weight.register_hook(lambda gradient: gradient * seen)
+
+
 def recompute_blocks(unet: nn.Module, enabled: bool) -> None:
     """Keep each residual and attention unit's input alone, and compute the rest again backwards.
 
-    The library's own gradient checkpointing leaves out the temporal half of attention, which at
-    110 frames is most of the memory.
+    Whether ``enabled`` or not, temporal halves that add nothing are left out. The library's own
+    gradient checkpointing leaves out the temporal half of attention, which at 110 frames is most
+    of the memory.
     """
     for module in unet.modules():
         if isinstance(module, SpatioTemporalResBlock | TransformerSpatioTemporalModel):
-            plain = partial(type(module).forward, module)
+            plain = partial(_forward_of(module), module)
             module.forward = partial(checkpoint, plain, use_reentrant=False) if enabled else plain
+
+
+def _forward_of(module: SpatioTemporalResBlock | TransformerSpatioTemporalModel) -> Any:
+    """Its own, or that of its spatial half where the temporal one adds nothing."""
+    if isinstance(module, TransformerSpatioTemporalModel):
+        return _transform_in_space if is_still(module) else type(module).forward
+    asleep = is_silent(module.temporal_res_block.conv2)
+    return _residual_in_space if asleep else type(module).forward
+
+
+def _residual_in_space(module: Any, hidden_states: Tensor, temb: Tensor, **_: object) -> Tensor:
+    result: Tensor = module.spatial_res_block(hidden_states, temb)
+    return result
+
+
+def _transform_in_space(
+    module: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, **_: object
+) -> tuple[Tensor]:
+    size = hidden_states.shape[2:]
+    tokens = module.norm(hidden_states).permute(0, 2, 3, 1).flatten(1, 2)
+    tokens = module.proj_in(tokens)
+    for block in module.transformer_blocks:
+        tokens = block(tokens, encoder_hidden_states=encoder_hidden_states)
+    added = module.proj_out(tokens).unflatten(1, size).permute(0, 3, 1, 2)
+    return (added + hidden_states,)
 
 
 def _convolve(module: nn.Conv3d, video: Tensor) -> Tensor:

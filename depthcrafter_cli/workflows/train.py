@@ -93,7 +93,7 @@ def _carry_out(
     networks = _load(start.path, precision)
     encoder = Encoder(networks.vae, networks.image_encoder, precision.dtype, config.objective.far)
     if config.validation:
-        held_out = clips[config.validation.source]
+        held_out = {name: clips[name] for name in config.validation.sources}
         session = session.validated(validator(config, networks, held_out), config.validation.every)
     tuned = any(stage.trains == "decoder" for stage in config.stages)
     decoder = networks.vae.decoder if tuned else None
@@ -212,7 +212,7 @@ def _start(
 
     if config.foundation is None:
         return find_weights(config.weights)
-    source = clips[config.foundation.source]
+    source = clips.get(config.foundation.source)
     return find_weights(str(make_foundation(config.foundation, source, precision, session)))
 
 
@@ -220,7 +220,6 @@ def _load(start: Path, precision: "Precision") -> "Components":
     import torch
 
     from depthcrafter_cli.models.loading import load_components
-    from depthcrafter_cli.models.silent import mark_silent
     from depthcrafter_cli.training.shortcuts import (
         collapse_cross_attention,
         flatten_temporal_convolutions,
@@ -231,7 +230,6 @@ def _load(start: Path, precision: "Precision") -> "Components":
         for parameter in network.parameters():
             parameter.data = parameter.data.clone()  # it may be a view of the file
         flatten_temporal_convolutions(network)
-        mark_silent(network, ())  # what is silent so far may learn
     collapse_cross_attention(networks.unet)
     return networks
 

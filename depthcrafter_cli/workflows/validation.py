@@ -1,6 +1,7 @@
 """How good a model in training is: the real pipeline on held-out clips, in the exact protocol."""
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from depthcrafter_cli.errors import InputError, UsageError
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
 
 
 def validator(
-    config: "TrainingConfig", networks: "Components", source: "ClipSource"
+    config: "TrainingConfig", networks: "Components", sources: "Mapping[str, ClipSource]"
 ) -> "Callable[[], dict[str, float]]":
     """A function that gives ``abs_rel``, ``delta1`` and ``temporal``, averaged over the clips.
 
-    Clips of a single frame have no temporal score.
+    Those of the sources in ``also`` are called ``NAME.abs_rel`` and so on. Clips of a single frame
+    have no temporal score.
 
     Raises:
         UsageError: the clips are of a size that the networks do not take.
@@ -34,12 +36,16 @@ def validator(
 
     plan = config.validation
     assert plan is not None
-    shapes = [source.shape(index) for index in range(min(plan.clips, len(source)))]
     multiple = networks.side_multiple
-    for _, height, width in shapes:
+    held_out = [
+        (name, index, sources[name].shape(index))
+        for name in plan.sources
+        for index in range(min(plan.clips, len(sources[name])))
+    ]
+    for name, _, (_, height, width) in held_out:
         if height % multiple or width % multiple:
             raise UsageError(
-                f"got clips of {width}x{height} pixels in the source {plan.source!r}, expected "
+                f"got clips of {width}x{height} pixels in the source {name!r}, expected "
                 f"sides divisible by {multiple} for validation: change its height and width."
             )
     defaults = PipelineConfig()
@@ -50,25 +56,26 @@ def validator(
     )
 
     def scores() -> dict[str, float]:
-        rows: dict[str, list[float]] = {"abs_rel": [], "delta1": [], "temporal": []}
+        rows: dict[str, list[float]] = defaultdict(list)
         pipeline = DepthCrafterPipeline(networks, settings)
-        for index, (length, _, _) in enumerate(shapes):
-            frames = min(plan.frames, length)
-            clip = source.read(index, 0, frames)
-            depth = _depth(clip, metric=config.sources[plan.source].kind != "folder")
+        for name, index, (length, _, _) in held_out:
+            kind, frames = config.sources[name].kind, min(plan.frames, length)
+            clip = sources[name].read(index, 0, frames)
+            depth = _depth(clip, metric=kind not in ("folder", "stacks"))
+            prefix = "" if name == plan.source else f"{name}."
             prediction = np.concatenate(list(pipeline(clip.rgb.numpy())))
             try:
                 metrics = evaluate_clip(prediction, depth, max_depth=plan.max_depth)
-                rows["abs_rel"].append(metrics.abs_rel)
-                rows["delta1"].append(metrics.delta1)
+                rows[prefix + "abs_rel"].append(metrics.abs_rel)
+                rows[prefix + "delta1"].append(metrics.delta1)
                 if frames > 1:
                     steadiness = temporal_score(prediction, depth, max_depth=plan.max_depth)
-                    rows["temporal"].append(steadiness)
+                    rows[prefix + "temporal"].append(steadiness)
             except InputError as error:
                 raise InputError(
-                    f"clip {index} of the source {plan.source!r} cannot be scored: {error}"
+                    f"clip {index} of the source {name!r} cannot be scored: {error}"
                 ) from error
-        return {name: float(np.mean(values)) for name, values in rows.items() if values}
+        return {score: float(np.mean(values)) for score, values in rows.items()}
 
     return scores
 

@@ -116,7 +116,7 @@ def transformer(model: Any, hidden: Tensor, context: Context, values: int) -> No
     """A TransformerSpatioTemporalModel on ``hidden`` [T, h * w, C], in place."""
     frames, area, _ = hidden.shape
     share = model.time_mixer.share_of_time
-    still = _is_still(model)
+    still = is_still(model)
     positions = _frame_embedding(model, hidden)
     inner = hidden.new_empty(frames, area, model.proj_in.out_features)
     frame_spans = chunks(frames, area * inner.shape[2], values)
@@ -138,7 +138,7 @@ def transformer(model: Any, hidden: Tensor, context: Context, values: int) -> No
         hidden[:, span] += model.proj_out(inner[:, span])
 
 
-def _is_still(model: Any) -> bool:
+def is_still(model: Any) -> bool:
     """Whether the temporal half of a transformer gives back what it is given."""
     blocks = model.temporal_transformer_blocks
     ends = (

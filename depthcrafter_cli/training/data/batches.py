@@ -19,8 +19,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from depthcrafter_cli.datasets.clip import ClipSource, Sample, Shape
 from depthcrafter_cli.errors import DepthCrafterError, UsageError
-from depthcrafter_cli.training.config import StageConfig
+from depthcrafter_cli.training.config import StageConfig, ViewSize
 from depthcrafter_cli.training.data.latents import Latents
+from depthcrafter_cli.training.data.views import drawn_size, view
 
 Clip = Latents | Sample
 
@@ -97,10 +98,18 @@ class Steps(Dataset[list[Piece]]):
         total = self._config.batch
         if self._config.batch_frames:
             total = max(1, self._config.batch_frames // frames)
-        return self._pieces(self._sources[chosen], held, step, total, frames)
+        views = self._config.views
+        size = drawn_size(views, rng) if views else None
+        return self._pieces(self._sources[chosen], held, step, total, frames, size)
 
     def _pieces(
-        self, source: Readable, held: list[int], step: int, total: int, frames: int
+        self,
+        source: Readable,
+        held: list[int],
+        step: int,
+        total: int,
+        frames: int,
+        view_size: ViewSize | None,
     ) -> list[Piece]:
         mine = list(range(self._share.rank, total, self._share.of))
         # Every process must take part in every step, if only with a sample that weighs nothing.
@@ -113,7 +122,8 @@ class Steps(Dataset[list[Piece]]):
         for first in range(0, most, size):
             samples = mine[first : first + size]
             weight = worth * len(samples)
-            pieces.append(self._piece(source, held, step, samples or mine[:1], frames, weight))
+            shown = samples or mine[:1]
+            pieces.append(self._piece(source, held, step, shown, frames, weight, view_size))
         return pieces
 
     def _piece(
@@ -124,12 +134,16 @@ class Steps(Dataset[list[Piece]]):
         samples: Sequence[int],
         frames: int,
         weight: float,
+        view_size: ViewSize | None,
     ) -> Piece:
         seeds = [[self._seed, step, 1 + sample] for sample in samples]
         clips = []
         for seed in seeds:
             rng = np.random.default_rng(seed)
-            clips.append(source.read(held[int(rng.integers(len(held)))], frames, rng))
+            clip = source.read(held[int(rng.integers(len(held)))], frames, rng)
+            if view_size and self._config.views and isinstance(clip, Sample):
+                clip = view(clip, view_size, self._config.views, rng)
+            clips.append(clip)
         return Piece(clips, seeds, weight, frames * len(clips))
 
     def unshared(self) -> Steps:

@@ -29,7 +29,9 @@ def require_origin(folder: Path, recipe: TrainingConfig, *, note: bool) -> None:
     if path.exists():
         with content_errors(path, UsageError, "expected a note of ours: choose another --work-dir"):
             known = json_object(path)
-    differing = sorted(name for name in wanted if known.get(name, wanted[name]) != wanted[name])
+    differing = sorted(
+        name for name, value in wanted.items() if not is_same(known.get(name, value), value)
+    )
     if differing:
         raise UsageError(
             f"{folder} was begun with other values of {', '.join(differing)}, expected those that "
@@ -38,6 +40,21 @@ def require_origin(folder: Path, recipe: TrainingConfig, *, note: bool) -> None:
     if note and known != {**known, **wanted}:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(path, (json.dumps({**known, **wanted}, indent=2) + "\n").encode())
+
+
+def is_same(noted: Any, wanted: Any) -> bool:
+    """Whether settings are those that were noted, by a version that may not have known them all.
+
+    What it did not know is as good as not set: zero, false or empty.
+    """
+    if isinstance(noted, dict) and isinstance(wanted, dict):
+        return all(
+            is_same(noted[key], value) if key in noted else not value
+            for key, value in wanted.items()
+        )
+    if isinstance(noted, list) and isinstance(wanted, list):
+        return len(noted) == len(wanted) and all(map(is_same, noted, wanted))
+    return bool(noted == wanted) or not (noted or wanted)
 
 
 def _origin(recipe: TrainingConfig) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from depthcrafter_cli.datasets.folder import folder_clips
 from depthcrafter_cli.datasets.generated import GeneratedClips
 from depthcrafter_cli.datasets.recorded import RecordedClips
 from depthcrafter_cli.datasets.registry import DATASETS
+from depthcrafter_cli.datasets.stacks import StackedFrames
 from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.text import expanded
 from depthcrafter_cli.training.config import (
@@ -28,17 +29,18 @@ def open_sources(recipe: TrainingConfig) -> dict[str, ClipSource]:
             none of a size that the foundation can learn from.
     """
     used = {name for stage in recipe.stages for name in stage.sources}
-    used |= {part.source for part in (recipe.foundation, recipe.validation) if part}
+    used |= recipe.other_sources
     sources = {name: open_source(recipe.sources[name]) for name in sorted(used)}
     for stage in recipe.stages:
         for name in stage.sources:
             _require_length(stage, name, sources[name])
-    if recipe.validation and not len(sources[recipe.validation.source]):
-        raise InputError(
-            f"got no clip in the source {recipe.validation.source!r}, expected some for "
-            "[validation]: give it clips."
-        )
-    if recipe.foundation:
+    for name in recipe.validation.sources if recipe.validation else []:
+        if not len(sources[name]):
+            raise InputError(
+                f"got no clip in the source {name!r}, expected some for [validation]: give it "
+                "clips."
+            )
+    if recipe.foundation and recipe.foundation.source:
         _require_sizes(recipe.foundation, sources[recipe.foundation.source])
     return sources
 
@@ -53,7 +55,7 @@ def _require_length(stage: StageConfig, name: str, source: ClipSource) -> None:
 
 
 def _require_sizes(foundation: FoundationConfig, source: ClipSource) -> None:
-    name, crop = foundation.source, foundation.vae.crop
+    name, crop = foundation.source, foundation.vae.crop if foundation.vae else 1
     sizes = {(width, height) for _, height, width in clips_for_foundation(source)}
     if not sizes:
         raise InputError(
@@ -79,6 +81,8 @@ def open_source(config: SourceConfig) -> ClipSource:
         return GeneratedClips(
             config.clips, config.sizes, first_seed=config.first_seed, style=config.style
         )
+    if config.kind == "stacks":
+        return StackedFrames(expanded(config.path))
     layouts = {
         "folder": folder_clips,
         **{name: dataset.clips for name, dataset in DATASETS.items()},
@@ -86,7 +90,7 @@ def open_source(config: SourceConfig) -> ClipSource:
     if config.kind not in layouts:
         raise UsageError(
             f"got a source of kind {config.kind!r}, expected one of "
-            f"{['generated', *layouts]}: choose one."
+            f"{['generated', 'stacks', *layouts]}: choose one."
         )
     root = expanded(config.path)
     return RecordedClips(layouts[config.kind](root), Size(config.height, config.width), root)

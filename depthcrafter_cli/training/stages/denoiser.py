@@ -24,7 +24,7 @@ from depthcrafter_cli.training.data.latents import ENCODE_BATCH, Encoder
 from depthcrafter_cli.training.depth_error import DepthReading, depth_error
 from depthcrafter_cli.training.layers import select_layers
 from depthcrafter_cli.training.precision import Precision
-from depthcrafter_cli.training.shortcuts import recompute_blocks
+from depthcrafter_cli.training.shortcuts import keep_blind, recompute_blocks
 from depthcrafter_cli.training.stages.estimates import ClipStage, first_estimate, velocity_of
 from depthcrafter_cli.training.stages.foundation import noise_like
 from depthcrafter_cli.training.trainer import Session, train
@@ -47,6 +47,7 @@ class DenoiserStage(ClipStage):
     ) -> None:
         super().__init__(config, unet, encoder, steps, precision, workers)
         recompute_blocks(unet, config.checkpointing)
+        keep_blind(unet)
         self._objective = objective
 
     def loss(self, network: nn.Module, piece: Piece) -> Tensor:
