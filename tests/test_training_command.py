@@ -349,7 +349,7 @@ def test_validation_does_not_depend_on_the_unit_of_a_folder(tiny, tiny_folder, t
         text = three_stages(tiny_folder, clips, 1) + "[validation]\nsource = 'mine'\nframes = 2\n"
         recipe.write_text(text)
         config = load_recipe(recipe)
-        found.append(validator(config, tiny, open_sources(config)["mine"])())
+        found.append(validator(config, tiny, open_sources(config))())
     assert found[0]["abs_rel"] > 0
     assert found[1] == pytest.approx(found[0], rel=1e-3)
 

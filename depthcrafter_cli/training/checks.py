@@ -157,7 +157,7 @@ def _check_foundation(foundation: FoundationConfig, require: Require) -> None:
         "keep one of them",
     )
     require(
-        bool(foundation.source) == bool(foundation.trained),
+        (foundation.source is None) != bool(foundation.trained),
         f"has source = {foundation.source!r} in [foundation], expected one where a network of it "
         "is trained, and none elsewhere",
         "mend it",

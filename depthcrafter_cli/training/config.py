@@ -202,7 +202,7 @@ class FoundationConfig:
     """
 
     unet: UnetConfig
-    source: str = ""
+    source: str | None = None
     vae: VaeConfig | None = None
     image_encoder: ImageEncoderConfig | None = None
     tower: str = ""
@@ -251,8 +251,9 @@ class TrainingConfig:
     @property
     def other_sources(self) -> set[str]:
         """Those that validation and stage 0 use."""
-        names = set(self.validation.sources) if self.validation else set()
-        return names | ({self.foundation.source} if self.foundation else set()) - {""}
+        names = self.validation.sources if self.validation else []
+        learnt = [self.foundation.source] if self.foundation else []
+        return {*names, *(name for name in learnt if name is not None)}
 
     def stage_seed(self, stage: StageConfig) -> int:
         """One of the stage's own, so that no two stages see the same noise."""

@@ -93,8 +93,7 @@ def _carry_out(
     networks = _load(start.path, precision)
     encoder = Encoder(networks.vae, networks.image_encoder, precision.dtype, config.objective.far)
     if config.validation:
-        held_out = {name: clips[name] for name in config.validation.sources}
-        session = session.validated(validator(config, networks, held_out), config.validation.every)
+        session = session.validated(validator(config, networks, clips), config.validation.every)
     tuned = any(stage.trains == "decoder" for stage in config.stages)
     decoder = networks.vae.decoder if tuned else None
     manifest = {"variant": variant, "settings": config.settings, "base": base_of(start.variant)}
@@ -212,7 +211,8 @@ def _start(
 
     if config.foundation is None:
         return find_weights(config.weights)
-    source = clips.get(config.foundation.source)
+    name = config.foundation.source
+    source = None if name is None else clips[name]
     return find_weights(str(make_foundation(config.foundation, source, precision, session)))
 
 

@@ -40,7 +40,7 @@ def open_sources(recipe: TrainingConfig) -> dict[str, ClipSource]:
                 f"got no clip in the source {name!r}, expected some for [validation]: give it "
                 "clips."
             )
-    if recipe.foundation and recipe.foundation.source:
+    if recipe.foundation and recipe.foundation.source is not None:
         _require_sizes(recipe.foundation, sources[recipe.foundation.source])
     return sources
 
