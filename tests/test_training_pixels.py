@@ -24,7 +24,7 @@ seed = 1
 precision = "fp32"
 latents = "streamed"
 frozen = ["temporal_", "time_mixer", "time_pos_embed"]
-settings = { max_res = 64, window = 4, overlap = 1, steps = 1 }
+settings = { max_res = 64, multiple = 2, window = 4, overlap = 1, steps = 1 }
 objective = { levels = [700.0], level_shares = [1.0], level_spread = 0.0, depth = 3.0 }
 validation = { source = "drawn", also = ["stacks"], every = 2, clips = 1, frames = 1 }
 
@@ -122,7 +122,7 @@ def test_what_sleeps_is_left_out_of_training_without_a_change():
     assert not is_silent(unet.down_blocks[0].resnets[0].temporal_res_block.conv2)
 
 
-def test_a_model_of_pixels_comes_from_a_recipe_alone(cli, tmp_path, stacks):
+def test_a_model_of_pixels_comes_from_a_recipe_alone(cli, tmp_path, stacks, clip):
     (tmp_path / "pixels.toml").write_text(RECIPE.replace("PLACE", str(stacks)))
     done = cli(
         "train", tmp_path / "pixels.toml", "--out", tmp_path / "model", "--work-dir", tmp_path / "w"
@@ -141,6 +141,10 @@ def test_a_model_of_pixels_comes_from_a_recipe_alone(cli, tmp_path, stacks):
     )
     lines = [json.loads(line) for line in (tmp_path / "w" / "log.jsonl").read_text().splitlines()]
     assert {"abs_rel", "delta1", "stacks.abs_rel", "stacks.delta1"} <= {*lines[0]}
+    options = "--weights", tmp_path / "model", "--max-res", 51, "--max-frames", 5
+    done = cli("run", clip, "--out", tmp_path / "depth.npz", *options)
+    assert done.code == 0, done.err
+    assert "up to 50" in done.err and "50x50" in (tmp_path / "depth.npz.json").read_text()
 
 
 def test_settings_that_an_older_version_did_not_know_count_as_not_set():

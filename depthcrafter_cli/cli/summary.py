@@ -82,9 +82,10 @@ def _changes_of_size(plan: "RunPlan") -> Iterator[str]:
     """What becomes of the size and shape that were asked for or are the video's."""
     from depthcrafter_cli.media.resize import within
 
-    asked = plan.request.max_res
-    if asked is not None and not plan.request.reference and within(asked) != asked:
-        yield f"--max-res {asked} allows sides up to {within(asked)}, as they are multiples of 64."
+    asked, multiple = plan.request.max_res, plan.weights.variant.multiple
+    held = None if asked is None else within(asked, multiple)
+    if held != asked and not plan.request.reference:
+        yield f"--max-res {asked} allows sides up to {held}, as they are multiples of {multiple}."
     shape = plan.model_size.width / plan.model_size.height
     video = plan.info.size.width / plan.info.size.height
     if abs(shape / video - 1) > _SAME_SHAPE:

@@ -20,7 +20,7 @@ from depthcrafter_cli.structured import content_errors, json_object, typed
 from depthcrafter_cli.text import parts_below
 
 MANIFEST_NAME = "depthcrafter.json"
-SETTINGS = {"max_res": 64, "window": 1, "overlap": 0, "steps": 1}
+SETTINGS = {"max_res": 64, "window": 1, "overlap": 0, "steps": 1, "multiple": 1}
 """What a model folder may override of its variant, with the least values that make sense."""
 
 _READ_BYTES = 1 << 20

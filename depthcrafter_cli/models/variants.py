@@ -53,7 +53,9 @@ class ModelVariant:
     """A set of weights and the settings that suit it.
 
     ``max_res`` bounds the longer side of the processed picture in pixels, ``window`` and
-    ``overlap`` count frames, ``steps`` counts denoising steps. ``download_bytes`` is what a
+    ``overlap`` count frames, ``steps`` counts denoising steps. Sides of the processed picture are
+    rounded to ``multiple`` pixels, which its networks must be able to halve as often as they do.
+    ``download_bytes`` is what a
     pull fetches, to within a percent; ``sources`` is empty for weights nobody can pull.
     ``base`` is the registered variant that weights of one's own were trained on from, '' if that
     is not known.
@@ -70,6 +72,7 @@ class ModelVariant:
     overlap: int
     steps: int
     base: str = ""
+    multiple: int = 64
 
     @property
     def non_commercial(self) -> bool:

@@ -224,6 +224,13 @@ def _check_validated_sizes(
     """The network does not exist yet that would refuse them, after hours of training others."""
     levels = _VAE_LEVELS if foundation.vae else 1
     multiple = 2 ** (levels - 1 + len(foundation.unet.channels) - 1)
+    rounded = recipe.settings.get("multiple", multiple)
+    require(
+        rounded % multiple == 0,
+        f"has multiple = {rounded} in [settings], expected a multiple of {multiple} for the "
+        "network of [foundation]",
+        "raise it",
+    )
     for name in recipe.validation.sources if recipe.validation else []:
         source = recipe.sources[name]
         own = [] if source.kind in ("generated", "stacks") else [(source.height, source.width)]

@@ -223,9 +223,9 @@ class TrainingConfig:
     ``cached``, or ``streamed`` and encoded anew each time; what is streamed is read ahead by
     ``workers`` processes (which must be able to fork: on Windows 0).
     Parameters whose names contain one of ``frozen`` are never trained. ``settings`` go into the
-    model's manifest: the max_res, window, overlap and steps that suit it. ``start_share`` of the
-    starting weights stays in the denoiser that is delivered, which does better so on data unlike
-    those of the recipe (arXiv 2109.01903).
+    model's manifest: the max_res, multiple, window, overlap and steps that suit it.
+    ``start_share`` of the starting weights stays in the denoiser that is delivered, which does
+    better so on data unlike those of the recipe (arXiv 2109.01903).
     """
 
     sources: dict[str, SourceConfig]

@@ -154,7 +154,9 @@ def check_run(request: RunRequest) -> CheckedRun:
     exact = config.noise == "reference"
     frames = count_frames(request.source, reading) if exact else expected_frames(info, reading)
     longest = variant.max_res if request.max_res is None else request.max_res
-    size = model_size(info.size, longest if request.reference else within(longest))
+    multiple = variant.multiple
+    longest = longest if request.reference else within(longest, multiple)
+    size = model_size(info.size, longest, multiple)
     checked = CheckedRun(
         request=request,
         info=info,

@@ -120,7 +120,7 @@ def _suited(settings: dict[str, int], start: "ModelVariant") -> dict[str, int]:
     from depthcrafter_cli.pipeline.config import PipelineConfig
 
     merged = {**{name: getattr(start, name) for name in SETTINGS}, **settings}
-    PipelineConfig(**{name: merged[name] for name in SETTINGS if name != "max_res"})
+    PipelineConfig(**{name: merged[name] for name in ("window", "overlap", "steps")})
     return merged
 
 
