@@ -12,8 +12,8 @@ from processes import stop_at
 
 from depthcrafter_cli import disk
 from depthcrafter_cli.errors import OutputError, UsageError
+from depthcrafter_cli.media.numbered import numbered_files
 from depthcrafter_cli.media.sinks import check_outputs
-from depthcrafter_cli.media.sinks.png16 import numbered_files
 from depthcrafter_cli.workflows.batch.names import output_paths
 from depthcrafter_cli.workflows.batch.sources import Clip
 from depthcrafter_cli.workflows.plan import check_run

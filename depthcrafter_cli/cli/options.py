@@ -24,9 +24,9 @@ def output_path(text: str) -> Path:
     """An output as typed; what ends in a slash is a folder, also if its name has a dot."""
     path = numbered(expanded(text))
     if text.endswith(("/", os.sep)) and path.suffix and not path.is_dir():
-        from depthcrafter_cli.media.sinks.png16 import png_pattern
+        from depthcrafter_cli.media.sinks.png16 import PngSink
 
-        return png_pattern(path)
+        return PngSink.pattern(path)
     return path
 
 

@@ -1,5 +1,6 @@
 """What every output format has in common: all of it appears at the end, or none of it."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
@@ -9,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
 
-from depthcrafter_cli.disk import NewFile, new_part
+from depthcrafter_cli.disk import NewFile, derived, new_part
 from depthcrafter_cli.media.files import output_errors
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.types import Disparity, RgbImage, Size, ValueRange
@@ -58,10 +59,47 @@ class DisparitySink(ABC):
     """Writes one output; a context manager that completes it, or removes it on any exception.
 
     All methods raise OutputError for what the operating system refuses. ``bytes_per_pixel`` is
-    about what a frame takes on the disk, rather too much than too little.
+    about what a frame takes on the disk, rather too much than too little. What a format makes of a
+    path is asked of its class, before there is anything to write.
     """
 
     bytes_per_pixel: ClassVar[float]
+
+    @classmethod
+    @abstractmethod
+    def path_for(cls, stem: Path, suffix: str) -> Path:
+        """Where the result ``stem`` goes; a name that is too long for the disk is shortened."""
+
+    @classmethod
+    @abstractmethod
+    def places(cls, out: Path) -> list[Path]:
+        """What to claim of an output: the same for all spellings, whichever links lead there."""
+
+    @classmethod
+    @abstractmethod
+    def existing(cls, out: Path) -> list[Path]:
+        """The files that are there under an output's name or pattern."""
+
+    @classmethod
+    @abstractmethod
+    def folder_of(cls, out: Path) -> Path:
+        """The folder that must be there, or be made, for an output."""
+
+    @classmethod  # noqa: B027 - most formats take all names
+    def check(cls, out: Path) -> None:
+        """Raises UsageError for a name that no output of this format has.
+
+        OutputError where this machine cannot write the format.
+        """
+
+    @classmethod
+    def picture_size(cls, size: Size, *, side_by_side: bool) -> Size:
+        """The size of the pictures in an output of depth at ``size``."""
+        return size
+
+    @classmethod  # noqa: B027 - most formats take all sizes
+    def check_size(cls, out: Path, size: Size) -> None:
+        """Raises OutputError for pictures of a size that the format cannot have."""
 
     def __init__(self, path: Path, settings: SinkSettings) -> None:
         self.path = path
@@ -126,6 +164,22 @@ class DisparitySink(ABC):
 
 class FileSink(DisparitySink):
     """A sink of one file, which grows beside its final place under a hidden name."""
+
+    @classmethod
+    def path_for(cls, stem: Path, suffix: str) -> Path:
+        return derived(stem, suffix)
+
+    @classmethod
+    def places(cls, out: Path) -> list[Path]:
+        return [out.parent.resolve() / out.name]
+
+    @classmethod
+    def existing(cls, out: Path) -> list[Path]:
+        return [out] if os.path.lexists(out) else []
+
+    @classmethod
+    def folder_of(cls, out: Path) -> Path:
+        return out.parent
 
     def _open(self) -> None:
         self._part = new_part(self.path)

@@ -1,37 +1,18 @@
 """Which sink writes which path, and whether it may: asked before the first frame is read."""
 
-import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import av
-
 from depthcrafter_cli.depth.colorize import check_colormap
-from depthcrafter_cli.disk import (
-    Identity,
-    derived,
-    fold,
-    identities,
-    name_problem,
-    nearest_folder,
-)
+from depthcrafter_cli.disk import Identity, fold, identities, name_problem, nearest_folder
 from depthcrafter_cli.errors import OutputError, UsageError
-from depthcrafter_cli.media.files import lock_path, output_errors
+from depthcrafter_cli.media.files import output_errors
 from depthcrafter_cli.media.numbered import NUMBER, numbered_files, place_of_input
 from depthcrafter_cli.media.sinks.base import DisparitySink, SinkSettings
 from depthcrafter_cli.media.sinks.npz import NpzSink
-from depthcrafter_cli.media.sinks.png16 import (
-    PngSink,
-    images_place,
-    png_pattern,
-)
-from depthcrafter_cli.media.sinks.video import (
-    ENCODER,
-    VideoSink,
-    encoded_size,
-    require_encodable,
-)
+from depthcrafter_cli.media.sinks.png16 import PngSink
+from depthcrafter_cli.media.sinks.video import VideoSink
 from depthcrafter_cli.types import Size
 
 _BY_SUFFIX: Mapping[str, type[DisparitySink]] = {
@@ -41,7 +22,6 @@ _BY_SUFFIX: Mapping[str, type[DisparitySink]] = {
     ".png": PngSink,
     "": PngSink,  # a folder
 }
-_LONGEST_NUMBER = "_" + "0" * 9
 
 
 def sink_for(out: Path, settings: SinkSettings) -> DisparitySink:
@@ -63,40 +43,19 @@ def path_in_format(stem: Path, name: str) -> Path:
     if suffix not in _BY_SUFFIX:
         known = ", ".join(known.removeprefix(".") for known in _BY_SUFFIX if known)
         raise UsageError(f"got --format {name}, expected one of {known}: choose one.")
-    if _BY_SUFFIX[suffix] is PngSink:
-        folder = derived(stem, "")
-        numbered = derived(folder / folder.name, _LONGEST_NUMBER + suffix)
-        return numbered.with_name(numbered.name.replace(_LONGEST_NUMBER, "_%05d"))
-    return derived(stem, suffix)
+    return _BY_SUFFIX[suffix].path_for(stem, suffix)
 
 
 def places_of(outputs: Iterable[Path]) -> list[Path]:
-    """What to claim of outputs: the same however they are spelled, and whichever links lead there.
-
-    Images are claimed in their folder. While that is not there they are claimed beside it, and by
-    whoever comes when it is there as well, if such a claim is or was made.
-    """
-    places = []
-    for out in outputs:
-        if _sink_class(out) is not PngSink:
-            places.append(out.parent.resolve() / out.name)
-            continue
-        pattern = png_pattern(out)
-        real = pattern.parent.resolve() / pattern.name
-        beside = images_place(real, inside=False)
-        if real.parent.is_dir():
-            places.append(images_place(real, inside=True))
-        if not real.parent.is_dir() or lock_path(beside).exists():
-            places.append(beside)
-    return places
+    """What to claim of outputs: see :meth:`DisparitySink.places`."""
+    return [place for out in outputs for place in _sink_class(out).places(out)]
 
 
 def expected_bytes(out: Path, size: Size, frames: int, *, side_by_side: bool = False) -> int:
     """About how much room an output takes, on the safe side."""
     kind = _sink_class(out)
-    if kind is VideoSink:
-        size = encoded_size(size, side_by_side=side_by_side)
-    return round(kind.bytes_per_pixel * size.height * size.width * frames)
+    pictures = kind.picture_size(size, side_by_side=side_by_side)
+    return round(kind.bytes_per_pixel * pictures.height * pictures.width * frames)
 
 
 def check_outputs(
@@ -125,51 +84,34 @@ def check_outputs(
     kinds = [_sink_class(out) for out in outputs]
     _check_different(outputs, source, record)
     for out, kind in zip(outputs, kinds, strict=True):
-        if kind is VideoSink and ENCODER not in av.codec.codecs_available:
-            raise OutputError(
-                f"{out} needs the encoder {ENCODER}, which this build of PyAV lacks, expected the "
-                "one from PyPI: pip install --force-reinstall av, or write .npz or .png."
-            )
         _check_place(out, kind, overwrite=overwrite, create_folders=create_folders)
 
 
 def existing_files(out: Path) -> list[Path]:
     """The files that are there under an output's name or pattern. Raises UsageError."""
-    if _sink_class(out) is PngSink:
-        return numbered_files(png_pattern(out))
-    return [out] if os.path.lexists(out) else []
+    return _sink_class(out).existing(out)
 
 
 def check_size(outputs: Sequence[Path], size: Size, *, side_by_side: bool) -> None:
     """Raises OutputError for an output that cannot have pictures of ``size``."""
     for out in outputs:
-        if _sink_class(out) is VideoSink:
-            require_encodable(out, size_in(out, size, side_by_side=side_by_side))
+        _sink_class(out).check_size(out, size_in(out, size, side_by_side=side_by_side))
 
 
 def size_in(out: Path, size: Size, *, side_by_side: bool) -> Size:
     """The size of the pictures in an output of depth at ``size``."""
-    video = _sink_class(out) is VideoSink
-    return encoded_size(size, side_by_side=side_by_side) if video else size
+    return _sink_class(out).picture_size(size, side_by_side=side_by_side)
 
 
 def _sink_class(out: Path) -> type[DisparitySink]:
-    if out.is_dir():
-        return PngSink
-    kind = _BY_SUFFIX.get(out.suffix.lower())
+    kind = _BY_SUFFIX.get("" if out.is_dir() else out.suffix.lower())
     if kind is None:
         raise UsageError(
             f"Got {out} with the suffix {out.suffix!r}, expected one of "
             f"{', '.join(suffix for suffix in _BY_SUFFIX if suffix)}, or a folder for PNGs: "
             "rename the output."
         )
-    numbers = len(NUMBER.findall(out.name))
-    if kind is PngSink and numbers != (1 if out.suffix else 0):
-        proposed = out.with_name(f"{NUMBER.sub('', out.stem).rstrip('_')}_%05d.png")
-        raise UsageError(
-            f"Got {out} for a PNG a frame, expected one number pattern in its name, and .png after "
-            f"it: use {proposed}."
-        )
+    kind.check(out)
     return kind
 
 
@@ -218,11 +160,7 @@ def name_problem_of(out: Path) -> str:
 def _check_place(
     out: Path, kind: type[DisparitySink], *, overwrite: bool, create_folders: bool
 ) -> None:
-    folder = out.parent
-    if kind is PngSink:
-        images = png_pattern(out).parent
-        folder = images if images.exists() else images.parent
-    existing = existing_files(out)
+    folder, existing = kind.folder_of(out), kind.existing(out)
     if existing and not overwrite:
         raise OutputError(
             f"{existing[0]} exists, expected a free name: choose another or pass --overwrite."

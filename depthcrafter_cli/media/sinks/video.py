@@ -31,6 +31,32 @@ class VideoSink(FileSink):
 
     bytes_per_pixel = 0.1  # measured: 0.01 to 0.07, and 0.3 without loss
 
+    @classmethod
+    def check(cls, out: Path) -> None:
+        if ENCODER not in av.codec.codecs_available:
+            raise OutputError(
+                f"{out} needs the encoder {ENCODER}, which this build of PyAV lacks, expected the "
+                "one from PyPI: pip install --force-reinstall av, or write .npz or .png."
+            )
+
+    @classmethod
+    def picture_size(cls, size: Size, *, side_by_side: bool) -> Size:
+        return Size(_even(size.height), _even(size.width * (2 if side_by_side else 1)))
+
+    @classmethod
+    def check_size(cls, out: Path, size: Size) -> None:
+        """Asks the encoder."""
+        container_format = out.suffix[1:].lower()
+        try:
+            with av.open(BytesIO(), "w", format=container_format) as container:
+                stream = _add_stream(container, size, Fraction(24), Fraction(1, 24), crf=18)
+                stream.codec_context.open()
+        except av.error.FFmpegError as error:
+            raise OutputError(
+                f"{out} would be {size} pixels, expected a size that {ENCODER} encodes (sides up "
+                "to 16384): pass a smaller --size, leave --side-by-side out, or write .npz or PNGs."
+            ) from error
+
     @property
     def needs_rgb(self) -> bool:
         return self.settings.side_by_side
@@ -45,7 +71,7 @@ class VideoSink(FileSink):
         )
         self._stream = _add_stream(
             self._container,
-            encoded_size(settings.size, side_by_side=settings.side_by_side),
+            self.picture_size(settings.size, side_by_side=settings.side_by_side),
             settings.rate,
             settings.time_base,
             settings.crf,
@@ -110,23 +136,6 @@ class VideoSink(FileSink):
         if hasattr(self, "_container"):
             with suppress(av.error.FFmpegError):
                 self._container.close()
-
-
-def encoded_size(size: Size, *, side_by_side: bool) -> Size:
-    """The size of a video of depth at ``size``."""
-    return Size(_even(size.height), _even(size.width * (2 if side_by_side else 1)))
-
-
-def require_encodable(path: Path, size: Size) -> None:
-    """Raises OutputError for a size that the encoder refuses, by asking it."""
-    try:
-        with av.open(BytesIO(), "w", format=path.suffix[1:].lower()) as container:
-            _add_stream(container, size, Fraction(24), Fraction(1, 24), crf=18).codec_context.open()
-    except av.error.FFmpegError as error:
-        raise OutputError(
-            f"{path} would be {size} pixels, expected a size that {ENCODER} encodes (sides up to "
-            "16384): pass a smaller --size, leave --side-by-side out, or write .npz or PNGs."
-        ) from error
 
 
 def _add_stream(

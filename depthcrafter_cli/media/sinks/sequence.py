@@ -1,0 +1,148 @@
+"""Outputs of one file a frame: all of them appear together, numbered."""
+
+import shutil
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import ClassVar
+
+from depthcrafter_cli import disk
+from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.media.files import lock_path
+from depthcrafter_cli.media.numbered import NUMBER, numbered_files
+from depthcrafter_cli.media.sinks.base import DepthFrame, DisparitySink, SinkSettings
+
+_THREADS = 2  # compression releases the interpreter lock; more would starve the model
+_BACKLOG = 8  # frames in memory waiting to be compressed
+_LONGEST_NUMBER = "_" + "0" * 9
+
+
+class SequenceSink(DisparitySink):
+    """A folder, or a pattern such as ``out/depth_%05d.png``: a file a frame.
+
+    Files collect in a hidden folder on the same disk and move when all are complete. A format is a
+    class with its ``suffix`` that says by :meth:`_picture` how a frame becomes a file.
+    """
+
+    suffix: ClassVar[str]
+
+    def __init__(self, path: Path, settings: SinkSettings) -> None:
+        super().__init__(path, settings)
+        self._pattern = self.pattern(path)
+        self._folder_is_new = not self._pattern.parent.is_dir()
+
+    @classmethod
+    def pattern(cls, out: Path) -> Path:
+        """The pattern that an output path stands for: itself, or the default one in a folder."""
+        return out if NUMBER.search(out.name) else out / f"depth_%05d{cls.suffix}"
+
+    @classmethod
+    def path_for(cls, stem: Path, suffix: str) -> Path:
+        """Numbered files that are called like the folder of their own that they are in."""
+        folder = disk.derived(stem, "")
+        numbered = disk.derived(folder / folder.name, _LONGEST_NUMBER + suffix)
+        return numbered.with_name(numbered.name.replace(_LONGEST_NUMBER, "_%05d"))
+
+    @classmethod
+    def places(cls, out: Path) -> list[Path]:
+        """In the files' folder; while that is not there, beside it.
+
+        Whoever comes when it is there claims the place beside it as well, if such a claim is or
+        was made.
+        """
+        pattern = cls.pattern(out)
+        real = pattern.parent.resolve() / pattern.name
+        beside, there = _place(real, inside=False), real.parent.is_dir()
+        inside = [_place(real, inside=True)] if there else []
+        return [*inside, beside] if not there or lock_path(beside).exists() else inside
+
+    @classmethod
+    def existing(cls, out: Path) -> list[Path]:
+        return numbered_files(cls.pattern(out))
+
+    @classmethod
+    def folder_of(cls, out: Path) -> Path:
+        images = cls.pattern(out).parent
+        return images if images.exists() else images.parent
+
+    @classmethod
+    def check(cls, out: Path) -> None:
+        if out.is_dir() or len(NUMBER.findall(out.name)) == (1 if out.suffix else 0):
+            return
+        kind = cls.suffix[1:].upper()
+        proposed = out.with_name(f"{NUMBER.sub('', out.stem).rstrip('_')}_%05d{cls.suffix}")
+        raise UsageError(
+            f"Got {out} for a {kind} a frame, expected one number pattern in its name, and "
+            f"{cls.suffix} after it: use {proposed}."
+        )
+
+    @abstractmethod
+    def _picture(self, frame: DepthFrame) -> Callable[[Path], None]:
+        """What writes a frame's file to a path: called later, in another thread."""
+
+    def _open(self) -> None:
+        # Left by a run that was killed before somebody else made the folder.
+        disk.remove(disk.part_path(_place(self._pattern, inside=False)))
+        part = disk.new_part(_place(self._pattern, inside=not self._folder_is_new))
+        part.mkdir()
+        self._part = part
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="sequence")
+        self._pending: deque[Future[None]] = deque()
+
+    def _write(self, frame: DepthFrame) -> None:
+        number = frame.number
+        name = NUMBER.sub(lambda place: place.group() % number, self._pattern.name)
+        save = self._picture(frame)
+        self._pending.append(self._pool.submit(_save, save, self._part / name))
+        while len(self._pending) > _BACKLOG:
+            self._pending.popleft().result()
+
+    def _finish(self) -> None:
+        while self._pending:
+            self._pending.popleft().result()
+        self._pool.shutdown()
+        disk.sync(self._part)
+        folder, published = self._pattern.parent, self.settings.published
+        moves = {part: folder / part.name for part in sorted(self._part.iterdir())}
+        published.note(moves)
+        if self._folder_is_new and not folder.exists():
+            disk.replace(self._part, folder)
+            disk.sync(folder.parent)
+            return
+        before = numbered_files(self._pattern)
+        published.require_replaceable(before)
+        for part, picture in moves.items():
+            published.require_replaceable([picture])
+            disk.replace(part, picture)
+        disk.sync(folder)
+        for there in set(before) - set(moves.values()):
+            there.unlink()
+        self._part.rmdir()
+
+    def abort(self) -> None:
+        if not hasattr(self, "_part"):
+            return
+        if hasattr(self, "_pool"):
+            self._pool.shutdown(cancel_futures=True)
+        shutil.rmtree(self._part, ignore_errors=True)
+
+
+def _save(save: Callable[[Path], None], target: Path) -> None:
+    save(target)
+    disk.sync(target)
+
+
+def _place(pattern: Path, *, inside: bool) -> Path:
+    """A name for all files of a pattern, in their folder or beside it.
+
+    It is the same however many digits the numbers have: one pattern would take the files of the
+    other for its own.
+    """
+    name = NUMBER.sub("%05d", pattern.name)
+    folder = pattern.parent
+    if inside:
+        return folder / name
+    named = folder if folder.name.strip(".") else folder.resolve()  # . and .. have no name
+    return named.with_name(f"{named.name}.{name}")
