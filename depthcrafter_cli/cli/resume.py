@@ -36,9 +36,7 @@ def resume(
         if max_ram != _AS_BEFORE:
             request = replace(request, max_ram=opt.parse_gigabytes("--max-ram", max_ram))
         kept = keep_work or request.keep_work
-        request = replace(
-            request, resume=True, resume_only=True, keep_work=kept, create_folders=True
-        )
+        request = replace(request, resume=True, resume_only=True, keep_work=kept)
         carry_out(request, console)
 
 
