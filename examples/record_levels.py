@@ -12,7 +12,6 @@ gets stacks for sources of the kind "stacks" in a recipe, ``stacks/unseen`` one 
 command goes on where it was stopped.
 """
 
-import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +19,9 @@ import numpy as np
 import typer
 from levels.level import Level
 from levels.packages import Packages
-from levels.view import Studio, frame
+from levels.stacks import write_stack
+from levels.things import Studio
+from levels.view import frame
 
 UNSEEN = [
     "ce1m7", "czest2ctf", "hydronex", "islandctf", "oa_dm4", "oa_shouse", "oacmpdm3", "pul1ctf",
@@ -65,13 +66,7 @@ def record(
         tried = (frame(studio, level, rng, *size) for _ in range(each * PATIENCE))
         found = (one for one in tried if one is not None)
         frames += [one for one, _ in zip(found, range(each), strict=False)]
-    order = np.random.default_rng(seed).permutation(len(frames))
-    unfinished = home.with_name(f"{home.name}.partial")
-    shutil.rmtree(unfinished, ignore_errors=True)  # left by a killed run
-    unfinished.mkdir(parents=True)
-    np.save(unfinished / "rgb.npy", np.stack([frames[index][0] for index in order]))
-    np.save(unfinished / "disparity.npy", np.stack([frames[index][1] for index in order]))
-    unfinished.replace(home)
+    write_stack(home, frames)
     return len(frames)
 
 

@@ -1,4 +1,4 @@
-"""What examples/record_levels.py records is what a recipe's stacks are, and its depth is true."""
+"""What examples/record_levels.py and draw_stacks.py make is what a recipe's stacks are."""
 
 import io
 import struct
@@ -90,3 +90,12 @@ def test_stacks_are_recorded_once_and_read_by_a_recipe(packages, tmp_path):
     frames = [clips.read(index, 0, 1) for index in range(6)]
     assert all(np.ptp(frame.rgb.numpy()) > 20 for frame in frames)
     assert all(float(frame.disparity.max() / frame.disparity.min()) > 1.4 for frame in frames)
+
+
+def test_stacks_are_drawn_with_pictures(packages, tmp_path):
+    command = [sys.executable, str(EXAMPLES / "draw_stacks.py"), str(tmp_path / "stacks")]
+    command += ["--packages", str(packages), "--shards", "1", "--scenes", "3", "--size", "48x32"]
+    subprocess.run(command, capture_output=True, text=True, check=True)
+    clips = open_source(SourceConfig(kind="stacks", path=str(tmp_path / "stacks" / "train")))
+    assert 2 <= len(clips) <= 6 and clips.shape(0) == (1, 32, 48)
+    assert float(clips.read(0, 0, 1).disparity.median()) == pytest.approx(1, rel=0.5)

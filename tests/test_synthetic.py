@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from depthcrafter_cli.synthetic import draw_clip, kinds, textures
+from depthcrafter_cli.synthetic import draw_clip, draw_views, kinds, textures
 from depthcrafter_cli.synthetic.bodies import still
 from depthcrafter_cli.synthetic.camera import Camera, film, mounted
 from depthcrafter_cli.synthetic.foreground import LAYERS
@@ -162,3 +162,18 @@ def test_target_puts_sky_at_zero_and_the_nearest_at_one():
     assert disparity[:, :4].max() == 0
     assert disparity.max() == 1
     assert bool((disparity[0, 5].diff() < 0).all())
+
+
+def test_views_of_a_scene_are_apart_and_printed_surfaces_show_the_pictures():
+    rng = np.random.default_rng(1)
+    atlas = textures.atlas(rng)
+    half = np.tile(np.repeat([0.0, 1.0], textures.SIDE // 2), (textures.SIDE, 1))
+    printed = textures.printed(atlas, rng, lambda _: half)
+    shown = [bool((one == torch.from_numpy(half)).all()) for one in printed[0]]
+    assert 10 < sum(shown) < 50 and not any(shown[textures.index("grass", rng) // 4 * 4 :][:4])
+    assert torch.equal(printed[3, shown.index(True)].unique(), torch.tensor([0.5]))
+    views = [clip for seed in range(3) for clip in draw_views(seed, 2, 24, 32, printed)]
+    assert len(views) >= 3 and views[0].rgb.shape == (1, 24, 32, 3)
+    again = draw_views(0, 2, 24, 32, printed)
+    assert torch.equal(again[0].rgb, views[0].rgb)
+    assert not torch.equal(views[0].depth, views[1].depth)

@@ -61,6 +61,29 @@ def draw_clip(
     return Clip(effects.develop(rng, best, style == "precise"), best.depth)
 
 
+def draw_views(seed: int, views: int, height: int, width: int, atlas: Tensor) -> list[Clip]:
+    """Single frames of one scene, a second apart, each from a place and at an angle of its own.
+
+    A scene costs more than a frame of it, and what no two frames share is more to learn from.
+    Views that show next to nothing are left out, so there may be none. ``atlas`` is one of
+    ``textures``.
+    """
+    rng = np.random.default_rng(seed)
+    times = np.arange(views, dtype=float)
+    scene = kinds.arrange(rng, times)
+    paths = [camera.film(rng, scene, np.arange(24) / 12) for _ in range(views)]
+    path = camera.at_random(rng, paths)
+    image = render(
+        camera.mounted(scene, path), path, times, height, width, atlas, shadowed=rng.random() < 0.7
+    )
+    clean = rng.random() < 0.35
+    return [
+        Clip(effects.develop(rng, one, clean), one.depth)
+        for one in map(image.frame, range(views))
+        if _worth(one.depth[0]) >= 0.5
+    ]
+
+
 def _shot(rng: np.random.Generator, frames: int, height: int, width: int, atlas: Tensor) -> Image:
     times = np.arange(frames) / 24.0 * float(rng.choice([1.0, 1.0, 2.0, 4.0]))
     scene = kinds.arrange(rng, times)

@@ -66,6 +66,19 @@ def film(rng: Rng, scene: Scene, times: Vector) -> Camera:
     return Camera(eye, rotation, zoom * focal)
 
 
+def at_random(rng: Rng, paths: list[Camera]) -> Camera:
+    """One camera of each path, at a random place of it."""
+    places = [int(rng.integers(len(path.eye))) for path in paths]
+    return Camera(
+        *(
+            np.stack(
+                [getattr(path, part)[place] for path, place in zip(paths, places, strict=True)]
+            )
+            for part in ("eye", "rotation", "focal")
+        )
+    )
+
+
 def _tilted(rng: Rng, scene: Scene) -> Vector:
     """The target, sometimes far up, down or aside, so that no height is always the horizon."""
     if rng.random() > 0.22:

@@ -23,6 +23,11 @@ class Image:
     depth: Tensor
     ident: Tensor
 
+    def frame(self, number: int) -> Image:
+        """One frame alone."""
+        part = slice(number, number + 1)
+        return Image(self.colour[part], self.depth[part], self.ident[part])
+
 
 def _screen(camera: Camera, height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Ray slopes at pixel centres, x [T, 1, W] and y [T, H, 1]; the ray is (x, y, 1)."""

@@ -159,9 +159,31 @@ def index(name: str, rng: Rng) -> int:
 def atlas(rng: Rng) -> Tensor:
     """float32 [LEVELS, patterns * VARIANTS, SIDE, SIDE] in [0, 1]."""
     sharp = np.stack([draw(rng) for draw in PATTERNS.values() for _ in range(VARIANTS)])
-    level = torch.from_numpy(np.clip(sharp, 0, 1).astype(np.float32))[:, None]
-    levels = [level]
+    return _levels(torch.from_numpy(np.clip(sharp, 0, 1).astype(np.float32)))
+
+
+_NATURAL = ("fractal", "grass", "blotches")  # also leaves, clouds and the light through a canopy
+
+
+def printed(atlas: Tensor, rng: Rng, picture: Callable[[Rng], Vector]) -> Tensor:
+    """An atlas half of whose patterns, but for the natural ones, are greys of pictures.
+
+    ``picture`` gives one, [SIDE, SIDE] in [0, 1].
+    """
+    made = atlas[0].clone()
+    for kind, name in enumerate(PATTERNS):
+        share = 0.0 if name in _NATURAL else 0.9 if name in ("photo", "picture") else 0.55
+        for variant in range(VARIANTS):
+            if rng.random() < share:
+                grey = picture(rng).astype(np.float32)
+                made[kind * VARIANTS + variant] = torch.from_numpy(grey)
+    return _levels(made)
+
+
+def _levels(sharp: Tensor) -> Tensor:
+    """Patterns [n, SIDE, SIDE] at all levels of sharpness."""
+    levels = [sharp[:, None]]
     for factor in (4, 16, SIDE):
-        small = F.avg_pool2d(level, factor)
+        small = F.avg_pool2d(levels[0], factor)
         levels.append(F.interpolate(small, size=(SIDE, SIDE), mode="nearest"))
     return torch.stack(levels)[:, :, 0].contiguous()
