@@ -11,7 +11,7 @@ import re
 import stat
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from errno import EACCES, EBADF, EINVAL, ENOTSUP, EPERM
 from pathlib import Path
@@ -120,11 +120,12 @@ def make_folder(path: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, publish: Callable[[Path, Path], None] = publish) -> Iterator[BinaryIO]:
     """A new file to write, which takes the place of ``path`` in one step; it goes if that fails.
 
     After a power cut ``path`` holds the old contents or the new. Only one process at a time may
-    write ``path``: what a killed one left is removed by the next.
+    write ``path``: what a killed one left is removed by the next. ``publish`` gives the file its
+    final name.
     """
     part = new_part(path)
     try:
@@ -141,6 +142,25 @@ def write_whole(path: Path, data: bytes) -> None:
     """Replaces a file in one step; after a power cut it holds the old contents or the new."""
     with replacing(path) as file:
         file.write(data)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Inside, no other process holds the lock file ``path``, which is gone afterwards.
+
+    The lock ends with the process, however that ends; the file that a killed one left is taken by
+    the next. Raises filelock.Timeout at once where another process holds it.
+    """
+    from filelock import FileLock
+
+    lock = FileLock(path)
+    lock.acquire(timeout=0)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # while it is held, so that no second owner comes in between
+            path.unlink(missing_ok=True)
+        lock.release()
 
 
 class NewFile(io.FileIO):

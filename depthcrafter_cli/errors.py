@@ -64,5 +64,9 @@ def unexpected(error: Exception) -> str:
 
     Such advice names options and variables that are not those of this program.
     """
-    first = next(iter(str(error).strip().splitlines()), "")
-    return f"unexpected {type(error).__name__}: {first}".rstrip(": ")
+    return f"unexpected {type(error).__name__}: {first_line(error)}".rstrip(": ")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says; empty if it says nothing."""
+    return next(iter(str(error).strip().splitlines()), "")

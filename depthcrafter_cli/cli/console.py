@@ -22,7 +22,6 @@ from depthcrafter_cli.cli.outlets import (
     Plain,
     Said,
     Update,
-    emit,
     in_words,
 )
 from depthcrafter_cli.cli.streams import Line, errors_alone, is_terminal
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
     from depthcrafter_cli.workflows.folder import RunFolder
     from depthcrafter_cli.workflows.plan import RunPlan
     from depthcrafter_cli.workflows.run import RunResult
-
-__all__ = ["Console", "Reporting", "emit", "reported"]
 
 STOPPING = "stopping once the step under way is on the disk; interrupt again to stop at once"
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from depthcrafter_cli.cli import options as opt
-from depthcrafter_cli.cli.console import emit, reported
+from depthcrafter_cli.cli.console import reported
 from depthcrafter_cli.cli.groups import DepthOptions, spread
-from depthcrafter_cli.cli.outlets import in_words
+from depthcrafter_cli.cli.outlets import emit, in_words, size_in_words
 from depthcrafter_cli.cli.streams import Line, tell
 
 if TYPE_CHECKING:
@@ -79,13 +79,9 @@ def _disk_bytes(planned: "RunPlan") -> dict[str, int]:
 def _disk_lines(planned: "RunPlan") -> Iterator[Line]:
     state, *outputs = _disk_bytes(planned).items()
     each = "" if planned.frames else f" for every {_FRAMES_OF_UNKNOWN} frames"
-    written = ", ".join(f"{kind} {_size(count)}" for kind, count in outputs)
-    yield Line(f"disk: at most about {_size(state[1])} until it is finished{each}")
+    written = ", ".join(f"{kind} {size_in_words(count)}" for kind, count in outputs)
+    yield Line(f"disk: at most about {size_in_words(state[1])} until it is finished{each}")
     yield Line(f"and for the output: {written}", "  ")
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 def _seconds(time: "Duration") -> dict[str, float]:

@@ -11,6 +11,7 @@ import typer
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import Reporting, reported
 from depthcrafter_cli.cli.groups import spread
+from depthcrafter_cli.cli.outlets import size_in_words
 from depthcrafter_cli.cli.streams import Line, put, tell, tell_paths
 from depthcrafter_cli.text import expanded
 
@@ -42,7 +43,7 @@ def list_weights(as_json: Json = False, debug: opt.Debug = False) -> None:
 
 def _rows(rows: list[dict[str, Any]]) -> Iterator[Line]:
     for row in rows:
-        numbers = f"{row['name']:<13}{_gigabytes(row['bytes']):>9}  "
+        numbers = f"{row['name']:<13}{size_in_words(row['bytes']):>9}  "
         yield Line(row["path"] or "not on this machine", numbers)
         for licence in row["licences"]:
             yield Line(licence, " " * len(numbers))
@@ -163,7 +164,3 @@ def _describe(variant: "ModelVariant") -> dict[str, Any]:
         "non_commercial": variant.non_commercial,
         "command": pull_command(variant.name) if variant.sources else None,
     }
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from depthcrafter_cli import disk
 from depthcrafter_cli.errors import OutputError
@@ -32,6 +32,18 @@ def output_errors(path: Path) -> Iterator[None]:
                 "place: choose another path or change its permissions."
             )
         raise OutputError(message) from error
+
+
+@contextmanager
+def read_errors(path: Path) -> Iterator[None]:
+    """Turns a failure of the operating system to read a run's state into one clear sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be read ({error.strerror or error}), expected a readable disk: check "
+            "it, and resume the run."
+        ) from error
 
 
 def _free_space(path: Path) -> str:
@@ -62,23 +74,19 @@ def lock_path(place: Path) -> Path:
 def claimed(places: Iterable[Path]) -> Iterator[None]:
     """Inside, no other run may claim one of these paths, which lead through no links.
 
-    The claim ends with the process, however that ends; the lock of a killed one goes with the next.
-
     Raises OutputError if one is taken.
     """
     with ExitStack() as held:
         for place in dict.fromkeys(places):
-            lock = FileLock(lock_path(place))
             with output_errors(place):
                 disk.make_folder(place.parent)
                 try:
-                    lock.acquire(timeout=0)
+                    held.enter_context(disk.locked(lock_path(place)))
                 except Timeout:
                     raise OutputError(
                         f"{place} is being written by another run, expected one at a time: wait "
                         "for it or choose another name."
                     ) from None
-            held.callback(_release, lock)
         yield
 
 
@@ -88,10 +96,3 @@ def remove_locks(places: Iterable[Path]) -> None:
         if lock_path(place).exists():
             with suppress(OutputError), claimed([place]):  # it is released, so removed
                 pass
-
-
-def _release(lock: FileLock) -> None:
-    # Removed while it is held, so that no second owner of the name can be in between.
-    with suppress(OSError):
-        Path(lock.lock_file).unlink(missing_ok=True)
-    lock.release()

@@ -1,7 +1,7 @@
 """Images as a video: a folder, a numbered pattern, or one picture."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import pairwise
@@ -25,6 +25,7 @@ from depthcrafter_cli.media.numbered import (
 )
 from depthcrafter_cli.media.resize import require_sane
 from depthcrafter_cli.media.selection import Timed
+from depthcrafter_cli.progress import Warn, ignore
 from depthcrafter_cli.types import RgbImage, Size, VideoInfo
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
@@ -77,9 +78,7 @@ class ImageSequence:
         numbers = [number for number, _file in self._images()]
         return None if None in numbers else [number for number in numbers if number is not None]
 
-    def pictures(
-        self, start: Fraction, warn: Callable[[str], None]
-    ) -> Iterator[Timed[av.VideoFrame]]:
+    def pictures(self, start: Fraction, warn: Warn) -> Iterator[Timed[av.VideoFrame]]:
         """(seconds from the first image, seconds it is shown, picture) in order.
 
         They begin not much earlier than ``start``. Raises InputError for one that the system cannot
@@ -105,9 +104,7 @@ class ImageSequence:
                 return
             yield index / self.rate, 1 / self.rate, av.VideoFrame.from_ndarray(rgb, format="rgb24")
 
-    def _images(
-        self, warn: Callable[[str], None] = lambda _: None
-    ) -> list[tuple[int | None, Path]]:
+    def _images(self, warn: Warn = ignore) -> list[tuple[int | None, Path]]:
         """Each picture's file, with its number, in the order in which they are shown.
 
         Raises InputError for files that are none of the sequence, or that it lacks.
@@ -146,7 +143,7 @@ class ImageSequence:
         groups: Mapping[str, Sequence[tuple[int, Path]]],
         pattern: str,
         count: int,
-        warn: Callable[[str], None],
+        warn: Warn,
     ) -> None:
         """Raises InputError for files that are strangers in a sequence under ``pattern``."""
         largest = len(groups[pattern])

@@ -1,6 +1,6 @@
 """Pictures that are films: animated WebP, and TIFF of several pages."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.image_sequence import opened_image, pages_in, rgb_of
 from depthcrafter_cli.media.resize import require_sane
 from depthcrafter_cli.media.selection import Timed
+from depthcrafter_cli.progress import Warn
 from depthcrafter_cli.types import Size, VideoInfo
 
 _UNTIMED = Fraction(1, 10)  # second: what browsers take where a picture names no duration
@@ -50,9 +51,7 @@ class PagedImage:
         rate = len(durations) / sum(durations, Fraction(0))
         return VideoInfo(self.path, Size(height, width), rate, 1 / min(durations), len(pages))
 
-    def pictures(
-        self, start: Fraction, warn: Callable[[str], None]
-    ) -> Iterator[Timed[av.VideoFrame]]:
+    def pictures(self, start: Fraction, warn: Warn) -> Iterator[Timed[av.VideoFrame]]:
         """(seconds from the first picture, seconds it is shown, picture) in order, from the first.
 
         Raises InputError for what the system cannot read; ``warn`` hears of a picture that is

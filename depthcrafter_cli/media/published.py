@@ -8,7 +8,7 @@ from pathlib import Path
 
 from depthcrafter_cli import disk
 from depthcrafter_cli.errors import OutputError
-from depthcrafter_cli.media.files import output_errors
+from depthcrafter_cli.media.files import output_errors, read_errors
 from depthcrafter_cli.structured import parse_object
 
 # Size in bytes and date in nanoseconds: both stay when a file is renamed, and no other file has
@@ -29,7 +29,7 @@ class Published:
         self._overwrite = overwrite
         self._known: set[tuple[str, _Identity]] = set()
         if journal is not None and journal.is_file():
-            with output_errors(journal):
+            with read_errors(journal):
                 lines = journal.read_bytes().splitlines()
             for line in lines:
                 with suppress(ValueError, KeyError, RecursionError):
@@ -80,16 +80,8 @@ class Published:
 
     def write_whole(self, path: Path, data: bytes) -> None:
         """Publishes a file of ``data``. Raises OutputError as :meth:`publish`."""
-        with output_errors(path):
-            part = disk.new_part(path)
-            try:
-                with part.open("xb") as file:
-                    file.write(data)
-                self.publish(part, path)
-            except BaseException:
-                with suppress(OSError):
-                    part.unlink(missing_ok=True)
-                raise
+        with output_errors(path), disk.replacing(path, self.publish) as file:
+            file.write(data)
 
     def _owns(self, file: Path) -> bool:
         with output_errors(file):

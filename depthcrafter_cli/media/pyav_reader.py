@@ -1,6 +1,6 @@
 """Decoding of video files with PyAV: pictures with exact timestamps, one pass, streaming."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EINVAL
 from fractions import Fraction
@@ -26,6 +26,7 @@ from depthcrafter_cli.media.timestamps import (
     timed,
     with_durations,
 )
+from depthcrafter_cli.progress import Warn
 from depthcrafter_cli.types import Size, VideoInfo
 
 # Containers whose index makes a seek to a time exact; others are read from the beginning.
@@ -79,9 +80,7 @@ class VideoFile:
             require_sane(self.path, size)
             return VideoInfo(self.path, size, rate_of(stream), peak_rate_of(stream), count)
 
-    def pictures(
-        self, start: Fraction, warn: Callable[[str], None]
-    ) -> Iterator[Timed[av.VideoFrame]]:
+    def pictures(self, start: Fraction, warn: Warn) -> Iterator[Timed[av.VideoFrame]]:
         """(seconds from the first frame, seconds it is shown, picture) in order.
 
         They may begin before ``start``. Damage never ends the reading early without a word: what
@@ -155,7 +154,7 @@ class VideoFile:
         self,
         container: av.container.InputContainer,
         stream: av.VideoStream,
-        warn: Callable[[str], None],
+        warn: Warn,
     ) -> None:
         videos = [
             video

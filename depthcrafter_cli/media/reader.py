@@ -1,6 +1,6 @@
 """Videos in: what a path holds, and its frames at the size the model or the output needs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeAlias
@@ -11,10 +11,10 @@ from depthcrafter_cli.media.pages import PagedImage, film_format
 from depthcrafter_cli.media.pyav_reader import VideoFile
 from depthcrafter_cli.media.scale import PictureScaler
 from depthcrafter_cli.media.selection import ReadOptions, select, selected_rate
+from depthcrafter_cli.progress import Warn, ignore
 from depthcrafter_cli.types import Frame, Size, VideoInfo
 
 Source: TypeAlias = VideoFile | ImageSequence | PagedImage
-Warn: TypeAlias = Callable[[str], None]
 
 _WHOLE = ReadOptions()
 _NOT_YET = {
@@ -22,10 +22,6 @@ _NOT_YET = {
     ".dng": "camera raw", ".arw": "camera raw", ".cr2": "camera raw", ".cr3": "camera raw",
     ".nef": "camera raw", ".r3d": "RED raw", ".braw": "Blackmagic raw", ".ari": "ARRIRAW",
 }  # fmt: skip
-
-
-def _ignore(_sentence: str) -> None:
-    """For callers who do not want to hear of damage."""
 
 
 def probe(path: Path, options: ReadOptions = _WHOLE) -> VideoInfo:
@@ -40,7 +36,7 @@ def read_frames(
     path: Path,
     size: Size,
     options: ReadOptions = _WHOLE,
-    warn: Warn = _ignore,
+    warn: Warn = ignore,
     first: int = 0,
 ) -> Iterator[Frame]:
     """The selected frames from the ``first`` on, at ``size``, streamed in one pass.
@@ -79,7 +75,7 @@ def count_frames(path: Path, options: ReadOptions = _WHOLE) -> int:
     source = _source(path, options)
     info = source.info()
     selected_rate(info, options)
-    pictures = source.pictures(options.start or Fraction(0), _ignore)
+    pictures = source.pictures(options.start or Fraction(0), ignore)
     count = sum(1 for _ in select(pictures, options, 1 / info.rate))
     if not count:
         raise _nothing_selected(info, options)

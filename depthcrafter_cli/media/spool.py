@@ -8,7 +8,7 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +19,7 @@ from numcodecs import Blosc
 
 from depthcrafter_cli.disk import sync
 from depthcrafter_cli.errors import DepthCrafterError, OutputError
-from depthcrafter_cli.media.files import output_errors
+from depthcrafter_cli.media.files import output_errors, read_errors
 from depthcrafter_cli.media.timestamps import FINEST
 from depthcrafter_cli.types import Disparity, Size
 
@@ -82,7 +82,7 @@ class DisparitySpool:
         if not self._read_only:
             with output_errors(self.path):
                 self.path.touch()
-        with _read_errors(self.path):
+        with read_errors(self.path):
             self._file: BinaryIO = self.path.open("rb" if self._read_only else "r+b", buffering=0)
             self._recover()
         return self
@@ -149,7 +149,7 @@ class DisparitySpool:
         """(disparity [H, W], time in seconds) in order; holds one batch at a time."""
         seal = self._key
         for offset in self._offsets:
-            with _read_errors(self.path):
+            with read_errors(self.path):
                 found = self._header(offset, seal)
                 payload = self._file.read(found[0].bytes) if found else b""
             if found is None or zlib.crc32(payload) != found[0].crc:
@@ -243,15 +243,3 @@ class DisparitySpool:
         if not self._read_only:
             with output_errors(self.path):
                 self._file.truncate(self._end)
-
-
-@contextmanager
-def _read_errors(path: Path) -> Iterator[None]:
-    """Turns a failure of the operating system to read ``path`` into one sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be read ({error.strerror or error}), expected a readable disk: check "
-            "it, and resume the run."
-        ) from error

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from depthcrafter_cli.errors import DepthCrafterError, MemoryLimitError
+from depthcrafter_cli.errors import DepthCrafterError, MemoryLimitError, first_line
 from depthcrafter_cli.models.devices import cuda_index
 
 # Of these errors' causes one is a lack of memory: which it was shows in what is free.
@@ -91,7 +91,7 @@ def out_of_memory(error: BaseException, device: torch.device) -> Shortage | None
     is free is what was free when it arose.
     """
     for link in _chain(error):
-        words = (str(link) or "out of memory").strip().splitlines()[0]
+        words = first_line(link) or "out of memory"
         if _is_of_host(link):
             # Of a CPU and of Apple's GPUs, the device's memory is the host's.
             return Shortage(words, on_host=device.type not in ("cpu", "mps"))

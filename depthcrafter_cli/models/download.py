@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from depthcrafter_cli.disk import make_folder
+from depthcrafter_cli.disk import locked, make_folder
 from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.models.given import GivenFiles
 from depthcrafter_cli.models.hub import Hub
@@ -70,26 +70,22 @@ def pull(
 
 @contextmanager
 def _claimed(folder: Path) -> Iterator[None]:
-    """Inside, no other pull may write the folder; it is gone afterwards if nothing is in it."""
-    from filelock import FileLock, Timeout
+    """Inside, no other pull may write the folder; what a failed pull leaves empty goes."""
+    from filelock import Timeout
 
     make_folder(folder)
-    lock = FileLock(folder / ".pull.lock")
     try:
-        lock.acquire(timeout=0)
+        with locked(folder / ".pull.lock"):
+            yield
     except Timeout as error:
         raise WeightsError(
             f"another process is pulling into {folder}: wait for it to finish."
         ) from error
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # while it is held, so that no second owner comes in between
-            Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
+    except BaseException:
         for place in (*(path for path in folder.iterdir() if path.is_dir()), folder):
             with suppress(OSError):
                 place.rmdir()
+        raise
 
 
 def _recorded(folder: Path) -> Mapping[str, FileRecord]:

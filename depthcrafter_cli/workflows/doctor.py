@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import depthcrafter_cli
-from depthcrafter_cli.errors import DepthCrafterError
+from depthcrafter_cli.errors import DepthCrafterError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -96,8 +96,7 @@ def _words(error: Exception) -> str:
     """What an error says, in one line."""
     if isinstance(error, DepthCrafterError):
         return str(error)
-    lines = str(error).strip().splitlines() or ["without words"]
-    return f"{type(error).__name__}: {lines[0]}"
+    return f"{type(error).__name__}: {first_line(error) or 'without words'}"
 
 
 def _program() -> Iterator[Row]:

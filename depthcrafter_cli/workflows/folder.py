@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from depthcrafter_cli.disk import make_folder, part_path
 from depthcrafter_cli.errors import OutputError, UsageError
-from depthcrafter_cli.media.files import output_errors, write_whole
+from depthcrafter_cli.media.files import output_errors, read_errors, write_whole
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.spool import DisparitySpool
 from depthcrafter_cli.models.variants import VARIANTS
@@ -111,13 +111,8 @@ class RunFolder:
             )
         expected = "expected what the run wrote: check the disk, and start again with --overwrite"
         with content_errors(self._job, UsageError, expected):
-            try:
+            with read_errors(self._job):
                 job = json_object(self._job)
-            except OSError as error:
-                raise OutputError(
-                    f"{self._job} cannot be read ({error.strerror}), expected a readable folder: "
-                    "check its disk and permissions."
-                ) from error
             noted = job.pop("sha256", None)
             if job.get("format") != _FORMAT and noted in (None, _checksum(job)):
                 raise UsageError(
@@ -237,7 +232,7 @@ class RunFolder:
 
         if not self.progressed:
             return None
-        with content_errors(self._window, OutputError, "expected a readable disk: check it"):
+        with read_errors(self._window):
             data = self._window.read_bytes()
         try:
             tensors = load(data)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import Any
 
-from depthcrafter_cli.errors import DepthCrafterError, UsageError
+from depthcrafter_cli.errors import DepthCrafterError, UsageError, first_line
 from depthcrafter_cli.progress import Progress, spaced
 from depthcrafter_cli.workflows.batch.clip import (
     Ended,
@@ -170,7 +170,7 @@ class RayEngine(WorkerEngine[_Worker]):
     def _replace(self, worker: _Worker, error: Exception) -> list[Ended]:
         """Another worker for one that is gone, with the end of the clip it held."""
         self._deaths += 1
-        how = str(error).strip().splitlines()[0]
+        how = first_line(error)
         if self._deaths > _DEATHS * len(self._workers):
             raise DepthCrafterError(
                 f"got {self._deaths} dead workers from Ray in a row ({how}), expected them to "

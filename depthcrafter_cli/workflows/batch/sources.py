@@ -11,6 +11,7 @@ from pathlib import Path
 from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.media.image_sequence import SUFFIXES, images_in
 from depthcrafter_cli.media.numbered import files_under, is_number_pattern
+from depthcrafter_cli.progress import Warn, ignore
 from depthcrafter_cli.text import video_path
 
 _VIDEOS = frozenset(
@@ -71,7 +72,7 @@ def find_clips(
     sources: Sequence[str],
     out: Path,
     columns: Collection[str],
-    warn: Callable[[str], None] = lambda _: None,
+    warn: Warn = ignore,
 ) -> list[Clip]:
     """The clips of folders (with all below), patterns, lists (.txt, .csv) and single videos.
 
