@@ -4,6 +4,7 @@ A stage is a step of the data flow as the user would name it: ``read``, ``condit
 ``denoise``, ``decode``, ``write``, ``download``, ``verify``, and ``pause`` before another attempt.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,17 +34,31 @@ def ignore(_event: object) -> None:
     """The observer, or the ear for warnings, of a caller who does not care."""
 
 
+class Pace:
+    """Tells when to report: of each subject at once, and then every so many ``seconds``."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._last: dict[object, float] = {}
+
+    def due(self, subject: object = None) -> bool:
+        """Whether a subject is to be reported now, which is then taken for done."""
+        now = time.monotonic()
+        is_due = now - self._last.get(subject, -math.inf) >= self._seconds
+        if is_due:
+            self._last[subject] = now
+        return is_due
+
+
 def spaced(observer: Observer, seconds: float = 0.1) -> Observer:
     """The observer, spared events of a stage that follow the last one within ``seconds``.
 
     The first and the last event of a stage always pass.
     """
-    heard: dict[str, float] = {}
+    pace = Pace(seconds)
 
     def observe(event: Progress) -> None:
-        now = time.monotonic()
-        if event.done == event.total or now - heard.get(event.stage, -seconds) >= seconds:
-            heard[event.stage] = now
+        if pace.due(event.stage) or event.done == event.total:
             observer(event)
 
     return observe

@@ -8,6 +8,7 @@ Read inside :func:`content_errors`, which also covers the use of what was read:
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import sys
@@ -28,6 +29,7 @@ else:
 _LARGEST_BYTES = 64 << 20
 _LARGEST_INTEGER = 1 << 63
 _LONGEST_REASON = 200
+_SENSELESS = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, csv.Error)
 
 
 @contextmanager
@@ -45,7 +47,7 @@ def content_errors(path: Path, kind: type[DepthCrafterError], expected: str) -> 
         raise kind(_sentence(path, f"it lacks {error}", expected)) from error
     except OSError as error:
         raise kind(_sentence(path, error.strerror or str(error), expected)) from error
-    except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
+    except _SENSELESS as error:
         raise kind(_sentence(path, str(error), expected)) from error
 
 

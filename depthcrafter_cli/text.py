@@ -1,6 +1,8 @@
-"""Text that people type and read: paths with ``~``, and names that may hold anything."""
+"""Text that people type and read: paths with ``~``, times, lists, names that may hold anything."""
 
 import re
+from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path, PureWindowsPath
 
 from depthcrafter_cli.errors import InputError, UsageError
@@ -71,6 +73,39 @@ def expanded(text: str) -> Path:
             f"got {text}, expected a user of this machine after the ~: write the folder in full, "
             "or ./ before a name that begins with ~."
         ) from None
+
+
+_CLOCK = re.compile(r"(\d+:){0,2}\d+(\.\d+)?")
+
+
+def clock_seconds(text: str) -> Fraction | None:
+    """Seconds of a time such as ``83.5``, ``1:23.5`` or ``0:01:23.5``; None for other text."""
+    if not _CLOCK.fullmatch(text):
+        return None
+    seconds = Fraction(0)
+    for part in text.split(":"):
+        seconds = seconds * 60 + Fraction(part)
+    return seconds
+
+
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+
+def decoded(data: bytes) -> str:
+    """A list's text: UTF-8, or what Excel and editors on Windows write, UTF-16 and cp1252.
+
+    Raises UnicodeDecodeError.
+    """
+    if data.startswith(_UTF16_MARKS):
+        return data.decode("utf-16")
+    with suppress(UnicodeDecodeError):
+        return data.decode("utf-8-sig")
+    return data.decode("cp1252")
+
+
+def delimiter_of(header: str) -> str:
+    """What parts the cells of a CSV: commas, or the semicolons and tabs that spreadsheets write."""
+    return max(",;\t", key=header.count)
 
 
 def parts_below(name: str) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
 """Test videos, made with the real encoders; every frame can be told from the others."""
 
+import struct
 import subprocess
+import zlib
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import av
 import imageio_ffmpeg
 import numpy as np
+from PIL import Image
 
 from depthcrafter_cli.types import RgbImage, Size
 
@@ -60,6 +63,16 @@ def make_clip(
         container.mux(stream.encode(None))
         if sound is not None:
             _add_silence(container, sound)
+    return path
+
+
+def make_absurd_png(path: Path) -> Path:
+    """A PNG whose header promises 169 million pixels, with the right checksum."""
+    Image.new("L", (8, 8)).save(path, format="PNG")
+    data = bytearray(path.read_bytes())
+    data[16:24] = struct.pack(">II", 13000, 13000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    path.write_bytes(data)
     return path
 
 

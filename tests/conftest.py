@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 from clips import make_clip
 
+from depthcrafter_cli.models import weights
 from depthcrafter_cli.types import Size
 
 PARITY = Path(__file__).parent / "data" / "parity"
@@ -99,6 +100,16 @@ def cli(monkeypatch, capfd) -> Callable[..., Finished]:
         return Finished(code, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch) -> Path:
+    """An empty weights folder, the only one: neither this checkout's nor the user's are seen."""
+    monkeypatch.setenv("DEPTHCRAFTER_WEIGHTS", str(tmp_path / "root"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr(weights, "_PACKAGE", tmp_path / "site" / "depthcrafter_cli")
+    monkeypatch.setattr(weights, "_CHECKOUT", tmp_path / "site")
+    return tmp_path / "root"
 
 
 @pytest.fixture

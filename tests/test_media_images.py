@@ -1,12 +1,10 @@
 """Folders of images, numbered patterns and single pictures as videos."""
 
-import struct
-import zlib
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from clips import SMALL, index_of, picture
+from clips import SMALL, index_of, make_absurd_png, picture
 from PIL import Image, TiffImagePlugin, features
 
 from depthcrafter_cli.errors import InputError
@@ -126,12 +124,7 @@ def test_a_broken_image_ends_the_result_with_a_warning(folder, damage):
 
 
 def test_an_image_of_absurd_size_is_refused_from_its_header(tmp_path):
-    path = tmp_path / "a.png"
-    Image.new("L", (8, 8)).save(path)
-    data = bytearray(path.read_bytes())
-    data[16:24] = struct.pack(">II", 13000, 13000)
-    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
-    path.write_bytes(data)
+    path = make_absurd_png(tmp_path / "a.png")
     with pytest.raises(InputError, match="million pixels"):
         probe(path)
 

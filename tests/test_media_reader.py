@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import struct
-import zlib
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import SMALL, ffmpeg, index_of, make_audio, make_clip, picture
+from clips import SMALL, ffmpeg, index_of, make_absurd_png, make_audio, make_clip, picture
 from PIL import Image
 
 from depthcrafter_cli.errors import InputError, UsageError
@@ -337,11 +335,7 @@ def test_a_playlist_is_refused_whatever_it_names(tmp_path):
 
 
 def test_a_video_of_absurd_size_is_refused_before_it_is_decoded(tmp_path):
-    path = tmp_path / "clip.mp4"  # what counts is the contents, and these are FFmpeg's png_pipe
-    Image.new("L", (8, 8)).save(path, format="PNG")
-    data = bytearray(path.read_bytes())
-    data[16:24] = struct.pack(">II", 13000, 13000)
-    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
-    path.write_bytes(data)
+    # What counts is the contents, and these are FFmpeg's png_pipe.
+    path = make_absurd_png(tmp_path / "clip.mp4")
     with pytest.raises(InputError, match="million pixels"):
         probe(path)

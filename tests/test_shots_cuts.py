@@ -57,6 +57,16 @@ def test_every_kind_of_list_gives_the_frames_before_which_it_cuts(tmp_path, name
     assert read_cuts(tmp_path / name, timeline()) == [50, 120]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "cp1252", "utf-8-sig"])
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_our_list_is_read_again_as_a_spreadsheet_saves_it(tmp_path, encoding, delimiter):
+    film = timeline()
+    text = shots_csv(shots_between([50, 120], film), film).replace(",", delimiter)
+    noted = "".join(f"{line}{delimiter}café\r\n" for line in text.splitlines())
+    (tmp_path / "s.csv").write_bytes(noted.encode(encoding))
+    assert read_cuts(tmp_path / "s.csv", film) == [50, 120]
+
+
 def test_iw3_names_the_last_frame_before_a_cut_in_the_streams_units(tmp_path):
     cache = {"pts": [1001 * 49 + 2002, 1001 * 119 + 2002], "max_fps": 30, "start_time": None}
     (tmp_path / "cache.json").write_text(json.dumps(cache))
@@ -118,6 +128,7 @@ def test_times_of_a_variable_rate_mean_the_nearest_frame():
         ("a.edl", b"TITLE: nothing", "no known kind"),
         ("a.csv", b"a,b\n1,2\n", "no known kind"),
         ("a.txt", b"12\nbanana\n", "banana"),
+        ("a.csv", b"shot,first_frame\n0," + b"9" * 200_000, "field larger"),
         ("a.json", b'{"pts": 3}', "a.json"),
         ("a.txt", b"\xff\xfe\x00", "a.txt"),
         ("a.txt", b"12\n500\n", "frame 500"),

@@ -18,16 +18,6 @@ TINY = Path(__file__).parent / "data" / "parity" / "tiny_model"
 
 
 @pytest.fixture
-def root(tmp_path, monkeypatch) -> Path:
-    """An empty weights folder, the only one there is."""
-    monkeypatch.setenv("DEPTHCRAFTER_WEIGHTS", str(tmp_path / "root"))
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setattr(weights, "_PACKAGE", tmp_path / "site" / "depthcrafter_cli")
-    monkeypatch.setattr(weights, "_CHECKOUT", tmp_path / "site")
-    return tmp_path / "root"
-
-
-@pytest.fixture
 def hub(monkeypatch) -> Iterator[FakeHub]:
     """A hub with the tiny model, which the registry knows as ``tiny``."""
     names = sorted(path.relative_to(TINY).as_posix() for path in TINY.glob("*/*"))

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from depthcrafter_cli.errors import WeightsError
-from depthcrafter_cli.models import weights
 from depthcrafter_cli.models.layout import missing_files
 from depthcrafter_cli.models.manifest import (
     MANIFEST_NAME,
@@ -26,16 +25,6 @@ from depthcrafter_cli.models.variants import DEPTHCRAFTER, NANO, VARIANTS, base_
 from depthcrafter_cli.models.weights import find_weights, pull_root, weights_roots
 
 TINY = Path(__file__).parent / "data" / "parity" / "tiny_model"
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch) -> Path:
-    """The only place with models: neither this checkout's nor the user's are seen."""
-    monkeypatch.setenv("DEPTHCRAFTER_WEIGHTS", str(tmp_path / "root"))
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setattr(weights, "_PACKAGE", tmp_path / "site" / "depthcrafter_cli")
-    monkeypatch.setattr(weights, "_CHECKOUT", tmp_path / "site")
-    return tmp_path / "root"
 
 
 def _install(folder: Path) -> Path:

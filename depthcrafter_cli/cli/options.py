@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from depthcrafter_cli.errors import UsageError
-from depthcrafter_cli.text import expanded, numbered, video_path
+from depthcrafter_cli.text import clock_seconds, expanded, numbered, video_path
 
 _NTSC = (24, 30, 48, 60, 96, 120, 240)  # each times 1000/1001
 _NTSC_ROUNDING = Fraction(5, 1000)  # 23.98 for 24000/1001
@@ -217,16 +217,11 @@ Log = Annotated[
 
 def parse_time(text: str | None, option: str) -> Fraction | None:
     """Seconds, MM:SS or HH:MM:SS."""
-    if text is None:
-        return None
-    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d+)?", text):
+    if text is not None and (seconds := clock_seconds(text)) is None:
         raise UsageError(
             f"got {option} {text!r}, expected seconds or HH:MM:SS: write 83.5 or 1:23.5."
         )
-    seconds = Fraction(0)
-    for part in text.split(":"):
-        seconds = seconds * 60 + Fraction(part)
-    return seconds
+    return None if text is None else seconds
 
 
 def parse_rate(text: str, option: str) -> Fraction:

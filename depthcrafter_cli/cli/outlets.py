@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol, TextIO
 from depthcrafter_cli import __version__
 from depthcrafter_cli.cli.streams import Line, complain, put, tell, tell_paths
 from depthcrafter_cli.errors import OutputError, UsageError
-from depthcrafter_cli.progress import Progress, Reading
+from depthcrafter_cli.progress import Pace, Progress, Reading
 from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.text import printable
 
@@ -115,17 +115,15 @@ class JsonLines:
 
     @contextmanager
     def drawing(self, clips: int = 0) -> Iterator[Draw]:
-        heard: dict[tuple[str, ...], float] = {}
+        pace = Pace(_EVENT_SECONDS)
 
         def draw(update: Update) -> None:
             if update.reading is None or not update.reading.event.stage:
                 return
-            event, now = update.reading.event, time.monotonic()
-            key = (update.worker, update.clip, event.stage)
-            last = event.done == event.total
-            if not last and now - heard.get(key, -_EVENT_SECONDS) < _EVENT_SECONDS:
+            event = update.reading.event
+            is_due = pace.due((update.worker, update.clip, event.stage))
+            if not is_due and event.done != event.total:
                 return
-            heard[key] = now
             where = {"clip": update.clip, "worker": update.worker} if clips else {}
             told = {"rate": _rounded(update.reading.rate), "eta": _rounded(update.reading.eta)}
             _try(emit, "progress", **where, **vars(event), **told)
@@ -176,14 +174,10 @@ class Plain:
 
 
 def _once_a_minute(write: Callable[[str], None]) -> Draw:
-    told = -_LINE_SECONDS
+    pace = Pace(_LINE_SECONDS)
 
     def draw(update: Update) -> None:
-        nonlocal told
-        now = time.monotonic()
-        stage = update.reading and update.reading.event.stage
-        if stage and now - told >= _LINE_SECONDS:
-            told = now
+        if update.reading and update.reading.event.stage and pace.due():
             write(progress_line(update))
 
     return draw

@@ -16,6 +16,7 @@ from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.shots.shot import Shot, Timeline
 from depthcrafter_cli.shots.timecode import frames_of, seconds_of, timecode_of
 from depthcrafter_cli.structured import content_errors, parse_object
+from depthcrafter_cli.text import clock_seconds, decoded, delimiter_of
 
 _COLUMNS = ("shot", "first_frame", "last_frame", "start", "length")
 _EXPECTED = (
@@ -30,7 +31,7 @@ def read_cuts(path: Path, timeline: Timeline) -> list[int]:
     Raises InputError for a list that cannot be read, and for one that lies beyond the video.
     """
     with content_errors(path, InputError, _EXPECTED):
-        text = path.read_bytes().decode("utf-8-sig")
+        text = decoded(path.read_bytes())
         frames = sorted(set(_reader(path, text)(text, timeline)))
         if frames and frames[0] < 0:
             raise ValueError(f"it has a cut at frame {frames[0]}")
@@ -54,7 +55,7 @@ def _reader(path: Path, text: str) -> Reader:
 
 
 def _own_csv(text: str, _timeline: Timeline) -> Iterator[int]:
-    for row in csv.DictReader(io.StringIO(text), dialect=_dialect(text)):
+    for row in csv.DictReader(io.StringIO(text), delimiter=delimiter_of(text.splitlines()[0])):
         yield int(row["first_frame"])
 
 
@@ -62,13 +63,8 @@ def _pyscenedetect_csv(text: str, timeline: Timeline) -> Iterator[int]:
     """Its frames count from 1 and may skip those that a downscaled pass left out: seconds don't."""
     lines = text.splitlines()
     header = next(at for at, line in enumerate(lines) if "Start Time (seconds)" in line)
-    for row in csv.DictReader(lines[header:], dialect=_dialect(lines[header])):
+    for row in csv.DictReader(lines[header:], delimiter=delimiter_of(lines[header])):
         yield timeline.frame_at(Fraction(row["Start Time (seconds)"]))
-
-
-def _dialect(text: str) -> type[csv.Dialect]:
-    """Commas, or the semicolons and tabs that spreadsheets write."""
-    return csv.Sniffer().sniff(text.splitlines()[0], delimiters=",;\t")
 
 
 _EVENT = re.compile(
@@ -118,10 +114,7 @@ def _plain(text: str, timeline: Timeline) -> Iterator[int]:
         entry = line.partition("#")[0].strip()
         if re.fullmatch(r"\d+", entry):
             yield int(entry)
-        elif re.fullmatch(r"(\d+:){0,2}\d+(\.\d+)?s?", entry):
-            seconds = Fraction(0)
-            for part in entry.removesuffix("s").split(":"):
-                seconds = seconds * 60 + Fraction(part)
+        elif (seconds := clock_seconds(entry.removesuffix("s"))) is not None:
             yield timeline.frame_at(seconds)
         elif re.fullmatch(r"\d+:\d\d:\d\d[:;]\d\d", entry):
             yield frames_of(entry, timeline.rate)

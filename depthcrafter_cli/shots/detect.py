@@ -41,9 +41,9 @@ _APART_MIDDLES = 4  # frames between the middles of two dissolves
 _FADE_ENDS, _FADE_FRAMES = 0.05, 8
 
 
-def picture_size(video: Size) -> Size:
-    """The size at which a video's frames are compared."""
-    scale = SIDE / max(video.height, video.width)
+def picture_size(video: Size, longer: int = SIDE) -> Size:
+    """A video's size with the ``longer`` side as given; by default that at which it is compared."""
+    scale = longer / max(video.height, video.width)
     height, width = (max(_CELL, round(side * scale)) for side in (video.height, video.width))
     return Size(height, width)
 

@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 from depthcrafter_cli.disk import identities
@@ -18,7 +19,7 @@ from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
 from depthcrafter_cli.shots.cuts import shots_csv, shots_edl
 from depthcrafter_cli.shots.detect import find_cuts, picture_size
 from depthcrafter_cli.shots.shot import Shot, Timeline, shots_between
-from depthcrafter_cli.types import Frame, RgbImage, Size
+from depthcrafter_cli.types import RgbImage
 
 _THUMBNAIL, _CAPTION, _GAP = 160, 16, 6  # pixels
 _SHOTS_A_ROW = 3
@@ -64,7 +65,7 @@ def _sheet(film: Film) -> bytes:
     """A PNG with the first, the middle and the last frame of each shot, its time and its length."""
     from PIL import Image, ImageDraw
 
-    size = _thumbnail(probe(film.video, film.reading).size)
+    size = picture_size(probe(film.video, film.reading).size, _THUMBNAIL)
     width, height = 3 * size.width + _GAP, size.height + _CAPTION + _GAP
     rows = -(-len(film.shots) // _SHOTS_A_ROW)
     sheet = Image.new("RGB", (_SHOTS_A_ROW * width - _GAP, rows * height), (24, 24, 24))
@@ -73,7 +74,7 @@ def _sheet(film: Film) -> bytes:
     for shot in film.shots:
         row, column = divmod(shot.index, _SHOTS_A_ROW)
         wanted = (shot.start, (shot.start + shot.stop - 1) // 2, shot.stop - 1)
-        for frame in _until(frames, wanted[-1]):
+        for frame in islice(frames, len(shot)):
             for place, index in enumerate(wanted):
                 if frame.index == index:
                     at = (column * width + place * size.width, row * height + _CAPTION)
@@ -83,19 +84,6 @@ def _sheet(film: Film) -> bytes:
     file = io.BytesIO()
     sheet.save(file, "PNG")
     return file.getvalue()
-
-
-def _thumbnail(video: Size) -> Size:
-    scale = _THUMBNAIL / max(video.height, video.width)
-    return Size(max(1, round(video.height * scale)), max(1, round(video.width * scale)))
-
-
-def _until(frames: Iterator[Frame], last: int) -> Iterator[Frame]:
-    """The next frames, up to the one with the index ``last``."""
-    for frame in frames:
-        yield frame
-        if frame.index == last:
-            return
 
 
 WRITERS: dict[str, Callable[[Film], bytes]] = {".csv": _csv, ".edl": _edl, ".png": _sheet}

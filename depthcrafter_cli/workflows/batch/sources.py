@@ -4,7 +4,6 @@ import csv
 import glob
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.media.image_sequence import SUFFIXES, images_in
 from depthcrafter_cli.media.numbered import files_under, is_number_pattern
 from depthcrafter_cli.progress import Warn, ignore
-from depthcrafter_cli.text import video_path
+from depthcrafter_cli.text import decoded, delimiter_of, video_path
 
 _VIDEOS = frozenset(
     f".{name}"
@@ -50,7 +49,6 @@ _SIDE_FILES = frozenset(
 )  # fmt: skip
 _MOST_NAMED = 5  # files left out
 _SOURCE, _NAME = "source", "name"
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 OnError = Callable[[OSError], None]
 
@@ -244,8 +242,7 @@ def _lines(path: Path) -> Iterator[Clip]:
 
 def _csv_rows(path: Path, columns: Collection[str]) -> Iterator[Clip]:
     lines = _text(path).splitlines()
-    # Excel writes what its language takes for a list: semicolons, or tabs.
-    delimiter = max(",;\t", key=lines[0].count) if lines else ","
+    delimiter = delimiter_of("".join(lines[:1]))
     reader = csv.DictReader(lines, strict=True, delimiter=delimiter)
     try:
         header = _header(path, reader, columns)
@@ -294,16 +291,12 @@ def _listed(
 
 
 def _text(path: Path) -> str:
-    """A list as text: UTF-8, or what Excel and editors on Windows write."""
     try:
-        data = path.read_bytes()
-        encodings = ("utf-16",) if data.startswith(_UTF16_MARKS) else ("utf-8-sig", "cp1252")
-        for encoding in encodings:
-            with suppress(UnicodeDecodeError):
-                return data.decode(encoding)
+        return decoded(path.read_bytes())
+    except UnicodeDecodeError:
         raise UsageError(
             f"{path} is not text in UTF-8, expected one path a line, or CSV: save it as UTF-8."
-        )
+        ) from None
     except OSError as error:
         raise InputError(
             f"{path} cannot be read ({error.strerror}), expected a readable list: check its "
