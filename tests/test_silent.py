@@ -29,6 +29,7 @@ from depthcrafter_cli.training.networks import (
     build_image_encoder,
     build_unet,
     identity_vae,
+    is_identity,
     save_foundation,
 )
 from depthcrafter_cli.types import MemoryPlan, Size
@@ -81,8 +82,11 @@ def test_the_latents_of_the_identity_are_the_pixels_in_every_precision():
             ):  # fmt: skip
                 decoded = decode_latents(vae.decoder.to(dtype), pictures.to(dtype), plan)
                 assert (decoded.float() - pictures).abs().max() < limit
-        plain = vae.decoder.float()(pictures, torch.zeros(1, 3), num_frames=3)
-        assert (plain - pictures).abs().max() < 1e-5
+        assert is_identity(vae.float()) and is_identity(vae.bfloat16())
+        plain = vae.float().decoder(pictures, torch.zeros(1, 3), num_frames=3)
+        assert (plain - pictures).abs().max() < 1e-5  # its weights are exact in bfloat16, too
+    nn.init.constant_(vae.decoder.conv_out.bias, 0.1)
+    assert not is_identity(vae)
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=str)

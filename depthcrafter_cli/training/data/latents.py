@@ -9,9 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from depthcrafter_cli.datasets.clip import Sample
-from depthcrafter_cli.models.reordered.decoder import decode_latents
-from depthcrafter_cli.models.reordered.encoder import encode_images
-from depthcrafter_cli.models.silent import is_silent
 from depthcrafter_cli.pipeline.conditioning import clip_pixels
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.training.data.targets import (
@@ -20,7 +17,7 @@ from depthcrafter_cli.training.data.targets import (
     latent_mask,
     target_disparity,
 )
-from depthcrafter_cli.types import MemoryPlan
+from depthcrafter_cli.training.networks import is_identity
 
 NOISE_AUG = PipelineConfig.noise_aug
 ENCODE_BATCH = 8  # frames; bounds memory only
@@ -69,13 +66,12 @@ class Encoder:
     def __init__(
         self, vae: nn.Module, image_encoder: nn.Module, dtype: torch.dtype, far: float = 0.0
     ) -> None:
-        self._vae, self._image_encoder, self._far = vae, image_encoder, far
-        # One with branches that end in zeros was built, not trained: it is exact in float32, and
-        # costs little where they are left out.
-        self._is_built = any(map(is_silent, vae.encoder.modules()))
-        self._dtype = torch.float32 if self._is_built else dtype
+        self._vae, self._image_encoder, self._dtype = vae, image_encoder, dtype
+        self._far = far
+        # A third of the time of training on pixels would go into copying them.
+        self._is_identity = is_identity(vae)
         for part in (vae.encoder, vae.quant_conv):
-            part.to(dtype=self._dtype, memory_format=torch.channels_last)
+            part.to(dtype=dtype, memory_format=torch.channels_last)
         nn.Module.to(image_encoder, dtype)
 
     @property
@@ -111,22 +107,23 @@ class Encoder:
     @torch.no_grad()
     def decode_cells(self, latents: Tensor) -> Tensor:
         """Mean disparity [T, 1, h, w] of the cells of latents [T, 4, h, w], in about [0, 1]."""
-        if self._is_built:
-            plan = MemoryPlan.default(latents.device.type)
-            pictures = decode_latents(self._vae.decoder, latents, plan)
+        if self._is_identity:
+            pictures = latents
         else:
             pictures = self._vae.decode(latents, num_frames=len(latents)).sample
         disparity = (pictures.mean(dim=1, keepdim=True) + 1) / 2
         return F.adaptive_avg_pool2d(disparity, latents.shape[-2:])
 
     def _modes(self, pictures: Tensor) -> Tensor:
+        if self._is_identity:
+            return pictures.to(self.device)
         return torch.cat(
             [
-                encode_images(
-                    self._vae,
-                    part.to(self.device, self._dtype).contiguous(memory_format=torch.channels_last),
-                    MemoryPlan.default(self.device.type),
-                ).float()
+                self._vae.encode(
+                    part.to(self.device, self._dtype).contiguous(memory_format=torch.channels_last)
+                )
+                .latent_dist.mode()
+                .float()
                 for part in pictures.split(ENCODE_BATCH)
             ]
         )
