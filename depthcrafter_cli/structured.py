@@ -11,15 +11,25 @@ from __future__ import annotations
 import csv
 import json
 import math
+import struct
 import sys
 import types
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from pickle import UnpicklingError
+from tokenize import TokenError
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
+from zipfile import BadZipFile, ZipFile
 
 from depthcrafter_cli.errors import DepthCrafterError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -49,6 +59,33 @@ def content_errors(path: Path, kind: type[DepthCrafterError], expected: str) -> 
         raise kind(_sentence(path, error.strerror or str(error), expected)) from error
     except _SENSELESS as error:
         raise kind(_sentence(path, str(error), expected)) from error
+
+
+@contextmanager
+def archive_errors() -> Iterator[None]:
+    """Inside, whatever shows that a ZIP archive (an NPZ, a checkpoint) is damaged is a ValueError.
+
+    A flipped bit may say that it is encrypted or compressed in another way: a RuntimeError. NumPy
+    reads the header of an array as an expression of Python.
+    """
+    damaged = (BadZipFile, EOFError, RuntimeError, UnpicklingError, struct.error, zlib.error)
+    try:
+        yield
+    except (*damaged, SyntaxError, TokenError) as error:
+        raise ValueError(f"it is no whole archive: {error}") from error
+
+
+def npz_arrays(path: Path, *names: str) -> list[npt.NDArray[np.generic]]:
+    """Arrays of an NPZ. Raises OSError, KeyError or ValueError, so for any bit that flipped.
+
+    An array is checked as a whole before its header is believed. NumPy reads only as much as the
+    header says, and finds no fault in it.
+    """
+    from numpy.lib.format import read_array
+
+    with archive_errors(), ZipFile(path) as archive:
+        members = [archive.read(f"{name}.npy") for name in names]
+        return [read_array(BytesIO(member), allow_pickle=False) for member in members]
 
 
 def _sentence(path: Path, reason: str, expected: str) -> str:

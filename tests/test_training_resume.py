@@ -7,9 +7,15 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 from training_steps import three_stages, trained_weights, write_clip
+
+from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.training.checkpoint import TrainingState
+from depthcrafter_cli.training.data.kept import keep, kept
+from depthcrafter_cli.training.ema import MovingAverage
 
 
 def test_a_run_killed_in_the_middle_of_a_stage_ends_bit_for_bit_the_same(
@@ -117,3 +123,46 @@ def test_checkpoints_of_a_first_stage_that_note_no_earlier_ones_go_on(staged, tm
     del content["recipe"]["earlier_stages"]
     torch.save(content, checkpoint)
     assert staged("second", (1,)).code == 0
+
+
+def test_no_bit_that_flipped_in_a_checkpoint_gets_into_the_weights(tmp_path):
+    """PyTorch itself does not look at the checksums that it writes."""
+    network = torch.nn.Linear(30, 20)
+    optimizer = torch.optim.AdamW(network.parameters())
+    state = TrainingState(network, optimizer, MovingAverage(network, 0.9), {})
+    path = tmp_path / "1.ckpt"
+    state.save(path)
+    state.load(path)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    whole = path.read_bytes()
+    refused = 0
+    for at in range(0, len(whole), 101):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+        try:
+            state.load(path)
+        except UsageError as error:
+            assert str(path) in str(error)
+            refused += 1
+        else:  # it was in a part that is not used, as a date
+            after = network.state_dict()
+            assert all(torch.equal(before[name], after[name]) for name in before), at
+    assert refused > 30
+
+
+def test_no_bit_that_flipped_in_a_kept_clip_gets_into_the_training(tmp_path):
+    path = tmp_path / "000000.npz"
+    arrays = {"rgb": np.arange(3000, dtype=np.uint8), "disparity": np.linspace(0, 1, 500)}
+    keep(path, **arrays)
+    whole = path.read_bytes()
+    refused = 0
+    for at in [*range(0, 60), *range(60, len(whole), 41), *range(len(whole) - 160, len(whole))]:
+        for bit in (0, 3):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+            try:
+                read = kept(path, *arrays)
+            except UsageError as error:
+                assert str(path) in str(error)
+                refused += 1
+            else:
+                assert all(map(np.array_equal, read, arrays.values())), at
+    assert refused > 200

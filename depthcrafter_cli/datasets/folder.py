@@ -12,12 +12,11 @@ any one unit too, 0 unknown, infinite for sky. Pictures and maps may differ in s
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +27,7 @@ from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.image_sequence import images_in, opened_image
 from depthcrafter_cli.media.numbered import natural_order
 from depthcrafter_cli.media.reader import count_frames, probe
+from depthcrafter_cli.structured import archive_errors, content_errors, npz_arrays
 
 Array = npt.NDArray[np.generic]
 
@@ -146,9 +146,9 @@ def _png(path: Path) -> npt.NDArray[np.integer]:
 
 def _names(path: Path) -> list[str]:
     try:
-        with np.load(path) as arrays:
+        with archive_errors(), np.load(path) as arrays:
             return list(arrays.files)
-    except (OSError, ValueError, BadZipFile, AttributeError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         raise InputError(
             f"got {path}, which is no NPZ archive, expected one: copy it again."
         ) from error
@@ -156,7 +156,12 @@ def _names(path: Path) -> list[str]:
 
 def _shape(path: Path, name: str) -> Shape:
     """That of an array, from the headers of its archive alone."""
-    with ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
+    with (
+        content_errors(path, InputError, "expected a whole NPZ: copy it again"),
+        archive_errors(),
+        ZipFile(path) as archive,
+        archive.open(f"{name}.npy") as file,
+    ):
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0
         shape = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(file)[0]
@@ -172,9 +177,8 @@ def _array(path: Path, name: str) -> Array:
 @lru_cache(maxsize=2)  # consecutive frames come from one archive
 def _array_as_of(path: Path, name: str, _modified: int) -> Array:
     try:
-        with np.load(path) as arrays:
-            return arrays[name]
-    except (OSError, ValueError, BadZipFile, zlib.error) as error:
+        return npz_arrays(path, name)[0]
+    except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"got {path}, of which '{name}' cannot be read ({error}), expected a whole array: copy "
             "it again."

@@ -13,9 +13,8 @@ import numpy as np
 import torch
 
 from depthcrafter_cli.datasets.clip import ClipSource, Shape
-from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.progress import Observer, Progress, ignore
-from depthcrafter_cli.training.data.kept import keep, kept_path
+from depthcrafter_cli.training.data.kept import keep, kept, kept_path
 from depthcrafter_cli.training.data.latents import Encoder, Latents
 
 _NAMES = [field.name for field in fields(Latents)]
@@ -50,20 +49,14 @@ class CachedClips:
     """All encoded clips of one source, in memory.
 
     Raises:
-        UsageError: they were encoded by another version of the program.
+        UsageError: a file is damaged, or of another version of the program.
     """
 
     def __init__(self, folder: Path, source: ClipSource) -> None:
         self._clips = []
         for index in range(len(source)):
             path = kept_path(folder, source, index)
-            with np.load(path) as arrays:
-                if lacking := set(_NAMES).difference(arrays):
-                    raise UsageError(
-                        f"got {path} without {', '.join(sorted(lacking))}, from another version of "
-                        f"the program, expected all of {_NAMES}: delete {folder} to encode anew."
-                    )
-                self._clips.append(Latents(*(torch.from_numpy(arrays[name]) for name in _NAMES)))
+            self._clips.append(Latents(*map(torch.from_numpy, kept(path, *_NAMES))))
 
     def shapes(self) -> list[Shape]:
         """Frames and latent sides of every clip."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from depthcrafter_cli.datasets.clip import ClipSource, Shape
 from depthcrafter_cli.progress import Observer, Progress, ignore
-from depthcrafter_cli.training.data.kept import keep, kept_path
+from depthcrafter_cli.training.data.kept import keep, kept, kept_path
 from depthcrafter_cli.training.data.targets import target_disparity
 
 LARGEST = 128 * 256  # pixels; larger clips teach stage 0 nothing more and take longer
@@ -63,9 +63,8 @@ class ClipCache:
         length = min(frames, shape[0])
         rgb, disparity = [], []
         for index in rng.choice(self._by_shape[shape], clips):
-            with np.load(self._paths[int(index)]) as arrays:
-                pictures = torch.from_numpy(arrays["rgb"])
-                maps = torch.from_numpy(arrays["disparity"].astype(np.float32))
+            drawn, target = kept(self._paths[int(index)], "rgb", "disparity")
+            pictures, maps = torch.from_numpy(drawn), torch.from_numpy(target.astype(np.float32))
             start = int(rng.integers(shape[0] - length + 1))
             top = int(rng.integers(shape[1] - crop + 1)) if crop else 0
             left = int(rng.integers(shape[2] - crop + 1)) if crop else 0
