@@ -2,6 +2,7 @@
 
     python benchmarks/corrupt.py                   # about a thousand damages
     python benchmarks/corrupt.py --flips 2         # fewer flipped bits a file
+    python benchmarks/corrupt.py --every 20        # each 20th damage
     python benchmarks/corrupt.py --only state weights
 
 Right is either the bytes of a run on undamaged files or a refusal: one sentence and a documented
@@ -46,6 +47,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Damage what the program reads back.")
     parser.add_argument("--only", nargs="+", metavar="CASE", help="state, kept, record ...")
     parser.add_argument("--flips", type=int, default=24, help="flipped bits a file")
+    parser.add_argument("--every", type=int, default=1, help="try each N-th damage")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     injection.import_everything()
@@ -56,7 +58,8 @@ def main() -> int:
                 continue
             lot = random.Random(arguments.seed)
             told: Counter[str] = Counter()
-            for damage, outcome in _damaged(case, Path(folder).resolve(), lot, arguments.flips):
+            tried = _damaged(case, Path(folder).resolve(), lot, arguments.flips, arguments.every)
+            for damage, outcome in tried:
                 told[outcome.split(":")[0]] += 1
                 if outcome not in ("same", "refused"):
                     print(f"    {case.name}: {damage}: {outcome}", flush=True)
@@ -67,7 +70,9 @@ def main() -> int:
     return 1 if wrong or not outcomes else 0
 
 
-def _damaged(case: Case, folder: Path, lot: random.Random, flips: int) -> Iterator[tuple[str, str]]:
+def _damaged(
+    case: Case, folder: Path, lot: random.Random, flips: int, every: int
+) -> Iterator[tuple[str, str]]:
     place, template, log = folder / "p", folder / "t", folder / "log"
     injection.lay(None, place)
     case.prepare(place)
@@ -77,13 +82,16 @@ def _damaged(case: Case, folder: Path, lot: random.Random, flips: int) -> Iterat
     assert done.code == 0, done.text
     case.settle(place)
     expected = injection.contents(place)
-    for file in case.files(template):
-        name = file.relative_to(template)
-        for damage, act in _damages(file, lot, max(flips // case.cost, 1)):
-            injection.lay(template, place)
-            act(place / name)
-            ended = injection.run(case.command(place), log)
-            yield f"{name} {damage}", _outcome(case, ended, place, expected, name)
+    damages = [
+        (file.relative_to(template), damage, act)
+        for file in case.files(template)
+        for damage, act in _damages(file, lot, max(flips // case.cost, 1))
+    ]
+    for name, damage, act in damages[::every]:
+        injection.lay(template, place)
+        act(place / name)
+        ended = injection.run(case.command(place), log)
+        yield f"{name} {damage}", _outcome(case, ended, place, expected, name)
 
 
 def _outcome(
@@ -182,15 +190,9 @@ def _remove_work(place: Path) -> None:
 
 
 def _finished_batch(place: Path) -> None:
-    (place / "in").mkdir()
-    for name in ("a.mp4", "b.mp4"):
-        shutil.copy(CLIP, place / "in" / name)
-    done = injection.run(_batch(place), place.with_name("log"))
+    injection.two_clips(place)
+    done = injection.run(injection.batch(place), place.with_name("log"))
     assert done.code == 0, done.text
-
-
-def _batch(place: Path) -> list[object]:
-    return ["batch", place / "in", "--out", place / "out", "--format", "npz", "--quiet", *SMALL]
 
 
 def _installed_weights(place: Path) -> None:
@@ -207,18 +209,9 @@ def _run_with_weights(place: Path) -> list[object]:
 
 def _trained(place: Path) -> None:
     """A training run that was killed late, with checkpoints and cached latents."""
-    from training_steps import three_stages, write_clip
-
-    for seed in range(2):
-        write_clip(place / "clips" / f"clip{seed}", seed)
-    recipe = three_stages(TINY, place / "clips", steps=2).replace('"streamed"', '"cached"')
+    recipe = injection.recipe(place).replace('"streamed"', '"cached"')
     (place / "recipe.toml").write_text(recipe)
-    injection.killed_run(_train(place), place, 0.7)
-
-
-def _train(place: Path) -> list[object]:
-    how = ["--work-dir", place / "training", "--device", "cpu", "--quiet"]
-    return ["train", place / "recipe.toml", "--out", place / "model", *how]
+    injection.killed_run(injection.train(place), place, 0.7)
 
 
 CASES = (
@@ -239,7 +232,7 @@ CASES = (
     Case(
         "batch",
         _finished_batch,
-        lambda place: [*_batch(place), "--resume"],
+        lambda place: [*injection.batch(place), "--resume"],
         lambda place: sorted((place / "out").rglob("*.json")) + sorted(place.rglob("*.csv")),
         cost=2,
     ),
@@ -253,7 +246,7 @@ CASES = (
     Case(
         "training",
         _trained,
-        _train,
+        injection.train,
         lambda place: sorted(file for file in (place / "training").rglob("*") if file.is_file()),
         cost=6,
     ),

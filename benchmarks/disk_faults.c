@@ -17,7 +17,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { WRITE = 1, REMOVE = 2, READ = 4, OPEN_TO_WRITE = 8, OPEN_TO_READ = 16 }; /* what counts */
+enum { WRITE = 1, REMOVE = 2, READ = 4, OPEN_TO_WRITE = 8, OPEN_TO_READ = 16, SETTLE = 32 }; /* what counts */
 enum { KILL = 1, TEAR = 2, FAIL = 3 }; /* what happens at the N-th */
 enum { GO_ON = 0, RETURN_ERROR = 1, WRITE_HALF = 2 };
 
@@ -90,28 +90,34 @@ static int strike(int kind, int concerned)
         return call;                                           \
     } while (0)
 
+/* Of data that is written, half can be. */
+#define REPLACE_WRITE(concerned, half, call)          \
+    do {                                              \
+        int what = GO_ON;                             \
+        if (armed_kinds)                              \
+            what = strike(WRITE, concerned);          \
+        if (what == RETURN_ERROR)                     \
+            return -1;                                \
+        if (what == WRITE_HALF) {                     \
+            half;                                     \
+            kill(getpid(), SIGKILL);                  \
+        }                                             \
+        return call;                                  \
+    } while (0)
+
 ssize_t write(int file, const void *data, size_t size)
 {
-    if (armed_kinds) {
-        int what = strike(WRITE, open_below(file));
-        if (what == RETURN_ERROR)
-            return -1;
-        if (what == WRITE_HALF) {
-            REAL(write)(file, data, size / 2);
-            kill(getpid(), SIGKILL);
-        }
-    }
-    return REAL(write)(file, data, size);
+    REPLACE_WRITE(open_below(file), REAL(write)(file, data, size / 2), REAL(write)(file, data, size));
 }
 
 ssize_t pwrite64(int file, const void *data, size_t size, off64_t at)
 {
-    REPLACE(WRITE, open_below(file), REAL(pwrite64)(file, data, size, at));
+    REPLACE_WRITE(open_below(file), REAL(pwrite64)(file, data, size / 2, at), REAL(pwrite64)(file, data, size, at));
 }
 
 ssize_t writev(int file, const struct iovec *parts, int count)
 {
-    REPLACE(WRITE, open_below(file), REAL(writev)(file, parts, count));
+    REPLACE_WRITE(open_below(file), REAL(writev)(file, parts, count / 2), REAL(writev)(file, parts, count));
 }
 
 ssize_t read(int file, void *data, size_t size)
@@ -121,27 +127,28 @@ ssize_t read(int file, void *data, size_t size)
 
 ssize_t sendfile64(int to, int from, off64_t *at, size_t size)
 {
-    REPLACE(WRITE, open_below(to), REAL(sendfile64)(to, from, at, size));
+    REPLACE_WRITE(open_below(to), REAL(sendfile64)(to, from, at, size / 2), REAL(sendfile64)(to, from, at, size));
 }
 
 ssize_t copy_file_range(int from, off64_t *at, int to, off64_t *to_at, size_t size, unsigned flags)
 {
-    REPLACE(WRITE, open_below(to), REAL(copy_file_range)(from, at, to, to_at, size, flags));
+    REPLACE_WRITE(open_below(to), REAL(copy_file_range)(from, at, to, to_at, size / 2, flags),
+                  REAL(copy_file_range)(from, at, to, to_at, size, flags));
 }
 
-int fsync(int file) { REPLACE(WRITE, open_below(file), REAL(fsync)(file)); }
-int fdatasync(int file) { REPLACE(WRITE, open_below(file), REAL(fdatasync)(file)); }
-int ftruncate(int file, off_t size) { REPLACE(WRITE, open_below(file), REAL(ftruncate)(file, size)); }
-int ftruncate64(int file, off64_t size) { REPLACE(WRITE, open_below(file), REAL(ftruncate64)(file, size)); }
-int rename(const char *old, const char *new) { REPLACE(WRITE, below(old) || below(new), REAL(rename)(old, new)); }
+int fsync(int file) { REPLACE(SETTLE, open_below(file), REAL(fsync)(file)); }
+int fdatasync(int file) { REPLACE(SETTLE, open_below(file), REAL(fdatasync)(file)); }
+int ftruncate(int file, off_t size) { REPLACE(SETTLE, open_below(file), REAL(ftruncate)(file, size)); }
+int ftruncate64(int file, off64_t size) { REPLACE(SETTLE, open_below(file), REAL(ftruncate64)(file, size)); }
+int rename(const char *old, const char *new) { REPLACE(SETTLE, below(old) || below(new), REAL(rename)(old, new)); }
 int unlink(const char *path) { REPLACE(REMOVE, below(path), REAL(unlink)(path)); }
 int rmdir(const char *path) { REPLACE(REMOVE, below(path), REAL(rmdir)(path)); }
-int mkdir(const char *path, mode_t mode) { REPLACE(WRITE, below(path), REAL(mkdir)(path, mode)); }
-int link(const char *old, const char *new) { REPLACE(WRITE, below(new), REAL(link)(old, new)); }
+int mkdir(const char *path, mode_t mode) { REPLACE(SETTLE, below(path), REAL(mkdir)(path, mode)); }
+int link(const char *old, const char *new) { REPLACE(SETTLE, below(new), REAL(link)(old, new)); }
 
 int renameat(int from, const char *old, int to, const char *new)
 {
-    REPLACE(WRITE, at_below(from, old) || at_below(to, new), REAL(renameat)(from, old, to, new));
+    REPLACE(SETTLE, at_below(from, old) || at_below(to, new), REAL(renameat)(from, old, to, new));
 }
 
 int unlinkat(int folder, const char *path, int flags)
@@ -151,7 +158,7 @@ int unlinkat(int folder, const char *path, int flags)
 
 int linkat(int from, const char *old, int to, const char *new, int flags)
 {
-    REPLACE(WRITE, at_below(to, new), REAL(linkat)(from, old, to, new, flags));
+    REPLACE(SETTLE, at_below(to, new), REAL(linkat)(from, old, to, new, flags));
 }
 
 #define OPEN(name, before, arguments, concerned)                                   \

@@ -8,6 +8,7 @@ import importlib
 import mmap
 import os
 import pkgutil
+import re
 import shutil
 import signal
 import subprocess
@@ -23,15 +24,19 @@ ROOT = Path(__file__).parents[1]
 TINY = ROOT / "tests" / "data" / "parity" / "tiny_model"
 CLIP = ROOT / "tests" / "data" / "parity" / "video" / "clip_a.mp4"
 # Five windows and five chunks of 13 frames: state of every kind is written several times.
-SMALL = (
-    "--weights", str(TINY), "--device", "cpu", "--steps", "1", "--window", "5", "--overlap", "2",
+_TINY_WINDOWS = (
+    "--weights", str(TINY), "--steps", "1", "--window", "5", "--overlap", "2",
     "--decode-chunk", "3", "--max-res", "64",
 )  # fmt: skip
+SMALL = (*_TINY_WINDOWS, "--device", "cpu")
 SECONDS = 120
 LIBRARY = "DEPTHCRAFTER_DISK_FAULTS"
-WRITE, REMOVE, READ, OPEN_TO_WRITE, OPEN_TO_READ = 1, 2, 4, 8, 16
-CHANGES = WRITE | REMOVE | OPEN_TO_WRITE
+# SETTLE: syncs, renames, links, new folders, and files cut to a length.
+WRITE, REMOVE, READ, OPEN_TO_WRITE, OPEN_TO_READ, SETTLE = 1, 2, 4, 8, 16, 32
+CHANGES = WRITE | REMOVE | OPEN_TO_WRITE | SETTLE
 KILL, TEAR, FAIL = 1, 2, 3
+# Warnings, and lines of progress such as "depthcrafter: download 0.01/0.40 MB".
+_NO_ERROR = re.compile(r"depthcrafter: (warning: |\w+ [\d.]+/[\d.]+ )")
 COMPLAINTS = ("Traceback", "unexpected", "Exception ignored", "Segmentation")
 
 
@@ -46,7 +51,7 @@ class Ended:
     def sentences(self) -> list[str]:
         """What the program said as its error."""
         said = [line for line in self.text.splitlines() if line.startswith("depthcrafter: ")]
-        return [line for line in said if not line.startswith("depthcrafter: warning: ")]
+        return [line for line in said if not _NO_ERROR.match(line)]
 
     @property
     def refusal(self) -> str | None:
@@ -157,6 +162,34 @@ def _command(arguments: list[object], log: Path, before: Callable[[], object]) -
     sys.stdout.flush()
     sys.stderr.flush()
     return code if isinstance(code, int) else 1
+
+
+def two_clips(place: Path) -> None:
+    """What :func:`batch` reads."""
+    (place / "in").mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        shutil.copy(CLIP, place / "in" / name)
+
+
+def batch(place: Path) -> list[object]:
+    """A batch below ``place``; all of it in the process that is armed, and nothing tried twice."""
+    how = ["--format", "npz", "--devices", "cpu", "--engine", "local", "--retries", "0", "--quiet"]
+    return ["batch", place / "in", "--out", place / "out", *how, *_TINY_WINDOWS]
+
+
+def recipe(place: Path) -> str:
+    """A recipe of three short stages, and the clips it names, written below ``place``."""
+    from training_steps import three_stages, write_clip
+
+    for seed in range(2):
+        write_clip(place / "clips" / f"clip{seed}", seed)
+    return three_stages(TINY, place / "clips", steps=2)
+
+
+def train(place: Path) -> list[object]:
+    """Training by ``place``'s recipe.toml."""
+    how = ["--work-dir", place / "training", "--device", "cpu", "--quiet"]
+    return ["train", place / "recipe.toml", "--out", place / "model", *how]
 
 
 def contents(place: Path) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ git object id as ETag. A mirror serves all in place, and has habits of its own.
 import gzip
 import hashlib
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -64,7 +65,7 @@ class FakeHub:
 @contextmanager
 def serve(hub: FakeHub) -> Iterator[FakeHub]:
     """Run the hub in a thread; ``hub.address`` is what HF_ENDPOINT must be."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
+    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
     server.daemon_threads = True
     hub.address = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -75,6 +76,13 @@ def serve(hub: FakeHub) -> Iterator[FakeHub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        # A client that was killed, or that has had enough, is no fault of the hub's.
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 class _Handler(BaseHTTPRequestHandler):
