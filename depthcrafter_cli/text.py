@@ -61,8 +61,13 @@ def numbered(path: Path) -> Path:
 def expanded(text: str) -> Path:
     """A path as typed, with ``~`` and ``~user`` as the home folders they stand for.
 
-    Raises UsageError for a user that there is not.
+    Raises UsageError for a user that there is not, and for no path at all.
     """
+    if not text:
+        raise UsageError(
+            "got an empty path, as a shell gives for a variable that is not set, expected a name: "
+            "write . for the folder you are in."
+        )
     path = Path(text)
     try:
         return path if path.exists() else path.expanduser()

@@ -71,6 +71,23 @@ def test_a_name_that_is_too_long_is_refused_before_the_start(cli, clip, options,
 
 
 @ELSEWHERE
+def test_how_long_a_numbered_name_is_counts_with_the_numbers_it_gets(cli, clip, options, tmp_path):
+    name = "n" * 246 + "_%04d.png"
+    done = cli("run", clip, "--out", tmp_path / "a" / name, *options)
+    assert done.code == 0, done.err
+    assert {len(image.name) for image in (tmp_path / "a").iterdir()} == {255}
+    late = ["--start-number", 9_999]  # only the first of its images could be written
+    for command in (
+        ("run", clip, "--out", tmp_path / "b" / name, *options, *late),
+        ("run", clip, "--out", tmp_path / "c.npz", *options, "--keep-work"),
+        ("finish", tmp_path / "c.npz.work", "--out", tmp_path / "b" / name, *late),
+    ):
+        refused = cli(*command)
+        code = 0 if "--keep-work" in command else 6
+        assert refused.code == code and not list(tmp_path.rglob("*_*9999.png")), refused.err
+
+
+@ELSEWHERE
 @pytest.mark.parametrize("name", ["aux.mp4", "CON", "nul/d.mp4", "d.mp4 ", "d.", "a:b.mp4",
                                   "com1.%d.png", "what?.npz"])  # fmt: skip
 def test_names_that_windows_takes_for_something_else_are_refused_there(tmp_path, monkeypatch, name):

@@ -7,6 +7,7 @@ import re
 import select
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from clips import make_clip
@@ -193,16 +194,34 @@ def test_a_log_tells_what_the_screen_does_not(cli, clip, small, tmp_path):
     assert "Traceback" not in failed.err + failed.out
 
 
-@pytest.mark.parametrize("what", ["input", "output", "record", "binary", "folder"])
+@pytest.mark.parametrize("what", ["input", "output", "record", "state", "link", "binary", "text",
+                                  "folder"])  # fmt: skip
 def test_a_log_is_a_file_of_its_own(cli, clip, small, tmp_path, what):
-    before, out = clip.read_bytes(), tmp_path / "d.npz"
-    other = make_clip(tmp_path / "other.mp4", frames=1, size=Size(64, 64))
-    log = {"input": clip, "output": out, "record": tmp_path / "d.npz.json", "binary": other,
-           "folder": tmp_path}[what]  # fmt: skip
-    kept = other.read_bytes()
-    done = cli("run", clip, "--out", out, *small, "--overwrite", "--log", log)
+    out = tmp_path / "d.npz"
+    make_clip(tmp_path / "other.mp4", frames=1, size=Size(64, 64)).rename(tmp_path / "binary")
+    (tmp_path / "text").write_text('{"a": 1}\n')
+    (tmp_path / "link").symlink_to(out)
+    names = {"input": clip, "output": out, "record": "d.npz.json", "state": "d.npz.work",
+             "folder": "."}  # fmt: skip
+    before = files_in(tmp_path)
+    command = ["run", clip, "--out", out, *small, "--overwrite"]
+    done = cli(*command, "--log", tmp_path / names.get(what, what))
     assert done.code == 2 and "--log" in done.err, done.err
-    assert clip.read_bytes() == before and other.read_bytes() == kept
+    assert files_in(tmp_path) == before
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    """Names and contents."""
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+
+
+def test_a_log_goes_on_in_one_of_before_or_an_empty_file(cli, clip, tmp_path):
+    log = tmp_path / "night.log"
+    log.touch()
+    for count in (1, 2):
+        missing = cli("run", tmp_path / "none.mp4", "--out", tmp_path / "d.npz", "--log", log)
+        assert missing.code == 3, missing.err
+        assert log.read_text().count(" depthcrafter 0") == count
 
 
 def test_a_log_that_cannot_be_written_is_said_before_the_start(cli, clip, small, tmp_path):

@@ -1,6 +1,7 @@
 """What people type and list: paths, rates, sizes and lists as they come from their tools."""
 
 import json
+import os
 import shutil
 from fractions import Fraction
 from pathlib import Path
@@ -146,3 +147,23 @@ def test_the_colormaps_are_those_of_matplotlib_itself():
     import matplotlib
 
     assert own_matplotlib() is matplotlib
+
+
+@pytest.mark.parametrize("option", ["--out", "--work-dir", "--log"])
+def test_an_option_is_no_path_that_was_forgotten(cli, clip, options, tmp_path, monkeypatch, option):
+    monkeypatch.chdir(tmp_path)
+    refused = cli("run", clip, "--out", "d.npz", *options, option, "--overwrite")
+    assert refused.code == 2 and f"{option} --overwrite" in refused.err, refused.err
+    assert len(refused.err.splitlines()) == 1 and os.listdir() == [clip.name]  # noqa: PTH208
+
+
+@pytest.mark.parametrize("empty", ["source", "output"])
+def test_an_empty_path_is_not_the_folder_one_is_in(
+    cli, clip, options, tmp_path, monkeypatch, empty
+):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (64, 64)).save("a.png")
+    source, out = ("", "d.npz") if empty == "source" else (clip, "")
+    refused = cli("run", source, "--out", out, *options)
+    assert refused.code == 2 and "empty path" in refused.err, refused.err
+    assert sorted(os.listdir()) == ["a.png", clip.name]  # noqa: PTH208

@@ -1,7 +1,9 @@
 """The options of ``run``, one name each, and the parsers behind them. Only typer is imported."""
 
+import functools
 import os
 import re
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,9 +17,30 @@ _NTSC = (24, 30, 48, 60, 96, 120, 240)  # each times 1000/1001
 _NTSC_ROUNDING = Fraction(5, 1000)  # 23.98 for 24000/1001
 
 
-def option(*names: str, text: str, **settings: Any) -> Any:
-    """An option whose help says its default itself."""
+def option(
+    *names: str, text: str, parser: Callable[[str], Any] | None = None, **settings: Any
+) -> Any:
+    """An option whose help says its default itself.
+
+    ``parser`` makes a path of what is typed, which may not look like an option: where the path was
+    forgotten, the option behind it would become one.
+    """
+    if parser is not None:
+        settings["parser"] = _no_option(names[0], parser)
     return typer.Option(*names, help=text, show_default=False, **settings)
+
+
+def _no_option(name: str, parser: Callable[[str], Any]) -> Callable[[str], Any]:
+    @functools.wraps(parser)
+    def parsed(text: str) -> Any:
+        if text.startswith("-"):
+            raise UsageError(
+                f"got {name} {text}, expected a path after {name}: add it, or write ./{text} for a "
+                "file or folder of that name."
+            )
+        return parser(text)
+
+    return parsed
 
 
 def output_path(text: str) -> Path:

@@ -5,6 +5,7 @@ A command says each thing once, as an event with values and lines; each outlet t
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any, Literal, Protocol, TextIO
 
 from depthcrafter_cli import __version__
 from depthcrafter_cli.cli.streams import Line, complain, put, tell, tell_paths
+from depthcrafter_cli.disk import identities
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.progress import Pace, Progress, Reading
 from depthcrafter_cli.shell import quoted
@@ -35,6 +37,8 @@ STAGES = {
 _LINE_SECONDS = 60.0  # between two lines of progress where nothing can be redrawn
 _EVENT_SECONDS = 0.05  # between two events of one stage
 _STARTED = time.monotonic()
+_LOG_HEAD_BYTES = 64
+_LOG_HEAD = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ depthcrafter |\Z")
 _LIBRARIES = ("torch", "diffusers", "transformers", "av", "numpy")
 
 
@@ -234,34 +238,42 @@ class LogFile:
 
     Raises:
         OutputError: it cannot be written.
-        UsageError: it is something else than a text file.
+        UsageError: it is neither new nor empty, nor a log of before.
     """
 
     def __init__(self, path: Path) -> None:
         from depthcrafter_cli.media.files import output_errors
 
-        self._path, self._begun, self._failed = path, False, False
+        self._path, self._begun, self._ended = path, False, False
         if path.exists() and not path.is_file():
             raise UsageError(f"got --log {path}, expected the name of a file: choose another.")
         with output_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists() and b"\0" in path.open("rb").read(4096):
-                raise UsageError(
-                    f"got --log {path}, which is no text, expected a new file or an earlier log: "
-                    "choose another name."
-                )
-            path.open("a").close()
+            self._is_new = not path.exists()
+            with path.open("a+b") as file:
+                file.seek(0)
+                if not _LOG_HEAD.match(file.read(_LOG_HEAD_BYTES)):
+                    raise UsageError(
+                        f"got --log {path}, which is no log of depthcrafter, expected a new file "
+                        "or an earlier log: choose another name."
+                    )
 
     def keep_apart(self, paths: Sequence[Path]) -> None:
-        """Raises UsageError if the log is one of ``paths``, which a run reads or writes."""
-        for path in paths:
+        """Raises UsageError if the log is one of ``paths``, which a run reads or writes.
+
+        Such a log ends there, and is removed if it is new.
+        """
+        known = identities(self._path)
+        if not any(known & identities(path) for path in paths):
+            return
+        self._ended = True
+        if self._is_new:
             with suppress(OSError):
-                same = self._path.resolve() == path.resolve()
-                if same or (path.exists() and self._path.samefile(path)):
-                    raise UsageError(
-                        f"got --log {self._path}, which the command reads or writes as well, "
-                        "expected a file of its own: choose another name."
-                    )
+                self._path.resolve().unlink()
+        raise UsageError(
+            f"got --log {self._path}, which the command reads or writes as well, expected a file "
+            "of its own: choose another name."
+        )
 
     def say(self, said: Said) -> None:
         prefix = "result: " if said.paths else ""
@@ -274,6 +286,8 @@ class LogFile:
 
     def write(self, *texts: str) -> None:
         """Add lines; a log that cannot be written any more is told of once."""
+        if self._ended:
+            return
         if not self._begun:
             self._begun = True
             self.write(*_opening())
@@ -282,9 +296,8 @@ class LogFile:
             with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write("".join(f"{now} {printable(text)}\n" for text in texts))
         except OSError as error:
-            if not self._failed:
-                complain(Line(f"depthcrafter: warning: the log {self._path} stops here: {error}"))
-            self._failed = True
+            self._ended = True
+            complain(Line(f"depthcrafter: warning: the log {self._path} stops here: {error}"))
 
 
 def _opening() -> Iterator[str]:

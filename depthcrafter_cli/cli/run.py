@@ -72,5 +72,7 @@ def files_of(request: "RunRequest") -> Iterator[Path]:
 
     yield request.source
     yield from request.outputs
+    if request.outputs:
+        yield request.work_folder
     if request.outputs and (record := record_path(request)):
         yield record

@@ -106,7 +106,7 @@ def _numbers(delivery: Delivery) -> Iterable[int]:
     """Those of the frames, without end where they are counted."""
     request = delivery.request
     if request.start_number != FROM_SOURCE:
-        return count(int(request.start_number))
+        return count(request.first_number)
     return frame_numbers(request.source, delivery.reading) or count()
 
 

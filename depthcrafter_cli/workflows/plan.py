@@ -15,6 +15,7 @@ from depthcrafter_cli.media.reader import count_frames, probe
 from depthcrafter_cli.media.resize import model_size, output_size, reference_stride, within
 from depthcrafter_cli.media.selection import ReadOptions, selected_rate
 from depthcrafter_cli.media.sinks.registry import (
+    check_numbers,
     check_outputs,
     check_size,
     existing_files,
@@ -169,6 +170,8 @@ def check_run(request: RunRequest) -> CheckedRun:
         config=config,
     )
     check_size(request.outputs, checked.output_size, side_by_side=request.side_by_side)
+    # How many frames a video has is known only about.
+    check_numbers(request.outputs, request.first_number + 2 * frames)
     if request.outputs and not (request.resume and RunFolder(request.work_folder).in_use):
         _check_disk(checked)
     return checked

@@ -92,6 +92,11 @@ class RunRequest:
         return self.reading
 
     @property
+    def first_number(self) -> int:
+        """That of the first frame where each is a file; 0 if the source decides."""
+        return 0 if self.start_number == FROM_SOURCE else int(self.start_number)
+
+    @property
     def first_output(self) -> Path:
         """The first output by a name of its own, which ``.`` and ``..`` have not."""
         first = self.outputs[0]

@@ -15,7 +15,12 @@ from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.files import claimed, output_errors, remove_locks
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.reader import read_frames
-from depthcrafter_cli.media.sinks.registry import check_outputs, check_size, places_of
+from depthcrafter_cli.media.sinks.registry import (
+    check_numbers,
+    check_outputs,
+    check_size,
+    places_of,
+)
 from depthcrafter_cli.media.spool import DisparitySpool
 from depthcrafter_cli.progress import Observer, Warn, ignore
 from depthcrafter_cli.shell import quoted
@@ -177,6 +182,7 @@ def finish(request: RunRequest, observer: Observer = ignore) -> int:
     if request.create_folders:
         _create_folders(request)
     with claimed(places_of(request.outputs)), folder.spool(read_only=True) as spool:
+        check_numbers(request.outputs, request.first_number + len(spool))
         if not folder.complete(len(spool)):
             raise UsageError(
                 f"{folder.path} holds {len(spool)} frames of a run that is not complete, expected "

@@ -78,9 +78,7 @@ def check_outputs(
     if not outputs:
         raise UsageError("Got no output, expected at least one: pass --out such as depth.mp4.")
     check_colormap(colormap)
-    for out in outputs:
-        if problem := name_problem_of(out):
-            raise OutputError(f"{out} cannot be written: {problem}, expected another: rename it.")
+    check_numbers(outputs, 0)
     kinds = [_sink_class(out) for out in outputs]
     _check_different(outputs, source, record)
     for out, kind in zip(outputs, kinds, strict=True):
@@ -96,6 +94,13 @@ def check_size(outputs: Sequence[Path], size: Size, *, side_by_side: bool) -> No
     """Raises OutputError for an output that cannot have pictures of ``size``."""
     for out in outputs:
         _sink_class(out).check_size(out, size_in(out, size, side_by_side=side_by_side))
+
+
+def check_numbers(outputs: Sequence[Path], last_number: int) -> None:
+    """Raises OutputError for an output whose images up to that number have no legal names."""
+    for out in outputs:
+        if problem := name_problem_of(out, last_number):
+            raise OutputError(f"{out} cannot be written: {problem}, expected another: rename it.")
 
 
 def size_in(out: Path, size: Size, *, side_by_side: bool) -> Size:
@@ -144,12 +149,14 @@ def _identities(out: Path, source: Path | None) -> set[Identity]:
     return known
 
 
-def name_problem_of(out: Path) -> str:
-    """Why the disk takes no such name for ``out`` or for a new folder above; empty if it does."""
-    numbered = NUMBER.search(out.name)
-    longest = out.with_name(NUMBER.sub("000000", out.name)) if numbered else out
+def name_problem_of(out: Path, last_number: int = 0) -> str:
+    """Why the disk takes no such name for ``out`` or for a new folder above; empty if it does.
+
+    ``last_number`` is that of the last image of a sequence.
+    """
+    last = out.with_name(NUMBER.sub(lambda place: place.group() % last_number, out.name))
     there = nearest_folder(out)
-    for place in (longest, *out.parents):
+    for place in (last if NUMBER.search(out.name) else out, *out.parents):
         if place.absolute() == there:
             break
         if place.name != ".." and (problem := name_problem(place)):
