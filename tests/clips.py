@@ -97,3 +97,14 @@ def ffmpeg(*arguments: str | Path) -> None:
     """Runs the ffmpeg program: an encoder and oracle that shares no code path with ours."""
     program = imageio_ffmpeg.get_ffmpeg_exe()
     subprocess.run([program, "-v", "error", "-y", *map(str, arguments)], check=True)
+
+
+def shown_by_ffmpeg(path: Path, size: Size, filters: str = "null") -> RgbImage:
+    """The first picture of a video, uint8 [H, W, 3], which has that ``size`` after the filters.
+
+    Not by PyAV 16, which takes BT.601 for every video.
+    """
+    raw = ("-vf", filters, "-frames:v", "1", "-pix_fmt", "rgb24", "-f", "rawvideo", "-")
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(path), *raw]
+    done = subprocess.run(command, check=True, capture_output=True)
+    return np.frombuffer(done.stdout, np.uint8).reshape(size.height, size.width, 3)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+import safetensors.torch
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -160,7 +161,13 @@ def test_hosted_weights_are_read_into_one_pinned_block_for_each_network(tiny_fol
     [
         (lambda tensor: tensor.to(torch.int8), "I8"),
         (lambda tensor: tensor.to(torch.bool), "BOOL"),
-        (lambda tensor: tensor.to(torch.complex64), "C64"),
+        pytest.param(
+            lambda tensor: tensor.to(torch.complex64),
+            "C64",
+            marks=pytest.mark.skipif(
+                torch.complex64 not in safetensors.torch._SIZE, reason="safetensors 0.6 lacks them"
+            ),
+        ),
         (lambda tensor: tensor.to(torch.float8_e4m3fn), "F8_E4M3"),
         (lambda tensor: tensor.fill_(float("nan")), "no finite numbers"),
         (lambda tensor: tensor.fill_(float("-inf")), "no finite numbers"),
@@ -230,7 +237,8 @@ def test_a_machine_that_tells_nothing_gets_a_finite_plan_and_is_told_of(
 def test_apples_gpu_is_asked_for_its_own_memory(asked_anew):
     own = {"recommended_max_memory": 6 * GIB, "driver_allocated_memory": 2 * GIB}
     for name, answer in own.items():
-        asked_anew.setattr(f"torch.mps.{name}", lambda answer=answer: answer)
+        # PyTorch 2.4, which is not allowed on macOS, lacks one of them.
+        asked_anew.setattr(torch.mps, name, lambda answer=answer: answer, raising=False)
     asked_anew.setattr(resources.psutil, "virtual_memory", lambda: ram_of(64 * GIB))
     assert free_device_memory("mps") == 4 * GIB
     assert plan_on("mps").device == free_budget(4 * GIB)

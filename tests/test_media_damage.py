@@ -1,5 +1,6 @@
 """Files that lie about time, colour and length: what is made of them, and that it is said."""
 
+import struct
 import subprocess
 import sys
 from fractions import Fraction
@@ -7,14 +8,12 @@ from pathlib import Path
 
 import av
 import imageio_ffmpeg
-import numpy as np
 import pytest
-from clips import SMALL, index_of, make_clip, picture
+from clips import SMALL, ffmpeg, index_of, make_clip
 from processes import ENVIRONMENT
 
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.reader import probe, read_frames
-from depthcrafter_cli.media.scale import PictureScaler
 from depthcrafter_cli.media.timestamps import timed
 from depthcrafter_cli.types import Size
 
@@ -61,11 +60,28 @@ def test_one_wrong_stamp_does_not_misplace_what_comes_after_it(stamps, times, ju
     assert len(told) == jumps
 
 
-def test_colours_that_do_not_exist_are_taken_as_unsaid():
-    plain, named = (av.VideoFrame.from_ndarray(picture(3), format="rgb24") for _ in range(2))
-    plain, named = plain.reformat(format="yuv420p"), named.reformat(format="yuv420p")
-    named.color_primaries = 0  # reserved
-    np.testing.assert_array_equal(PictureScaler(SMALL)(named), PictureScaler(SMALL)(plain))
+@pytest.mark.parametrize("size", [Size(32, 32), Size(48, 32)])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_colours_that_do_not_exist_are_taken_as_unsaid(tmp_path, place, size):
+    """Primaries and transfer 0 are reserved; FFmpeg converts from no matrix 11."""
+    plain, named = make_clip(tmp_path / "plain.avi", codec="mpeg4"), tmp_path / "named.mov"
+    colours = "setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709"
+    ffmpeg("-i", plain, "-vf", colours, "-c:v", "mpeg4", "-q:v", 1, named)
+    tag = struct.Struct(">4s3H")
+    lie = [1, 1, 1]
+    lie[place] = 11 if place == 2 else 0
+    data = named.read_bytes()
+    assert data.count(tag.pack(b"nclc", 1, 1, 1)) == 1
+    named.write_bytes(data.replace(tag.pack(b"nclc", 1, 1, 1), tag.pack(b"nclc", *lie)))
+    frames = list(read_frames(named, size))
+    assert [index_of(frame.rgb) for frame in frames] == list(range(10))
+
+
+def test_a_stream_of_a_kind_that_ffmpeg_does_not_know_is_no_video(tmp_path):
+    path = make_clip(tmp_path / "clip.avi", codec="mpeg4")
+    path.write_bytes(path.read_bytes().replace(b"strf", b"strx"))
+    with pytest.raises(InputError, match="no video stream"):
+        probe(path)
 
 
 def test_pixels_of_an_absurd_shape_are_refused(tmp_path):

@@ -52,6 +52,7 @@ _ANY_TITLE = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_error
 _INDEX_BYTES = 1 << 22  # at a file's end
 _SEGMENT, _EBML_HEAD = b"\x18\x53\x80\x67", 4096  # of Matroska, and where it begins at most
 _STILLS = ("png", "mjpeg", "bmp", "gif", "webp", "tiff")  # codecs that covers have, too
+_OTHER_KINDS = ("attachments", "audio", "data", "subtitles")  # of streams, beside video
 _SEEK_FROM = Fraction(2)  # seconds: below this, decoding is quicker than seeking
 _HDR_TRANSFERS = (16, 18)  # PQ and HLG, ITU-T H.273 table 3
 
@@ -234,7 +235,8 @@ class VideoFile:
         videos = container.streams.video
         shown = [video for video in videos if not _is_cover(video)]
         if not shown:
-            kinds = sorted({stream.type for stream in container.streams} - {"video"})
+            # Not their `type`, on which PyAV 16 crashes for a kind that FFmpeg does not know.
+            kinds = [kind for kind in _OTHER_KINDS if getattr(container.streams, kind)]
             kinds += ["a cover picture"] if videos else []
             raise InputError(
                 f"{self.path} has no video stream (it holds {', '.join(kinds) or 'nothing'}), "

@@ -13,6 +13,7 @@ from PIL import Image
 from depthcrafter_cli.types import Disparity, RgbImage, Size
 
 _UNSPECIFIED = 2  # ITU-T H.273, for primaries, transfer and matrix alike
+_UNSAID = ("setparams", "color_primaries=unknown:color_trc=unknown:colorspace=unknown")
 _EXACT = "accurate_rnd+full_chroma_int"
 _HD_HEIGHT, _HD_WIDTH = 720, 1280  # of pictures as they are stored
 _TRANSPOSE = "transpose"
@@ -69,8 +70,8 @@ class PictureScaler:
             return self._converted(picture)
         except av.error.FFmpegError:
             # A damaged stream may name colours that do not exist; then they are taken as unsaid.
-            picture.colorspace = picture.color_trc = picture.color_primaries = _UNSPECIFIED
-            self._prepare(picture)
+            picture.colorspace = _UNSPECIFIED
+            self._prepare(picture, _UNSAID)
             return self._converted(picture)
 
     def _converted(self, picture: av.VideoFrame) -> RgbImage:
@@ -80,15 +81,16 @@ class PictureScaler:
             rgb[-1] = self._last_row(picture)[-1]
         return rgb
 
-    def _prepare(self, picture: av.VideoFrame) -> None:
+    def _prepare(self, picture: av.VideoFrame, *before: tuple[str, str]) -> None:
+        """Make the graphs for pictures like this one, which these filters go ``before``."""
         colours = _input_matrix(picture, self.matrix)
-        self._graph, self._last_row = _Conversion(picture, self.size, colours), None
+        self._graph, self._last_row = _Conversion(picture, self.size, colours, *before), None
         if not colours and self._keeps_only_height(picture):
             # The reference's FFmpeg takes chroma of an unscaled height from the nearer row of
             # two or from their mean; newer ones interpolate. These chroma positions give the
             # old rows, and the last row (always a mean there) comes from a second conversion.
-            self._graph = _Conversion(picture, self.size, ":in_v_chr_pos=256")
-            self._last_row = _Conversion(picture, self.size, ":in_v_chr_pos=512")
+            self._graph = _Conversion(picture, self.size, ":in_v_chr_pos=256", *before)
+            self._last_row = _Conversion(picture, self.size, ":in_v_chr_pos=512", *before)
 
     def _keeps_only_height(self, picture: av.VideoFrame) -> bool:
         width, height = picture.width, picture.height
@@ -115,7 +117,9 @@ def _input_matrix(picture: av.VideoFrame, matrix: str) -> str:
 class _Conversion:
     """One filter graph: upright, scale, RGB."""
 
-    def __init__(self, picture: av.VideoFrame, size: Size, more: str = "") -> None:
+    def __init__(
+        self, picture: av.VideoFrame, size: Size, more: str, *before: tuple[str, str]
+    ) -> None:
         graph = av.filter.Graph()
         source = graph.add_buffer(
             width=picture.width,
@@ -125,6 +129,7 @@ class _Conversion:
         )
         scale = f"{size.width}:{size.height}:flags=bilinear{more}"
         filters = [
+            *before,
             *upright_filters(picture),
             ("scale", scale),
             ("format", "rgb24"),
