@@ -170,8 +170,8 @@ def check_run(request: RunRequest) -> CheckedRun:
         config=config,
     )
     check_size(request.outputs, checked.output_size, side_by_side=request.side_by_side)
-    # How many frames a video has is known only about.
-    check_numbers(request.outputs, request.first_number + 2 * frames)
+    # How many frames a video has is known only about, if at all.
+    check_numbers(request.outputs, request.first_number + 2 * (frames or 0))
     if request.outputs and not (request.resume and RunFolder(request.work_folder).in_use):
         _check_disk(checked)
     return checked
