@@ -33,6 +33,7 @@ Picture = Callable[[Rng], Image.Image | None]
 def main(
     out: Annotated[Path, typer.Argument(help="Folder for the stacks.")],
     shards: Annotated[int, typer.Option(min=1, help="Stacks, of some 800 frames each.")] = 40,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first stack.")] = 0,
     scenes: Annotated[int, typer.Option(min=1, help="Scenes of a stack.")] = SCENES,
     views: Annotated[int, typer.Option(min=1, help="Frames of a scene.")] = 2,
     size: Annotated[str, typer.Option(help="WIDTHxHEIGHT.")] = "256x144",
@@ -43,7 +44,7 @@ def main(
     torch.set_num_threads(1)
     width, height = map(int, size.split("x"))
     greys = sources(pictures or [], packages)
-    for number in range(shards):
+    for number in range(first, first + shards):
         home = out / "train" / f"drawn-{number:05d}"
         if not home.is_dir():
             write_stack(home, stack(number, scenes, views, (height, width), greys))

@@ -33,6 +33,7 @@ PATIENCE = 6  # views tried for one that shows something
 def main(
     out: Annotated[Path, typer.Argument(help="Folder for the stacks.")],
     shards: Annotated[int, typer.Option(min=1, help="Stacks, of about 1,000 frames each.")] = 40,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first stack.")] = 0,
     each: Annotated[int, typer.Option(min=1, help="Frames of a level in a stack.")] = 60,
     size: Annotated[str, typer.Option(help="WIDTHxHEIGHT.")] = "256x144",
     data: Annotated[Path, typer.Option(help="Folder of the game's packages.")] = Path(
@@ -47,7 +48,7 @@ def main(
     seen = [name for name in names if name not in unseen]
     if unseen:
         record(studio, unseen, out / "unseen" / "levels", 0, each, (height, width))
-    for number in range(shards):
+    for number in range(first, first + shards):
         some = np.random.default_rng(number).permutation(seen)[:VISITED]
         home = out / "train" / f"levels-{number:05d}"
         made = record(studio, [*some], home, 1 + number, each, (height, width))

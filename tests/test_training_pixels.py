@@ -1,6 +1,9 @@
 """A model of pixels, from a recipe alone: its data, its views, what learns and what never does."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,14 +13,27 @@ from safetensors.torch import load_file
 from depthcrafter_cli.datasets.clip import Sample
 from depthcrafter_cli.datasets.stacks import StackedFrames
 from depthcrafter_cli.errors import InputError
+from depthcrafter_cli.models.manifest import read_manifest, write_manifest
 from depthcrafter_cli.models.silent import is_silent, silent_layers
-from depthcrafter_cli.training.config import UnetConfig, ViewsConfig, ViewSize
+from depthcrafter_cli.training.config import (
+    ImageEncoderConfig,
+    Optimisation,
+    UnetConfig,
+    ViewsConfig,
+    ViewSize,
+)
 from depthcrafter_cli.training.data.origin import is_same
 from depthcrafter_cli.training.data.views import view
 from depthcrafter_cli.training.layers import select_layers
-from depthcrafter_cli.training.networks import build_unet
+from depthcrafter_cli.training.networks import (
+    build_image_encoder,
+    build_unet,
+    identity_vae,
+    save_foundation,
+)
 from depthcrafter_cli.training.shortcuts import recompute_blocks
 
+EXAMPLES = Path(__file__).parents[1] / "examples"
 ASLEEP = ["temporal_", "time_mixer", "time_pos_embed"]
 RECIPE = """
 seed = 1
@@ -151,3 +167,28 @@ def test_settings_that_an_older_version_did_not_know_count_as_not_set():
     assert is_same({"a": 1}, {"a": 1, "views": None, "asleep": False, "tower": ""})
     assert not is_same({"a": 1}, {"a": 1, "tower": "nano"})
     assert not is_same({"a": [1, 2]}, {"a": [1]}) and not is_same(1, 2)
+
+
+def test_a_timed_run_saves_a_model_that_goes_on_from_what_was_reached(tmp_path, stacks):
+    """A rehearsal of the script for machines that are there for minutes only."""
+    tower = build_image_encoder(
+        ImageEncoderConfig(Optimisation(steps=1, learning_rate=1), 32, 1, 2, 24)
+    )
+    unet = build_unet(UnetConfig([32, 32], [1, 1], asleep=True, deterministic=True), 24, 3)
+    save_foundation(tmp_path / "start", unet, identity_vae(), tower)
+    write_manifest(tmp_path / "start", "pixels", settings={"max_res": 64, "multiple": 2})
+    command = [sys.executable, str(EXAMPLES / "train_timed.py"), str(tmp_path / "start")]
+    command += [str(tmp_path / "out"), "--stacks", str(stacks), "--device", "cpu", "--batch", "4"]
+    command += ["--minutes", "0.1", "--save-every", "2", "--workers", "1", "--height", "18"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert "views" in done.stdout
+    model = tmp_path / "out" / "model"
+    assert read_manifest(model).settings == {"max_res": 64, "multiple": 2}
+    trained, before = (
+        load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
+        for folder in (model, tmp_path / "start")
+    )
+    assert not torch.equal(trained["conv_out.weight"], before["conv_out.weight"])
+    assert not trained["conv_in.weight"][:, :3].any()
+    assert silent_layers(model, "unet") == silent_layers(tmp_path / "start", "unet")
