@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.shots.cuts import read_cuts
 from depthcrafter_cli.workflows.shots import find_shots
 
@@ -36,7 +37,7 @@ def test_lists_and_a_sheet_of_pictures(cli, film, tmp_path):
     done = cli("shots", film, *(part for out in outputs for part in ("--out", out)), "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out.splitlines()[-1])["shots"] == [[0, 12], [12, 32], [32, 40]]
-    timeline = find_shots(film, reading=_whole()).timeline
+    timeline = find_shots(film, ReadOptions()).timeline
     assert read_cuts(outputs[0], timeline) == read_cuts(outputs[1], timeline) == [12, 32]
     with Image.open(outputs[2]) as sheet:
         assert sheet.size == (3 * (3 * 160 + 6) - 6, 90 + 16 + 6)
@@ -46,12 +47,6 @@ def test_lists_and_a_sheet_of_pictures(cli, film, tmp_path):
             left = shot * (3 * 160 + 6) + place * 160
             mean = pixels[16 : 16 + 90, left : left + 160].mean((0, 1))
             assert mean.argmax() == np.argmax(colour)
-
-
-def _whole():
-    from depthcrafter_cli.media.selection import ReadOptions
-
-    return ReadOptions()
 
 
 def test_what_cannot_be_written_is_refused_before_the_film_is_read(cli, film, tmp_path):

@@ -98,9 +98,7 @@ class ImageSequence:
                         )
                     rgb = rgb_of(image, file)
             except InputError as error:
-                if isinstance(error.__cause__, OSError) and error.__cause__.errno:
-                    raise  # the disk or the share, not the image
-                warn(f"{error} The result ends before it.")
+                tell_of_broken(error, warn)
                 return
             yield index / self.rate, 1 / self.rate, av.VideoFrame.from_ndarray(rgb, format="rgb24")
 
@@ -109,16 +107,13 @@ class ImageSequence:
 
         Raises InputError for files that are none of the sequence, or that it lacks.
         """
-        files = files_of(self.path)
+        files, kinds = files_of(self.path), ", ".join(suffix[1:].upper() for suffix in SUFFIXES)
         if not files:
-            raise InputError(
-                f"There is no image at {self.path}, expected "
-                f"{', '.join(suffix[1:].upper() for suffix in SUFFIXES)}: check the path."
-            )
+            raise InputError(f"There is no image at {self.path}, expected {kinds}: check the path.")
         if unread := next((file for file in files if file.suffix.lower() not in SUFFIXES), None):
             raise InputError(
                 f"{self.path} names files such as {unread.name}, expected images of the kinds "
-                f"{', '.join(suffix[1:].upper() for suffix in SUFFIXES)}: convert them first."
+                f"{kinds}: convert them first."
             )
         groups = by_pattern(files)
         if is_number_pattern(self.path):
@@ -238,6 +233,14 @@ def opened_image(file: Path) -> Iterator[Image.Image]:
             f"{file} cannot be read as an image ({str(error) or type(error).__name__}), expected "
             "a complete one: replace or remove it."
         ) from error
+
+
+def tell_of_broken(error: InputError, warn: Warn) -> None:
+    """Tells of a broken image; raises ``error`` if it was the system that could not read it."""
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno:
+        raise error  # the disk or the share, not the image
+    warn(f"{error} The result ends before it.")
 
 
 def pages_in(image: Image.Image) -> list[int]:

@@ -8,7 +8,7 @@ import av
 from PIL import Image
 
 from depthcrafter_cli.errors import InputError
-from depthcrafter_cli.media.image_sequence import opened_image, pages_in, rgb_of
+from depthcrafter_cli.media.image_sequence import opened_image, pages_in, rgb_of, tell_of_broken
 from depthcrafter_cli.media.resize import require_sane
 from depthcrafter_cli.media.selection import Timed
 from depthcrafter_cli.progress import Warn
@@ -60,9 +60,7 @@ class PagedImage:
         try:
             yield from self._pages()
         except InputError as error:
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno:
-                raise  # the disk or the share, not the image
-            warn(f"{error} The result ends before it.")
+            tell_of_broken(error, warn)
 
     def _pages(self) -> Iterator[Timed[av.VideoFrame]]:
         time = Fraction(0)

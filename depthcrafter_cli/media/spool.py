@@ -18,7 +18,7 @@ import numpy as np
 from numcodecs import Blosc
 
 from depthcrafter_cli.disk import sync
-from depthcrafter_cli.errors import DepthCrafterError, OutputError
+from depthcrafter_cli.errors import OutputError
 from depthcrafter_cli.media.files import output_errors, read_errors
 from depthcrafter_cli.media.timestamps import FINEST
 from depthcrafter_cli.types import Disparity, Size
@@ -121,10 +121,7 @@ class DisparitySpool:
             raise ValueError(f"got frames of {disparity.shape[1:]} after {self._shape}")
         low, high = float(disparity.min()), float(disparity.max())
         if not (math.isfinite(low) and math.isfinite(high)):
-            raise DepthCrafterError(
-                f"The model gave values that are no numbers near frame {self._count}, expected "
-                "finite depth: compute in float32, from the start, with --dtype fp32 --overwrite."
-            )
+            raise ValueError(f"got disparity that is not finite after frame {self._count}")
         pairs = np.array([(time.numerator, time.denominator) for time in times], dtype=np.int64)
         values = np.ascontiguousarray(disparity, dtype=np.float32)
         payload = pairs.tobytes() + bytes(_CODEC.encode(values))

@@ -6,6 +6,7 @@ Imports no network library, so a run can plan quickly.
 import ctypes
 import re
 import sys
+from typing import NamedTuple
 
 import torch
 
@@ -16,6 +17,16 @@ _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 # Cards of compute capability 7.5 that have tensor cores. Those without (GTX 16, T1000, MX450)
 # give values that are no numbers for fp16 convolutions.
 _TENSOR_CORES = re.compile(r"RTX|\bT4(G|0)?\b", re.IGNORECASE)
+
+
+class Fault(NamedTuple):
+    """What is wrong with a device, and the remedy."""
+
+    cause: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.cause}; {self.remedy}"
 
 
 def pick_device(name: str, warn: Warn = ignore) -> torch.device:
@@ -56,44 +67,43 @@ def make_current(device: torch.device) -> None:
         torch.cuda.set_device(device)
 
 
-def _fault(device: torch.device) -> str | None:
-    """What is wrong with a device, and the remedy; None if it can be used."""
+def _fault(device: torch.device) -> Fault | None:
+    """What keeps a device from being used; None if it can be."""
     if device.type == "mps" and not torch.backends.mps.is_available():
-        return "this machine or this PyTorch has no Apple GPU; use --device auto"
+        return Fault("this machine or this PyTorch has no Apple GPU", "use --device auto")
     if device.type == "xpu" and not torch.xpu.is_available():
-        return "this machine or this PyTorch has no Intel GPU; use --device auto"
+        return Fault("this machine or this PyTorch has no Intel GPU", "use --device auto")
     if device.type == "cuda" and (fault := cuda_fault()):
         return fault
     if device.type in ("cuda", "xpu"):
         count = torch.cuda.device_count() if device.type == "cuda" else torch.xpu.device_count()
         if (device.index or 0) >= count:
-            return f"there are {count}, counted from {device.type}:0; use --device auto"
+            return Fault(f"there are {count}, counted from {device.type}:0", "use --device auto")
     return None
 
 
-def cuda_fault() -> str | None:
-    """Why no CUDA device can be used, in the driver's words where it has some, and the remedy.
-
-    None where one can.
-    """
+def cuda_fault() -> Fault | None:
+    """Why no CUDA device can be used, in the driver's words where it has some; None if one can."""
     if torch.cuda.is_available():
         return None
     if not (torch.version.cuda or torch.version.hip):
         if nvidia_driver():
-            return (
+            return Fault(
                 f"an NVIDIA GPU is here, but this PyTorch ({torch.__version__}) is built without "
-                f"CUDA; install one that has it: {cuda_install()}"
+                "CUDA",
+                f"install one that has it: {cuda_install()}",
             )
-        return (
+        return Fault(
             f"this PyTorch ({torch.__version__}) is built without CUDA, and no NVIDIA driver was "
-            "found; use --device auto"
+            "found",
+            "use --device auto",
         )
     try:
         torch.cuda.init()
         words = "it finds no GPU"
     except (RuntimeError, AssertionError) as error:
         words = str(error).split(". ")[0].strip(" .")
-    return f"CUDA cannot be used ({words}); mend the driver, or use --device cpu"
+    return Fault(f"CUDA cannot be used ({words})", "mend the driver, or use --device cpu")
 
 
 def idle_gpus() -> list[str]:

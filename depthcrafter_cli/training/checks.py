@@ -294,18 +294,10 @@ def _check_views(recipe: TrainingConfig, name: str, views: ViewsConfig, require:
 
 def _check_step(recipe: TrainingConfig, stage: StageConfig, require: Require) -> None:
     """A step that no memory holds is refused here, not by the system after hours."""
-    areas = (
-        [size.height * size.width for size in stage.views.sizes]
-        if stage.views
-        else [
-            height * width
-            for source in (recipe.sources[name] for name in stage.sources)
-            for height, width in (
-                [(size.height, size.width) for size in source.sizes]
-                or [(source.height, source.width)]
-            )
-        ]
-    )
+    extents = [extent for name in stage.sources for extent in recipe.sources[name].extents]
+    if stage.views:
+        extents = [(size.height, size.width) for size in stage.views.sizes]
+    areas = [height * width for height, width in extents]
     frames = max(stage.batch_frames, stage.batch * stage.frames[1])
     require(
         frames * max(areas) <= _MOST_PIXELS,

@@ -98,6 +98,12 @@ class SourceConfig:
     first_seed: int = 0
     sizes: list[ClipSize] = field(default_factory=list)
 
+    @property
+    def extents(self) -> list[tuple[int, int]]:
+        """(height, width) of its clips, as far as the recipe tells."""
+        drawn = [(size.height, size.width) for size in self.sizes]
+        return drawn or [(self.height, self.width)]
+
 
 @dataclass(frozen=True)
 class ObjectiveConfig:

@@ -169,8 +169,7 @@ def _gpus() -> Iterator[Row]:
             yield _card(torch.device("cuda", index))
     elif nvidia_driver():
         count += 1
-        cause, remedy = fault.split("; ", 1)
-        yield Row("gpu", cause, "warning", remedy)
+        yield Row("gpu", fault.cause, "warning", fault.remedy)
     if torch.backends.mps.is_available():
         count += 1
         yield _gpu(torch.device("mps"), "Apple's GPU")
@@ -361,8 +360,7 @@ def _model(variant: "ModelVariant") -> Row:
     facts: dict[str, Any] = {"name": variant.name, "path": None, "damaged": []}
     if found is None:
         if not variant.sources:
-            remedy = _AGAIN
-            return Row("weights", f"{variant.name} was not found", "warning", remedy, facts)
+            return Row("weights", f"{variant.name} was not found", "warning", _AGAIN, facts)
         remedy = f"{pull_command(variant.name)} gets them"
         return Row("weights", f"{variant.name} is not on this machine", "ok", remedy, facts)
     manifest = read_manifest(found.path)
@@ -376,8 +374,8 @@ def _model(variant: "ModelVariant") -> Row:
         told = f"{variant.name} in {found.path} is damaged: {', '.join(damaged)}"
         remedy = pull_command(variant.name) if variant.sources else "install depthcrafter again"
         return Row("weights", told, "fault", remedy, facts)
-    told = f"{variant.name} in {found.path}, files of the right size"
-    return Row("weights", told if manifest else f"{variant.name} in {found.path}", facts=facts)
+    told = f"{variant.name} in {found.path}{', files of the right size' * bool(manifest)}"
+    return Row("weights", told, facts=facts)
 
 
 _AGAIN = f"{_REINSTALL} ., in depthcrafter's folder"

@@ -108,19 +108,18 @@ class RunRequest:
         if self.work_dir is not None:
             return self.work_dir
         first = self.first_output.absolute()
-        name = NUMBER.sub("", first.name) if NUMBER.search(first.name) else first.name
-        return derived(first.with_name(name), ".work")
+        return derived(first.with_name(NUMBER.sub("", first.name)), ".work")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; paths are absolute, so that they mean the same from any folder."""
-        values = {**vars(self.absolute()), "reading": asdict(self.reading)}
+        values = dict(vars(self.absolute()))
         values["source"] = str(values["source"])
         values["outputs"] = [str(out) for out in values["outputs"]]
         values["normalization"] = asdict(self.normalization)
         values["settings"] = dict(self.settings)
         values["reading"] = {
             name: str(value) if isinstance(value, Fraction) else value
-            for name, value in values["reading"].items()
+            for name, value in asdict(self.reading).items()
         }
         return {name: value for name, value in values.items() if name not in _CIRCUMSTANCES}
 
