@@ -62,9 +62,9 @@ def predictors(given: argparse.Namespace) -> dict[str, Predict]:
     return made
 
 
-def shown(rgb: np.ndarray, side: int) -> np.ndarray:
+def shown(rgb: np.ndarray, side: int, multiple: int = 64) -> np.ndarray:
     """``rgb`` [T, H, W, 3] at the size that ``run --max-res SIDE`` shows a model."""
-    size = model_size(Size(*rgb.shape[1:3]), side)
+    size = model_size(Size(*rgb.shape[1:3]), side, multiple)
     pictures = torch.from_numpy(rgb).permute(0, 3, 1, 2).float()
     resized = F.interpolate(pictures, (size.height, size.width), mode="bilinear", antialias=True)
     return resized.round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
