@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from clips import make_clip
+from clips import make_clip, picture
 from PIL import Image
 
 from depthcrafter_cli.cli.groups import CELLS
@@ -309,3 +309,17 @@ def test_a_numbered_pattern_is_one_clip(tmp_path, pattern):
         Image.new("RGB", (64, 64)).save(tmp_path / f"s[1].{number:04d}.png")
     clips = find_clips([str(tmp_path / pattern)], tmp_path / "out", CELLS)
     assert output_paths(clips, tmp_path / "out", ["mp4"]) == [(tmp_path / "out" / "s[1].mp4",)]
+
+
+def test_what_is_done_stays_done_where_gaps_of_others_are_held_at_last(cli, options, tmp_path):
+    for shot, numbers in {"whole": (1, 2, 3), "torn": (1, 2, 4)}.items():
+        (tmp_path / "in" / shot).mkdir(parents=True)
+        for number in numbers:
+            image = tmp_path / "in" / shot / f"a.{number:04d}.png"
+            Image.fromarray(picture(number, Size(64, 64))).save(image)
+    command = ["batch", tmp_path / "in", "--out", tmp_path / "out", *options, "--resume"]
+    assert cli(*command).code == 7
+    advised = cli(*command, "--gaps", "hold")
+    assert advised.code == 0 and "1 skipped" in advised.out, advised
+    again = cli(*command)
+    assert again.code == 7 and "torn" in again.err, again

@@ -1,5 +1,6 @@
 """When pictures are shown and for how long, from what is read to what is written."""
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -83,6 +84,17 @@ def written(path, times, end, rate, time_base):
             noise = generator.random((SMALL.height, SMALL.width), dtype=np.float32)
             sink.write(DepthFrame(index, time, noise, noise))
     return path
+
+
+@pytest.mark.parametrize("part", [["--end", "0.1"], ["--max-frames", "3"]], ids=" ".join)
+def test_a_part_of_a_clip_is_no_longer_than_its_pictures(cli, tmp_path, tiny_folder, part):
+    source, out = held_clip(tmp_path / "held.gif", Size(64, 64)), tmp_path / "d.mp4"
+    done = cli("run", source, "--out", out, "--weights", tiny_folder, "--steps", 1, *part)
+    assert done.code == 0, done.err
+    data = out.read_bytes()
+    header = data.index(b"mvhd") + 16  # by which players go: ISO 14496-12, section 8.2.2
+    scale, length = struct.unpack_from(">II", data, header)
+    assert Fraction(length, scale) == 3 * STEP
 
 
 def test_a_constant_rate_is_written_as_if_the_end_were_not_told(tmp_path):

@@ -138,9 +138,12 @@ class RunRequest:
 
         Each option's name with its value here and there, None where it is not given. The device and
         how the weights are called are none: the same run may go on at another card of its kind, and
-        the kind, and the weights' hashes, are among the facts of how disparity is made.
+        the kind, and the weights' hashes, are among the facts of how disparity is made. Nor is what
+        would be made of gaps where the run before got on without any.
         """
         asked, before = _by_option(self), _by_option(RunRequest.from_json(made))
+        if before["gaps"] == "error":
+            asked["gaps"] = "error"
         return {
             name: (asked.get(name), before.get(name))
             for name in {**asked, **before}

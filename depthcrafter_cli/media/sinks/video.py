@@ -86,7 +86,19 @@ class VideoSink(FileSink):
         picture.time_base = self.settings.time_base
         picture.pts = self._units(frame.time)
         picture.duration = max(self._units(1 / self.settings.rate), 1)
-        self._mux(self._stream.encode(picture))
+        self._mux(self._encoded(picture))
+
+    def _encoded(self, picture: av.VideoFrame | None) -> list[av.Packet]:
+        """The packets that come with a picture, with None those that are left."""
+        packets = self._stream.encode(picture)
+        if self.settings.end is not None:
+            # FFmpeg writes an MP4 to be as long as its packets say, those without a word as long as
+            # an average one, which at a variable rate may lead past the end.
+            end, usual = self._units(self.settings.end), self._units(1 / self.settings.rate)
+            for packet in packets:
+                if packet.pts + max(packet.duration, usual) > end:
+                    packet.duration = max(1, end - packet.pts)
+        return packets
 
     def _mux(self, packets: list[av.Packet]) -> None:
         if packets and self._first_decoded is None:
@@ -114,7 +126,7 @@ class VideoSink(FileSink):
         return round(seconds / self.settings.time_base)
 
     def _end(self) -> None:
-        packets = self._stream.encode(None)
+        packets = self._encoded(None)
         if packets and self.settings.end is not None:
             self._show_until(self._units(self.settings.end), packets)
         self._mux(packets)
