@@ -35,8 +35,8 @@ LIBRARY = "DEPTHCRAFTER_DISK_FAULTS"
 WRITE, REMOVE, READ, OPEN_TO_WRITE, OPEN_TO_READ, SETTLE = 1, 2, 4, 8, 16, 32
 CHANGES = WRITE | REMOVE | OPEN_TO_WRITE | SETTLE
 KILL, TEAR, FAIL = 1, 2, 3
-# Warnings, and lines of progress such as "depthcrafter: download 0.01/0.40 MB".
-_NO_ERROR = re.compile(r"depthcrafter: (warning: |\w+ [\d.]+/[\d.]+ )")
+# Warnings, and lines of progress such as "depthcrafter: load model 0/1 model".
+_NO_ERROR = re.compile(r"depthcrafter: (warning: |[\w ]+ [\d.]+/[\d.]+ )")
 COMPLAINTS = ("Traceback", "unexpected", "Exception ignored", "Segmentation")
 
 

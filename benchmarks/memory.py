@@ -1,7 +1,10 @@
 """Memory, open files and time per frame of a run against the length of its video: all stay.
 
+With ``--clips``, memory, open files and what is left over of a batch of as many clips.
+
     python benchmarks/memory.py                            # nano, 1,000 and 20,000 frames of 64x64
     python benchmarks/memory.py --frames 200 2000 --weights tests/data/parity/tiny_model --steps 1
+    python benchmarks/memory.py --clips 200 --frames 8     # a batch
 
 Makes one clip per length, runs ``depthcrafter run`` on each in a process of its own, and prints the
 peak resident memory, the most open files and the processor time per frame of each (the time by the
@@ -12,6 +15,7 @@ Exit code 1 where memory or files grow by more than a twentieth.
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +25,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import psutil
 
 LIMIT, SAMPLED = 1.05, 3  # every so many events, open files are counted: some are open briefly
 
@@ -65,6 +70,39 @@ def run(clip: Path, out: Path, arguments: argparse.Namespace) -> dict[str, float
     return {**json.loads(last), "open_files": most, "cpu_seconds": working}
 
 
+def run_batch(folder: Path, arguments: argparse.Namespace) -> bool:
+    """Print what a batch of small clips needs after each tenth of it, and whether that stays."""
+    (folder / "in").mkdir()
+    write_clip(folder / "in" / "clip0.mp4", arguments.frames[0], arguments.side)
+    for number in range(1, arguments.clips):
+        shutil.copy(folder / "in" / "clip0.mp4", folder / "in" / f"clip{number}.mp4")
+    command = [sys.executable, "-m", "depthcrafter_cli", "batch", folder / "in", "--json"]
+    options = ["--out", folder / "out", "--format", "npz", "--devices", "cpu", "--engine", "local"]
+    options += ["--weights", arguments.weights, "--steps", arguments.steps]
+    options += ["--window", arguments.window, "--overlap", arguments.overlap]
+    process = psutil.Popen(
+        [str(part) for part in (*command, *options, "--max-res", arguments.side)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    after = []
+    for line in process.stdout:
+        if json.loads(line).get("event") == "clip":
+            after.append((process.memory_info().rss, process.num_fds()))
+            if len(after) % max(arguments.clips // 10, 1) == 0:
+                memory, files = after[-1]
+                told = f"{len(after):7} clips  {memory / 1e6:8.1f} MB  {files:3} open files"
+                print(told, flush=True)
+    if process.wait() or len(after) != arguments.clips:
+        raise SystemExit(f"{len(after)} of {arguments.clips} clips, exit code {process.returncode}")
+    results = {".npz", ".json", ".csv"}
+    left = [file for file in (folder / "out").rglob("*") if file.suffix not in results]
+    print(f"{len(left)} files left over")
+    # The first clips fill caches that later ones find full.
+    (memory, files), (last_memory, last_files) = after[arguments.clips // 10], after[-1]
+    return last_memory <= LIMIT * memory and last_files <= files and not left
+
+
 def cpu_seconds(pid: int) -> float:
     """The processor time of a process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -74,6 +112,7 @@ def cpu_seconds(pid: int) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, nargs="+", default=[1000, 20000])
+    parser.add_argument("--clips", type=int, help="a batch of so many, of the first length")
     parser.add_argument("--side", type=int, default=64)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--window", type=int, default=12)
@@ -82,6 +121,8 @@ def main() -> int:
     arguments = parser.parse_args()
     made = []
     with tempfile.TemporaryDirectory() as folder:
+        if arguments.clips:
+            return int(not run_batch(Path(folder), arguments))
         for frames in arguments.frames:
             clip = Path(folder) / f"{frames}.mp4"
             write_clip(clip, frames, arguments.side)

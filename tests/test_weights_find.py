@@ -209,6 +209,16 @@ def test_a_bit_that_flipped_in_a_sampled_block_is_found(tmp_path, offset):
     assert file_hashes(folder) == before
 
 
+def test_a_folder_in_the_place_of_a_file_is_a_sentence(tmp_path):
+    folder = Path(shutil.copytree(TINY, tmp_path / "model"))
+    write_manifest(folder, "nano")
+    config = folder / "feature_extractor/preprocessor_config.json"
+    config.unlink()
+    config.mkdir()
+    with pytest.raises(WeightsError, match=r"preprocessor_config\.json cannot be read"):
+        file_hashes(folder)
+
+
 def test_only_whole_reading_finds_a_bit_between_the_samples(tmp_path):
     folder = Path(shutil.copytree(TINY, tmp_path / "model"))
     large = folder / "unet/diffusion_pytorch_model.safetensors"

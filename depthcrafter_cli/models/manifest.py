@@ -129,7 +129,8 @@ def file_hashes(folder: Path) -> dict[str, str]:
     a sample of its bytes is as it was: hashing gigabytes before every run would only repeat
     ``verify``. A file of which the manifest has no sample is read whole.
 
-    Raises WeightsError for a file that has changed though its date has not, as on a failing disk.
+    Raises WeightsError for a file that cannot be read, or that has changed though its date has not,
+    as on a failing disk.
     """
     manifest = read_manifest(folder)
     known = manifest.files if manifest else {}
@@ -141,12 +142,13 @@ def file_hashes(folder: Path) -> dict[str, str]:
         now = path, status.st_size, status.st_mtime_ns
         # Other weights in its place may be as large.
         as_then = record and record.size == status.st_size and status.st_mtime_ns <= written
-        if record and as_then and record.sample:
-            intact = _sample_as_of(*now) == record.sample
-            hashes[name] = record.sha256
-        else:
-            hashes[name] = _sha256_as_of(*now)
-            intact = not (record and as_then) or hashes[name] == record.sha256
+        with content_errors(path, WeightsError, "expected a file of the model: pull it again"):
+            if record and as_then and record.sample:
+                intact = _sample_as_of(*now) == record.sample
+                hashes[name] = record.sha256
+            else:
+                hashes[name] = _sha256_as_of(*now)
+                intact = not (record and as_then) or hashes[name] == record.sha256
         if not intact:
             raise WeightsError(
                 f"{path} has changed since it was pulled or made, though its date has not, "
