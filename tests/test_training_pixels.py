@@ -138,6 +138,28 @@ def test_what_sleeps_is_left_out_of_training_without_a_change():
     assert not is_silent(unet.down_blocks[0].resnets[0].temporal_res_block.conv2)
 
 
+def test_a_stage_wakes_what_slept_and_no_more():
+    torch.manual_seed(0)
+    unet = build_unet(UnetConfig([32, 32], [1, 1], [False, True], asleep=True), 24, 3)
+    fine = ["down_blocks.0", "up_blocks.1", "time_pos_embed"]
+    select_layers(unet, "temporal", fine)
+    recompute_blocks(unet, False)
+    optimizer = torch.optim.SGD([p for p in unet.parameters() if p.requires_grad], 1.0)
+    embeds, ids = torch.randn(6, 1, 24), torch.tensor([[7.0, 127.0, 0.02]]).expand(2, -1)
+    for _ in range(2):
+        estimate = unet(torch.randn(2, 3, 6, 8, 8), torch.tensor([1.6]), embeds, ids)
+        estimate.diff(dim=1).square().mean().backward()
+        optimizer.step()
+    select_layers(unet, "spatial", [])
+    asleep = {name for name, part in unet.named_modules() if getattr(part, "silent", False)}
+    residuals = {name for name in asleep if name.endswith("temporal_res_block.conv2")}
+    assert residuals == {
+        f"{block}.resnets.{number}.temporal_res_block.conv2"
+        for block, count in (("down_blocks.0", 1), ("up_blocks.1", 2)) for number in range(count)
+    }  # fmt: skip
+    assert not any("mid_block.attentions.0.temporal_transformer" in name for name in asleep)
+
+
 def test_a_model_of_pixels_comes_from_a_recipe_alone(cli, tmp_path, stacks, clip):
     (tmp_path / "pixels.toml").write_text(RECIPE.replace("PLACE", str(stacks)))
     done = cli(
