@@ -70,6 +70,14 @@ def test_a_name_that_is_too_long_is_refused_before_the_start(cli, clip, options,
     assert os.listdir(tmp_path) == ["clip.mp4"]  # noqa: PTH208
 
 
+@pytest.mark.parametrize("taken", ["d.mp4", "e", "clip.mp4", "d.mp4.json"])
+def test_state_is_not_where_the_input_or_a_result_is(cli, clip, options, tmp_path, taken):
+    outputs = ["--out", tmp_path / "d.mp4", "--out", tmp_path / "e"]
+    refused = cli("run", clip, *outputs, *options, "--work-dir", tmp_path / taken)
+    assert refused.code == 2 and "--work-dir" in refused.err, refused.err
+    assert os.listdir(tmp_path) == ["clip.mp4"]  # noqa: PTH208
+
+
 @ELSEWHERE
 def test_how_long_a_numbered_name_is_counts_with_the_numbers_it_gets(cli, clip, options, tmp_path):
     name = "n" * 246 + "_%04d.png"

@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from depthcrafter_cli.disk import nearest_folder
+from depthcrafter_cli.disk import identities, nearest_folder
 from depthcrafter_cli.errors import InputError, MemoryLimitError, OutputError, UsageError
 from depthcrafter_cli.media.reader import count_frames, probe
 from depthcrafter_cli.media.resize import model_size, output_size, reference_stride, within
@@ -145,6 +145,7 @@ def check_run(request: RunRequest) -> CheckedRun:
             create_folders=request.create_folders,
         )
         check_record(request, overwrite=replaceable)
+        _check_work_folder(request)
     weights = find_weights(request.weights) if request.outputs else find_configs(request.weights)
     variant = weights.variant
     published = {"steps": variant.steps, "window": variant.window, "overlap": variant.overlap}
@@ -175,6 +176,17 @@ def check_run(request: RunRequest) -> CheckedRun:
     if request.outputs and not (request.resume and RunFolder(request.work_folder).in_use):
         _check_disk(checked)
     return checked
+
+
+def _check_work_folder(request: RunRequest) -> None:
+    """Raises UsageError for state that is to be where the input or a result is."""
+    taken = [request.source, *request.outputs, *filter(None, [record_path(request)])]
+    state = identities(request.work_folder)
+    if same := next((path for path in taken if state & identities(path)), None):
+        raise UsageError(
+            f"got {request.work_folder} for the run's state, which is also {same}, expected a "
+            "folder of its own: choose another --work-dir."
+        )
 
 
 def _output_size(request: RunRequest, source: Size, model: Size) -> Size:

@@ -154,9 +154,10 @@ def name_problem_of(out: Path, last_number: int = 0) -> str:
 
     ``last_number`` is that of the last image of a sequence.
     """
-    last = out.with_name(NUMBER.sub(lambda place: place.group() % last_number, out.name))
+    name = NUMBER.sub(lambda place: place.group() % last_number, out.name)
+    last = out if name == out.name else out.with_name(name)  # . has no name
     there = nearest_folder(out)
-    for place in (last if NUMBER.search(out.name) else out, *out.parents):
+    for place in (last, *out.parents):
         if place.absolute() == there:
             break
         if place.name != ".." and (problem := name_problem(place)):
