@@ -87,6 +87,7 @@ def killed_at(clips: int, arguments: list[object], *, worker_first: bool = False
     return retries
 
 
+@pytest.mark.slow
 def test_a_night_of_clips_some_broken_killed_twice_and_resumed(cli, shots, options, tmp_path):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     formats = ["--format", "npz", "--format", "mp4"]
@@ -181,6 +182,7 @@ def test_a_ray_worker_that_dies_does_not_take_the_batch_with_it(three, capfd):
     assert capfd.readouterr().out == ""  # where programs read our events
 
 
+@pytest.mark.slow
 def test_windows_that_memory_shortens_are_said_of_the_clip(cli, tiny_folder, tmp_path):
     make_clip(tmp_path / "long.mp4", frames=100, size=Size(64, 64))
     report = tmp_path / "report.json"
@@ -207,6 +209,7 @@ def test_damage_is_not_tried_again(three, shots, tmp_path):
     assert (reports["cut"].status, reports["cut"].exit_code, retries) == ("failed", 3, [])
 
 
+@pytest.mark.slow
 def test_an_interrupt_stops_all_workers_and_says_how_to_go_on(shots, options, tmp_path):
     arguments = [shots / "deep", "--out", tmp_path / "out", "--engine", "processes", *options]
     report = tmp_path / "report.json"

@@ -63,6 +63,7 @@ def test_a_worker_has_the_time_its_step_takes(task, monkeypatch):
     assert RunFolder(task.request.work_folder).progressed
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_asked_to_stop_while_its_clip_ends_does_not_wait_for_another(
     task, tmp_path
 ):
@@ -82,6 +83,7 @@ def test_a_worker_that_is_asked_to_stop_while_its_clip_ends_does_not_wait_for_an
     assert engine._workers[0].process.exitcode == 0
 
 
+@pytest.mark.slow
 def test_a_second_interrupt_does_not_wait_for_a_worker(task):
     def then(pid):
         Timer(2, os.kill, (os.getpid(), signal.SIGINT)).start()

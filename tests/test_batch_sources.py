@@ -204,6 +204,7 @@ def test_every_clip_is_in_one_shard(cli, tree, tiny_folder, tmp_path):
     assert refused.code == 2 and "--shard '0/3'" in refused.err
 
 
+@pytest.mark.slow
 def test_completeness_is_what_lets_a_clip_be_skipped(cli, clip, tiny_folder, tmp_path):
     out = tmp_path / "out"
     command = ["batch", clip, "--out", out, "--weights", tiny_folder, "--steps", 1, "--json"]

@@ -60,6 +60,7 @@ def test_two_patterns_in_one_folder_have_a_writer_each(tmp_path):
         (tmp_path / "frames").mkdir(exist_ok=True)
 
 
+@pytest.mark.slow
 def test_no_lock_stays_after_a_killed_run_was_resumed_or_finished(cli, clip, options, tmp_path):
     frames, out = tmp_path / "frames", tmp_path / "d.npz"
     asked = [clip, "--out", frames, "--out", out, *options]

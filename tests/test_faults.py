@@ -142,6 +142,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_start(
     assert_one_sentence(nowhere.err, "writable")
 
 
+@pytest.mark.slow
 def test_what_may_not_be_read_is_said_with_its_exit_code(clip, options, tmp_path):
     closed = tmp_path / "closed"
     (closed / "w").mkdir(parents=True)
@@ -173,6 +174,7 @@ def test_what_may_not_be_read_is_said_with_its_exit_code(clip, options, tmp_path
         closed.chmod(0o700)
 
 
+@pytest.mark.slow
 def test_a_damaged_state_is_said_and_the_run_begins_again(cli, clip, options, tmp_path):
     out, work = tmp_path / "d.npz", tmp_path / "d.npz.work"
     assert cli("run", clip, "--out", out, *options, "--keep-work").code == 0

@@ -52,6 +52,7 @@ def test_a_signal_lets_the_step_end_and_the_run_goes_on_from_there(
             np.testing.assert_array_equal(ours[name], expected[name])
 
 
+@pytest.mark.slow
 def test_a_second_signal_stops_at_once_and_the_run_can_go_on(cli, clip, options, tmp_path):
     command = [clip, "--out", tmp_path / "d.npz", *options]
     code, events = stop_at("decode", 6, command, signal.SIGINT, signal.SIGTERM)
@@ -63,6 +64,7 @@ def test_a_second_signal_stops_at_once_and_the_run_can_go_on(cli, clip, options,
         assert len(made["depth"]) == 16
 
 
+@pytest.mark.slow
 def test_a_run_stopped_while_writing_goes_on_without_its_model(cli, clip, options, tmp_path):
     out = tmp_path / "d.mp4"
     command = [clip, "--out", out, "--out", tmp_path / "frames", *options, "--size", "1280x720"]
@@ -74,6 +76,7 @@ def test_a_run_stopped_while_writing_goes_on_without_its_model(cli, clip, option
     assert out.exists() and len(list((tmp_path / "frames").iterdir())) == 16
 
 
+@pytest.mark.slow
 def test_a_run_stopped_while_loading_leaves_nothing(clip, options, tmp_path):
     command = [clip, "--out", tmp_path / "d.npz", *options]
     code, events = stop_at("load", 0, command, signal.SIGTERM)

@@ -100,6 +100,7 @@ def test_a_length_that_is_no_time_is_no_length(tmp_path):
     assert len(list(read_frames(path, SMALL))) == 48
 
 
+@pytest.mark.slow
 def test_damaged_files_neither_crash_nor_hang_nor_leave_half_an_output():
     """The benchmark with fewer mutations, of which some go through whole runs."""
     script = [ROOT / "benchmarks" / "fuzz.py", "--mutations", "200", "--runs", "5"]

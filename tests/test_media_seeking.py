@@ -106,6 +106,7 @@ def test_a_cover_is_never_taken_for_the_video(tmp_path, flag):
             probe(path, ReadOptions(stream=1))  # it is stored after the video
 
 
+@pytest.mark.slow
 def test_the_stream_is_an_option(cli, tmp_path, tiny_folder):
     path = two_videos(tmp_path / "two.mp4")
     options = [

@@ -156,6 +156,7 @@ def test_a_step_down_keeps_what_another_stage_is_fastest_with():
     assert tight.smaller(replace(fewer, values=1), "denoise") is None
 
 
+@pytest.mark.slow
 def test_a_capped_run_gives_the_depth_of_a_free_one(cli, tiny_folder, tmp_path):
     found = []
     for name, cap in (("free", "auto"), ("capped", "4"), ("tight", "0.54")):

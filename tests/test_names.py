@@ -44,6 +44,7 @@ def test_a_batch_of_names_as_long_as_the_disk_allows(cli, clip, options, tmp_pat
     assert skipped.code == 0 and left(out) == [made.name]
 
 
+@pytest.mark.slow
 @ELSEWHERE
 def test_a_run_with_a_long_name_is_resumed(cli, clip, options, tmp_path):
     source, frames = tmp_path / f"{LONG}.mp4", tmp_path / ("f" * 255)

@@ -194,6 +194,7 @@ def test_the_memory_plan_does_not_change_the_result(tiny, plan):
     assert np.abs(plain - planned).max() <= 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("noise", "overlap"), [("frame", 0), ("reference", 2)])
 def test_a_pass_goes_on_from_any_step_to_the_same_bits(tiny, noise, overlap):
     frames = clip(17)

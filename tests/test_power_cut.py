@@ -127,6 +127,7 @@ def test_a_pulled_model_is_on_the_disk(tmp_path, order):
     order.finish("a.safetensors", "config.json", "depthcrafter.json")
 
 
+@pytest.mark.slow
 def test_a_trained_model_is_on_the_disk(cli, tiny_folder, tmp_path, order):
     recipe = tmp_path / "recipe.toml"
     write_clip(tmp_path / "clips" / "a", 0)

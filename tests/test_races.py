@@ -78,6 +78,7 @@ def test_no_plan_has_a_race(tiny_folder, name):
     assert (world.copies > 0) is (name != "resident")
 
 
+@pytest.mark.slow
 def test_two_networks_that_share_their_host_memory_have_no_race(tiny_folder):
     assert not depths(tiny_folder, EVERYTHING, guidance=2.0).races
 

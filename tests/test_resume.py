@@ -109,6 +109,7 @@ def test_a_run_does_not_go_on_with_shorter_windows_than_it_began_with(tiny_folde
     assert again.resumed and again.memory.job.window == again.config.window == 400
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_cannot_be_finished_without_inference(cli, clip, options, tmp_path):
     stop_at("decode", 3, [clip, "--out", tmp_path / "d.npz", *options], signal.SIGTERM)
     refused = cli("finish", tmp_path / "d.npz.work", "--out", tmp_path / "e.npz")
@@ -197,6 +198,7 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_when_there_is_room(
         subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_an_input_that_changes_under_way_ends_the_run(clip, options, tmp_path):
     command = [sys.executable, "-m", "depthcrafter_cli", "run", clip, "--json", *options]
     command += ["--out", tmp_path / "d.npz", "--steps", 40]
@@ -229,6 +231,7 @@ def test_a_folder_of_other_things_is_neither_used_nor_emptied(cli, clip, options
         assert not work.exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_may_replace_its_output_may_do_so_when_it_goes_on(cli, clip, options, tmp_path):
     out = tmp_path / "d.npz"
     out.write_bytes(b"of before")
@@ -240,6 +243,7 @@ def test_a_run_that_may_replace_its_output_may_do_so_when_it_goes_on(cli, clip, 
         assert len(arrays["depth"]) == 16
 
 
+@pytest.mark.slow
 def test_what_was_begun_with_overwrite_is_not_begun_again_by_resume(
     cli, clip, options, tmp_path, monkeypatch
 ):

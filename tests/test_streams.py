@@ -85,6 +85,7 @@ def test_wrong_usage_is_one_sentence_and_with_json_an_event():
         assert event["time"].endswith("Z") and event["elapsed"] >= 0
 
 
+@pytest.mark.slow
 def test_quiet_keeps_libraries_from_standard_error(run, tmp_path):
     # Not the libraries' own words: an OMP_NUM_THREADS that makes no sense is told of by libgomp.
     noisy = shell(f"OMP_NUM_THREADS=garbage {run} --quiet")

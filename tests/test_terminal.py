@@ -116,6 +116,7 @@ def test_no_color_and_dumb_terminals_are_respected(clip, small, tmp_path):
     assert code == 0 and b"\x1b" not in dumb and "━" not in dumb.decode()
 
 
+@pytest.mark.slow
 def test_names_reach_a_terminal_a_log_and_a_table_written_out(clip, small, tmp_path):
     video, log = tmp_path / EVIL, tmp_path / "night.log"
     clip.rename(video)

@@ -34,6 +34,7 @@ steps = 1
 VAE = "vae/diffusion_pytorch_model.safetensors"
 
 
+@pytest.mark.slow
 def test_decoding_gets_better_as_depth_and_only_the_decoder_changes(tiny_folder, tmp_path):
     networks = load_components(tiny_folder, device=CPU, dtype=torch.float32)
     parts = {"unet": networks.unet, "vae": networks.vae, "image": networks.image_encoder}
@@ -62,6 +63,7 @@ def test_decoding_gets_better_as_depth_and_only_the_decoder_changes(tiny_folder,
     assert kept and all("time" in name or "temporal" in name for name in kept)
 
 
+@pytest.mark.slow
 def test_a_run_delivers_the_tuned_decoder_and_all_else_as_it_was(cli, tiny_folder, tmp_path):
     write_clip(tmp_path / "clips" / "0", 0)
     recipe, out = tmp_path / "recipe.toml", tmp_path / "model"

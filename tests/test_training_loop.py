@@ -202,6 +202,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before_and_nothing_e
     assert sorted(tmp_path.iterdir()) == kept
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_while_saving_leaves_nothing_behind_when_it_is_done(tmp_path):
     folder = tmp_path / "work"
     command = [sys.executable, "-c", f"""

@@ -119,6 +119,7 @@ def test_image_encoder_learns_the_layout_of_two_clips(kept):
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
 
 
+@pytest.mark.slow
 def test_denoiser_learns_two_encoded_clips(drawn, tmp_path):
     torch.manual_seed(0)
     encoder = Encoder(build_vae(VAE).eval(), build_image_encoder(TOWER).eval(), torch.float32)
@@ -145,6 +146,7 @@ def test_denoiser_learns_two_encoded_clips(drawn, tmp_path):
     assert error() < 0.7 * before
 
 
+@pytest.mark.slow
 def test_error_as_depth_adds_to_the_loss_and_teaches_the_denoiser(drawn, tmp_path):
     torch.manual_seed(0)
     vae = build_vae(VAE).eval()

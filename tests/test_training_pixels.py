@@ -160,6 +160,7 @@ def test_a_stage_wakes_what_slept_and_no_more():
     assert not any("mid_block.attentions.0.temporal_transformer" in name for name in asleep)
 
 
+@pytest.mark.slow
 def test_a_model_of_pixels_comes_from_a_recipe_alone(cli, tmp_path, stacks, clip):
     (tmp_path / "pixels.toml").write_text(RECIPE.replace("PLACE", str(stacks)))
     done = cli(

@@ -16,6 +16,7 @@ def losses(work):
     return {(entry["stage"], entry["step"]): entry["loss"] for entry in entries}
 
 
+@pytest.mark.slow
 def test_two_processes_follow_the_loss_curve_of_one(cli, tiny_folder, tmp_path):
     recipe = tmp_path / "recipe.toml"
     for seed in range(3):
@@ -70,6 +71,7 @@ def test_a_clip_that_a_worker_cannot_read_is_said_in_one_sentence(cli, streamed,
         assert "1.png" in line and "Traceback" not in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_a_run_and_its_workers_is_said_in_one_sentence(streamed, tmp_path, number):
     command = [sys.executable, "-m", "depthcrafter_cli", *map(str, streamed(2))]

@@ -18,6 +18,7 @@ from depthcrafter_cli.training.data.kept import keep, kept
 from depthcrafter_cli.training.ema import MovingAverage
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_the_middle_of_a_stage_ends_bit_for_bit_the_same(
     cli, tiny_folder, tmp_path
 ):
@@ -82,6 +83,7 @@ def staged(cli, tiny_folder, tmp_path):
 RATE = "learning_rate = 1e-3", "learning_rate = 3e-3"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", [(1, 2, 3), (3,), (2, 1, 3)])
 def test_a_stage_is_not_taken_for_finished_after_other_ones_than_it_was_trained_after(
     staged, tmp_path, chosen
@@ -93,6 +95,7 @@ def test_a_stage_is_not_taken_for_finished_after_other_ones_than_it_was_trained_
     assert sorted((tmp_path / "work").iterdir()) == before
 
 
+@pytest.mark.slow
 def test_a_changed_stage_whose_checkpoint_was_deleted_asks_for_the_later_ones_and_is_redone(
     staged, tmp_path
 ):

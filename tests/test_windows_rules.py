@@ -83,6 +83,7 @@ def test_whatever_the_program_does_with_files_may_be_done_on_windows(
     assert not broken.exists(), broken.read_text()
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_under_the_rules_of_windows(clip, options, tmp_path, broken):
     asked = [clip, "--out", tmp_path / "d.npz", *options]
     assert stop_at("decode", 3, asked, signal.SIGKILL)[0] == -signal.SIGKILL
