@@ -193,7 +193,8 @@ def _flip(path: Path, offset: int) -> None:
 
 
 @pytest.mark.parametrize("offset", [0, 30 * 65_536 + 16_000_000 * 30 // 63 + 7, -1])
-def test_a_bit_that_flipped_in_a_sampled_block_is_found(tmp_path, offset):
+def test_a_bit_that_flipped_in_a_sampled_block_is_found(tmp_path, monkeypatch, offset):
+    monkeypatch.setattr("depthcrafter_cli.models.manifest._WHOLE_BYTES", 8 << 20)
     folder = Path(shutil.copytree(TINY, tmp_path / "model"))
     large = folder / "unet/diffusion_pytorch_model.safetensors"
     large.write_bytes(bytes(64 << 16) + bytes(16_000_000))
@@ -209,6 +210,15 @@ def test_a_bit_that_flipped_in_a_sampled_block_is_found(tmp_path, offset):
     assert file_hashes(folder) == before
 
 
+def test_a_bit_that_flipped_anywhere_in_a_small_file_is_found(tmp_path):
+    folder = Path(shutil.copytree(TINY, tmp_path / "model"))
+    write_manifest(folder, "nano")
+    weights = folder / "unet/diffusion_pytorch_model.safetensors"
+    _flip(weights, 100_000)  # between the samples
+    with pytest.raises(WeightsError, match="though its date has not"):
+        file_hashes(folder)
+
+
 def test_a_folder_in_the_place_of_a_file_is_a_sentence(tmp_path):
     folder = Path(shutil.copytree(TINY, tmp_path / "model"))
     write_manifest(folder, "nano")
@@ -219,7 +229,8 @@ def test_a_folder_in_the_place_of_a_file_is_a_sentence(tmp_path):
         file_hashes(folder)
 
 
-def test_only_whole_reading_finds_a_bit_between_the_samples(tmp_path):
+def test_only_whole_reading_finds_a_bit_between_the_samples_of_a_large_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("depthcrafter_cli.models.manifest._WHOLE_BYTES", 8 << 20)
     folder = Path(shutil.copytree(TINY, tmp_path / "model"))
     large = folder / "unet/diffusion_pytorch_model.safetensors"
     large.write_bytes(bytes(64 << 16) + bytes(16_000_000))

@@ -25,6 +25,7 @@ SETTINGS = {"max_res": 64, "window": 1, "overlap": 0, "steps": 1, "multiple": 1}
 
 _READ_BYTES = 1 << 20
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
+_WHOLE_BYTES = 64 << 20  # read in a tenth of a second
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,9 @@ def verify(folder: Path, observer: Observer = ignore) -> list[FileCheck]:
 def file_hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of the model's files, for a run's record.
 
-    A file of the manifest's size that was not written after it is taken at the manifest's word if
-    a sample of its bytes is as it was: hashing gigabytes before every run would only repeat
-    ``verify``. A file of which the manifest has no sample is read whole.
+    A file above ``_WHOLE_BYTES`` that has the manifest's size and was not written after it is taken
+    at the manifest's word if a sample of its bytes is as it was: hashing gigabytes before every run
+    would only repeat ``verify``. All others are read whole.
 
     Raises WeightsError for a file that cannot be read, or that has changed though its date has not,
     as on a failing disk.
@@ -143,7 +144,7 @@ def file_hashes(folder: Path) -> dict[str, str]:
         # Other weights in its place may be as large.
         as_then = record and record.size == status.st_size and status.st_mtime_ns <= written
         with content_errors(path, WeightsError, "expected a file of the model: pull it again"):
-            if record and as_then and record.sample:
+            if record and as_then and record.sample and record.size > _WHOLE_BYTES:
                 intact = _sample_as_of(*now) == record.sample
                 hashes[name] = record.sha256
             else:
