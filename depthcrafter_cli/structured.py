@@ -54,7 +54,10 @@ def content_errors(path: Path, kind: type[DepthCrafterError], expected: str) -> 
     except RecursionError as error:
         raise kind(_sentence(path, "its values are nested too deeply", expected)) from error
     except KeyError as error:
-        raise kind(_sentence(path, f"it lacks {error}", expected)) from error
+        lacking = str(error.args[0]) if error.args else ""
+        # Archives of NumPy say so themselves.
+        reason = lacking if " " in lacking else f"it lacks {lacking!r}"
+        raise kind(_sentence(path, reason, expected)) from error
     except OSError as error:
         raise kind(_sentence(path, error.strerror or str(error), expected)) from error
     except _SENSELESS as error:

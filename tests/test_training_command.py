@@ -357,7 +357,7 @@ def test_validation_does_not_depend_on_the_unit_of_a_folder(tiny, tiny_folder, t
 def test_an_optimiser_that_this_pytorch_lacks_is_refused_before_anything_is_made(
     cli, tmp_path, monkeypatch
 ):
-    monkeypatch.delattr("torch.optim.Muon")
+    monkeypatch.delattr("torch.optim.Muon", raising=False)
     recipe = tmp_path / "small.toml"
     recipe.write_text(RECIPE.replace('trains = "all"', 'trains = "all"\noptimizer = "muon"'))
     done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work")

@@ -146,6 +146,7 @@ def test_resumed_stage_equals_uninterrupted_stage_bit_for_bit(tmp_path):
     assert steps == [entry["step"] for entry in Journal(tmp_path / "whole").lines()] == [20, 40]
 
 
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="PyTorch has it from 2.9 on")
 def test_muon_balances_the_directions_of_matrices_and_leaves_the_rest_to_adamw():
     torch.manual_seed(0)
     wide, bias = nn.Parameter(torch.randn(64, 8, 3)), nn.Parameter(torch.randn(64))
@@ -168,6 +169,7 @@ def test_muon_balances_the_directions_of_matrices_and_leaves_the_rest_to_adamw()
     assert torch.equal(bias, twins[0]) and torch.equal(narrow, twins[1])
 
 
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="PyTorch has it from 2.9 on")
 def test_resumed_stage_equals_uninterrupted_stage_with_muon(tmp_path):
     plan = replace(PLAN, optimizer="muon", learning_rate=0.001)
     whole, stopped, resumed = Wide(), Wide(), Wide()
@@ -260,6 +262,7 @@ def test_a_gradient_that_is_no_number_ends_the_stage_before_it_spoils_the_weight
     assert bool(torch.isfinite(stage.layer.weight).all())
 
 
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="PyTorch has it from 2.9 on")
 @pytest.mark.parametrize("shape", [(32, 32), (32,)])
 def test_muon_does_with_matrices_alone_and_without_any(shape):
     parameter = nn.Parameter(torch.ones(shape))

@@ -181,5 +181,5 @@ def test_latents_of_another_version_are_refused_in_a_sentence(drawn, tmp_path):
     with np.load(path) as arrays:
         old = {name: array for name, array in arrays.items() if name != "inverse_depth"}
     np.savez(path, **old)
-    with pytest.raises(UsageError, match=r"without inverse_depth.*delete"):
+    with pytest.raises(UsageError, match=r"no item named .inverse_depth.*delete"):
         CachedClips(tmp_path, drawn)
