@@ -275,16 +275,17 @@ def test_state_that_a_kill_left_of_a_finished_run_is_removed_by_the_next(cli, se
     work = place / "d.npz.work"
 
     def prepare():
-        removed, real = 0, os.unlink
+        removed, real = 0, Path.unlink
 
-        def unlink(path, *arguments, **named):
+        def unlink(path, missing_ok=False):
             nonlocal removed
-            real(path, *arguments, **named)
-            removed += Path(path).parent == work
+            counts = path.parent == work and path.exists()
+            real(path, missing_ok=missing_ok)
+            removed += counts
             if removed == files:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        os.unlink = unlink
+        Path.unlink = unlink
 
     assert in_child(["resume", work], prepare) == -signal.SIGKILL
     assert work.exists()
@@ -295,14 +296,14 @@ def test_state_that_a_kill_left_of_a_finished_run_is_removed_by_the_next(cli, se
 
 def test_state_that_cannot_be_removed_is_a_warning_after_whole_results(cli, several, monkeypatch):
     place, command, undisturbed = several
-    real = os.unlink
+    real = Path.unlink
 
-    def unlink(path, *arguments, **named):
-        if Path(path).name == "disparity.spool":
+    def unlink(path, missing_ok=False):
+        if path.name == "disparity.spool":
             raise OSError(5, "Input/output error")
-        real(path, *arguments, **named)
+        real(path, missing_ok=missing_ok)
 
-    monkeypatch.setattr(os, "unlink", unlink)
+    monkeypatch.setattr(Path, "unlink", unlink)
     done = cli("resume", place / "d.npz.work")
     assert done.code == 0 and "Input/output error" in done.err and "finished" in done.err, done
     monkeypatch.undo()

@@ -27,10 +27,12 @@ def hub(monkeypatch) -> Iterator[FakeHub]:
     monkeypatch.setitem(VARIANTS, "tiny", tiny)
     with serve(FakeHub({"lab/tiny": tree})) as running:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", running.address)
-        monkeypatch.setattr(
-            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
-            running.address + "/{repo_id}/resolve/{revision}/{filename}",
-        )
+        for module in ("constants", "file_download"):  # the latter has a copy in old releases
+            monkeypatch.setattr(
+                f"huggingface_hub.{module}.HUGGINGFACE_CO_URL_TEMPLATE",
+                running.address + "/{repo_id}/resolve/{revision}/{filename}",
+                raising=False,
+            )
         yield running
 
 

@@ -193,7 +193,9 @@ def attends_in_pieces(device: torch.device) -> bool:
     Elsewhere a fused kernel keeps a few of them at a time, whatever the size of the heads.
     """
     if device.type == "cuda" and torch.version.hip:
-        return not torch.backends.cuda.is_flash_attention_available()
+        # PyTorch 2.4 cannot be asked.
+        asked = getattr(torch.backends.cuda, "is_flash_attention_available", lambda: False)
+        return not asked()
     return device.type in ("mps", "xpu")
 
 
