@@ -108,7 +108,7 @@ class _Detector:
         self._count = 0
         self._cuts: list[int] = []
         self._dissolving: list[tuple[int, int, int]] = []  # middle, half its length, first frame
-        self._flat_runs: list[tuple[int, int]] = []
+        self._flat_since: int | None = None
         self._fades: list[int] = []
 
     def add(self, look: _Look) -> None:
@@ -214,16 +214,12 @@ class _Detector:
 
     def _note_flat(self, at: int) -> None:
         """Follow runs of flat frames, and see at the end of one whether it parts two shots."""
-        flat = self._looks[at].flat
-        if flat:
-            if self._flat_runs and self._flat_runs[-1][1] == at - 1:
-                self._flat_runs[-1] = (self._flat_runs[-1][0], at)
-            else:
-                self._flat_runs.append((at, at))
+        if self._looks[at].flat:
+            self._flat_since = at if self._flat_since is None else self._flat_since
             return
-        if not self._flat_runs or self._flat_runs[-1][1] != at - 1 or not self._flat_runs[-1][0]:
+        start, self._flat_since = self._flat_since, None
+        if not start:  # nothing flat just before, or a film that begins so
             return
-        start = self._flat_runs[-1][0]
         before = self._looks.get(max(0, start - _FADE_FRAMES)) or next(iter(self._looks.values()))
         after = self._looks[min(self._count - 1, at - 1 + _FADE_FRAMES)]
         if before.distance(after) > _FADE_ENDS and before.unlikeness(after) > _UNLIKE:
