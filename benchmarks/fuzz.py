@@ -157,9 +157,9 @@ def running() -> Try:
 
     from depthcrafter_cli.errors import DepthCrafterError
     from depthcrafter_cli.workflows.model import LoadedModel
-    from depthcrafter_cli.workflows.plan import plan_run
     from depthcrafter_cli.workflows.request import RunRequest
-    from depthcrafter_cli.workflows.run import run as carry_out
+    from depthcrafter_cli.workflows.run_plan import plan_run
+    from depthcrafter_cli.workflows.runs import run as carry_out
 
     model = LoadedModel()
     settings = {"steps": 1, "window": 8, "overlap": 2}

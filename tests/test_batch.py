@@ -16,10 +16,10 @@ from filelock import FileLock
 from processes import ENVIRONMENT, assert_gone, workers_of
 
 from depthcrafter_cli.types import Size
-from depthcrafter_cli.workflows.batch.clip import Task
-from depthcrafter_cli.workflows.batch.engine import LocalEngine
-from depthcrafter_cli.workflows.batch.on_ray import RayEngine
-from depthcrafter_cli.workflows.batch.queue import carry_out_all
+from depthcrafter_cli.workflows.batches.clip import Task
+from depthcrafter_cli.workflows.batches.engine import LocalEngine
+from depthcrafter_cli.workflows.batches.on_ray import RayEngine
+from depthcrafter_cli.workflows.batches.queue import carry_out_all
 from depthcrafter_cli.workflows.request import RunRequest
 
 BROKEN = {"empty", "cut", "deep/text", "deep/sound", "deep/header"}

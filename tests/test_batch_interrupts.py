@@ -11,14 +11,14 @@ from filelock import FileLock
 from processes import assert_gone, workers_of
 
 from depthcrafter_cli.media.reader import count_frames
-from depthcrafter_cli.workflows.batch import processes
-from depthcrafter_cli.workflows.batch.clip import Task
-from depthcrafter_cli.workflows.batch.engine import LocalEngine
-from depthcrafter_cli.workflows.batch.processes import ProcessEngine
-from depthcrafter_cli.workflows.batch.queue import carry_out_all
-from depthcrafter_cli.workflows.folder import RunFolder
+from depthcrafter_cli.workflows.batches import processes
+from depthcrafter_cli.workflows.batches.clip import Task
+from depthcrafter_cli.workflows.batches.engine import LocalEngine
+from depthcrafter_cli.workflows.batches.processes import ProcessEngine
+from depthcrafter_cli.workflows.batches.queue import carry_out_all
 from depthcrafter_cli.workflows.interrupts import Interrupted
 from depthcrafter_cli.workflows.request import RunRequest
+from depthcrafter_cli.workflows.state import RunState
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_worker_has_the_time_its_step_takes(task, monkeypatch):
         held_in_a_step(task, engine, then)
     (worker,) = engine._workers
     assert worker.process.exitcode == 0
-    assert RunFolder(task.request.work_folder).progressed
+    assert RunState(task.request.work_folder).progressed
 
 
 @pytest.mark.slow

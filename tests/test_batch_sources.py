@@ -13,8 +13,8 @@ from PIL import Image
 
 from depthcrafter_cli.cli.groups import CELLS
 from depthcrafter_cli.types import Size
-from depthcrafter_cli.workflows.batch.names import output_paths
-from depthcrafter_cli.workflows.batch.sources import find_clips
+from depthcrafter_cli.workflows.batches.names import output_paths
+from depthcrafter_cli.workflows.batches.sources import find_clips
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from depthcrafter_cli.models.layout import network_configs
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
 from depthcrafter_cli.types import MemoryPlan, Size
-from depthcrafter_cli.workflows.batch.clip import failure
+from depthcrafter_cli.workflows.batches.clip import failure
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

@@ -14,10 +14,10 @@ from depthcrafter_cli import disk
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.numbered import numbered_files
 from depthcrafter_cli.media.sinks import check_outputs
-from depthcrafter_cli.workflows.batch.names import output_paths
-from depthcrafter_cli.workflows.batch.sources import Clip
-from depthcrafter_cli.workflows.plan import check_run
+from depthcrafter_cli.workflows.batches.names import output_paths
+from depthcrafter_cli.workflows.batches.sources import Clip
 from depthcrafter_cli.workflows.request import RunRequest
+from depthcrafter_cli.workflows.run_plan import check_run
 
 LONG = "日" * 81  # 243 bytes, as downloaders give them
 ELSEWHERE = pytest.mark.skipif(disk.WINDOWS, reason="other names are legal on Windows")

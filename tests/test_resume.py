@@ -18,9 +18,9 @@ from processes import ENVIRONMENT, stop_at
 
 from depthcrafter_cli.errors import MemoryLimitError
 from depthcrafter_cli.types import Size
-from depthcrafter_cli.workflows.folder import RunFolder
-from depthcrafter_cli.workflows.plan import plan_run
 from depthcrafter_cli.workflows.request import RunRequest
+from depthcrafter_cli.workflows.run_plan import plan_run
+from depthcrafter_cli.workflows.state import RunState
 
 ROOT = Path(__file__).parents[1]
 
@@ -102,7 +102,7 @@ def test_a_run_does_not_go_on_with_shorter_windows_than_it_began_with(tiny_folde
         settings={"window": 400, "overlap": 2, "decode_chunk": 3},
     )  # fmt: skip
     assert 60 < plan_run(replace(request, max_vram=0.54)).memory.job.window < 400
-    RunFolder(request.work_folder).begin(plan_run(request))
+    RunState(request.work_folder).begin(plan_run(request))
     with pytest.raises(MemoryLimitError, match="windows of 400 frames, and no more than"):
         plan_run(replace(request, max_vram=0.54, resume=True))
     again = plan_run(replace(request, resume=True))
@@ -271,7 +271,7 @@ def test_memory_that_is_short_for_now_does_not_begin_a_run_again(tiny_folder, tm
         clip, (tmp_path / "d.npz",), weights=str(tiny_folder), device="cpu", overwrite=True,
         settings={"window": 400, "overlap": 2, "decode_chunk": 3},
     )  # fmt: skip
-    RunFolder(request.work_folder).begin(plan_run(request))
+    RunState(request.work_folder).begin(plan_run(request))
     with pytest.raises(MemoryLimitError, match="windows of 400 frames, and no more than"):
         plan_run(replace(request, max_vram=0.54, resume=True))
 

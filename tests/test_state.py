@@ -18,8 +18,8 @@ from conftest import PARITY
 
 from depthcrafter_cli.errors import OutputError
 from depthcrafter_cli.types import Size
-from depthcrafter_cli.workflows.batch.report import ClipReport, ReportFile
-from depthcrafter_cli.workflows.folder import RunFolder
+from depthcrafter_cli.workflows.batches.report import ClipReport, ReportFile
+from depthcrafter_cli.workflows.state import RunState
 
 FILES = ("job.json", "window.safetensors", "disparity.spool")
 FRAMES = 3  # in the spool of a run that is killed once it has decoded some
@@ -219,7 +219,7 @@ def test_the_report_of_a_batch_is_whole_after_a_kill(cli, batch):
     command, report = batch
 
     def prepare():
-        from depthcrafter_cli.workflows.batch import report as module
+        from depthcrafter_cli.workflows.batches import report as module
 
         module._UPDATE_SECONDS = 0.0
         killed_at("b.npz", after=False)
@@ -327,8 +327,8 @@ def stopped(source, tmp_path_factory):
     in_child(command, killed_once_decoded)
     shutil.copytree(work, saved)
     assert {file.name for file in saved.iterdir()} == set(FILES)
-    with RunFolder(saved).spool(read_only=True) as spool:
-        assert len(spool) == FRAMES and RunFolder(saved).load(FRAMES) is not None
+    with RunState(saved).spool(read_only=True) as spool:
+        assert len(spool) == FRAMES and RunState(saved).load(FRAMES) is not None
     return work, saved, out, expected
 
 
@@ -432,9 +432,9 @@ def test_damaged_state_gives_the_right_depth_or_a_sentence(cli, stopped, file, n
     assert damaged != data
     (work / file).write_bytes(damaged)
     if file != "job.json" and name not in CARRIED_OUT:
-        with RunFolder(work).spool(read_only=True) as spool:
+        with RunState(work).spool(read_only=True) as spool:
             assert file == "window.safetensors" or len(spool) < FRAMES or not readable(spool)
-            assert file == "disparity.spool" or RunFolder(work).load(len(spool)) is None
+            assert file == "disparity.spool" or RunState(work).load(len(spool)) is None
         return
     done = cli("resume", work)
     if file == "disparity.spool" and done.code == 6:  # damage that shows when it is read
@@ -484,7 +484,7 @@ def test_no_file_that_the_program_rewrites_is_mapped_once_state_is_loaded(stoppe
         pytest.skip("needs Linux")
     work, saved, _out, _expected = stopped
     lay(saved, work)
-    folder = RunFolder(work)
+    folder = RunState(work)
     with folder.spool(read_only=True) as spool:
         found = folder.load(len(spool))
         assert found is not None and len(found[0].latents)

@@ -15,9 +15,9 @@ from depthcrafter_cli.errors import BatchError, UsageError
 from depthcrafter_cli.progress import Progress
 
 if TYPE_CHECKING:
-    from depthcrafter_cli.workflows.batch.clip import Task
-    from depthcrafter_cli.workflows.batch.engine import Engine
-    from depthcrafter_cli.workflows.batch.report import ClipReport
+    from depthcrafter_cli.workflows.batches.clip import Task
+    from depthcrafter_cli.workflows.batches.engine import Engine
+    from depthcrafter_cli.workflows.batches.report import ClipReport
 
 
 @spread
@@ -64,7 +64,7 @@ def batch(
 
 def _check_options(how: BatchOptions, options: RunOptions) -> None:
     """Raises UsageError and OutputError for what makes no sense for any clip."""
-    from depthcrafter_cli.workflows.batch.report import check_report
+    from depthcrafter_cli.workflows.batches.report import check_report
 
     if how.retries < 0:
         raise UsageError(f"got --retries {how.retries}, expected 0 or more: correct it.")
@@ -86,10 +86,10 @@ def _tasks(
     console: Console,
 ) -> list["Task"]:
     """Every clip of this batch, or of its part, as it is to be carried out."""
-    from depthcrafter_cli.workflows.batch.checks import parse_shard
-    from depthcrafter_cli.workflows.batch.clip import Task
-    from depthcrafter_cli.workflows.batch.names import output_paths
-    from depthcrafter_cli.workflows.batch.sources import find_clips
+    from depthcrafter_cli.workflows.batches.checks import parse_shard
+    from depthcrafter_cli.workflows.batches.clip import Task
+    from depthcrafter_cli.workflows.batches.names import output_paths
+    from depthcrafter_cli.workflows.batches.sources import find_clips
 
     part, parts = (1, 1) if how.shard is None else parse_shard(how.shard)
     clips = find_clips(sources, out, CELLS, console.warn)
@@ -114,9 +114,9 @@ def _carry_out(
     tasks: Sequence["Task"], how: BatchOptions, view: BatchView, console: Console
 ) -> Sequence["ClipReport"]:
     """Check all clips, do what is to do, and report, also if that is interrupted."""
-    from depthcrafter_cli.workflows.batch.checks import check_clips, left_open
-    from depthcrafter_cli.workflows.batch.engine import engine_for
-    from depthcrafter_cli.workflows.batch.report import ReportFile
+    from depthcrafter_cli.workflows.batches.checks import check_clips, left_open
+    from depthcrafter_cli.workflows.batches.engine import engine_for
+    from depthcrafter_cli.workflows.batches.report import ReportFile
 
     engine = (
         None if how.dry_run else engine_for(how.engine, how.devices, how.ray_address, console.warn)
@@ -151,7 +151,7 @@ def _done(
     console: Console,
 ) -> Iterator["ClipReport"]:
     """Carry out clips under the eyes of the user; each as soon as it is done or failed."""
-    from depthcrafter_cli.workflows.batch.queue import carry_out_all
+    from depthcrafter_cli.workflows.batches.queue import carry_out_all
 
     with view.drawing(len(tasks)), engine.interruptible(console.stopping) as beat:
 

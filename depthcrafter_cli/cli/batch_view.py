@@ -13,8 +13,8 @@ from depthcrafter_cli.cli.streams import Line
 from depthcrafter_cli.progress import Meter, Progress, Reading
 
 if TYPE_CHECKING:
-    from depthcrafter_cli.workflows.batch.clip import Ended, Task
-    from depthcrafter_cli.workflows.batch.report import ClipReport
+    from depthcrafter_cli.workflows.batches.clip import Ended, Task
+    from depthcrafter_cli.workflows.batches.report import ClipReport
 
 _ROWS = 40  # of a summary; failures are always shown
 _DETAIL = " " * 8

@@ -38,9 +38,9 @@ from depthcrafter_cli.workflows.interrupts import (
 
 if TYPE_CHECKING:
     from depthcrafter_cli.progress import StageWork
-    from depthcrafter_cli.workflows.folder import RunFolder
-    from depthcrafter_cli.workflows.plan import RunPlan
-    from depthcrafter_cli.workflows.run import RunResult
+    from depthcrafter_cli.workflows.run_plan import RunPlan
+    from depthcrafter_cli.workflows.runs import RunResult
+    from depthcrafter_cli.workflows.state import RunState
 
 STOPPING = "stopping once the step under way is on the disk; interrupt again to stop at once"
 
@@ -66,7 +66,7 @@ class Console:
         self._outlets = outlets
         self._expected: dict[str, StageWork] = {}
         self._started = time.monotonic()
-        self.work: RunFolder | None = None
+        self.work: RunState | None = None
         self.hint = ""
 
     def say(
@@ -120,10 +120,10 @@ class Console:
 
     def planned(self, plan: "RunPlan") -> None:
         """What a run is about to do."""
-        from depthcrafter_cli.workflows.folder import RunFolder
         from depthcrafter_cli.workflows.memory import stage_work
+        from depthcrafter_cli.workflows.state import RunState
 
-        self.work, self._expected = RunFolder(plan.request.work_folder), stage_work(plan)
+        self.work, self._expected = RunState(plan.request.work_folder), stage_work(plan)
         lines = (Line(text, f"{label:<8}") for label, text in summary_of(plan))
         self.say("plan", facts_of(plan), *lines)
 

@@ -12,7 +12,7 @@ from depthcrafter_cli.cli.streams import Line, tell
 
 if TYPE_CHECKING:
     from depthcrafter_cli.memory.duration import Duration
-    from depthcrafter_cli.workflows.plan import RunPlan
+    from depthcrafter_cli.workflows.run_plan import RunPlan
 
 # Where a video does not tell its length, what a thousand frames take is told.
 _FRAMES_OF_UNKNOWN = 1000
@@ -36,7 +36,7 @@ def plan(
     """
     with reported(quiet=False, json=json, debug=debug) as console:
         from depthcrafter_cli.workflows.memory import estimate_time, facts
-        from depthcrafter_cli.workflows.plan import plan_run
+        from depthcrafter_cli.workflows.run_plan import plan_run
 
         planned = plan_run(options.request(source, (), device=device), console.warn)
         name, time = estimate_time(planned, card)
@@ -68,7 +68,7 @@ def _disk_bytes(planned: "RunPlan") -> dict[str, int]:
     The state goes when the outputs are complete.
     """
     from depthcrafter_cli.media.sinks.registry import path_in_format
-    from depthcrafter_cli.workflows.plan import disk_bytes
+    from depthcrafter_cli.workflows.run_plan import disk_bytes
 
     kinds = ("mp4", "npz", "png")
     outputs = [path_in_format(Path("depth"), kind) for kind in kinds]

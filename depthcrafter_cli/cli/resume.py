@@ -28,9 +28,9 @@ def resume(
       depthcrafter resume depth.mp4.work
     """
     with reported(**vars(how)) as console:
-        from depthcrafter_cli.workflows.folder import RunFolder
+        from depthcrafter_cli.workflows.state import RunState
 
-        request = RunFolder(folder).request()
+        request = RunState(folder).request()
         if max_vram != _AS_BEFORE:
             request = replace(request, max_vram=opt.parse_gigabytes("--max-vram", max_vram))
         if max_ram != _AS_BEFORE:
@@ -56,13 +56,13 @@ def finish(
       depthcrafter finish depth.mp4.work --out frames/ --size 1280x720
     """
     with reported(**vars(how)) as console:
-        from depthcrafter_cli.workflows.folder import RunFolder
+        from depthcrafter_cli.workflows.state import RunState
 
-        kept = RunFolder(folder).request()
+        kept = RunState(folder).request()
         request = replace(kept, outputs=tuple(out), create_folders=True, **result.asked())
         console.keep_log_apart(*files_of(request))
         with console.watching() as observer:
-            from depthcrafter_cli.workflows import run as workflow
+            from depthcrafter_cli.workflows import runs as workflow
 
             frames = workflow.finish(request, observer)
         console.done(request.outputs, frames=frames)

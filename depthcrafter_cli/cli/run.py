@@ -51,8 +51,8 @@ def run(
 def carry_out(request: "RunRequest", console: Console) -> None:
     """Plan a request, say so, run it, and say what came of it."""
     console.keep_log_apart(*files_of(request))
-    from depthcrafter_cli.workflows.plan import plan_run
-    from depthcrafter_cli.workflows.run import finished_before
+    from depthcrafter_cli.workflows.run_plan import plan_run
+    from depthcrafter_cli.workflows.runs import finished_before
 
     if request.resume and request.outputs and finished_before(request, console.warn):
         console.already_done(request.outputs)
@@ -60,7 +60,7 @@ def carry_out(request: "RunRequest", console: Console) -> None:
     plan = plan_run(request, console.warn)
     console.planned(plan)
     with console.watching() as observer:
-        from depthcrafter_cli.workflows import run as workflow
+        from depthcrafter_cli.workflows import runs as workflow
 
         result = workflow.run(plan, observer, console.warn)
     console.finished(result)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from depthcrafter_cli.workflows.plan import RunPlan
+    from depthcrafter_cli.workflows.run_plan import RunPlan
 
 _SAME_SHAPE = 0.01  # of width to height
 
@@ -35,7 +35,7 @@ def facts_of(plan: "RunPlan") -> dict[str, Any]:
 
 def _disk_bytes(plan: "RunPlan") -> int | None:
     """The most that the run needs on its disks, about; None where its length is not known."""
-    from depthcrafter_cli.workflows.plan import disk_bytes
+    from depthcrafter_cli.workflows.run_plan import disk_bytes
 
     return None if plan.frames is None else sum(disk_bytes(plan, plan.frames, plan.request.outputs))
 

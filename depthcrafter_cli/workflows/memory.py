@@ -35,7 +35,7 @@ from depthcrafter_cli.workflows.resources import (
 )
 
 if TYPE_CHECKING:
-    from depthcrafter_cli.workflows.plan import RunPlan
+    from depthcrafter_cli.workflows.run_plan import RunPlan
 
 # For a pixel of an output, until it is measured: H.264 of 640x360 on one busy core.
 _WRITE_SECONDS = 5e-8

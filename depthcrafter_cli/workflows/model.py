@@ -7,7 +7,7 @@ from depthcrafter_cli.memory.planner import Choice
 from depthcrafter_cli.progress import Observer, Progress, Warn
 from depthcrafter_cli.types import MemoryPlan, Scarce
 from depthcrafter_cli.workflows.memory import cap_device
-from depthcrafter_cli.workflows.plan import RunPlan
+from depthcrafter_cli.workflows.run_plan import RunPlan
 
 if TYPE_CHECKING:
     from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline

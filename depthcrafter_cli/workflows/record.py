@@ -21,7 +21,7 @@ from depthcrafter_cli.workflows.memory import facts
 from depthcrafter_cli.workflows.request import RunRequest
 
 if TYPE_CHECKING:
-    from depthcrafter_cli.workflows.plan import RunPlan
+    from depthcrafter_cli.workflows.run_plan import RunPlan
 
 _SAMPLE_BYTES = 1 << 20
 _PROGRAM = f"depthcrafter {depthcrafter_cli.__version__}"

@@ -29,10 +29,10 @@ from depthcrafter_cli.pipeline.segments import count_windows
 from depthcrafter_cli.progress import Warn, ignore
 from depthcrafter_cli.types import Size, VideoInfo
 from depthcrafter_cli.workflows.deliver import Delivery
-from depthcrafter_cli.workflows.folder import RunFolder
 from depthcrafter_cli.workflows.memory import choose_memory
 from depthcrafter_cli.workflows.record import check_record, describe, record_path
 from depthcrafter_cli.workflows.request import RunRequest
+from depthcrafter_cli.workflows.state import RunState
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,9 @@ def plan_run(request: RunRequest, warn: Warn = ignore) -> RunPlan:
             the run later.
     """
     checked = check_run(request)
-    if not (request.outputs and request.resume and RunFolder(request.work_folder).in_use):
+    if not (request.outputs and request.resume and RunState(request.work_folder).in_use):
         return _planned(checked, warn)
-    folder = RunFolder(request.work_folder)
+    folder = RunState(request.work_folder)
     try:
         return folder.adopt(_planned(checked, warn, folder.settings()))
     except (UsageError, InputError):
@@ -173,7 +173,7 @@ def check_run(request: RunRequest) -> CheckedRun:
     check_size(request.outputs, checked.output_size, side_by_side=request.side_by_side)
     # How many frames a video has is known only about, if at all.
     check_numbers(request.outputs, request.first_number + 2 * (frames or 0))
-    if request.outputs and not (request.resume and RunFolder(request.work_folder).in_use):
+    if request.outputs and not (request.resume and RunState(request.work_folder).in_use):
         _check_disk(checked)
     return checked
 
@@ -203,7 +203,7 @@ def _replaceable(request: RunRequest) -> bool:
 
     Raises OutputError where another run's state, or a file that is not the run's, would be lost.
     """
-    folder = RunFolder(request.work_folder)
+    folder = RunState(request.work_folder)
     if not folder.in_use:
         return request.overwrite
     if request.resume and folder.delivering:

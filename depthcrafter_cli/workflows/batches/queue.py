@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from depthcrafter_cli.progress import Progress
-from depthcrafter_cli.workflows.batch.clip import Ended, Task, Watch
-from depthcrafter_cli.workflows.batch.engine import Engine
-from depthcrafter_cli.workflows.batch.report import ClipReport
+from depthcrafter_cli.workflows.batches.clip import Ended, Task, Watch
+from depthcrafter_cli.workflows.batches.engine import Engine
+from depthcrafter_cli.workflows.batches.report import ClipReport
 
 # Before a clip is tried again: a share or a full disk may need as long to come back.
 _PAUSE_SECONDS, _PAUSE_GROWTH, _LONGEST_PAUSE = 2.0, 4, 60.0

@@ -83,8 +83,8 @@ class Ended(NamedTuple):
 
 def carry_out(request: RunRequest, model: "LoadedModel", observer: Observer) -> Outcome:
     """Run one clip here; whatever goes wrong becomes part of the outcome."""
-    from depthcrafter_cli.workflows.plan import plan_run
-    from depthcrafter_cli.workflows.run import finished_before, run
+    from depthcrafter_cli.workflows.run_plan import plan_run
+    from depthcrafter_cli.workflows.runs import finished_before, run
 
     warnings: list[str] = []
     started = time.monotonic()

@@ -13,7 +13,7 @@ from typing import Any
 
 from depthcrafter_cli.errors import DepthCrafterError, UsageError, first_line
 from depthcrafter_cli.progress import Progress, spaced
-from depthcrafter_cli.workflows.batch.clip import (
+from depthcrafter_cli.workflows.batches.clip import (
     Ended,
     Outcome,
     Task,
@@ -21,7 +21,7 @@ from depthcrafter_cli.workflows.batch.clip import (
     carry_out,
     lost,
 )
-from depthcrafter_cli.workflows.batch.workers import Worker, WorkerEngine
+from depthcrafter_cli.workflows.batches.workers import Worker, WorkerEngine
 from depthcrafter_cli.workflows.model import LoadedModel
 
 _STORE_BYTES = 100_000_000  # only requests and outcomes pass through it

@@ -8,7 +8,7 @@ from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.numbered import is_pattern, place_of_input, without_places
 from depthcrafter_cli.media.sinks.registry import name_problem_of, path_in_format, place_of
 from depthcrafter_cli.text import parts_below
-from depthcrafter_cli.workflows.batch.sources import Clip
+from depthcrafter_cli.workflows.batches.sources import Clip
 from depthcrafter_cli.workflows.record import record_path
 from depthcrafter_cli.workflows.request import RunRequest
 

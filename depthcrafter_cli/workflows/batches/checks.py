@@ -6,13 +6,13 @@ from contextlib import suppress
 from dataclasses import replace
 
 from depthcrafter_cli.errors import DepthCrafterError, UsageError, WeightsError
-from depthcrafter_cli.workflows.batch.clip import Outcome, Task, failure
-from depthcrafter_cli.workflows.batch.report import ClipReport
-from depthcrafter_cli.workflows.folder import RunFolder
-from depthcrafter_cli.workflows.plan import check_run
+from depthcrafter_cli.workflows.batches.clip import Outcome, Task, failure
+from depthcrafter_cli.workflows.batches.report import ClipReport
 from depthcrafter_cli.workflows.record import record_path
 from depthcrafter_cli.workflows.request import RunRequest
-from depthcrafter_cli.workflows.run import finished_before
+from depthcrafter_cli.workflows.run_plan import check_run
+from depthcrafter_cli.workflows.runs import finished_before
+from depthcrafter_cli.workflows.state import RunState
 
 
 def check_clips(tasks: Sequence[Task], *, skip_complete: bool) -> dict[str, ClipReport]:
@@ -50,7 +50,7 @@ def left_open(clip: ClipReport, task: Task, since: float = math.inf) -> ClipRepo
         return clip
     if _finished(task.request, since):
         return replace(clip, status="done")
-    if RunFolder(task.request.work_folder).progressed:
+    if RunState(task.request.work_folder).progressed:
         return replace(clip, status="stopped")
     return clip
 

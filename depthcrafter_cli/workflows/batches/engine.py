@@ -6,7 +6,7 @@ from typing import Protocol
 
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.progress import Observer, Warn, ignore
-from depthcrafter_cli.workflows.batch.clip import Ended, Task, Watch, carry_out
+from depthcrafter_cli.workflows.batches.clip import Ended, Task, Watch, carry_out
 from depthcrafter_cli.workflows.interrupts import Say, stopping_between_steps
 from depthcrafter_cli.workflows.model import LoadedModel
 
@@ -94,7 +94,7 @@ def engine_for(kind: str, devices: str, ray_address: str | None, warn: Warn = ig
             "--engine ray."
         )
     if kind == "ray":
-        from depthcrafter_cli.workflows.batch.on_ray import RayEngine
+        from depthcrafter_cli.workflows.batches.on_ray import RayEngine
 
         return RayEngine(devices, ray_address)
     present = devices_of(devices, warn)
@@ -107,7 +107,7 @@ def engine_for(kind: str, devices: str, ray_address: str | None, warn: Warn = ig
     alone = kind == "auto" and len(present) == 1 and not present[0].startswith("cuda")
     if kind == "local" or alone:
         return LocalEngine(present[0])
-    from depthcrafter_cli.workflows.batch.processes import ProcessEngine
+    from depthcrafter_cli.workflows.batches.processes import ProcessEngine
 
     return ProcessEngine(present)
 

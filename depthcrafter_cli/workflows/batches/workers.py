@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from depthcrafter_cli.progress import Observer, ignore
-from depthcrafter_cli.workflows.batch.clip import Ended, Outcome, Task, Watch
+from depthcrafter_cli.workflows.batches.clip import Ended, Outcome, Task, Watch
 from depthcrafter_cli.workflows.interrupts import Say, stopping_between_steps
 
 

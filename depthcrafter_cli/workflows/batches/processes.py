@@ -11,7 +11,7 @@ from multiprocessing.context import SpawnProcess
 from threading import Event, Thread
 
 from depthcrafter_cli.progress import Observer, Progress, ignore, spaced
-from depthcrafter_cli.workflows.batch.clip import (
+from depthcrafter_cli.workflows.batches.clip import (
     Ended,
     Outcome,
     Task,
@@ -19,7 +19,7 @@ from depthcrafter_cli.workflows.batch.clip import (
     carry_out,
     lost,
 )
-from depthcrafter_cli.workflows.batch.workers import Worker, WorkerEngine
+from depthcrafter_cli.workflows.batches.workers import Worker, WorkerEngine
 from depthcrafter_cli.workflows.interrupts import (
     Interrupted,
     Say,

@@ -14,7 +14,7 @@ import depthcrafter_cli
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.files import write_whole
 from depthcrafter_cli.text import printable
-from depthcrafter_cli.workflows.batch.clip import Outcome, Task
+from depthcrafter_cli.workflows.batches.clip import Outcome, Task
 
 _UPDATE_SECONDS = 1.0
 

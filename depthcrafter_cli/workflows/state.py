@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from depthcrafter_cli.pipeline.checkpoint import Checkpoint
-    from depthcrafter_cli.workflows.plan import RunPlan
+    from depthcrafter_cli.workflows.run_plan import RunPlan
 
 _FORMAT = 2
 _EARLIER_FILES = ("delivering", "job.partial.json", "window.partial.safetensors")  # of format 1
 
 
-class RunFolder:
+class RunState:
     """The state of one run."""
 
     def __init__(self, path: Path) -> None:
@@ -302,7 +302,7 @@ def _checksum(job: Mapping[str, Any]) -> str:
 
 
 def _window_checksum(job: str, state: str, tensors: Mapping[str, "Tensor"]) -> str:
-    """Over all that :meth:`RunFolder.load` uses, and the job that it belongs to."""
+    """Over all that :meth:`RunState.load` uses, and the job that it belongs to."""
     digest = hashlib.sha256(f"{job} {state}".encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -26,10 +26,8 @@ from depthcrafter_cli.progress import Observer, Warn, ignore
 from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.types import RgbImage, ValueRange
 from depthcrafter_cli.workflows.deliver import deliver
-from depthcrafter_cli.workflows.folder import RunFolder
 from depthcrafter_cli.workflows.memory import memory_errors
 from depthcrafter_cli.workflows.model import LoadedModel
-from depthcrafter_cli.workflows.plan import RunPlan
 from depthcrafter_cli.workflows.record import (
     check_record,
     is_complete,
@@ -39,6 +37,8 @@ from depthcrafter_cli.workflows.record import (
 )
 from depthcrafter_cli.workflows.request import FROM_SOURCE, RunRequest
 from depthcrafter_cli.workflows.resources import PeakMemory, peak_memory
+from depthcrafter_cli.workflows.run_plan import RunPlan
+from depthcrafter_cli.workflows.state import RunState
 
 if TYPE_CHECKING:
     from depthcrafter_cli.pipeline.checkpoint import Checkpoint
@@ -120,7 +120,7 @@ def run(
     return result
 
 
-def _end(folder: RunFolder, keep: bool, warn: Warn) -> None:
+def _end(folder: RunState, keep: bool, warn: Warn) -> None:
     """Keep or remove the state of a finished run; what a stop leaves here, the next run removes."""
     try:
         folder.keep() if keep else folder.discard()
@@ -140,7 +140,7 @@ def finished_before(request: RunRequest, warn: Warn = ignore) -> bool:
     if not is_complete(request, warn):
         return False
     remove_locks(_claims(request))
-    folder = RunFolder(request.work_folder)
+    folder = RunState(request.work_folder)
     ended = not folder.in_use or folder.delivering  # otherwise it was kept
     if ended and folder.path.exists():
         # Unless another run begins there at this moment.
@@ -164,7 +164,7 @@ def finish(request: RunRequest, observer: Observer = ignore) -> int:
         InputError: the input, to be shown beside its depth, is no longer what it was.
         OutputError: an output cannot be written.
     """
-    folder = RunFolder(request.work_folder)
+    folder = RunState(request.work_folder)
     delivery = folder.delivery(request)
     if request.side_by_side or request.start_number == FROM_SOURCE:
         require_unchanged(request.source, delivery.facts)
@@ -205,9 +205,9 @@ def _create_folders(request: RunRequest) -> None:
 
 
 @contextmanager
-def _state(plan: RunPlan) -> Iterator[RunFolder]:
+def _state(plan: RunPlan) -> Iterator[RunState]:
     """The run's folder, which goes if the run stops before there is anything to go on from."""
-    folder = RunFolder(plan.request.work_folder)
+    folder = RunState(plan.request.work_folder)
     if not plan.resumed:
         folder.begin(plan)
     try:
@@ -221,7 +221,7 @@ def _state(plan: RunPlan) -> Iterator[RunFolder]:
 def _infer(
     plan: RunPlan,
     pipeline: "DepthCrafterPipeline",
-    folder: RunFolder,
+    folder: RunState,
     spool: DisparitySpool,
     observer: Observer,
     warn: Warn,
