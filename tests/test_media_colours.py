@@ -16,8 +16,11 @@ BT709, UNNAMED, BT601 = 1, 2, 6  # ITU-T H.273
 AS_601_READS_709 = (177, 30, 32)
 
 
-def red_clip(path, size, *, matrix=Colorspace.ITU709, named=UNNAMED, turn=None):
-    """One red frame, its YUV by ``matrix``, which the file calls ``named``."""
+def red_clip(path, size, *, matrix=Colorspace.ITU709, named=UNNAMED, primaries=None):
+    """One red frame, its YUV by ``matrix``, which the file calls ``named``.
+
+    Its primaries are named alike unless ``primaries`` is given.
+    """
     rgb = np.broadcast_to(np.array(RED, np.uint8), (size.height, size.width, 3))
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24").reformat(
         format="yuv420p", dst_colorspace=matrix, dst_color_range=ColorRange.MPEG
@@ -30,6 +33,8 @@ def red_clip(path, size, *, matrix=Colorspace.ITU709, named=UNNAMED, turn=None):
         stream.width, stream.height, stream.pix_fmt = size.width, size.height, "yuv420p"
         stream.options = {"qp": "0", "preset": "ultrafast", "threads": "1"}
         stream.codec_context.colorspace = named
+        if primaries is not None:
+            stream.codec_context.color_primaries = frame.color_primaries = primaries
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
@@ -63,6 +68,22 @@ def test_a_tag_wins_over_the_size_and_over_what_is_asked(tmp_path):
         assert np.abs(shown(tagged, matrix=matrix) - np.array(RED)).max() <= 2
     small = red_clip(tmp_path / "b.mp4", Size(64, 64), named=BT709)
     assert np.abs(shown(small) - np.array(RED)).max() <= 2
+
+
+@pytest.mark.skipif(not hasattr(av.VideoFrame, "color_primaries"), reason="PyAV 16 tells none")
+@pytest.mark.parametrize(
+    ("size", "primaries", "matrix"),
+    [
+        (Size(720, 64), BT601, Colorspace.ITU601),
+        (Size(64, 64), BT709, Colorspace.ITU709),
+        (Size(720, 64), 9, 9),
+    ],
+)
+def test_primaries_tell_the_matrix_that_is_not_named(tmp_path, size, primaries, matrix):
+    path = red_clip(tmp_path / "a.mp4", size, matrix=matrix, primaries=primaries)
+    assert np.abs(shown(path) - np.array(RED)).max() <= 2
+    asked = shown(path, matrix="bt709" if primaries != BT709 else "bt601")
+    assert np.abs(asked - np.array(RED)).max() > 4
 
 
 @pytest.mark.parametrize("matrix", ["bt601", "bt709", "bt2020"])

@@ -124,8 +124,9 @@ Matrix = Annotated[
     str,
     option(
         "--matrix",
-        text="Colour matrix of a video that does not name its own: auto (default: bt709 from 720 "
-        "lines or 1280 columns up, else bt601), bt601, bt709 or bt2020.",
+        text="Colour matrix of a video that does not name its own: auto (default: by its "
+        "primaries, else bt709 from 720 lines or 1280 columns up, else bt601), bt601, bt709 or "
+        "bt2020.",
     ),
 ]
 Normalize = Annotated[

@@ -16,6 +16,8 @@ _UNSPECIFIED = 2  # ITU-T H.273, for primaries, transfer and matrix alike
 _UNSAID = ("setparams", "color_primaries=unknown:color_trc=unknown:colorspace=unknown")
 _EXACT = "accurate_rnd+full_chroma_int"
 _HD_HEIGHT, _HD_WIDTH = 720, 1280  # of pictures as they are stored
+# ITU-T H.273: a standard defines its primaries and its matrix together.
+_MATRIX_OF_PRIMARIES = {1: "bt709", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020"}
 _TRANSPOSE = "transpose"
 
 
@@ -62,7 +64,7 @@ class PictureScaler:
 
     def __call__(self, picture: av.VideoFrame) -> RgbImage:
         stored = (picture.width, picture.height, picture.format.name, picture.colorspace)
-        kind = (*stored, upright_filters(picture))
+        kind = (*stored, _primaries(picture), upright_filters(picture))
         if kind != self._made_for:  # first picture, or a stream that changes its size midway
             self._prepare(picture)
             self._made_for = kind
@@ -103,15 +105,22 @@ class PictureScaler:
 def _input_matrix(picture: av.VideoFrame, matrix: str) -> str:
     """What to add to the scale filter's flags for a colour matrix, empty where none is needed.
 
-    Untagged HD is meant as BT.709, and players show it so; FFmpeg and the reference take BT.601 for
-    all. Where nothing is to equal the reference, colours are rounded, not cut off.
+    The primaries, where a picture names them, tell the matrix, else its size does: untagged HD is
+    meant as BT.709, and players show it so; FFmpeg and the reference take BT.601 for all. Where
+    nothing is to equal the reference, colours are rounded, not cut off.
     """
     if picture.colorspace != _UNSPECIFIED or picture.format.is_rgb or picture.format.has_palette:
         return ""
     if matrix == "auto":
         is_hd = picture.height >= _HD_HEIGHT or picture.width >= _HD_WIDTH
-        matrix = "bt709" if is_hd else "bt601"
+        by_size = "bt709" if is_hd else "bt601"
+        matrix = _MATRIX_OF_PRIMARIES.get(_primaries(picture), by_size)
     return "" if matrix == "bt601" else f"+{_EXACT}:in_color_matrix={matrix}"
+
+
+def _primaries(picture: av.VideoFrame) -> int:
+    """The code of a picture's colour primaries; PyAV 16 does not tell them."""
+    return getattr(picture, "color_primaries", _UNSPECIFIED)
 
 
 class _Conversion:
