@@ -16,7 +16,7 @@ from depthcrafter_cli.models.weights import find_weights
 
 def main(video: Path, out: Path) -> None:
     pipeline = DepthCrafterPipeline.from_pretrained()
-    size = model_size(probe(video).size, find_weights().variant.max_res)
+    size = model_size(probe(video).size, find_weights().settings.max_res)
     frames = (frame.rgb for frame in read_frames(video, size))
     chunks = []
     for disparity in pipeline(frames):  # float32 [n, H, W] in [0, 1], larger is nearer

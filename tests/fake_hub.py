@@ -78,6 +78,17 @@ def serve(hub: FakeHub) -> Iterator[FakeHub]:
         thread.join()
 
 
+def use(hub: FakeHub, monkeypatch) -> None:
+    """Let this process take ``hub`` for the hub, whatever HF_ENDPOINT was when it began."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.address)
+    for module in ("constants", "file_download"):  # the latter has a copy in old releases
+        monkeypatch.setattr(
+            f"huggingface_hub.{module}.HUGGINGFACE_CO_URL_TEMPLATE",
+            hub.address + "/{repo_id}/resolve/{revision}/{filename}",
+            raising=False,
+        )
+
+
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
         # A client that was killed, or that has had enough, is no fault of the hub's.

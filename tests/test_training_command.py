@@ -148,9 +148,9 @@ def test_a_fine_tuned_model_keeps_the_settings_that_suit_its_start(cli, tiny_fol
     recipe.write_text("settings.overlap = 6\n" + three_stages(start, tmp_path / "clips", 1))
     done = cli("train", recipe, "--out", out, "--work-dir", tmp_path / "work", "--device", "cpu")
     assert done.code == 0, done.err
-    variant = find_weights(str(out)).variant
-    assert (variant.window, variant.overlap, variant.steps) == (24, 6, 1)
-    assert variant.max_res == find_weights(str(start)).variant.max_res
+    suited = find_weights(str(out)).settings
+    assert (suited.window, suited.overlap, suited.steps) == (24, 6, 1)
+    assert suited.max_res == find_weights(str(start)).settings.max_res
 
 
 def test_a_model_may_keep_a_share_of_the_weights_it_started_from(cli, tiny_folder, tmp_path):

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_hub import REVISION, FakeHub, serve
+from fake_hub import REVISION, FakeHub, serve, use
 
 from depthcrafter_cli.models import weights
 from depthcrafter_cli.models.variants import DEPTHCRAFTER, VARIANTS, HubFile
@@ -26,13 +26,7 @@ def hub(monkeypatch) -> Iterator[FakeHub]:
     tiny = replace(DEPTHCRAFTER, name="tiny", sources=sources)
     monkeypatch.setitem(VARIANTS, "tiny", tiny)
     with serve(FakeHub({"lab/tiny": tree})) as running:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", running.address)
-        for module in ("constants", "file_download"):  # the latter has a copy in old releases
-            monkeypatch.setattr(
-                f"huggingface_hub.{module}.HUGGINGFACE_CO_URL_TEMPLATE",
-                running.address + "/{repo_id}/resolve/{revision}/{filename}",
-                raising=False,
-            )
+        use(running, monkeypatch)
         yield running
 
 

@@ -18,7 +18,7 @@ from fake_hub import REVISION, FakeHub, serve
 from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.models.download import pull
 from depthcrafter_cli.models.manifest import read_manifest, verify
-from depthcrafter_cli.models.variants import NANO, HubFile, ModelVariant
+from depthcrafter_cli.models.variants import NANO, HubFile, ModelSpec
 from depthcrafter_cli.progress import Progress
 
 KIB = 1 << 10
@@ -44,7 +44,7 @@ def hub(contents) -> Iterator[FakeHub]:
         yield running
 
 
-def _variant(**changes) -> ModelVariant:
+def _variant(**changes) -> ModelSpec:
     files = (
         HubFile("lab/unet", REVISION, "config.json", "unet/config.json"),
         HubFile("lab/unet", REVISION, UNET, f"unet/{UNET}"),

@@ -21,7 +21,14 @@ from depthcrafter_cli.models.manifest import (
     verify,
     write_manifest,
 )
-from depthcrafter_cli.models.variants import DEPTHCRAFTER, NANO, VARIANTS, base_of, licence_notice
+from depthcrafter_cli.models.variants import (
+    DEPTHCRAFTER,
+    NANO,
+    VARIANTS,
+    ModelSettings,
+    base_of,
+    licence_notice,
+)
 from depthcrafter_cli.models.weights import find_weights, pull_root, weights_roots
 
 TINY = Path(__file__).parent / "data" / "parity" / "tiny_model"
@@ -96,10 +103,10 @@ def test_roots_are_searched_in_order(root, tmp_path, monkeypatch):
 
 def test_folder_of_ones_own_takes_published_settings(root, tmp_path):
     folder = _install(tmp_path / "mine")
-    variant = find_weights(str(folder)).variant
-    assert (variant.name, variant.title) == ("custom", "mine")
-    assert (variant.window, variant.overlap, variant.steps, variant.max_res) == (110, 25, 5, 1024)
-    assert variant.licences == ()
+    found = find_weights(str(folder))
+    assert (found.variant.name, found.variant.title) == ("custom", "mine")
+    assert found.settings == ModelSettings(window=110, overlap=25, steps=5, max_res=1024)
+    assert found.variant.licences == ()
 
 
 def test_weights_trained_on_from_others_keep_their_licences(root, tmp_path):
@@ -122,10 +129,9 @@ def test_manifest_says_which_settings_suit_a_folder(root, tmp_path):
     write_manifest(folder, "nano")
     assert find_weights(str(folder)).variant is NANO
     write_manifest(folder, "my-own", settings={"max_res": 256, "window": 16, "overlap": 4})
-    variant = find_weights(str(folder)).variant
-    assert (variant.name, variant.max_res, variant.window, variant.overlap, variant.steps) == (
-        "custom", 256, 16, 4, 5,
-    )  # fmt: skip
+    found = find_weights(str(folder))
+    assert found.variant.name == "custom"
+    assert found.settings == ModelSettings(max_res=256, window=16, overlap=4, steps=5)
     for settings, said in (({"colour": 3}, "sets colour"), ({"max_res": -5}, "max_res to -5")):
         write_manifest(folder, "nano", settings=settings)
         with pytest.raises(WeightsError, match=said):

@@ -10,7 +10,7 @@ import pytest
 from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.models.download import pull
 from depthcrafter_cli.models.manifest import sha256_of, verify
-from depthcrafter_cli.models.variants import DEPTHCRAFTER, VARIANTS, HubFile, ModelVariant
+from depthcrafter_cli.models.variants import DEPTHCRAFTER, VARIANTS, HubFile, ModelSpec
 
 TINY = Path(__file__).parent / "data" / "parity" / "tiny_model"
 REVISION = "0" * 40
@@ -22,7 +22,7 @@ SVD = (
 
 
 @pytest.fixture
-def variant(monkeypatch) -> ModelVariant:
+def variant(monkeypatch) -> ModelSpec:
     """As the published one: the UNet in its own repository and not pinned, the rest pinned."""
     kind = json.loads((TINY / "unet/config.json").read_text())["_class_name"]
     pinned = [(name, (TINY / name).stat().st_size, sha256_of(TINY / name)) for name in SVD]
@@ -103,7 +103,7 @@ def test_what_lies_there_already_need_not_be_given(variant, tmp_path):
     _check(pull(variant, tmp_path / "root", given=[*given[:3], *given[4:]]).path)
 
 
-def _refused(variant: ModelVariant, root: Path, *given: Path) -> str:
+def _refused(variant: ModelSpec, root: Path, *given: Path) -> str:
     with pytest.raises(WeightsError) as caught:
         pull(variant, root, given=given)
     assert not root.exists() or list(root.iterdir()) == []

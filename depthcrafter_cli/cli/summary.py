@@ -47,11 +47,9 @@ def summary_of(plan: "RunPlan") -> Iterator[tuple[str, str]]:
     frames = "unknown length" if plan.frames is None else f"about {plan.frames} frames"
     yield "input", f"{plan.request.source}  {plan.info.size}, {float(plan.rate):.4g} fps, {frames}"
     variant = plan.weights.variant
-    if variant.name == "nano":
-        yield "model", "nano, a demonstration model: rough depth, not for production"
-        yield "", "Published weights (non-commercial licence): depthcrafter weights pull"
-    else:
-        yield "model", f"{variant.title}: {variant.description}"
+    yield "model", f"{variant.title}: {variant.description}"
+    if variant.advice:
+        yield "", variant.advice
     if variant.non_commercial:
         yield "licence", "the weights are for non-commercial use only (depthcrafter weights list)"
     config = plan.config
@@ -82,7 +80,7 @@ def _changes_of_size(plan: "RunPlan") -> Iterator[str]:
     """What becomes of the size and shape that were asked for or are the video's."""
     from depthcrafter_cli.media.resize import within
 
-    asked, multiple = plan.request.max_res, plan.weights.variant.multiple
+    asked, multiple = plan.request.max_res, plan.weights.settings.multiple
     held = None if asked is None else within(asked, multiple)
     if held != asked and not plan.request.reference:
         yield f"--max-res {asked} allows sides up to {held}, as they are multiples of {multiple}."

@@ -16,7 +16,7 @@ from depthcrafter_cli.cli.streams import Line, put, tell, tell_paths
 from depthcrafter_cli.text import expanded
 
 if TYPE_CHECKING:
-    from depthcrafter_cli.models.variants import ModelVariant
+    from depthcrafter_cli.models.variants import ModelSpec
 
 app = typer.Typer(help="List, pull and check model weights.", no_args_is_help=True)
 
@@ -150,7 +150,7 @@ def weights_path(name: NameOrFolder = None, debug: opt.Debug = False) -> None:
         tell_paths(find_weights(name).path)
 
 
-def _describe(variant: "ModelVariant") -> dict[str, Any]:
+def _describe(variant: "ModelSpec") -> dict[str, Any]:
     from depthcrafter_cli.models.weights import find_variant, pull_command
 
     found = find_variant(variant)

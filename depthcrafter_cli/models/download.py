@@ -18,15 +18,15 @@ from depthcrafter_cli.models.manifest import (
     write_manifest,
 )
 from depthcrafter_cli.models.offers import Offer, Source, obtain
-from depthcrafter_cli.models.variants import HubFile, ModelVariant
-from depthcrafter_cli.models.weights import WeightsFolder
+from depthcrafter_cli.models.variants import HubFile, ModelSpec
+from depthcrafter_cli.models.weights import WeightsFolder, opened
 from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
 
 _SPARE_BYTES = 64 << 20  # left free on the disk beyond the download itself
 
 
 def pull(
-    variant: ModelVariant,
+    variant: ModelSpec,
     root: Path,
     observer: Observer = ignore,
     warn: Warn = ignore,
@@ -65,7 +65,7 @@ def pull(
             f"cannot write the weights to {folder} ({error.strerror or error}): free space or "
             "permissions there, or set DEPTHCRAFTER_WEIGHTS to another folder, and pull again."
         ) from error
-    return WeightsFolder(folder, variant)
+    return opened(folder, variant)
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def _recorded(folder: Path) -> Mapping[str, FileRecord]:
 
 
 def _intact(
-    folder: Path, variant: ModelVariant, known: Mapping[str, FileRecord], observer: Observer
+    folder: Path, variant: ModelSpec, known: Mapping[str, FileRecord], observer: Observer
 ) -> bool:
     if {k: record.source for k, record in known.items()} != {
         file.target: file.origin for file in variant.sources
@@ -104,7 +104,7 @@ def _intact(
 
 
 def _pull_claimed(
-    variant: ModelVariant,
+    variant: ModelSpec,
     folder: Path,
     source: Source,
     known: Mapping[str, FileRecord],

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,20 @@ NETWORK_STEMS = {
     "image_encoder": "model",
 }
 SCHEDULER_CONFIG = "scheduler/scheduler_config.json"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A folder that holds ``networks``, each with a config.json, and the files ``others``."""
+
+    networks: tuple[str, ...]
+    others: tuple[str, ...] = ()
+
+
+DEPTHCRAFTER_LAYOUT = Layout(("unet", "vae", "image_encoder"), (SCHEDULER_CONFIG,))
 CONFIGS_EXPECTED = "expected configs of DepthCrafter's networks: pull or copy the model again"
 
-# The published model's, for plans without its weights.
+# The published model's, with whose numbers those of others are compared.
 PUBLISHED_CONFIGS = Path(__file__).parent / "configs"
 
 # Numbers in configs that no part of a network hangs on, null in some.
@@ -31,7 +43,7 @@ _MOST_LAYERS, _LARGEST_SIZE, _MOST_ENTRIES = 1_000, 100_000, 10_000
 
 def network_configs(folder: Path) -> dict[str, dict[str, Any]]:
     """The config of each network. Raises WeightsError for one that describes no network."""
-    return {name: _network_config(folder, name) for name in NETWORK_STEMS}
+    return {name: _network_config(folder, name) for name in DEPTHCRAFTER_LAYOUT.networks}
 
 
 def _network_config(folder: Path, name: str) -> dict[str, Any]:
@@ -110,23 +122,24 @@ def reading_weights(home: Path) -> Iterator[None]:
         ) from error
 
 
-def missing_files(folder: Path) -> list[str]:
+def missing_files(folder: Path, layout: Layout = DEPTHCRAFTER_LAYOUT) -> list[str]:
     """The files, relative to ``folder``, that it lacks to be a model; empty if complete."""
-    missing = [SCHEDULER_CONFIG] if not (folder / SCHEDULER_CONFIG).is_file() else []
-    for network, stem in NETWORK_STEMS.items():
-        if not (folder / network / "config.json").is_file():
-            missing.append(f"{network}/config.json")
-        if not weight_files(folder, network):
-            missing.append(f"{network}/{stem}.safetensors")
+    configs = (f"{network}/config.json" for network in layout.networks)
+    missing = [name for name in (*layout.others, *configs) if not (folder / name).is_file()]
+    missing += [
+        f"{network}/{NETWORK_STEMS[network]}.safetensors"
+        for network in layout.networks
+        if not weight_files(folder, network)
+    ]
     return sorted(missing)
 
 
-def require_complete(folder: Path, remedy: str) -> None:
+def require_complete(folder: Path, remedy: str, layout: Layout = DEPTHCRAFTER_LAYOUT) -> None:
     """Raise a WeightsError that names the missing files and ends in ``remedy``."""
-    missing = missing_files(folder)
+    missing = missing_files(folder, layout)
     if not missing:
         return
-    lacking = [network for network in NETWORK_STEMS if not weight_files(folder, network)]
+    lacking = [network for network in layout.networks if not weight_files(folder, network)]
     pickled = sorted(path.name for network in lacking for path in folder.glob(f"{network}/*.bin"))
     if pickled:
         raise WeightsError(

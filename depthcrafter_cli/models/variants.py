@@ -1,6 +1,9 @@
-"""The registry of model variants. A new variant is a new entry here and nothing else."""
+"""The registry of models. A new one is a new entry here and nothing else."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
+
+from depthcrafter_cli.models.layout import DEPTHCRAFTER_LAYOUT, Layout
 
 DEPTHCRAFTER_REPO = "tencent/DepthCrafter"
 DEPTHCRAFTER_REVISION = "c1a22b53f8abf80cd0b025adf29e637773229eca"
@@ -49,30 +52,48 @@ class HubFile:
 
 
 @dataclass(frozen=True)
-class ModelVariant:
-    """A set of weights and the settings that suit it.
+class ModelSettings:
+    """The sizes and counts that suit a model; the defaults are those of the published program.
 
     ``max_res`` bounds the longer side of the processed picture in pixels, ``window`` and
     ``overlap`` count frames, ``steps`` counts denoising steps. Sides of the processed picture are
     rounded to ``multiple`` pixels, which its networks must be able to halve as often as they do.
-    ``download_bytes`` is what a
-    pull fetches, to within a percent; ``sources`` is empty for weights nobody can pull.
-    ``base`` is the registered variant that weights of one's own were trained on from, '' if that
-    is not known.
+    """
+
+    max_res: int = 1024
+    window: int = 110
+    overlap: int = 25
+    steps: int = 5
+    multiple: int = 64
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """All that the program knows of a model before it sees its files.
+
+    The settings that suit a model are not here: they are those of its folder's manifest, and the
+    published ones where it has none.
+
+    Attributes:
+        layout: which files make its folder complete.
+        sources: what a pull fetches, of ``download_bytes`` to within a percent; empty for weights
+            that cannot be pulled.
+        configs: a folder with its networks' configs, for plans without its weights.
+        advice: what a user should know who runs it, in one sentence; empty if nothing.
+        base: the registered model that weights of one's own were trained on from, '' if that is
+            not known.
     """
 
     name: str
     title: str
     description: str
     licences: tuple[Licence, ...]
-    sources: tuple[HubFile, ...]
-    download_bytes: int
-    max_res: int
-    window: int
-    overlap: int
-    steps: int
+    sources: tuple[HubFile, ...] = ()
+    download_bytes: int = 0
+    layout: Layout = DEPTHCRAFTER_LAYOUT
+    configs: Path | None = None
+    advice: str = ""
     base: str = ""
-    multiple: int = 64
 
     @property
     def non_commercial(self) -> bool:
@@ -91,7 +112,7 @@ def _unet(name: str, class_name: str | None = None) -> HubFile:
     return HubFile(DEPTHCRAFTER_REPO, DEPTHCRAFTER_REVISION, name, target, class_name=class_name)
 
 
-DEPTHCRAFTER = ModelVariant(
+DEPTHCRAFTER = ModelSpec(
     name="depthcrafter",
     title="DepthCrafter",
     description="The published weights: the full quality of the paper.",
@@ -150,13 +171,10 @@ DEPTHCRAFTER = ModelVariant(
         ),
     ),
     download_bytes=4_509_190_000,
-    max_res=1024,
-    window=110,
-    overlap=25,
-    steps=5,
+    configs=Path(__file__).parent / "configs",
 )
 
-NANO = ModelVariant(
+NANO = ModelSpec(
     name="nano",
     title="nano",
     description="A small demonstration model, shipped with the program; no download.",
@@ -168,40 +186,35 @@ NANO = ModelVariant(
             non_commercial=False,
         ),
     ),
-    sources=(),
-    download_bytes=0,
-    max_res=320,
-    window=110,
-    overlap=25,
-    steps=5,
+    advice="Rough depth, not for production. The published weights (non-commercial licence): "
+    "depthcrafter weights pull",
 )
 
-VARIANTS: dict[str, ModelVariant] = {variant.name: variant for variant in (DEPTHCRAFTER, NANO)}
+VARIANTS: dict[str, ModelSpec] = {spec.name: spec for spec in (DEPTHCRAFTER, NANO)}
+"""By name. Of those of one layout, a run takes the first that is on this machine."""
 
 
-def custom_variant(title: str, base: str = "") -> ModelVariant:
-    """The settings for a folder of one's own: the published ones.
+def custom_variant(title: str, layout: Layout, base: str = "") -> ModelSpec:
+    """What is known of a folder of one's own.
 
     Its licences are those of the variant ``base``; nothing is claimed where that is not known.
     """
-    return replace(
-        DEPTHCRAFTER,
+    return ModelSpec(
         name="custom",
         title=title,
         description="A model folder of your own.",
         licences=VARIANTS[base].licences if base in VARIANTS else (),
-        sources=(),
-        download_bytes=0,
+        layout=layout,
         base=base,
     )
 
 
-def base_of(variant: ModelVariant) -> str:
+def base_of(variant: ModelSpec) -> str:
     """The ``base`` of weights that are trained on from these."""
     return variant.name if variant.name in VARIANTS else variant.base
 
 
-def licence_notice(variant: ModelVariant) -> str:
+def licence_notice(variant: ModelSpec) -> str:
     """What must be said before the weights are fetched: one line per licence, then the limit."""
     lines = [f"{licence.covers}: {licence.title} - {licence.url}" for licence in variant.licences]
     if variant.non_commercial:

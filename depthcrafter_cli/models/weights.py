@@ -3,20 +3,18 @@
 import os
 import sys
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from depthcrafter_cli.errors import WeightsError
-from depthcrafter_cli.models.layout import PUBLISHED_CONFIGS, missing_files, require_complete
-from depthcrafter_cli.models.manifest import file_hashes, read_manifest
-from depthcrafter_cli.models.variants import (
-    DEPTHCRAFTER,
-    NANO,
-    VARIANTS,
-    ModelVariant,
-    custom_variant,
+from depthcrafter_cli.models.layout import (
+    DEPTHCRAFTER_LAYOUT,
+    Layout,
+    missing_files,
+    require_complete,
 )
+from depthcrafter_cli.models.manifest import file_hashes, read_manifest
+from depthcrafter_cli.models.variants import VARIANTS, ModelSettings, ModelSpec, custom_variant
 from depthcrafter_cli.text import expanded
 
 ROOT_VARIABLE = "DEPTHCRAFTER_WEIGHTS"
@@ -26,10 +24,11 @@ _CHECKOUT = _PACKAGE.parent
 
 @dataclass(frozen=True)
 class WeightsFolder:
-    """A complete model folder and the settings that suit it."""
+    """A complete model folder, what is known of its model, and the settings that suit it."""
 
     path: Path
-    variant: ModelVariant
+    variant: ModelSpec
+    settings: ModelSettings
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 by file name relative to the folder, for a run's record."""
@@ -61,28 +60,40 @@ def pull_root() -> Path:
     return weights_roots()[0]
 
 
-def find_weights(name_or_dir: str | None = None) -> WeightsFolder:
+def find_weights(
+    name_or_dir: str | None = None, layout: Layout = DEPTHCRAFTER_LAYOUT
+) -> WeightsFolder:
     """The model to use: a registered name, a folder, or None for the best one present.
 
-    A bare name of the registry always means that variant; a folder of the same name is
-    reached as ``./name``. None means the published weights if they are complete, else nano.
+    A bare name of the registry always means that model; a folder of the same name is reached as
+    ``./name``. None means the first of the registry that is complete here, and as a folder of one's
+    own, the model must be of ``layout``.
     Raises WeightsError, naming the command that helps.
     """
     if name_or_dir is None:
-        return _best_installed()
+        return _best_installed(layout)
     if name_or_dir in VARIANTS:
         return _installed(VARIANTS[name_or_dir])
-    return _open_folder(expanded(name_or_dir))
+    return _open_folder(expanded(name_or_dir), layout)
 
 
-def find_configs(name_or_dir: str | None = None) -> WeightsFolder:
-    """As :func:`find_weights`, but the published model's configs do where it is not pulled."""
-    if name_or_dir == DEPTHCRAFTER.name and find_variant(DEPTHCRAFTER) is None:
-        return WeightsFolder(PUBLISHED_CONFIGS, DEPTHCRAFTER)
-    return find_weights(name_or_dir)
+def find_configs(
+    name_or_dir: str | None = None, layout: Layout = DEPTHCRAFTER_LAYOUT
+) -> WeightsFolder:
+    """As :func:`find_weights`, but the configs of the registry do for a model that is not here."""
+    spec = VARIANTS.get(name_or_dir or "")
+    if spec is not None and spec.configs is not None and find_variant(spec) is None:
+        return opened(spec.configs, spec)
+    return find_weights(name_or_dir, layout)
 
 
-def known_variant(name: str) -> ModelVariant:
+def opened(folder: Path, spec: ModelSpec) -> WeightsFolder:
+    """A model's folder with the settings of its manifest. Raises WeightsError for a damaged one."""
+    manifest = read_manifest(folder)
+    return WeightsFolder(folder, spec, ModelSettings(**manifest.settings if manifest else {}))
+
+
+def known_variant(name: str) -> ModelSpec:
     """The registered variant of this name. Raises WeightsError for any other."""
     if name not in VARIANTS:
         raise WeightsError(
@@ -92,71 +103,67 @@ def known_variant(name: str) -> ModelVariant:
     return VARIANTS[name]
 
 
-def find_variant(variant: ModelVariant) -> WeightsFolder | None:
+def find_variant(variant: ModelSpec) -> WeightsFolder | None:
     """The first complete copy of a registered variant, None if there is none."""
     for folder in _places(variant):
-        if not missing_files(folder):
-            return WeightsFolder(folder, _settings_of(folder, variant))
+        if not missing_files(folder, variant.layout):
+            return opened(folder, variant)
     return None
 
 
-def _best_installed() -> WeightsFolder:
-    found = find_variant(DEPTHCRAFTER) or find_variant(NANO)
-    if found is None:
-        raise WeightsError(
-            f"no model weights were found in {_listed(weights_roots())}; "
-            f"get the published ones with: {pull_command(DEPTHCRAFTER.name)}"
-        )
-    return found
+def _best_installed(layout: Layout) -> WeightsFolder:
+    for spec in VARIANTS.values():
+        if spec.layout == layout and (found := find_variant(spec)) is not None:
+            return found
+    raise WeightsError(
+        f"no model weights were found in {_listed(weights_roots())}; {_advice(layout)}"
+    )
 
 
-def _installed(variant: ModelVariant) -> WeightsFolder:
+def _advice(layout: Layout) -> str:
+    """How to get the model of a layout that can be had and is best."""
+    best = next(spec for spec in VARIANTS.values() if spec.layout == layout and spec.sources)
+    return f"get {best.title}'s weights with: {pull_command(best.name)}"
+
+
+def _installed(variant: ModelSpec) -> WeightsFolder:
     found = find_variant(variant)
     if found is not None:
         return found
     if not variant.sources:
         raise WeightsError(
             f"the shipped model {variant.name} was not found in {_listed(weights_roots())}; "
-            f"reinstall depthcrafter, or get the published weights with: "
-            f"{pull_command(DEPTHCRAFTER.name)}"
+            f"reinstall depthcrafter, or {_advice(variant.layout)}"
         )
     for folder in _places(variant):
         if any(folder.glob("*/*")):  # more than what a killed pull leaves before its first byte
-            require_complete(folder, f"finish the download with: {pull_command(variant.name)}")
+            remedy = f"finish the download with: {pull_command(variant.name)}"
+            require_complete(folder, remedy, variant.layout)
     raise WeightsError(
         f"the {variant.name} weights are not on this machine (looked in "
         f"{_listed(weights_roots())}); get them with: {pull_command(variant.name)}"
     )
 
 
-def _open_folder(folder: Path) -> WeightsFolder:
+def _open_folder(folder: Path, layout: Layout) -> WeightsFolder:
     if not folder.is_dir():
+        named = (spec.name for spec in VARIANTS.values() if spec.layout == layout)
         raise WeightsError(
-            f"'{folder}' is neither a model ({', '.join(VARIANTS)}) nor a folder; give a folder "
-            f"in the Hugging Face layout, or get the published weights with: "
-            f"{pull_command(DEPTHCRAFTER.name)}"
+            f"'{folder}' is neither a model ({', '.join(named)}) nor a folder; give a folder "
+            f"in the Hugging Face layout, or {_advice(layout)}"
         )
-    require_complete(
-        folder,
-        "expected the Hugging Face layout (unet, vae, image_encoder, scheduler); get the "
-        f"published weights with: {pull_command(DEPTHCRAFTER.name)}",
-    )
+    parts = (*layout.networks, *(name.split("/")[0] for name in layout.others))
+    held = ", ".join(dict.fromkeys(parts))
+    remedy = f"expected the Hugging Face layout ({held}); {_advice(layout)}"
+    require_complete(folder, remedy, layout)
     manifest = read_manifest(folder)
-    variant = custom_variant(folder.name, manifest.base if manifest else "")
+    spec = custom_variant(folder.name, layout, manifest.base if manifest else "")
     if manifest and not manifest.base:  # trained weights keep the licence of those they began as
-        variant = VARIANTS.get(manifest.variant, variant)
-    return WeightsFolder(folder, _settings_of(folder, variant))
+        spec = VARIANTS.get(manifest.variant, spec)
+    return opened(folder, spec)
 
 
-def _settings_of(folder: Path, variant: ModelVariant) -> ModelVariant:
-    manifest = read_manifest(folder)
-    if manifest is None or not manifest.settings:
-        return variant
-    settings: dict[str, Any] = manifest.settings
-    return replace(variant, **settings)
-
-
-def _places(variant: ModelVariant) -> list[Path]:
+def _places(variant: ModelSpec) -> list[Path]:
     return [root / variant.name for root in weights_roots()]
 
 

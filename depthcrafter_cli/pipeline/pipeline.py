@@ -80,10 +80,8 @@ class DepthCrafterPipeline:
         from depthcrafter_cli.models.weights import find_weights
 
         found = find_weights(None if weights is None else os.fspath(weights))
-        variant = found.variant
-        defaults = PipelineConfig(
-            steps=variant.steps, window=variant.window, overlap=variant.overlap
-        )
+        suited = found.settings
+        defaults = PipelineConfig(steps=suited.steps, window=suited.window, overlap=suited.overlap)
         chosen = pick_device(device)
         if unknown := settings.keys() - vars(defaults).keys():
             raise UsageError(

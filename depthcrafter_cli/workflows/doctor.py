@@ -21,7 +21,7 @@ from depthcrafter_cli.errors import DepthCrafterError, first_line
 if TYPE_CHECKING:
     import torch
 
-    from depthcrafter_cli.models.variants import ModelVariant
+    from depthcrafter_cli.models.variants import ModelSpec
 
 Level = Literal["ok", "warning", "fault"]
 
@@ -351,7 +351,7 @@ def _weights() -> Iterator[Row]:
     )  # fmt: skip
 
 
-def _model(variant: "ModelVariant") -> Row:
+def _model(variant: "ModelSpec") -> Row:
     """A registered model: where it is, and whether its files have the sizes they should have."""
     from depthcrafter_cli.models.manifest import read_manifest
     from depthcrafter_cli.models.weights import find_variant, pull_command

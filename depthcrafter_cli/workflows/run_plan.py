@@ -147,16 +147,16 @@ def check_run(request: RunRequest) -> CheckedRun:
         check_record(request, overwrite=replaceable)
         _check_work_folder(request)
     weights = find_weights(request.weights) if request.outputs else find_configs(request.weights)
-    variant = weights.variant
-    published = {"steps": variant.steps, "window": variant.window, "overlap": variant.overlap}
+    suited = weights.settings
+    published = {"steps": suited.steps, "window": suited.window, "overlap": suited.overlap}
     noise = {"noise": "reference"} if request.reference else {}
     config = PipelineConfig(**{**published, **noise, **request.settings})
     reading, rate = _frame_selection(request, info)
     # The published noise is drawn for the whole clip, so its exact length must be known first.
     exact = config.noise == "reference"
     frames = count_frames(request.source, reading) if exact else expected_frames(info, reading)
-    longest = variant.max_res if request.max_res is None else request.max_res
-    multiple = variant.multiple
+    longest = suited.max_res if request.max_res is None else request.max_res
+    multiple = suited.multiple
     longest = longest if request.reference else within(longest, multiple)
     size = model_size(info.size, longest, multiple)
     checked = CheckedRun(

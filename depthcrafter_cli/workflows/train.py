@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from depthcrafter_cli.datasets.clip import ClipSource
     from depthcrafter_cli.models.components import Components
-    from depthcrafter_cli.models.variants import ModelVariant
+    from depthcrafter_cli.models.variants import ModelSettings
     from depthcrafter_cli.models.weights import WeightsFolder
     from depthcrafter_cli.training.config import TrainingConfig
     from depthcrafter_cli.training.data.batches import Readable
@@ -89,7 +89,7 @@ def _carry_out(
     precision = Precision(config.precision, session.accelerator.device)
     start = _start(config, clips, precision, session)
     if config.foundation is None:
-        config = replace(config, settings=_suited(config.settings, start.variant))
+        config = replace(config, settings=_suited(config.settings, start.settings))
     networks = _load(start.path, precision)
     encoder = Encoder(networks.vae, networks.image_encoder, precision.dtype, config.objective.far)
     if config.validation:
@@ -114,7 +114,7 @@ def _carry_out(
         deliver(out)
 
 
-def _suited(settings: dict[str, int], start: "ModelVariant") -> dict[str, int]:
+def _suited(settings: dict[str, int], start: "ModelSettings") -> dict[str, int]:
     """Those of the weights one starts from, but for what the recipe says. Raises UsageError."""
     from depthcrafter_cli.models.manifest import SETTINGS
     from depthcrafter_cli.pipeline.config import PipelineConfig
