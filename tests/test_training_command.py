@@ -200,6 +200,14 @@ def test_settings_that_clash_with_those_of_the_start_are_refused(cli, tiny_folde
     assert not list(tmp_path.glob("work/*.ckpt"))
 
 
+def test_the_work_folder_need_not_be_named(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("speed = 3")
+    done = cli("train", recipe, "--out", tmp_path / "model")
+    assert done.code == 2 and "speed" in done.err
+
+
 def test_validation_on_no_clips_is_refused(cli, tmp_path):
     recipe = tmp_path / "small.toml"
     empty = "[sources.none]\nkind = 'generated'\nsizes = [{ frames = 2, height = 64, width = 64 }]"

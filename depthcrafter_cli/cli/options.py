@@ -32,7 +32,8 @@ def option(
 
 def _no_option(name: str, parser: Callable[[str], Any]) -> Callable[[str], Any]:
     @functools.wraps(parser)
-    def parsed(text: str) -> Any:
+    def parsed(typed: str | Path) -> Any:
+        text = str(typed)  # the default of an option comes here as well, which may be a Path
         if text.startswith("-"):
             raise UsageError(
                 f"got {name} {text}, expected a path after {name}: add it, or write ./{text} for a "
