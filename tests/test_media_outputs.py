@@ -20,7 +20,7 @@ def test_free_names_of_every_kind_pass_and_leave_no_trace(tmp_path):
     ("names", "says"),
     [
         ([], "Got no output"),
-        (["depth.avi"], r"'.avi', expected one of .mp4, .mov, .npz, .png"),
+        (["depth.avi"], r"'.avi', expected one of .mp4, .mov, .npz, .npy, .png"),
         (["depth.png"], r"use .*depth_%05d.png"),
         (["%d_%d.png"], "one number pattern"),
         (["name_%05d"], r"and .png after it: use .*name_%05d.png"),

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import av
 import numpy as np
+import OpenEXR
 import pytest
+import tifffile
 from clips import picture, shown_by_ffmpeg
 from limits import file_size_limit
 from PIL import Image
@@ -22,14 +24,17 @@ from depthcrafter_cli.depth.normalize import normalize
 from depthcrafter_cli.errors import OutputError
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.reader import read_frames
-from depthcrafter_cli.media.sinks import DepthFrame, SinkSettings, sink_for
+from depthcrafter_cli.media.sinks import DepthFrame, SinkSettings, check_outputs, sink_for
 from depthcrafter_cli.types import Size, ValueRange
 
 SIZE = Size(48, 64)
 RANGE = ValueRange(0.1, 0.8)
 CONSTANT = [Fraction(k * 1001, 24000) for k in range(7)]
 VARIABLE = [Fraction(k, 12288) for k in (0, 400, 512, 1900, 6000, 6001, 7000)]
-OUTPUTS = ["depth.mp4", "depth.mov", "depth.npz", "folder", "depth_%04d.png", "new/d_%d.png"]
+OUTPUTS = [
+    "depth.mp4", "depth.mov", "depth.npz", "depth.npy", "folder", "depth_%04d.png", "new/d_%d.png",
+    "depth.%04d.tif", "exr/depth.%04d.exr",
+]  # fmt: skip
 
 
 def raw_disparity(index, size=SIZE):
@@ -149,6 +154,45 @@ def test_npz_keeps_raw_disparity_exactly(tmp_path):
 
 
 @pytest.mark.slow
+def test_npy_is_one_array_that_maps_into_memory(tmp_path):
+    mapped = np.load(write(tmp_path / "depth.npy", VARIABLE), mmap_mode="r")
+    assert mapped.dtype == np.float32
+    assert np.array_equal(mapped, np.stack([raw_disparity(k) for k in range(len(VARIABLE))]))
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".tiff", ".TIF"])
+def test_tiff_keeps_sixteen_bits_and_times_for_an_independent_reader(tmp_path, suffix):
+    write(tmp_path / f"d.%04d{suffix}", VARIABLE)
+    for index, time in enumerate(VARIABLE):
+        with tifffile.TiffFile(tmp_path / f"d.{index:04}{suffix}") as file:
+            levels, tags = file.asarray(), json.loads(file.pages[0].description)
+        assert levels.dtype == np.uint16
+        expected = normalize(raw_disparity(index), RANGE)
+        assert np.abs(levels / 65535 - expected).max() <= 0.5 / 65535 + 1e-7
+        assert Fraction(tags["time"]) == time
+        assert (tags["disparity_low"], tags["disparity_high"]) == (0.1, 0.8)
+
+
+def test_exr_keeps_raw_disparity_exactly_in_z_with_its_range_rate_and_time(tmp_path):
+    write(tmp_path / "d.%04d.exr", CONSTANT, rate=Fraction(24000, 1001))
+    for index, time in enumerate(CONSTANT):
+        with OpenEXR.File(str(tmp_path / f"d.{index:04}.exr")) as image:
+            header, channels = image.header(), image.channels()
+            assert list(channels) == ["Z"]
+            assert np.array_equal(channels["Z"].pixels, raw_disparity(index))
+            assert header["framesPerSecond"] == Fraction(24000, 1001)
+            assert header["time"] == pytest.approx(float(time))
+            assert header["disparity_low"] == pytest.approx(0.1)
+            assert header["disparity_high"] == pytest.approx(0.8)
+
+
+def test_exr_without_its_package_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "OpenEXR", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(OutputError, match=r"depthcrafter\[exr\]"):
+        check_outputs([tmp_path / "d.%04d.exr"])
+
+
 def test_npz_may_exceed_four_gigabytes(tmp_path):
     size, count = Size(8192, 8192), 17  # 4.6 GB
     raw = np.full((size.height, size.width), 0.5, dtype=np.float32)

@@ -25,7 +25,11 @@ OutFolder = Annotated[
 ]
 Formats = Annotated[
     list[str] | None,
-    option("--format", "-f", text="mp4 (default), mov, npz or png; may be given several times."),
+    option(
+        "--format",
+        "-f",
+        text="mp4 (default), mov, npz, npy, png, tif or exr; may be given several times.",
+    ),
 ]
 Resume = Annotated[
     bool,

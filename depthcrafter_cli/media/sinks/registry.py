@@ -10,8 +10,11 @@ from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.files import output_errors
 from depthcrafter_cli.media.numbered import NUMBER, numbered_files, place_of_input
 from depthcrafter_cli.media.sinks.base import DisparitySink, SinkSettings
+from depthcrafter_cli.media.sinks.exr import ExrSink
+from depthcrafter_cli.media.sinks.npy import NpySink
 from depthcrafter_cli.media.sinks.npz import NpzSink
 from depthcrafter_cli.media.sinks.png16 import PngSink
+from depthcrafter_cli.media.sinks.tiff import TiffSink
 from depthcrafter_cli.media.sinks.video import VideoSink
 from depthcrafter_cli.types import Size
 
@@ -19,7 +22,11 @@ _BY_SUFFIX: Mapping[str, type[DisparitySink]] = {
     ".mp4": VideoSink,
     ".mov": VideoSink,
     ".npz": NpzSink,
+    ".npy": NpySink,
     ".png": PngSink,
+    ".tif": TiffSink,
+    ".tiff": TiffSink,
+    ".exr": ExrSink,
     "": PngSink,  # a folder
 }
 

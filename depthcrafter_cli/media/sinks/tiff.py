@@ -1,0 +1,46 @@
+"""Normalised depth as 16-bit grayscale TIFFs, one a frame."""
+
+import json
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, TiffImagePlugin
+
+from depthcrafter_cli.media.sinks.base import DepthFrame
+from depthcrafter_cli.media.sinks.sequence import SequenceSink
+
+_IMAGE_DESCRIPTION, _SOFTWARE = 270, 305  # TIFF 6.0
+
+
+class TiffSink(SequenceSink):
+    """65535 is nearest, compressed without loss.
+
+    Each file's description is JSON: its time and the raw disparities of 0 and 65535.
+    """
+
+    suffix = ".tif"
+    bytes_per_pixel = 2.0  # measured: 1.2 to 1.7
+
+    def _picture(self, frame: DepthFrame) -> Callable[[Path], None]:
+        levels = np.rint(frame.normalized * np.float32(65535)).astype(np.uint16)
+        values = self.settings.value_range
+        tags = TiffImagePlugin.ImageFileDirectory_v2()
+        tags[_SOFTWARE] = "depthcrafter"
+        tags[_IMAGE_DESCRIPTION] = json.dumps(
+            {
+                "time": str(frame.time),
+                "disparity_low": values.low,
+                "disparity_high": values.high,
+            }
+        )
+
+        def save(target: Path) -> None:
+            # Through memory: libtiff does not tell what a disk refused.
+            file = BytesIO()
+            picture = Image.fromarray(levels)
+            picture.save(file, format="TIFF", compression="tiff_adobe_deflate", tiffinfo=tags)
+            target.write_bytes(file.getbuffer())
+
+        return save
