@@ -1,16 +1,70 @@
 """Real runs in processes of their own, which tests stop or kill."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+# On Linux children are forks of a server that has imported everything and has never begun a thread.
+_CHILDREN = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+if sys.platform == "linux":
+    _CHILDREN.set_forkserver_preload(
+        ["pytest", "depthcrafter_cli.cli.app", "depthcrafter_cli.models.loading",
+         "depthcrafter_cli.workflows.run", "depthcrafter_cli.workflows.batches"]
+    )  # fmt: skip
+_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has one way, whatever its name
+KILLED = -_KILL if os.name == "posix" else _KILL
+
+
+def nothing() -> None:
+    """Change nothing in a child."""
+
+
+def in_child(command: list[object], prepare: Callable[[], None] = nothing) -> int:
+    """Run a command in a child, which ``prepare`` changes first; its exit code, KILLED if killed.
+
+    ``prepare`` is a function of a module, or a partial of one. What the child says is passed on.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        said = Path(folder, "said")
+        asked = (list(map(str, command)), prepare, said)
+        child = _CHILDREN.Process(target=_carry_out, args=asked)
+        child.start()
+        child.join()
+        print(said.read_text(errors="replace"), file=sys.stderr)
+    assert child.exitcode is not None
+    return child.exitcode
+
+
+def _carry_out(command: list[str], prepare: Callable[[], None], said: Path) -> None:
+    import torch
+
+    from depthcrafter_cli.cli import main
+
+    torch.set_num_threads(1)
+    sink = os.open(said, os.O_WRONLY | os.O_CREAT)
+    os.dup2(sink, 1)
+    os.dup2(sink, 2)
+    os.close(sink)
+    sys.argv = ["depthcrafter", *command, "--quiet"]
+    prepare()
+    main()
+
+
+def kill_this_process() -> None:
+    """End this process at once, as a kill from outside does."""
+    os.kill(os.getpid(), _KILL)
 
 
 def stop_at(

@@ -7,14 +7,14 @@ import shutil
 import signal
 import stat
 import struct
-import sys
+from functools import partial
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from clips import make_clip
 from conftest import PARITY
+from processes import KILLED, in_child, kill_this_process
 
 from depthcrafter_cli.errors import OutputError
 from depthcrafter_cli.types import Size
@@ -26,44 +26,23 @@ FRAMES = 3  # in the spool of a run that is killed once it has decoded some
 OUTPUTS = ("d.npz", "d.mp4", "frames", "old/depth_%05d.png")
 
 
-def in_child(command, prepare):
-    """Run a command in a child, which ``prepare`` changes first; its exit code or -signal."""
-    if int(av.__version__.split(".")[0]) >= 19:
-        pytest.skip("PyAV 19 scales with threads it keeps, which a forked child does not have")
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    code = 98
-    try:
-        from depthcrafter_cli.cli import main
-
-        prepare()
-        sys.argv = ["depthcrafter", *map(str, command), "--quiet"]
-        main()
-        code = 0
-    except SystemExit as stop:
-        code = stop.code or 0
-    finally:
-        os._exit(code)
-
-
 def killed_at(name, *, after):
-    """From here on SIGKILL ends this process before, or ``after``, a rename to ``name``."""
+    """From here on this process ends before, or ``after``, a rename to ``name``."""
     real = os.replace
 
     def replace(source, target):
         if Path(target).name == name and not after:
-            os.kill(os.getpid(), signal.SIGKILL)
+            kill_this_process()
         real(source, target)
         if Path(target).name == name:
-            os.kill(os.getpid(), signal.SIGKILL)
+            kill_this_process()
 
     os.replace = replace
 
 
 def killed(command, *, at, after=False):
-    """Run a command in a child that SIGKILL ends before, or ``after``, a rename to a name."""
-    assert in_child(command, lambda: killed_at(at, after=after)) == -signal.SIGKILL
+    """Run a command in a child that is killed before, or ``after``, a rename to a name."""
+    assert in_child(command, partial(killed_at, at, after=after)) == KILLED
 
 
 def contents(place):
@@ -102,7 +81,7 @@ def computed(source, tmp_path_factory):
     command = ["run", clip, *outputs, *options]
     killed(command, at="depth_00000.png")
     shutil.copytree(place, saved)
-    assert in_child(["resume", place / "d.npz.work"], lambda: None) == 0
+    assert in_child(["resume", place / "d.npz.work"]) == 0
     return place, saved, command, contents(place)
 
 
@@ -215,16 +194,17 @@ def batch(source, tmp_path):
     return command, report
 
 
+def killed_at_the_second_with_an_eager_report():
+    """From here on the report is always up to date, and this process ends before b.npz is named."""
+    from depthcrafter_cli.workflows.batches import report
+
+    report._UPDATE_SECONDS = 0.0
+    killed_at("b.npz", after=False)
+
+
 def test_the_report_of_a_batch_is_whole_after_a_kill(cli, batch):
     command, report = batch
-
-    def prepare():
-        from depthcrafter_cli.workflows.batches import report as module
-
-        module._UPDATE_SECONDS = 0.0
-        killed_at("b.npz", after=False)
-
-    assert in_child(command, prepare) == -signal.SIGKILL
+    assert in_child(command, killed_at_the_second_with_an_eager_report) == KILLED
     told = json.loads(report.read_text())["clips"]
     assert [(clip["name"], clip["status"]) for clip in told] == [("a", "done"), ("b", "to do")]
     assert cli(*command, "--resume").code == 0
@@ -232,21 +212,22 @@ def test_the_report_of_a_batch_is_whole_after_a_kill(cli, batch):
     assert [clip["status"] for clip in told] == ["skipped", "done"]
 
 
+def stopped_after_the_first():
+    """From here on this process is told twice to end once the first clip has its record."""
+    real = os.replace
+
+    def replace(source, target):
+        real(source, target)
+        if Path(target).name == "a.npz.json":
+            for _ in range(2):  # the second one stops at once
+                signal.raise_signal(signal.SIGTERM)
+
+    os.replace = replace
+
+
 def test_a_clip_that_ends_as_the_batch_is_stopped_is_reported_done(cli, batch):
     command, report = batch
-
-    def prepare():
-        real = os.replace
-
-        def replace(source, target):
-            real(source, target)
-            if Path(target).name == "a.npz.json":
-                for _ in range(2):  # the second one stops at once
-                    signal.raise_signal(signal.SIGTERM)
-
-        os.replace = replace
-
-    assert in_child(command, prepare) == 130
+    assert in_child(command, stopped_after_the_first) == 130
     told = json.loads(report.read_text())["clips"]
     assert [(clip["name"], clip["status"]) for clip in told] == [("a", "done"), ("b", "to do")]
     assert not (report.parent / "out" / "a.npz.work").exists()
@@ -271,26 +252,27 @@ def test_the_report_of_many_clips_takes_little_of_the_batch(tmp_path, monkeypatc
     assert len(json.loads((tmp_path / "r.json").read_text())["clips"]) == 1000
 
 
+def killed_once_removed(work, files):
+    """From here on this process ends when it has removed so many files of a folder."""
+    removed, real = 0, Path.unlink
+
+    def unlink(path, missing_ok=False):
+        nonlocal removed
+        counts = path.parent == work and path.exists()
+        real(path, missing_ok=missing_ok)
+        removed += counts
+        if removed == files:
+            kill_this_process()
+
+    Path.unlink = unlink
+
+
 @pytest.mark.parametrize("kept", [False, True])
 @pytest.mark.parametrize("files", [1, 2, 3, 4])
 def test_state_that_a_kill_left_of_a_finished_run_is_removed_by_the_next(cli, several, files, kept):
     place, command, undisturbed = several
     work = place / "d.npz.work"
-
-    def prepare():
-        removed, real = 0, Path.unlink
-
-        def unlink(path, missing_ok=False):
-            nonlocal removed
-            counts = path.parent == work and path.exists()
-            real(path, missing_ok=missing_ok)
-            removed += counts
-            if removed == files:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        Path.unlink = unlink
-
-    assert in_child(["resume", work], prepare) == -signal.SIGKILL
+    assert in_child(["resume", work], partial(killed_once_removed, work, files)) == KILLED
     assert work.exists()
     done = cli(*command, "--resume", *(["--keep-work"] if kept else []))
     assert done.code == 0 and "already finished" in done.err, done
@@ -321,7 +303,7 @@ def stopped(source, tmp_path_factory):
     place = tmp_path_factory.mktemp("stopped")
     out, work, saved = place / "d.npz", place / "d.npz.work", place / "saved"
     command = ["run", clip, "--out", out, *options, "--no-record"]
-    assert in_child(command, lambda: None) == 0
+    assert in_child(command) == 0
     expected = out.read_bytes()
     out.unlink()
     in_child(command, killed_once_decoded)
@@ -333,14 +315,14 @@ def stopped(source, tmp_path_factory):
 
 
 def killed_once_decoded():
-    """From here on SIGKILL ends this process when a window is saved after frames were decoded."""
+    """From here on this process ends when a window is saved after frames were decoded."""
     real = os.replace
 
     def replace(source, target):
         real(source, target)
         spool = Path(target).with_name("disparity.spool")
         if spool.exists() and spool.stat().st_size:
-            os.kill(os.getpid(), signal.SIGKILL)
+            kill_this_process()
 
     os.replace = replace
 
