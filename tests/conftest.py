@@ -22,8 +22,27 @@ def pytest_addoption(parser):
     )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """The whole suite goes to two workers; what was named is sooner done in this process.
+
+    Unless ``-n`` says otherwise, or pytest-xdist is left out.
+    """
+    asked = config.option
+    if getattr(asked, "numprocesses", 0) is not None or asked.usepdb or of_worker(config):
+        return
+    if config.args_source.name != "ARGS":
+        asked.numprocesses = min(2, os.cpu_count() or 1)
+        asked.dist = "worksteal"  # modules stay together, so what is made for one is made once
+
+
+def of_worker(config) -> bool:
+    """Whether this process is a worker of pytest-xdist."""
+    return hasattr(config, "workerinput")
+
+
 def pytest_configure(config):
-    if config.getoption("--windows-rules"):
+    if config.getoption("--windows-rules") and not of_worker(config):  # which has them already
         from windows_rules import sitecustomize
 
         log = Path(tempfile.mkdtemp(), "broken")
@@ -33,7 +52,8 @@ def pytest_configure(config):
 
 def pytest_sessionfinish(session):
     log = Path(os.environ.get("DEPTHCRAFTER_WINDOWS_RULES", ""))
-    if session.config.getoption("--windows-rules") and log.is_file():
+    asked = session.config.getoption("--windows-rules") and not of_worker(session.config)
+    if asked and log.is_file():
         print(f"\nRules of Windows that the program broke:\n{log.read_text()}")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
