@@ -12,6 +12,7 @@ from clips import make_clip, picture
 from PIL import Image
 
 from depthcrafter_cli.cli.groups import CELLS
+from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.types import Size
 from depthcrafter_cli.workflows.batches.names import output_paths
 from depthcrafter_cli.workflows.batches.sources import find_clips
@@ -34,7 +35,7 @@ def tree(tmp_path, clip) -> Path:
         Image.new("RGB", (64, 64), (index, 9, 9)).save(root / "frames" / f"{index}.png")
     (root / "notes.txt").write_text("nothing")
     (root / "a.mp4.work").mkdir()
-    shutil.copy(clip, root / "a.mp4.work" / "no.mp4")
+    (root / "a.mp4.work" / "disparity.spool").write_bytes(b"state of a run")
     return root
 
 
@@ -73,6 +74,35 @@ def test_folders_that_links_lead_to_are_read_once_and_circles_end(
         monkeypatch.setattr(Path, "is_symlink", lambda _: False)
         monkeypatch.setattr(os.path, "islink", lambda _: False)
     assert names([tree], tree / "out") == ["a", "b/a", "frames", "link/c"]
+
+
+def test_links_that_lead_round_end_a_pattern_too(tree, tmp_path):
+    for name in ("one", "two"):
+        (tree / "b" / name).symlink_to(tree)
+    found = [
+        str(clip.source) for clip in find_clips([str(tree / "**" / "*.*")], tree / "out", CELLS)
+    ]
+    assert found == [str(tree / "a.mp4"), str(tree / "b" / "a.MOV")]
+
+
+def test_what_is_hidden_is_left_out_and_named(tree, tmp_path):
+    (tree / ".trash").mkdir()
+    shutil.copy(tree / "a.mp4", tree / ".trash" / "old.mp4")
+    told = []
+    find_clips([str(tree)], tree / "out", CELLS, told.append)
+    assert len(told) == 1 and "2 hidden" in told[0] and "2 of other kinds (.spool, .txt)" in told[0]
+    assert ".hidden.mp4" in told[0] and ".trash" in told[0]
+    told.clear()
+    with pytest.raises(InputError, match="holds no clip"):
+        find_clips([str(tree / "b" / ".*")], tree / "out", CELLS, told.append)
+    assert "1 hidden" in told[0]
+    assert names([tree / "b" / ".hidden.mp4"], tree / "out") == [".hidden"]
+
+
+def test_a_folder_of_the_users_may_end_like_one_of_ours(tree):
+    (tree / "show.work").mkdir()
+    shutil.copy(tree / "a.mp4", tree / "show.work" / "c.mp4")
+    assert names([tree], tree / "out") == ["a", "b/a", "frames", "show.work/c"]
 
 
 def test_a_clip_that_nobody_has_thought_of_fails_alone(cli, tree, tiny_folder, tmp_path):

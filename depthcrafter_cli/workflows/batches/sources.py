@@ -3,7 +3,7 @@
 import csv
 import glob
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,13 +44,11 @@ _SIDE_FILES = frozenset(
         "wav", "mp3", "m4a", "aac", "flac", "aif", "aiff", "opus", "wma", "ac3", "mka", "oga",
         "npz", "npy", "pkl", "pt", "safetensors", "ply", "obj", "db", "sqlite", "py", "sh", "bat",
         "ipynb", "md5", "sha1", "sha256", "zip", "tar", "gz", "7z", "rar", "torrent", "thm", "lut",
-        "exe", "dll", "tmp", "bak", "lock",
+        "exe", "dll", "tmp", "bak", "lock", "spool",
     )
 )  # fmt: skip
 _MOST_NAMED = 5  # files left out
 _SOURCE, _NAME = "source", "name"
-
-OnError = Callable[[OSError], None]
 
 
 @dataclass(frozen=True)
@@ -85,14 +83,11 @@ def find_clips(
     """
     clips: list[Clip] = []
 
-    def unreadable(error: OSError) -> None:
-        warn(f"{error.filename} cannot be read ({error.strerror}), and no clip is taken from it.")
-
     for source in sources:
-        left_out: list[Path] = []
-        found = list(_clips_of(source, out.resolve(), columns, unreadable, left_out))
-        if left_out:
-            warn(_left_out_of(source, left_out))
+        search = _Search(out.resolve(), warn)
+        found = list(search.clips_of(source, columns))
+        if search.left_out:
+            warn(_left_out_of(source, search.left_out))
         if not found:
             raise InputError(
                 f"{source} holds no clip, expected videos, folders of images, or a list of them: "
@@ -102,57 +97,127 @@ def find_clips(
     return clips
 
 
-def _clips_of(
-    source: str, out: Path, columns: Collection[str], unreadable: OnError, left_out: list[Path]
-) -> Iterator[Clip]:
-    path = video_path(source)
-    if path.is_dir():
-        for found in _below(path, out, unreadable, left_out):
-            yield _mirrored(found, path)
-    elif path.suffix.lower() == ".csv" and path.is_file():
-        yield from _csv_rows(path, columns)
-    elif path.suffix.lower() in (".txt", ".list") and path.is_file():
-        yield from _lines(path)
-    elif path.exists() or (is_number_pattern(path) and files_under(path)):
-        yield Clip(path, _stem(path), source)
-    elif glob.has_magic(source):
-        yield from _matches(path, out, unreadable, left_out)
+@dataclass(frozen=True)
+class _Search:
+    """A search of one source for clips; what lies in ``out`` is a result, never a clip."""
+
+    out: Path
+    warn: Warn
+    left_out: list[Path] = field(default_factory=list)
+    """Files, and hidden folders, that were taken for no clip."""
+
+    def clips_of(self, source: str, columns: Collection[str]) -> Iterator[Clip]:
+        path = video_path(source)
+        if path.is_dir():
+            for found in self._below(path):
+                yield _mirrored(found, path)
+        elif path.suffix.lower() == ".csv" and path.is_file():
+            yield from _csv_rows(path, columns)
+        elif path.suffix.lower() in (".txt", ".list") and path.is_file():
+            yield from _lines(path)
+        elif path.exists() or (is_number_pattern(path) and files_under(path)):
+            yield Clip(path, _stem(path), source)
+        elif glob.has_magic(source):
+            yield from self._matches(path)
+
+    def _below(self, folder: Path) -> Iterator[Path]:
+        """Videos, and folders of images alone, in and below a folder, also where links lead."""
+        for here, files in self._walked(folder):
+            shown = [file for file in files if not _is_hidden(file)]
+            yield from (file for file in shown if _is_video(file))
+            is_sequence = self._is_sequence(here)
+            if is_sequence:
+                yield here
+            read = _VIDEOS.union(SUFFIXES if is_sequence else ())
+            self.left_out.extend(file for file in shown if file.suffix.lower() not in read)
+            self.left_out.extend(file for file in files if _is_hidden(file) and _is_video(file))
+
+    def _walked(self, folder: Path) -> Iterator[tuple[Path, list[Path]]]:
+        """A folder and those below, also where links lead, each once, with its files.
+
+        Hidden folders are left out.
+        """
+        known = [_real(folder)]
+        for place, folders, files in os.walk(folder, onerror=self._unreadable, followlinks=True):
+            here = Path(place)
+            below = [here / name for name in sorted(folders) if not self._is_result(here / name)]
+            self.left_out.extend(filter(_is_hidden, below))
+            folders[:] = [
+                path.name for path in below if not _is_hidden(path) and _is_new(path, known)
+            ]
+            paths = (here / name for name in sorted(files))
+            yield here, [path for path in paths if not self._is_result(path)]
+
+    def _matches(self, pattern: Path) -> Iterator[Clip]:
+        root, parts = _fixed_part(pattern)
+        # A pattern such as shots/* also finds sidecars; what *.dat finds is meant.
+        suffix = pattern.suffix.lower()
+        chosen = _VIDEOS if glob.has_magic(suffix) or not suffix else {suffix, *_VIDEOS}
+        found = self._globbed(root, parts)
+        found = found or self._globbed(root, [part.replace("[", "[[]") for part in parts])
+        for path in sorted(found):
+            if self._is_result(path):
+                continue
+            hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+            is_folder = path.is_dir()
+            wanted = self._is_sequence(path) if is_folder else path.suffix.lower() in chosen
+            if wanted and not hidden:
+                yield _mirrored(path, root)
+            elif not is_folder and (wanted or not hidden):
+                self.left_out.append(path)
+
+    def _globbed(self, root: Path, parts: Sequence[str]) -> set[Path]:
+        """What the parts of a pattern find below a folder; circles of links end, not so glob's."""
+        if "**" not in parts:
+            pattern = Path(glob.escape(str(root)), *parts)
+            return {Path(match) for match in glob.glob(str(pattern))}  # noqa: PTH207
+        at = parts.index("**")
+        rest, found = parts[at + 1 :] or ["*"], set[Path]()
+        for start in self._globbed(root, parts[:at]) if at else {root}:
+            for folder, _files in self._walked(start):
+                found |= self._globbed(folder, rest)
+        return found
+
+    def _is_sequence(self, folder: Path) -> bool:
+        """Whether images, and no video among them, make a folder one clip; hidden ones are none."""
+        try:
+            videos = [file for file in folder.iterdir() if _is_video(file)]
+            return bool(images_in(folder)) and all(map(_is_hidden, videos))
+        except OSError as error:
+            self._unreadable(error)
+            return False
+
+    def _is_result(self, path: Path) -> bool:
+        return _real(path).is_relative_to(self.out)
+
+    def _unreadable(self, error: OSError) -> None:
+        said = f"{error.filename} cannot be read ({error.strerror})"
+        self.warn(f"{said}, and no clip is taken from it.")
 
 
 def _left_out_of(source: str, files: Sequence[Path]) -> str:
-    """What to say of files that are taken for no clip."""
-    unknown = [file for file in files if file.suffix.lower() not in _SIDE_FILES]
-    beside, told = len(files) - len(unknown), []
+    """What to say of files, and of hidden folders, that are taken for no clip."""
+    hidden = [file for file in files if _is_hidden(file)]
+    seen = [file for file in files if not _is_hidden(file)]
+    unknown = [file for file in seen if file.suffix.lower() not in _SIDE_FILES]
+    told = []
     if unknown:
-        names = ", ".join(str(file) for file in unknown[:_MOST_NAMED])
         told.append(
             f"{len(unknown)} whose names are of no video, nor of images in a folder of their own "
-            f"({names}{', ...' if len(unknown) > _MOST_NAMED else ''})"
+            f"({_names_of(unknown)})"
         )
-    if beside:
-        kinds = sorted({file.suffix.lower() for file in files} & _SIDE_FILES)
+    if hidden:
+        told.append(f"{len(hidden)} hidden ({_names_of(hidden)})")
+    if beside := len(seen) - len(unknown):
+        kinds = sorted({file.suffix.lower() for file in seen} & _SIDE_FILES)
         told.append(f"{beside} of other kinds ({', '.join(kinds)})")
-    remedy = "; name a file itself to have it read" if unknown else ""
+    remedy = "; name a file itself to have it read" if unknown or hidden else ""
     return f"Of the files of {source}, these are taken for no clip: {' and '.join(told)}{remedy}."
 
 
-def _below(folder: Path, out: Path, unreadable: OnError, left_out: list[Path]) -> Iterator[Path]:
-    """Videos, and folders of images alone, in and below a folder, also where links lead."""
-    known = [_real(folder)]
-    for place, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
-        here = Path(place)
-        folders[:] = sorted(
-            name
-            for name in folders
-            if _is_input(here / name, folder, out) and _is_new(here / name, known)
-        )
-        paths = [here / name for name in sorted(files) if _is_input(here / name, folder, out)]
-        yield from (path for path in paths if path.suffix.lower() in _VIDEOS)
-        is_sequence = _is_sequence(here, unreadable)
-        if is_sequence:
-            yield here
-        read = _VIDEOS.union(SUFFIXES if is_sequence else ())
-        left_out += (path for path in paths if path.suffix.lower() not in read)
+def _names_of(files: Sequence[Path]) -> str:
+    names = [str(file) for file in files[:_MOST_NAMED]]
+    return ", ".join(names + ["..."] * (len(files) > _MOST_NAMED))
 
 
 def _is_new(folder: Path, known: list[Path]) -> bool:
@@ -174,38 +239,12 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _is_sequence(folder: Path, unreadable: OnError) -> bool:
-    """Whether images, and no video among them, make a folder one clip; hidden ones do not count."""
-    try:
-        videos = (file.name for file in folder.iterdir() if file.suffix.lower() in _VIDEOS)
-        return bool(images_in(folder)) and all(name.startswith(".") for name in videos)
-    except OSError as error:
-        unreadable(error)
-        return False
+def _is_hidden(path: Path) -> bool:
+    return path.name.startswith(".")
 
 
-def _is_input(path: Path, root: Path, out: Path) -> bool:
-    """Neither hidden below ``root``, nor a run's own, nor among the results."""
-    below = path.relative_to(root).parts
-    ours = any(part.startswith(".") or part.endswith(".work") for part in below)
-    return not ours and not _real(path).is_relative_to(out)
-
-
-def _matches(pattern: Path, out: Path, unreadable: OnError, left_out: list[Path]) -> Iterator[Clip]:
-    root, parts = _fixed_part(pattern)
-    # A pattern such as shots/* also finds sidecars; what *.dat finds is meant.
-    suffix = pattern.suffix.lower()
-    chosen = _VIDEOS if glob.has_magic(suffix) or not suffix else {suffix, *_VIDEOS}
-    found = _globbed(root, parts) or _globbed(root, [part.replace("[", "[[]") for part in parts])
-    for path in found:
-        if not _is_input(path, root, out):
-            continue
-        is_folder = path.is_dir()
-        wanted = _is_sequence(path, unreadable) if is_folder else path.suffix.lower() in chosen
-        if wanted:
-            yield _mirrored(path, root)
-        elif not is_folder:
-            left_out.append(path)
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in _VIDEOS
 
 
 def _fixed_part(pattern: Path) -> tuple[Path, list[str]]:
@@ -217,11 +256,6 @@ def _fixed_part(pattern: Path) -> tuple[Path, list[str]]:
     while len(parts) > 1 and (not glob.has_magic(parts[0]) or (root / parts[0]).is_dir()):
         root /= parts.pop(0)
     return root, parts
-
-
-def _globbed(root: Path, parts: Sequence[str]) -> list[Path]:
-    pattern = str(Path(glob.escape(str(root)), *parts))
-    return [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207
 
 
 def _mirrored(path: Path, root: Path) -> Clip:
