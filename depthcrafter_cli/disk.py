@@ -199,6 +199,12 @@ def new_part(path: Path) -> Path:
     return part
 
 
+def remove_parts(folder: Path) -> None:
+    """Remove every :func:`part_path` below a folder in which nothing grows any more."""
+    for part in list(folder.rglob(f".*{_PART}")):
+        remove(part)
+
+
 def is_own_file(path: Path) -> bool:
     """Whether ``path`` is a file that is no link, and that has no other name."""
     try:

@@ -86,9 +86,12 @@ learning_rate = 1e-3
 def test_a_recipe_becomes_a_model_that_verifies_and_runs(cli, tmp_path):
     recipe, model, depth = tmp_path / "small.toml", tmp_path / "model", tmp_path / "depth.npz"
     recipe.write_text(RECIPE)
+    left = part_path(tmp_path / "work" / "latents" / "loss.png")  # by a run that was killed
+    left.parent.mkdir(parents=True)
+    left.touch()
     train = ("train", recipe, "--out", model, "--work-dir", tmp_path / "work", "--quiet")
     done = cli(*train, "--json")
-    assert done.code == 0
+    assert done.code == 0 and not left.exists()
     last = json.loads(done.out.splitlines()[-1])
     assert (last["event"], last["outputs"]) == ("done", [str(model)])
     assert cli("weights", "verify", model).code == 0

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from depthcrafter_cli.disk import make_folder, new_part, publish, remove, sync_all
+from depthcrafter_cli.disk import make_folder, new_part, publish, remove, remove_parts, sync_all
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.progress import Observer, ignore
 
@@ -67,6 +67,8 @@ def train(
         require_origin(work, config, note=session.leads)
         require_same_stages(work, config)
         _carry_out(config, variant, clips, out, session)
+        if session.leads:
+            remove_parts(work)  # what a run that was killed left, of files that were not due again
     session.accelerator.wait_for_everyone()
 
 
