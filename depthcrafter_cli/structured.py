@@ -15,9 +15,10 @@ import struct
 import sys
 import types
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 from pickle import UnpicklingError
@@ -146,33 +147,57 @@ def _refuse_constant(name: str) -> None:
 def typed(expected: Any, value: Any, where: str) -> Any:
     """``value`` as the type ``expected``; dataclasses are built of tables, to any depth.
 
-    ``where`` names the value in messages.
+    Paths and fractions are built of text, tuples of lists. ``where`` names the value in messages.
 
     Raises ValueError for unknown, missing and ill-typed keys.
     """
     origin, inner = get_origin(expected), get_args(expected)
+    if expected is Any:
+        return value
     if is_dataclass(expected) and isinstance(value, dict):
         return _built(expected, value, where)
     if origin in (Union, types.UnionType):
+        if value is None and types.NoneType in inner:
+            return None
         return typed(inner[0], value, where)
     if origin is Literal:
         if value in inner:
             return value
         raise ValueError(f"{where} is {value!r}, expected one of {list(inner)}")
-    if origin is list and isinstance(value, list):
-        return [typed(inner[0], item, f"{where}[{i}]") for i, item in enumerate(value)]
-    if origin is dict and isinstance(value, dict):
+    if origin in (list, tuple) and isinstance(value, list):
+        return origin(typed(inner[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin in (dict, Mapping) and isinstance(value, dict):
         return {key: typed(inner[1], item, f"{where}.{key}") for key, item in value.items()}
     if expected is float and type(value) is int:
         return float(value)
     if expected is int and type(value) is int:
         return _integer(str(value))
+    if expected in (Path, Fraction) and type(value) is str:
+        return _of_text(expected, value, where)
     if type(value) is not expected:
         name = getattr(origin or expected, "__name__", expected)
         if is_dataclass(expected):
             name = "table"
         raise ValueError(f"{where} is a {type(value).__name__}, expected a {name}")
     return value
+
+
+def _of_text(kind: type[Path] | type[Fraction], text: str, where: str) -> Path | Fraction:
+    try:
+        return kind(text)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"{where} is {text!r}, expected a number such as 24000/1001") from None
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON writes it: what :func:`typed` reads back, by its type."""
+    if is_dataclass(value):
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, Path | Fraction) else value
 
 
 def _built(kind: Any, table: dict[str, Any], where: str) -> Any:

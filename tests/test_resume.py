@@ -38,12 +38,11 @@ def test_killed_runs_resume_to_identical_files(tiny_folder):
 @pytest.mark.parametrize(
     ("change", "code", "says"),
     [
-        (["--seed", 1], 2, "--seed (1 now, the default then)"),
-        (["--colormap", "gray"], 2, "--colormap (gray now, inferno then)"),
-        (["--start", "0.1"], 2, "--start (1/10 now, the default then)"),
-        (["--normalize", "percentile 5 95"], 2, "--normalize (percentile 5 95 now, clip then)"),
-        (["--window", 7], 2, "--window (7 now, 6 then)"),
-        (["--side-by-side", "--out", "e.mp4"], 2, "--side-by-side (on now, off then)"),
+        (["--seed", 1], 2, "differs in --seed (1 now, 42 before), expected"),
+        (["--start", "0.1"], 2, "differs in --start (1/10 now, the default before), expected"),
+        (["--window", 7], 2, "differs in --window (7 now, 6 before), expected"),
+        (["--max-res", 64, "--steps", 2], 2, "differs in --steps (2 now, 1 before), expected"),
+        (["--reference"], 2, "differs in --reference (on now, off before), expected"),
         ("clip", 3, "not what it was"),
     ],
 )
@@ -58,6 +57,33 @@ def test_a_run_that_differs_is_not_resumed(cli, clip, options, tmp_path, change,
     refused = cli("run", clip, "--out", out, *options, *change, "--resume", "--no-record")
     assert (refused.code, says in refused.err) == (code, True), refused.err
     assert "Traceback" not in refused.err
+
+
+def test_a_kept_run_goes_on_to_another_look_and_stays(cli, clip, options, tmp_path):
+    out, other, work = tmp_path / "d.mp4", tmp_path / "d.npz", tmp_path / "d.mp4.work"
+    command = ["run", clip, "--out", out, *options]
+    assert cli(*command, "--keep-work").code == 0
+    look = ["--colormap", "gray", "--normalize", "percentile 5 95", "--size", "32x48", "--crf", 30,
+            "--side-by-side", "--out", other]  # fmt: skip
+    taken = cli(*command, *look, "--resume")
+    assert taken.code == 6 and f"{out} exists" in taken.err and "--overwrite" in taken.err
+    done = cli(*command, *look, "--resume", "--overwrite", "--json")
+    assert done.code == 0 and '"write"' in done.out and '"stage": "denoise"' not in done.out, done
+    again = cli("resume", work)
+    assert again.code == 0 and "already finished" in again.err and work.exists(), again
+    made = [out.read_bytes(), other.read_bytes()]
+    fresh = cli(*command, *look, "--overwrite")
+    assert fresh.code == 0 and [out.read_bytes(), other.read_bytes()] == made, fresh
+
+
+def test_settings_that_are_the_defaults_make_no_other_run(cli, clip, options, tmp_path):
+    out = tmp_path / "d.npz"
+    command = ["run", clip, "--out", out, *options, "--keep-work"]
+    assert cli(*command).code == 0
+    out.unlink()
+    same = ["--seed", 42, "--noise-aug", 0.02, "--max-res", 100, "--dtype", "fp32", "--resume"]
+    done = cli(*command, *same, "--overwrite", "--json")
+    assert done.code == 0 and '"stage": "denoise"' not in done.out, done
 
 
 def test_a_kept_run_is_finished_otherwise_without_its_model_or_input(
@@ -257,7 +283,7 @@ def test_what_was_begun_with_overwrite_is_not_begun_again_by_resume(
     assert refused.code == 3 and "not what it was" in refused.err
     assert (work / "window.safetensors").read_bytes() == state
     os.utime(clip, ns=(before, before))
-    monkeypatch.setattr("depthcrafter_cli.workflows.record._PROGRAM", "newer")
+    monkeypatch.setattr("depthcrafter_cli.__version__", "newer")
     refused = cli("resume", work)
     assert refused.code == 2 and "differs in program" in refused.err
     assert f"depthcrafter resume {work}" not in refused.err  # which is what was tried

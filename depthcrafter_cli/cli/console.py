@@ -120,10 +120,9 @@ class Console:
 
     def planned(self, plan: "RunPlan") -> None:
         """What a run is about to do."""
-        from depthcrafter_cli.workflows.memory import stage_work
         from depthcrafter_cli.workflows.state import RunState
 
-        self.work, self._expected = RunState(plan.request.work_folder), stage_work(plan)
+        self.work, self._expected = RunState(plan.request.work_folder), plan.stage_work()
         lines = (Line(text, f"{label:<8}") for label, text in summary_of(plan))
         self.say("plan", facts_of(plan), *lines)
 

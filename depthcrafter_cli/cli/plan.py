@@ -35,11 +35,11 @@ def plan(
       depthcrafter plan clip.mp4 --max-vram 8 --card "RTX 4060" --json
     """
     with reported(quiet=False, json=json, debug=debug) as console:
-        from depthcrafter_cli.workflows.memory import estimate_time, facts
+        from depthcrafter_cli.workflows.memory import facts
         from depthcrafter_cli.workflows.run_plan import plan_run
 
         planned = plan_run(options.request(source, (), device=device), console.warn)
-        name, time = estimate_time(planned, card)
+        name, time = planned.time_on(card)
         if json:
             seconds = {"card": name, "estimated_seconds": None if time is None else _seconds(time)}
             disk = {"disk_bytes": _disk_bytes(planned)}
@@ -53,7 +53,7 @@ def _overview(planned: "RunPlan") -> dict[str, Any]:
         "input": str(planned.request.source),
         "model": planned.weights.variant.name,
         "model_size": str(planned.model_size),
-        "frames": planned.frames,
+        "frames": planned.video.frames,
         "windows": planned.windows,
         "overlap": planned.config.overlap,
         "device": planned.device,
@@ -68,17 +68,16 @@ def _disk_bytes(planned: "RunPlan") -> dict[str, int]:
     The state goes when the outputs are complete.
     """
     from depthcrafter_cli.media.sinks.registry import path_in_format
-    from depthcrafter_cli.workflows.run_plan import disk_bytes
 
     kinds = ("mp4", "npz", "png")
     outputs = [path_in_format(Path("depth"), kind) for kind in kinds]
-    counts = disk_bytes(planned, planned.frames or _FRAMES_OF_UNKNOWN, outputs)
+    counts = planned.disk_bytes(planned.video.frames or _FRAMES_OF_UNKNOWN, outputs)
     return dict(zip(("state", *kinds), counts, strict=True))
 
 
 def _disk_lines(planned: "RunPlan") -> Iterator[Line]:
     state, *outputs = _disk_bytes(planned).items()
-    each = "" if planned.frames else f" for every {_FRAMES_OF_UNKNOWN} frames"
+    each = "" if planned.video.frames else f" for every {_FRAMES_OF_UNKNOWN} frames"
     written = ", ".join(f"{kind} {size_in_words(count)}" for kind, count in outputs)
     yield Line(f"disk: at most about {size_in_words(state[1])} until it is finished{each}")
     yield Line(f"and for the output: {written}", "  ")
@@ -100,8 +99,8 @@ def _time_lines(planned: "RunPlan", name: str, time: "Duration | None") -> Itera
         )
         return
 
-    assert planned.frames is not None
-    total, each = time.total, time.total / planned.frames
+    assert planned.video.frames is not None
+    total, each = time.total, time.total / planned.video.frames
     parts = ", ".join(f"{stage} {seconds / total:.0%}" for stage, seconds in vars(time).items())
     yield Line(f"time on {name}: about {in_words(total)}, {each:.2g} s a frame")
     yield Line(
@@ -114,7 +113,7 @@ def _lines(planned: "RunPlan") -> Iterator[Line]:
     known = planned.windows is not None
     yield Line(
         f"{planned.request.source}: {planned.model_size} pixels, "
-        + (f"{planned.frames} frames in {planned.windows} windows, " if known else "")
+        + (f"{planned.video.frames} frames in {planned.windows} windows, " if known else "")
         + f"{planned.weights.variant.title} on {planned.device} in {planned.dtype}"
     )
     cut = f"chunks of {plan.values / 1e6:.3g} M values"

@@ -30,7 +30,7 @@ def resume(
     with reported(**vars(how)) as console:
         from depthcrafter_cli.workflows.state import RunState
 
-        request = RunState(folder).request()
+        request = RunState(folder).saved().request
         if max_vram != _AS_BEFORE:
             request = replace(request, max_vram=opt.parse_gigabytes("--max-vram", max_vram))
         if max_ram != _AS_BEFORE:
@@ -58,7 +58,7 @@ def finish(
     with reported(**vars(how)) as console:
         from depthcrafter_cli.workflows.state import RunState
 
-        kept = RunState(folder).request()
+        kept = RunState(folder).saved().request
         request = replace(kept, outputs=tuple(out), create_folders=True, **result.asked())
         console.keep_log_apart(*files_of(request))
         with console.watching() as observer:

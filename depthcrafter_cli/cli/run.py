@@ -68,11 +68,9 @@ def carry_out(request: "RunRequest", console: Console) -> None:
 
 def files_of(request: "RunRequest") -> Iterator[Path]:
     """What a run reads and writes under names that a user may know."""
-    from depthcrafter_cli.workflows.record import record_path
-
     yield request.source
     yield from request.outputs
     if request.outputs:
         yield request.work_folder
-    if request.outputs and (record := record_path(request)):
+    if request.outputs and (record := request.record_path):
         yield record

@@ -15,11 +15,11 @@ def facts_of(plan: "RunPlan") -> dict[str, Any]:
 
     return {
         "input": str(plan.request.source),
-        "source_size": str(plan.info.size),
+        "source_size": str(plan.video.info.size),
         "model_size": str(plan.model_size),
         "output_size": str(plan.output_size),
-        "frames": plan.frames,
-        "rate": float(plan.rate),
+        "frames": plan.video.frames,
+        "rate": float(plan.video.rate),
         "windows": plan.windows,
         "window": plan.config.window,
         "overlap": plan.config.overlap,
@@ -35,17 +35,20 @@ def facts_of(plan: "RunPlan") -> dict[str, Any]:
 
 def _disk_bytes(plan: "RunPlan") -> int | None:
     """The most that the run needs on its disks, about; None where its length is not known."""
-    from depthcrafter_cli.workflows.run_plan import disk_bytes
-
-    return None if plan.frames is None else sum(disk_bytes(plan, plan.frames, plan.request.outputs))
+    frames = plan.video.frames
+    return None if frames is None else sum(plan.disk_bytes(frames, plan.request.outputs))
 
 
 def summary_of(plan: "RunPlan") -> Iterator[tuple[str, str]]:
     """(label, text) lines: what will be done."""
     from depthcrafter_cli.media.sinks.registry import size_in
 
-    frames = "unknown length" if plan.frames is None else f"about {plan.frames} frames"
-    yield "input", f"{plan.request.source}  {plan.info.size}, {float(plan.rate):.4g} fps, {frames}"
+    video = plan.video
+    frames = "unknown length" if video.frames is None else f"about {video.frames} frames"
+    yield (
+        "input",
+        f"{plan.request.source}  {video.info.size}, {float(video.rate):.4g} fps, {frames}",
+    )
     variant = plan.weights.variant
     yield "model", f"{variant.title}: {variant.description}"
     if variant.advice:
@@ -85,6 +88,6 @@ def _changes_of_size(plan: "RunPlan") -> Iterator[str]:
     if held != asked and not plan.request.reference:
         yield f"--max-res {asked} allows sides up to {held}, as they are multiples of {multiple}."
     shape = plan.model_size.width / plan.model_size.height
-    video = plan.info.size.width / plan.info.size.height
+    video = plan.video.info.size.width / plan.video.info.size.height
     if abs(shape / video - 1) > _SAME_SHAPE:
         yield f"The model sees the video as {shape:.2f}:1 instead of {video:.2f}:1."

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from depthcrafter_cli.errors import DepthCrafterError, MemoryLimitError, WeightsError
 from depthcrafter_cli.memory.architecture import Architecture
@@ -16,29 +16,21 @@ from depthcrafter_cli.memory.budget import (
     host_budget,
     ram_budget,
 )
-from depthcrafter_cli.memory.duration import Duration, card, duration
 from depthcrafter_cli.memory.estimate import Job
 from depthcrafter_cli.memory.planner import Choice, choose
-from depthcrafter_cli.memory.work import Work
 from depthcrafter_cli.models.layout import CONFIGS_EXPECTED, network_configs
 from depthcrafter_cli.models.weights import WeightsFolder
 from depthcrafter_cli.pipeline.config import PipelineConfig
-from depthcrafter_cli.progress import StageWork, Warn, ignore
+from depthcrafter_cli.progress import Warn, ignore
 from depthcrafter_cli.structured import content_errors
 from depthcrafter_cli.types import Size
 from depthcrafter_cli.workflows.resources import (
     available_ram,
-    device_name,
     free_device_memory,
     ram,
     windows_driver,
 )
 
-if TYPE_CHECKING:
-    from depthcrafter_cli.workflows.run_plan import RunPlan
-
-# For a pixel of an output, until it is measured: H.264 of 640x360 on one busy core.
-_WRITE_SECONDS = 5e-8
 _ITEMSIZES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
@@ -122,8 +114,11 @@ def cap_device(device: str, vram: float | None) -> None:
 
 
 @contextmanager
-def memory_errors(plan: "RunPlan") -> Iterator[None]:
-    """Turns memory that ran out for good into one sentence, which says what would fit."""
+def memory_errors(device: str, choice: Choice, *, capped: bool) -> Iterator[None]:
+    """Turns memory that ran out for good into one sentence, which says what would fit.
+
+    ``capped`` says that the user had set the limit.
+    """
     try:
         yield
     except Exception as error:
@@ -133,48 +128,12 @@ def memory_errors(plan: "RunPlan") -> Iterator[None]:
 
         from depthcrafter_cli.models.device_memory import out_of_memory
 
-        shortage = out_of_memory(error, torch.device(plan.device))
+        shortage = out_of_memory(error, torch.device(device))
         if shortage is None:
             raise
         words = error.reason if isinstance(error, MemoryLimitError) else shortage.words
-        free, capped = min(_free(plan.device), default=None), plan.request.max_vram is not None
-        sentence = plan.memory.exhausted(words, free, capped=capped)
+        sentence = choice.exhausted(words, min(_free(device), default=None), capped=capped)
         raise MemoryLimitError(sentence, words) from error
-
-
-def estimate_time(plan: "RunPlan", card_name: str | None) -> tuple[str, Duration | None]:
-    """A card's name, by default that of the plan's device, and the run's time on it.
-
-    None where the card, its speed in this precision or the clip's length is not known.
-    """
-    name = card_name or device_name(plan.device)
-    known = card(name)
-    if known is None or plan.frames is None or plan.windows is None:
-        return name, None
-    passes = plan.config.steps * (2 if plan.config.guidance > 1 else 1)
-    return name, duration(
-        plan.memory, known, frames=plan.frames, windows=plan.windows,
-        overlap=plan.config.overlap, passes=passes, batch=plan.config.encode_batch,
-    )  # fmt: skip
-
-
-def stage_work(plan: "RunPlan") -> dict[str, StageWork]:
-    """What each stage of a run is expected to take; nothing where the clip's length is not known.
-
-    Operations are counted from shapes, so the stages can be compared on any device.
-    """
-    if plan.frames is None or plan.windows is None:
-        return {}
-    work = Work.of(plan.memory.model, plan.memory.job)
-    passes = 2 if plan.config.guidance > 1 else 1
-    step = work.denoise * plan.memory.job.window * passes
-    written = plan.output_size.height * plan.output_size.width * len(plan.request.outputs)
-    return {
-        "condition": StageWork(plan.frames, work.clip + work.encode),
-        "denoise": StageWork(plan.windows * plan.config.steps, step),
-        "decode": StageWork(plan.frames, work.decode),
-        "write": StageWork(plan.frames, seconds=written * _WRITE_SECONDS),
-    }
 
 
 def facts(choice: Choice) -> dict[str, Any]:

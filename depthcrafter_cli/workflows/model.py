@@ -50,7 +50,7 @@ class LoadedModel:
         self, plan: RunPlan, observer: Observer, warn: Warn, memory: MemoryPlan
     ) -> "DepthCrafterPipeline":
         """The run's networks under a memory plan."""
-        wanted = (plan.weights.path, plan.facts["weights_sha256"], plan.device, plan.dtype)
+        wanted = (plan.weights.path, plan.provenance.weights_sha256, plan.device, plan.dtype)
         if self._pipeline is None or wanted != self._holds:
             self._pipeline = None  # never two models at once
             self._pipeline = _load(plan, memory, observer, warn)

@@ -1,9 +1,8 @@
-"""What a user asked of a run, and the same as JSON for the run folder."""
+"""What a user asked of a run, and the same as JSON for records and a run's state."""
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from fractions import Fraction
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,11 @@ from depthcrafter_cli.depth.normalize import Normalization
 from depthcrafter_cli.disk import derived
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.numbered import NUMBER
+from depthcrafter_cli.media.resize import output_size
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.models.variants import VARIANTS
+from depthcrafter_cli.structured import plain, typed
+from depthcrafter_cli.types import Size
 
 FROM_SOURCE = "source"
 DTYPES = ("auto", "fp32", "fp16", "bf16")
@@ -22,8 +24,6 @@ _CIRCUMSTANCES = (
     "overwrite", "work_dir", "keep_work", "resume", "resume_only", "max_vram", "max_ram",
     "create_folders",
 )  # fmt: skip
-
-_FRACTIONS = ("start", "end", "fps", "sequence_rate")  # of ReadOptions
 
 
 @dataclass(frozen=True)
@@ -110,17 +110,20 @@ class RunRequest:
         first = self.first_output.absolute()
         return derived(first.with_name(NUMBER.sub("", first.name)), ".work")
 
+    @property
+    def record_path(self) -> Path | None:
+        """Where the run's record goes, beside the first output; None if none is wanted."""
+        return derived(self.first_output, ".json") if self.record else None
+
+    def output_size(self, source: Size, model: Size) -> Size:
+        """The size of the results of a video and a model of these sizes. Raises UsageError."""
+        if self.reference and self.size == "source":
+            return model
+        return output_size(self.size, source, model)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values; paths are absolute, so that they mean the same from any folder."""
-        values = dict(vars(self.absolute()))
-        values["source"] = str(values["source"])
-        values["outputs"] = [str(out) for out in values["outputs"]]
-        values["normalization"] = asdict(self.normalization)
-        values["settings"] = dict(self.settings)
-        values["reading"] = {
-            name: str(value) if isinstance(value, Fraction) else value
-            for name, value in asdict(self.reading).items()
-        }
+        values = plain(self.absolute())
         return {name: value for name, value in values.items() if name not in _CIRCUMSTANCES}
 
     def absolute(self) -> "RunRequest":
@@ -133,50 +136,29 @@ class RunRequest:
             work_dir=self.work_dir and self.work_dir.absolute(),
         )
 
-    def differences(self, made: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-        """What else was asked in ``made``, a request as :meth:`to_json` gives it.
+    def same_result(self, made: Mapping[str, Any]) -> bool:
+        """Whether ``made``, a request as :meth:`to_json` gives it, asked for the same results.
 
-        Each option's name with its value here and there, None where it is not given. The device and
-        how the weights are called are none: the same run may go on at another card of its kind, and
-        the kind, and the weights' hashes, are among the facts of how disparity is made. Nor is what
-        would be made of gaps where the run before got on without any.
+        The device and how the weights are called do not count: what is made says which kind of
+        device and which weights made it. Nor does what would be made of gaps where the run before
+        got on without any. Raises ValueError for what is no request.
         """
-        asked, before = _by_option(self), _by_option(RunRequest.from_json(made))
-        if before["gaps"] == "error":
-            asked["gaps"] = "error"
-        return {
-            name: (asked.get(name), before.get(name))
-            for name in {**asked, **before}
-            if name not in ("device", "weights") and asked.get(name) != before.get(name)
-        }
+        asked, before = self.to_json(), RunRequest.from_json(made).to_json()
+        if before["reading"]["gaps"] == "error":
+            asked["reading"]["gaps"] = "error"
+        return all(
+            asked[name] == before[name] for name in asked if name not in ("device", "weights")
+        )
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> "RunRequest":
         """The request that :meth:`to_json` was called on, with default circumstances.
 
-        What a former version did not ask for yet has its default.
+        What a former version did not ask for yet has its default. Raises ValueError for values
+        that are no request's, and UsageError for those that no request takes any more.
         """
-        reading: dict[str, Any] = {
-            name: Fraction(value) if name in _FRACTIONS and value is not None else value
-            for name, value in values["reading"].items()
-        }
-        typed = {
-            "source": Path(values["source"]),
-            "outputs": tuple(Path(out) for out in values["outputs"]),
-            "reading": ReadOptions(**reading),
-            "normalization": Normalization(**values["normalization"]),
-        }
-        return RunRequest(**{**values, **typed})
-
-
-def _by_option(request: RunRequest) -> dict[str, Any]:
-    """A request's plain values by the options that set them, in their order."""
-    values = request.to_json()
-    limits = [f"{limit:g}" for limit in (request.normalization.low, request.normalization.high)
-              if limit is not None]  # fmt: skip
-    values["normalize"] = " ".join((values.pop("normalization")["mode"], *limits))
-    values["out"] = values.pop("outputs")
-    return {**values.pop("reading"), **values.pop("settings"), **values}
+        asked: RunRequest = typed(RunRequest, values, "request")
+        return asked
 
 
 def _absolute_folder(weights: str | None) -> str | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from depthcrafter_cli.disk import make_folder
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.files import claimed, output_errors, remove_locks
+from depthcrafter_cli.media.identity import require_unchanged
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.reader import read_frames
 from depthcrafter_cli.media.sinks.registry import (
@@ -31,14 +32,12 @@ from depthcrafter_cli.workflows.model import LoadedModel
 from depthcrafter_cli.workflows.record import (
     check_record,
     is_complete,
-    record_path,
-    require_unchanged,
     write_record,
 )
 from depthcrafter_cli.workflows.request import FROM_SOURCE, RunRequest
 from depthcrafter_cli.workflows.resources import PeakMemory, peak_memory
 from depthcrafter_cli.workflows.run_plan import RunPlan
-from depthcrafter_cli.workflows.state import RunState
+from depthcrafter_cli.workflows.state import RunState, SavedRun
 
 if TYPE_CHECKING:
     from depthcrafter_cli.pipeline.checkpoint import Checkpoint
@@ -91,17 +90,19 @@ def run(
         raise UsageError("Got no output, expected at least one: pass --out such as depth.mp4.")
     if request.create_folders:
         _create_folders(request)
-    with claimed(_claims(request)), memory_errors(plan), _state(plan) as folder:
-        published = folder.published(overwrite=request.overwrite)
-        with folder.spool() as spool:
+    shortage = memory_errors(plan.device, plan.memory, capped=request.max_vram is not None)
+    with claimed(_claims(request)), shortage, _state(plan) as state:
+        published = state.published(overwrite=request.overwrite)
+        with state.spool() as spool:
             retreats: list[str] = []
             started = time.perf_counter()
-            if not folder.complete(len(spool)):
+            if not state.complete(len(spool)):
                 pipeline, retreats = (model or LoadedModel()).pipeline(plan, observer, warn)
                 started = time.perf_counter()
-                _infer(plan, pipeline, folder, spool, observer, warn)
+                _infer(plan, pipeline, state, spool, observer, warn)
             inferred = time.perf_counter()
-            metadata = deliver(plan.delivery(), spool, folder.end(), observer, published)
+            reading, made, end = plan.video.reading, plan.provenance, state.end()
+            metadata = deliver(request, reading, made, spool, end, observer, published)
             frames = len(spool)
         finished = time.perf_counter()
         result = RunResult(
@@ -116,14 +117,14 @@ def run(
         timings = {"infer_seconds": inferred - started, "write_seconds": finished - inferred}
         peaks = {"peak_memory_bytes": result.peak.bytes, "memory_retreats": retreats}
         write_record(request, {**metadata, **timings, **peaks}, published)
-        _end(folder, request.keep_work, warn)
+        _end(state, request.keep_work, warn)
     return result
 
 
-def _end(folder: RunState, keep: bool, warn: Warn) -> None:
+def _end(state: RunState, keep: bool, warn: Warn) -> None:
     """Keep or remove the state of a finished run; what a stop leaves here, the next run removes."""
     try:
-        folder.keep() if keep else folder.discard()
+        state.keep() if keep else state.discard()
     except OutputError as error:  # the results are whole all the same
         warn(f"The run is finished, but its state could not be removed: {error}")
 
@@ -140,15 +141,15 @@ def finished_before(request: RunRequest, warn: Warn = ignore) -> bool:
     if not is_complete(request, warn):
         return False
     remove_locks(_claims(request))
-    folder = RunState(request.work_folder)
-    ended = not folder.in_use or folder.delivering  # otherwise it was kept
-    if ended and folder.path.exists():
+    state = RunState(request.work_folder)
+    ended = not state.in_use or state.delivering  # otherwise it was kept
+    if ended and state.path.exists():
         # Unless another run begins there at this moment.
-        with suppress(OutputError), claimed([folder.path.resolve()]):
-            _end(folder, request.keep_work and folder.in_use, warn)
-    if request.keep_work and not folder.in_use:
+        with suppress(OutputError), claimed([state.path.resolve()]):
+            _end(state, request.keep_work and state.in_use, warn)
+    if request.keep_work and not state.in_use:
         warn(
-            f"{folder.path} is gone, as the run was finished without --keep-work: --overwrite "
+            f"{state.path} is gone, as the run was finished without --keep-work: --overwrite "
             "makes it again."
         )
     return True
@@ -164,31 +165,34 @@ def finish(request: RunRequest, observer: Observer = ignore) -> int:
         InputError: the input, to be shown beside its depth, is no longer what it was.
         OutputError: an output cannot be written.
     """
-    folder = RunState(request.work_folder)
-    delivery = folder.delivery(request)
+    state = RunState(request.work_folder)
+    saved = state.saved()
+    made, reading = saved.provenance, saved.reading
     if request.side_by_side or request.start_number == FROM_SOURCE:
-        require_unchanged(request.source, delivery.facts)
+        require_unchanged(request.source, made.input)
     check_outputs(
         request.outputs,
         source=request.source,
-        record=record_path(request),
+        record=request.record_path,
         colormap=request.colormap,
         overwrite=request.overwrite,
         create_folders=request.create_folders,
     )
-    check_size(request.outputs, delivery.size, side_by_side=request.side_by_side)
+    size = request.output_size(made.source_size, made.model_size)
+    check_size(request.outputs, size, side_by_side=request.side_by_side)
     check_record(request, overwrite=request.overwrite)
     published = Published(overwrite=request.overwrite)
     if request.create_folders:
         _create_folders(request)
-    with claimed(places_of(request.outputs)), folder.spool(read_only=True) as spool:
+    with claimed(places_of(request.outputs)), state.spool(read_only=True) as spool:
         check_numbers(request.outputs, request.first_number + len(spool))
-        if not folder.complete(len(spool)):
+        if not state.complete(len(spool)):
             raise UsageError(
-                f"{folder.path} holds {len(spool)} frames of a run that is not complete, expected "
-                f"all: go on with `depthcrafter resume {quoted(folder.path)} --keep-work` first."
+                f"{state.path} holds {len(spool)} frames of a run that is not complete, expected "
+                f"all: go on with `depthcrafter resume {quoted(state.path)} --keep-work` first."
             )
-        metadata = deliver(delivery, spool, folder.end(), observer, published)
+        end = state.end()
+        metadata = deliver(request, reading, made, spool, end, observer, published)
         write_record(request, metadata, published)
         return len(spool)
 
@@ -207,41 +211,43 @@ def _create_folders(request: RunRequest) -> None:
 @contextmanager
 def _state(plan: RunPlan) -> Iterator[RunState]:
     """The run's folder, which goes if the run stops before there is anything to go on from."""
-    folder = RunState(plan.request.work_folder)
-    if not plan.resumed:
-        folder.begin(plan)
+    state = RunState(plan.request.work_folder)
+    reading = plan.video.reading
+    run = SavedRun(plan.request, plan.provenance, plan.memory.plan, reading.stride)
+    state.update(run) if plan.resumed else state.begin(run)
     try:
-        yield folder
+        yield state
     except BaseException:
-        if not folder.progressed:
-            folder.discard()
+        if not state.progressed:
+            state.discard()
         raise
 
 
 def _infer(
     plan: RunPlan,
     pipeline: "DepthCrafterPipeline",
-    folder: RunState,
+    state: RunState,
     spool: DisparitySpool,
     observer: Observer,
     warn: Warn,
 ) -> None:
     """Every frame's raw disparity into the spool, with the frame's time."""
-    start, times = folder.load(len(spool)) or (None, [])
-    if start is None and (len(spool) or folder.progressed):
-        warn(f"{folder.path} does not fit together, and the run begins again.")
+    start, times = state.load(len(spool)) or (None, [])
+    if start is None and (len(spool) or state.progressed):
+        warn(f"{state.path} does not fit together, and the run begins again.")
         spool.clear()
     pending, known = deque(times), len(spool) + len(times)
+    source, reading = plan.request.source, plan.video.reading
     first = 0 if start is None else start.first_read(plan.config.encode_batch)
 
     end: Fraction | None = None
 
     def pictures() -> Iterator[RgbImage]:
         nonlocal end
-        for frame in read_frames(plan.request.source, plan.model_size, plan.reading, warn, first):
+        for frame in read_frames(source, plan.model_size, reading, warn, first):
             time, duration = frame.time, frame.duration
             if plan.request.reference:
-                time, duration = frame.index / plan.rate, 1 / plan.rate
+                time, duration = frame.index / plan.video.rate, 1 / plan.video.rate
             if frame.index >= known:
                 pending.append(time)
             end = time + duration
@@ -252,14 +258,14 @@ def _infer(
     def keep(checkpoint: "Checkpoint") -> None:
         nonlocal saved_at
         if checkpoint.under_way is None:
-            require_unchanged(plan.request.source, plan.facts)
+            require_unchanged(source, plan.provenance.input)
         elif time.monotonic() - saved_at < _STEP_SECONDS:
             return
-        folder.save(checkpoint, pending, end)
+        state.save(checkpoint, pending, end)
         saved_at = time.monotonic()
 
     stream = pipeline(
-        pictures(), total=plan.frames, observer=observer, start=start, on_checkpoint=keep
+        pictures(), total=plan.video.frames, observer=observer, start=start, on_checkpoint=keep
     )
     for disparity in stream:
         spool.append(disparity, [pending.popleft() for _ in disparity])

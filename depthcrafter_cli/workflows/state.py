@@ -1,16 +1,16 @@
-"""The folder a run keeps its state in, so that a killed one can go on and a kept one be reused.
+"""The state of a run in its folder, so that a killed one can go on and a kept one be reused.
 
-``job.json`` says what was asked of what; ``window.safetensors`` is the pass between two steps;
-``disparity.spool`` holds what is decoded, ``published.jsonl`` which outputs have their final names.
-Each is replaced in one step or only appended to, and says by a checksum whether it is whole and of
-this run.
+``job.json`` says what was asked and what makes the disparity; ``window.safetensors`` is the pass
+between two steps; ``disparity.spool`` holds what is decoded, ``published.jsonl`` which outputs have
+their final names. Each is replaced in one step or only appended to, and says by a checksum whether
+it is whole and of this run.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,34 +19,108 @@ from depthcrafter_cli.disk import make_folder, part_path
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.files import output_errors, read_errors, write_whole
 from depthcrafter_cli.media.published import Published
+from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.media.spool import DisparitySpool
 from depthcrafter_cli.models.variants import VARIANTS
-from depthcrafter_cli.shell import quoted
-from depthcrafter_cli.structured import content_errors, json_object, parse_object
-from depthcrafter_cli.types import MemoryPlan, Size
-from depthcrafter_cli.workflows.deliver import Delivery
-from depthcrafter_cli.workflows.record import changed_input
+from depthcrafter_cli.structured import content_errors, json_object, parse_object, plain, typed
+from depthcrafter_cli.types import MemoryPlan
+from depthcrafter_cli.workflows.provenance import Provenance
 from depthcrafter_cli.workflows.request import RunRequest
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from depthcrafter_cli.pipeline.checkpoint import Checkpoint
-    from depthcrafter_cli.workflows.run_plan import RunPlan
 
-_FORMAT = 2
+_FORMAT = 3
 _EARLIER_FILES = ("delivering", "job.partial.json", "window.partial.safetensors")  # of format 1
 
 
+@dataclass(frozen=True)
+class SavedRun:
+    """What ``job.json`` says: the run as it was asked for last, and what makes its disparity.
+
+    ``stride`` picks every n-th frame where the reference reads at another rate.
+    """
+
+    request: RunRequest
+    provenance: Provenance
+    memory_plan: MemoryPlan
+    stride: int | None
+
+    @property
+    def reading(self) -> ReadOptions:
+        """Selects the frames that the disparity is of."""
+        reading = self.request.selection
+        return reading if self.stride is None else replace(reading, fps=None, stride=self.stride)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        request = self.request
+        return {
+            "format": _FORMAT,
+            "request": request.to_json(),
+            "provenance": self.provenance.to_json(),
+            "memory_plan": plain(self.memory_plan),
+            "limits": [request.max_vram, request.max_ram],
+            "keep_work": request.keep_work,
+            "overwrite": request.overwrite,
+            "stride": self.stride,
+        }
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any], work_dir: Path) -> "SavedRun":
+        """The run that :meth:`to_json` was called on, in its folder.
+
+        Raises LookupError or ValueError for what is none, and UsageError for values that no request
+        takes any more.
+        """
+        max_vram, max_ram = values["limits"]
+        request = replace(
+            RunRequest.from_json(values["request"]),
+            work_dir=work_dir,
+            keep_work=typed(bool, values["keep_work"], "keep_work"),
+            overwrite=typed(bool, values["overwrite"], "overwrite"),
+            max_vram=typed(float | None, max_vram, "limits[0]"),
+            max_ram=typed(float | None, max_ram, "limits[1]"),
+        )
+        provenance = Provenance.from_json(values["provenance"])
+        if request.weights is None and provenance.model in VARIANTS:
+            # The best ones may be others by now.
+            request = replace(request, weights=provenance.model)
+        return SavedRun(
+            request,
+            provenance,
+            typed(MemoryPlan, values["memory_plan"], "memory_plan"),
+            typed(int | None, values["stride"], "stride"),
+        )
+
+
+@dataclass(frozen=True)
+class _SavedPass:
+    """What the window file says beside its tensors: see :class:`Checkpoint`.
+
+    ``times`` are those of the frames from ``decoded`` on, ``end`` is when the last one ends, None
+    where that is not known.
+    """
+
+    windows: int
+    decoded: int
+    last: bool
+    steps: int
+    times: tuple[Fraction, ...]
+    end: Fraction | None
+
+
 class RunState:
-    """The state of one run."""
+    """The files of one run's state."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.spool_path = path / "disparity.spool"
         self._job, self._window = path / "job.json", path / "window.safetensors"
         self._journal = path / "published.jsonl"
-        self._checksum = ""
+        self._known_key = ""
 
     @property
     def in_use(self) -> bool:
@@ -65,13 +139,13 @@ class RunState:
         return self._journal.exists()
 
     @property
-    def checksum(self) -> str:
-        """That of the job, which ties the other files to it. Raises as :meth:`job`."""
-        if not self._checksum:
-            self.job()
-        return self._checksum
+    def _key(self) -> str:
+        """What ties the other files to the run. Raises as :meth:`saved`."""
+        if not self._known_key:
+            self.saved()
+        return self._known_key
 
-    def begin(self, plan: "RunPlan") -> None:
+    def begin(self, run: SavedRun) -> None:
         """An empty folder for a new run. Raises OutputError, also for a folder of other things."""
         self.discard()
         if self.path.exists():
@@ -81,24 +155,21 @@ class RunState:
             )
         with output_errors(self.path):
             make_folder(self.path)
-        request = plan.request
-        job = {
-            "format": _FORMAT,
-            "request": request.to_json(),
-            "facts": plan.facts,
-            "memory_plan": asdict(plan.memory.plan),
-            "limits": [request.max_vram, request.max_ram],
-            "keep_work": request.keep_work,
-            "overwrite": request.overwrite,
-            "stride": plan.reading.stride,
-            "source_size": [plan.info.size.height, plan.info.size.width],
-            "model_size": [plan.model_size.height, plan.model_size.width],
-        }
-        self._checksum = _checksum(job)
-        write_whole(self._job, json.dumps({**job, "sha256": self._checksum}, indent=2).encode())
+        self._known_key = _checksum(run.to_json())
+        self._note(run)
 
-    def job(self) -> dict[str, Any]:
-        """What :meth:`begin` wrote.
+    def update(self, run: SavedRun) -> None:
+        """Note what the run that is here is asked for now. Raises as :meth:`saved`."""
+        if run.to_json() != self.saved().to_json():
+            self._note(run)
+
+    def _note(self, run: SavedRun) -> None:
+        job = {**run.to_json(), "key": self._key}
+        whole = {**job, "sha256": _checksum(job)}
+        write_whole(self._job, json.dumps(whole, indent=2).encode())
+
+    def saved(self) -> SavedRun:
+        """The run that is here.
 
         Raises:
             UsageError: the folder is no run's, or of another version, or its job is damaged.
@@ -114,72 +185,18 @@ class RunState:
             with read_errors(self._job):
                 job = json_object(self._job)
             noted = job.pop("sha256", None)
-            if job.get("format") != _FORMAT and noted in (None, _checksum(job)):
+            if job.get("format") not in (2, _FORMAT) and noted in (None, _checksum(job)):
                 raise UsageError(
                     f"{self.path} is of another version of depthcrafter, expected format "
                     f"{_FORMAT}: finish it with that version, or start again with --overwrite."
                 )
             if noted != _checksum(job):
                 raise ValueError("it does not match its checksum")
-        self._checksum = noted
-        return job
-
-    def request(self) -> RunRequest:
-        """What was asked of the run that is here. Raises UsageError."""
-        job = self.job()
-        max_vram, max_ram = job["limits"]
-        request, model = RunRequest.from_json(job["request"]), job["facts"]["model"]
-        if request.weights is None and model in VARIANTS:
-            request = replace(request, weights=model)  # the best ones may be others by now
-        return replace(
-            request,
-            work_dir=self.path,
-            keep_work=job["keep_work"],
-            overwrite=job["overwrite"],
-            max_vram=max_vram,
-            max_ram=max_ram,
-        )
-
-    def settings(self) -> dict[str, Any]:
-        """Those of the pipeline that the run here began with. Raises UsageError."""
-        return dict(self.job()["facts"]["settings"])
-
-    def adopt(self, plan: "RunPlan") -> "RunPlan":
-        """The plan with what the run that is here had settled, if it is the same run.
-
-        Raises:
-            InputError: its input has changed.
-            UsageError: it was asked for, or made, differently.
-        """
-        job = self.job()
-        self._require_same(plan, job)
-        memory, limits = plan.memory, [plan.request.max_vram, plan.request.max_ram]
-        if limits == job["limits"]:
-            memory = replace(memory, plan=MemoryPlan(**job["memory_plan"]))
-        return replace(plan, memory=memory, facts=job["facts"], resumed=True)
-
-    def _require_same(self, plan: "RunPlan", job: Mapping[str, Any]) -> None:
-        if plan.facts["input"] != job["facts"]["input"]:
-            raise changed_input(plan.request.source)
-        differing = [
-            f"--{name.replace('_', '-')} ({_told(now)} now, {_told(then)} then)"
-            for name, (now, then) in plan.request.differences(job["request"]).items()
-        ]
-        made = ("program", "model", "device", "dtype")
-        differing += [
-            f"{name} ({plan.facts[name]} now, {job['facts'][name]} then)"
-            for name in made
-            if plan.facts[name] != job["facts"][name]
-        ]
-        if plan.facts["weights_sha256"] != job["facts"]["weights_sha256"]:
-            differing.append("the contents of the weights")
-        if differing:
-            resume = f"use `depthcrafter resume {quoted(self.path)}`"
-            remedy = "restore it" if plan.request.resume_only else resume
-            raise UsageError(
-                f"{self.path} is a run that differs in {', '.join(differing)}, expected the same "
-                f"run to go on with: {remedy}, or run it with --overwrite to start again."
-            )
+            if job["format"] == 2:  # in which the other files are tied to the checksum
+                job = {**job, "provenance": job["facts"], "key": noted}
+            run = SavedRun.from_json(job, self.path)
+            self._known_key = typed(str, job["key"], "key")
+        return run
 
     def save(
         self, checkpoint: "Checkpoint", times: Iterable[Fraction], end: Fraction | None
@@ -192,16 +209,16 @@ class RunState:
             for name in ("latents", "overlap", "under_way")
             if (part := getattr(checkpoint, name)) is not None
         }
-        state = {
-            "windows": checkpoint.windows,
-            "decoded": checkpoint.decoded,
-            "last": checkpoint.last,
-            "steps": checkpoint.steps,
-            "times": [str(time) for time in times],
-            "end": None if end is None else str(end),
-        }
-        told = json.dumps(state)
-        metadata = {"state": told, "sha256": _window_checksum(self.checksum, told, tensors)}
+        state = _SavedPass(
+            checkpoint.windows,
+            checkpoint.decoded,
+            checkpoint.last,
+            checkpoint.steps,
+            tuple(times),
+            end,
+        )
+        told = json.dumps(plain(state))
+        metadata = {"state": told, "sha256": _window_checksum(self._key, told, tensors)}
         write_whole(self._window, save(tensors, metadata=metadata))
 
     def load(self, decoded: int) -> tuple["Checkpoint", list[Fraction]] | None:
@@ -212,18 +229,23 @@ class RunState:
         """
         from depthcrafter_cli.pipeline.checkpoint import Checkpoint
 
-        state, tensors = self._saved() or ({}, {})
-        if not state:
+        kept = self._pass()
+        if kept is None:
             return None
-        del state["end"]
-        times = [Fraction(time) for time in state.pop("times")]
-        saved = Checkpoint(**{"overlap": None, **state, **tensors})
+        state, tensors = kept
+        saved = Checkpoint(
+            windows=state.windows,
+            decoded=state.decoded,
+            last=state.last,
+            steps=state.steps,
+            **{"overlap": None, **tensors},
+        )
         if not saved.decoded <= decoded <= saved.next_frame:
             return None
-        return saved.after(decoded), times[decoded - saved.decoded :]
+        return saved.after(decoded), list(state.times[decoded - saved.decoded :])
 
-    def _saved(self) -> tuple[dict[str, Any], dict[str, "Tensor"]] | None:
-        """The state and the tensors that were saved last; None if they are not whole.
+    def _pass(self) -> tuple[_SavedPass, dict[str, "Tensor"]] | None:
+        """The pass and the tensors that were saved last; None if they are not whole.
 
         Their memory is their own: Windows lets no file be replaced that is mapped.
         """
@@ -238,21 +260,20 @@ class RunState:
             tensors = load(data)
             header = parse_object(data[8 : 8 + int.from_bytes(data[:8], "little")])
             metadata = header["__metadata__"]
-            if metadata["sha256"] != _window_checksum(self.checksum, metadata["state"], tensors):
+            if metadata["sha256"] != _window_checksum(self._key, metadata["state"], tensors):
                 return None
+            return typed(_SavedPass, parse_object(metadata["state"]), "the pass"), tensors
         except (SafetensorError, ValueError, TypeError, LookupError, RuntimeError):
             return None
-        return parse_object(metadata["state"]), tensors
 
     def end(self) -> Fraction | None:
         """When the last picture of a complete run ends, in seconds from the first one."""
-        state, _tensors = self._saved() or ({}, {})
-        end = state.get("end")
-        return None if end is None else Fraction(end)
+        kept = self._pass()
+        return None if kept is None else kept[0].end
 
     def spool(self, *, read_only: bool = False) -> DisparitySpool:
-        """The disparity that is decoded so far. Raises as :meth:`job`."""
-        key = int(self.checksum[:8], 16)
+        """The disparity that is decoded so far. Raises as :meth:`saved`."""
+        key = int(self._key[:8], 16)
         return DisparitySpool(self.spool_path, key=key, read_only=read_only)
 
     def complete(self, decoded: int) -> bool:
@@ -268,20 +289,6 @@ class RunState:
         """The run is finished, and its state stays for other outputs."""
         with output_errors(self._journal):
             self._journal.unlink(missing_ok=True)
-
-    def delivery(self, request: RunRequest) -> Delivery:
-        """How ``request`` would have the disparity that is here delivered. Raises UsageError."""
-        from depthcrafter_cli.media.resize import output_size
-
-        job = self.job()
-        reading = request.selection
-        if job["stride"] is not None:
-            reading = replace(reading, fps=None, stride=job["stride"])
-        source, model = Size(*job["source_size"]), Size(*job["model_size"])
-        as_made = request.reference and request.size == "source"
-        size = model if as_made else output_size(request.size, source, model)
-        facts = job["facts"]
-        return Delivery(request, reading, Fraction(facts["rate"]), size, facts)
 
     def discard(self) -> None:
         """Remove the run; its job first, so that what is left of it is nobody's run.
@@ -301,19 +308,10 @@ def _checksum(job: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
 
 
-def _window_checksum(job: str, state: str, tensors: Mapping[str, "Tensor"]) -> str:
-    """Over all that :meth:`RunState.load` uses, and the job that it belongs to."""
-    digest = hashlib.sha256(f"{job} {state}".encode())
+def _window_checksum(key: str, state: str, tensors: Mapping[str, "Tensor"]) -> str:
+    """Over all that :meth:`RunState.load` uses, and the run that it belongs to."""
+    digest = hashlib.sha256(f"{key} {state}".encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.contiguous().numpy())
     return digest.hexdigest()
-
-
-def _told(value: Any) -> str:
-    """An option's value as people write it."""
-    if value is None:
-        return "the default"
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from depthcrafter_cli.errors import DepthCrafterError, UsageError, WeightsError
 from depthcrafter_cli.workflows.batches.clip import Outcome, Task, failure
 from depthcrafter_cli.workflows.batches.report import ClipReport
-from depthcrafter_cli.workflows.record import record_path
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.run_plan import check_run
 from depthcrafter_cli.workflows.runs import finished_before
@@ -56,7 +55,7 @@ def left_open(clip: ClipReport, task: Task, since: float = math.inf) -> ClipRepo
 
 
 def _finished(request: RunRequest, since: float) -> bool:
-    record = record_path(request)
+    record = request.record_path
     with suppress(DepthCrafterError, OSError):
         return (
             record is not None

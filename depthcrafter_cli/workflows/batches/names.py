@@ -9,7 +9,6 @@ from depthcrafter_cli.media.numbered import is_pattern, place_of_input, without_
 from depthcrafter_cli.media.sinks.registry import name_problem_of, path_in_format, place_of
 from depthcrafter_cli.text import parts_below
 from depthcrafter_cli.workflows.batches.sources import Clip
-from depthcrafter_cli.workflows.record import record_path
 from depthcrafter_cli.workflows.request import RunRequest
 
 _REMEDY = "expected a place of its own: rename one, or list them in a CSV with a column 'name'."
@@ -74,7 +73,7 @@ def _require_different(
 def _all_of(clip: Clip, paths: Sequence[Path]) -> Sequence[Path]:
     """What a clip leaves or keeps for a while: its outputs, their record, the state of its run."""
     request = RunRequest(clip.source, tuple(paths))
-    record = record_path(request)
+    record = request.record_path
     return (*paths, *([record] if record else []), request.work_folder)
 
 

@@ -1,0 +1,55 @@
+"""What a file, or a set of images, is: so that a change of it is noticed."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from depthcrafter_cli.errors import InputError
+from depthcrafter_cli.media.image_sequence import files_of
+
+_SAMPLE_BYTES = 1 << 20
+
+
+def identity(path: Path) -> dict[str, Any]:
+    """Path, size, date and a hash of the head and tail: cheap for a film of any length.
+
+    For images, the files' names, sizes and dates are hashed. Raises OSError.
+    """
+    place = str(path.absolute())
+    if path.is_file():
+        status = path.stat()
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            digest.update(file.read(_SAMPLE_BYTES))
+            file.seek(max(0, status.st_size - _SAMPLE_BYTES))
+            digest.update(file.read(_SAMPLE_BYTES))
+        return {
+            "path": place,
+            "bytes": status.st_size,
+            "modified": status.st_mtime,
+            "sha256_head_tail": digest.hexdigest(),
+        }
+    files = files_of(path)
+    listing = [(file.name, file.stat().st_size, file.stat().st_mtime) for file in sorted(files)]
+    digest = hashlib.sha256(json.dumps(listing).encode())
+    return {"path": place, "files": len(listing), "sha256_listing": digest.hexdigest()}
+
+
+def require_unchanged(source: Path, before: Mapping[str, Any]) -> None:
+    """Raises InputError if a run's input is no longer what :func:`identity` gave ``before``."""
+    same = False
+    with suppress(OSError):  # it is gone, or what it lies on
+        same = identity(source) == before
+    if not same:
+        raise changed(source)
+
+
+def changed(source: Path) -> InputError:
+    """What to say of an input that is another than the run began with."""
+    return InputError(
+        f"{source} is not what it was when the run began, expected the same video to the end: "
+        "put it back and go on, or start again with --overwrite."
+    )

@@ -1,0 +1,98 @@
+"""Whether a run's results and its state can be where they are to be, and what they take there."""
+
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from depthcrafter_cli.disk import identities, nearest_folder
+from depthcrafter_cli.errors import OutputError, UsageError
+from depthcrafter_cli.media.sinks.registry import check_outputs, existing_files, expected_bytes
+from depthcrafter_cli.media.spool import expected_spool_bytes
+from depthcrafter_cli.types import Size
+from depthcrafter_cli.workflows.record import check_record
+from depthcrafter_cli.workflows.request import RunRequest
+from depthcrafter_cli.workflows.state import RunState
+
+
+def check_places(request: RunRequest) -> None:
+    """Raises UsageError and OutputError for results, or state, that cannot be where they are to."""
+    replaceable = _replaceable(request)
+    check_outputs(
+        request.outputs,
+        source=request.source,
+        record=request.record_path,
+        colormap=request.colormap,
+        overwrite=replaceable,
+        create_folders=request.create_folders,
+    )
+    check_record(request, overwrite=replaceable)
+    taken = [request.source, *request.outputs, *filter(None, [request.record_path])]
+    known = identities(request.work_folder)
+    if same := next((path for path in taken if known & identities(path)), None):
+        raise UsageError(
+            f"got {request.work_folder} for the run's state, which is also {same}, expected a "
+            "folder of its own: choose another --work-dir."
+        )
+
+
+def _replaceable(request: RunRequest) -> bool:
+    """Whether the run may replace what has its outputs' names: all, or its own of before a stop.
+
+    Raises OutputError where another run's state, or a file that is not the run's, would be lost.
+    """
+    state = RunState(request.work_folder)
+    if not state.in_use:
+        return request.overwrite
+    if request.resume and state.delivering:
+        results = [file for out in request.outputs for file in existing_files(out)]
+        record = request.record_path
+        own = state.published(overwrite=request.overwrite)
+        own.require_replaceable([*results, *([record] if record else [])])
+        return True
+    if not request.resume and not request.overwrite:
+        raise OutputError(
+            f"{state.path} holds a run that was not finished, or was kept, expected none: go on "
+            "with it by --resume, or start again with --overwrite."
+        )
+    return request.overwrite
+
+
+def disk_bytes(
+    frames: int, outputs: Sequence[Path], model: Size, written: Size, *, side_by_side: bool
+) -> list[int]:
+    """About what so many frames take on a disk: the run's state, then each output.
+
+    The disparity has the size ``model``, the outputs have the size ``written``.
+    """
+    return [
+        expected_spool_bytes(model, frames),
+        *(expected_bytes(out, written, frames, side_by_side=side_by_side) for out in outputs),
+    ]
+
+
+def check_disk(request: RunRequest, frames: int, model: Size, written: Size) -> None:
+    """Raises OutputError unless a run's state and its outputs fit on their disks."""
+    outputs, needed = request.outputs, Counter[Path]()
+    sizes = disk_bytes(frames, outputs, model, written, side_by_side=request.side_by_side)
+    for path, count in zip((request.work_folder, *outputs), sizes, strict=True):
+        needed[_disk(path)] += count
+    for disk, count in needed.items():
+        free = shutil.disk_usage(disk).free
+        if free < count:
+            raise OutputError(
+                f"{disk} has {free / 1e9:.2f} GB free, expected {count / 1e9:.2f} GB for the raw "
+                "disparity of the clip and its outputs: free some space or write to another disk."
+            )
+
+
+def _disk(path: Path) -> Path:
+    """A folder that stands for the disk ``path`` will be on; the same for all on one disk."""
+    folder = nearest_folder(path.parent)
+    if folder is None:
+        raise OutputError(
+            f"There is no disk or folder for {path}, expected it to exist: choose another place."
+        )
+    while folder.parent != folder and folder.parent.stat().st_dev == folder.stat().st_dev:
+        folder = folder.parent
+    return folder
