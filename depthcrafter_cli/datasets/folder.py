@@ -24,7 +24,8 @@ import numpy.typing as npt
 from depthcrafter_cli.datasets.clip import Shape
 from depthcrafter_cli.datasets.recorded import Map, RecordedClip, inverse
 from depthcrafter_cli.errors import InputError
-from depthcrafter_cli.media.image_sequence import images_in, opened_image
+from depthcrafter_cli.media.image_sequence import images_in
+from depthcrafter_cli.media.images import opened_image
 from depthcrafter_cli.media.numbered import natural_order
 from depthcrafter_cli.media.reader import count_frames, probe
 from depthcrafter_cli.structured import archive_errors, content_errors, npz_arrays

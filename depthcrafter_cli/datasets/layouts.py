@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from depthcrafter_cli.datasets.recorded import Crop, Map, RecordedClip, inverse
 from depthcrafter_cli.errors import InputError
-from depthcrafter_cli.media.image_sequence import opened_image
+from depthcrafter_cli.media.images import opened_image
 
 Layout = Callable[[Path, int], list[RecordedClip]]
 ReadDepth = Callable[[Path], npt.NDArray[np.floating]]

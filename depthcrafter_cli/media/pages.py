@@ -8,7 +8,8 @@ import av
 from PIL import Image
 
 from depthcrafter_cli.errors import InputError
-from depthcrafter_cli.media.image_sequence import opened_image, pages_in, rgb_of, tell_of_broken
+from depthcrafter_cli.media.image_sequence import tell_of_broken
+from depthcrafter_cli.media.images import opened_image, pages_in, rgb_of
 from depthcrafter_cli.media.resize import require_sane
 from depthcrafter_cli.media.selection import Timed
 from depthcrafter_cli.progress import Warn

@@ -81,6 +81,14 @@ class VideoFile:
             require_sane(self.path, size)
             return VideoInfo(self.path, size, rate_of(stream), peak_rate_of(stream), count)
 
+    def stored_size(self) -> Size:
+        """The size of the pictures as they are stored, from the header alone.
+
+        Raises InputError.
+        """
+        with self._opened() as (_container, stream):
+            return Size(stream.height, stream.width)
+
     def pictures(self, start: Fraction, warn: Warn) -> Iterator[Timed[av.VideoFrame]]:
         """(seconds from the first frame, seconds it is shown, picture) in order.
 

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.image_sequence import ImageSequence, images_in, is_image_sequence
+from depthcrafter_cli.media.images import kinds_read, may_hold_several
 from depthcrafter_cli.media.pages import PagedImage, film_format
 from depthcrafter_cli.media.pyav_reader import VideoFile
 from depthcrafter_cli.media.scale import PictureScaler
@@ -18,7 +19,7 @@ Source: TypeAlias = VideoFile | ImageSequence | PagedImage
 
 _WHOLE = ReadOptions()
 _NOT_YET = {
-    ".exr": "OpenEXR", ".dpx": "DPX", ".cin": "Cineon", ".hdr": "Radiance HDR",
+    ".cin": "Cineon", ".hdr": "Radiance HDR",
     ".dng": "camera raw", ".arw": "camera raw", ".cr2": "camera raw", ".cr3": "camera raw",
     ".nef": "camera raw", ".r3d": "RED raw", ".braw": "Blackmagic raw", ".ari": "ARRIRAW",
 }  # fmt: skip
@@ -95,12 +96,12 @@ def _source(path: Path, options: ReadOptions) -> Source:
             f"{path} cannot be opened (permission denied), expected a readable file or folder: "
             "check its permissions."
         ) from None
-    film = film_format(path) if path.is_file() else None
+    film = film_format(path) if path.is_file() and may_hold_several(path) else None
     if film == "PNG":  # whose durations FFmpeg reads exactly
         return VideoFile(path, options.stream)
     if film is not None:
         return PagedImage(path, options.sequence_rate)
-    return ImageSequence(path, options.sequence_rate, options.gaps)
+    return ImageSequence(path, options.sequence_rate, options.gaps, options.exposure)
 
 
 def frame_numbers(path: Path, options: ReadOptions = _WHOLE) -> list[int] | None:
@@ -131,8 +132,8 @@ def _require_known_format(path: Path) -> None:
     kind = next((_NOT_YET[suffix] for suffix in suffixes if suffix in _NOT_YET), None)
     if kind is not None:
         raise InputError(
-            f"{path} is a sequence in {kind}, which is not supported yet, expected a video or PNG, "
-            "JPEG, TIFF, BMP or WebP images: convert it to 16-bit PNG or TIFF first."
+            f"{path} is a sequence in {kind}, which is not supported yet, expected a video, or "
+            f"images of the kinds {kinds_read()}: convert it to one of them first."
         )
 
 

@@ -29,7 +29,7 @@ class ReadOptions:
     :data:`GAPS`. ``max_frames`` counts frames after that choice. ``sequence_rate`` is the
     frame rate of a folder of images, which carries none. ``matrix`` turns the YUV of a video that
     does not name its colour matrix into RGB: ``auto`` as players choose it, or one of
-    :data:`MATRICES`.
+    :data:`MATRICES`. ``exposure`` brightens pictures in linear light (OpenEXR), in stops.
 
     Raises UsageError for values outside their range.
     """
@@ -43,6 +43,7 @@ class ReadOptions:
     gaps: str = "error"
     sequence_rate: Fraction = Fraction(24)
     matrix: str = "auto"
+    exposure: float = 0.0
 
     def __post_init__(self) -> None:
         if self.start is not None and self.start < 0:
@@ -73,6 +74,10 @@ class ReadOptions:
             raise UsageError(
                 f"The colour matrix is {self.matrix!r}, expected auto or one of "
                 f"{', '.join(MATRICES)}: correct --matrix."
+            )
+        if not -50 <= self.exposure <= 50:
+            raise UsageError(
+                f"The exposure is {self.exposure}, expected -50 to 50 stops: correct --exposure."
             )
         if self.stream is not None and self.stream < 0:
             raise UsageError(f"The stream is {self.stream}, expected 0 or more: correct --stream.")

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from depthcrafter_cli.errors import InputError, UsageError
-from depthcrafter_cli.media.image_sequence import SUFFIXES, images_in
+from depthcrafter_cli.media.image_sequence import images_in
+from depthcrafter_cli.media.images import suffixes
 from depthcrafter_cli.media.numbered import files_under, is_number_pattern
 from depthcrafter_cli.progress import Warn, ignore
 from depthcrafter_cli.text import decoded, delimiter_of, video_path
@@ -128,7 +129,7 @@ class _Search:
             is_sequence = self._is_sequence(here)
             if is_sequence:
                 yield here
-            read = _VIDEOS.union(SUFFIXES if is_sequence else ())
+            read = _VIDEOS.union(suffixes() if is_sequence else ())
             self.left_out.extend(file for file in shown if file.suffix.lower() not in read)
             self.left_out.extend(file for file in files if _is_hidden(file) and _is_video(file))
 

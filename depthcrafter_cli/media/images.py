@@ -1,0 +1,294 @@
+"""Single pictures: which kinds of files are read, and how. To add one, add an entry to _KINDS."""
+
+import importlib.util
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from fractions import Fraction
+from io import StringIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from depthcrafter_cli.errors import InputError
+from depthcrafter_cli.media.decoding import require_regular
+from depthcrafter_cli.media.pyav_reader import VideoFile
+from depthcrafter_cli.media.resize import require_sane
+from depthcrafter_cli.types import RgbImage, Size
+
+# Pillow's names of them. It would choose any parser by a file's content, among them one that hands
+# PostScript to Ghostscript.
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+_WHITE = 65535  # of 16-bit gray
+_ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # EXIF 2.3, section 4.6.4
+_FILMS = ("PNG", "TIFF", "WEBP")
+_SUBFILE, _NO_PAGE = 254, 1 | 4  # TIFF 6.0: a reduced copy, or a mask, of another page
+
+
+class Picture(NamedTuple):
+    """A picture as a decoder hands it out, and how many its file holds."""
+
+    frame: av.VideoFrame
+    pages: int = 1
+
+
+class _Kind(NamedTuple):
+    """How files of a kind are read.
+
+    ``size`` gives that of the picture as it is shown, from the header alone; ``read`` the picture,
+    with the exposure in stops that applies to linear light. Both raise InputError.
+    """
+
+    name: str
+    size: Callable[[Path], Size]
+    read: Callable[[Path, float], Picture]
+
+
+def suffixes() -> tuple[str, ...]:
+    """Those of files that are pictures, rather than videos."""
+    return tuple(_KINDS)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file's suffix is that of a picture."""
+    return path.suffix.lower() in _KINDS
+
+
+def may_hold_several(path: Path) -> bool:
+    """Whether a file is of a kind that can be a film as well, by its suffix."""
+    return is_picture(path) and _KINDS[path.suffix.lower()].read is _read_by_pillow
+
+
+def kinds_read() -> str:
+    """The kinds of pictures, for messages."""
+    return ", ".join(dict.fromkeys(kind.name for kind in _KINDS.values()))
+
+
+def stored_size(file: Path) -> Size:
+    """The size of the picture as it is shown: quick for thousands of images.
+
+    Raises InputError for a file that is no such picture, or one too large to decode.
+    """
+    size = _KINDS[file.suffix.lower()].size(file)
+    require_sane(file, size)
+    return size
+
+
+def read_picture(file: Path, exposure: float = 0.0) -> Picture:
+    """The picture in a file, the first one of several; ``exposure`` in stops for linear light.
+
+    Raises InputError for a file that is no whole picture.
+    """
+    return _KINDS[file.suffix.lower()].read(file, exposure)
+
+
+@contextmanager
+def opened_image(file: Path) -> Iterator[Image.Image]:
+    """An image, inside which whatever is wrong with it raises InputError, naming the file."""
+    try:
+        require_regular(file)
+        with warnings.catch_warnings():
+            # What is too large is refused by us.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(file, formats=_FORMATS)
+        with image:
+            yield image
+    except InputError:
+        raise
+    except Exception as error:  # Pillow lets through whatever its parsers stumble over
+        raise InputError(
+            f"{file} cannot be read as an image ({str(error) or type(error).__name__}), expected "
+            "a complete one: replace or remove it."
+        ) from error
+
+
+def pages_in(image: Image.Image) -> list[int]:
+    """The numbers of the pictures that an image file holds, from 0.
+
+    Previews and second views of a JPEG are none, nor are reduced copies and masks in a TIFF.
+    """
+    count = getattr(image, "n_frames", 1) if image.format in _FILMS else 1
+    if count == 1 or image.format != "TIFF":
+        return list(range(count))
+    pages = []
+    for page in range(count):
+        image.seek(page)
+        if not image.getexif().get(_SUBFILE, 0) & _NO_PAGE:
+            pages.append(page)
+    image.seek(0)
+    return pages or [0]
+
+
+def rgb_of(opened: Image.Image, file: Path) -> RgbImage:
+    """The current picture of an image, upright.
+
+    Raises InputError for numbers that are no levels.
+    """
+    image = ImageOps.exif_transpose(opened)
+    if image.mode[0] not in "IF":
+        return np.asarray(image.convert("RGB"))
+    gray = np.asarray(image)  # Pillow would clip it to 255
+    if gray.dtype.kind == "f" or gray.min() < 0 or gray.max() > _WHITE:
+        raise InputError(
+            f"{file} holds numbers from {gray.min():g} to {gray.max():g} of type {gray.dtype}, "
+            "expected 8 or 16 bits a channel: convert the images first."
+        )
+    levels = (gray / (_WHITE / 255)).round().astype(np.uint8)
+    return np.repeat(levels[..., None], 3, axis=-1)
+
+
+def _size_by_pillow(file: Path) -> Size:
+    with opened_image(file) as image:
+        size = Size(image.height, image.width)
+        in_header = image.format != "PNG" or "exif" in image.info  # or all of it would be decoded
+        if in_header and image.getexif().get(_ORIENTATION) in _LYING:
+            size = Size(image.width, image.height)
+    return size
+
+
+def _read_by_pillow(file: Path, _exposure: float) -> Picture:
+    with opened_image(file) as image:
+        pages = len(pages_in(image))
+        return Picture(av.VideoFrame.from_ndarray(rgb_of(image, file), format="rgb24"), pages)
+
+
+def _size_by_ffmpeg(file: Path) -> Size:
+    return VideoFile(file).stored_size()
+
+
+def _read_by_ffmpeg(file: Path, _exposure: float) -> Picture:
+    damage: list[str] = []
+    frames = [
+        frame for _time, _shown, frame in VideoFile(file).pictures(Fraction(0), damage.append)
+    ]
+    if not frames or damage:
+        raise InputError(
+            f"{file} cannot be read as an image ({' '.join(damage) or 'it is broken'}), expected a "
+            "complete one: replace or remove it."
+        )
+    return Picture(frames[0])
+
+
+def _size_of_exr(file: Path) -> Size:
+    with _opened_exr(file, header_only=True) as image:
+        for part in image.parts:
+            if _colour_channels(channel.name for channel in part.header["channels"]):
+                return _display_window(part.header)[1]
+    raise InputError(
+        f"{file} holds no colours, expected channels R, G and B, or Y: choose the pass that does."
+    )
+
+
+def _read_exr(file: Path, exposure: float) -> Picture:
+    """Linear light as a display shows it: scaled by 2 ** exposure, clipped, sRGB's curve."""
+    with _opened_exr(file, header_only=False) as image:
+        part = next((part for part in image.parts if _colour_channels(part.channels)), None)
+        if part is None:  # channels of which pixels are missing are not handed out
+            raise RuntimeError("some of its pixels are missing")
+        names = _colour_channels(part.channels)
+        stored = np.stack([part.channels[name].pixels for name in names], axis=-1)
+        light = stored.astype(np.float32) * np.float32(2.0**exposure)
+        left_top, size = _display_window(part.header)
+        shift = np.array(part.header["dataWindow"][0]) - left_top
+    shown = _placed(_displayed(light), shift, size)
+    return Picture(av.VideoFrame.from_ndarray(shown, format="rgb24"))
+
+
+@contextmanager
+def _opened_exr(file: Path, *, header_only: bool) -> Iterator[Any]:
+    """An image of the package OpenEXR, inside which its errors raise InputError."""
+    require_regular(file)
+    if importlib.util.find_spec("OpenEXR") is None:
+        raise InputError(
+            f"{file} needs the package OpenEXR, which is not installed, expected it beside "
+            'depthcrafter: pip install "depthcrafter[exr]", or convert it to 16-bit PNG or TIFF.'
+        )
+    import OpenEXR
+
+    try:
+        with redirect_stdout(StringIO()):  # where it says itself what it stumbles over
+            image = OpenEXR.File(str(file), separate_channels=True, header_only=header_only)
+        with image:
+            yield image
+    except (RuntimeError, ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{file} cannot be read as an image ({error}), expected a complete one: replace or "
+            "remove it."
+        ) from error
+
+
+def _colour_channels(names: Iterable[str]) -> list[str]:
+    """The channels for red, green and blue, or three times gray; none if there are none.
+
+    Those of a layer are called such as ``ViewLayer.Combined.R``. Those of no layer come first, then
+    a renderer's combined one.
+    """
+    there = list(names)
+    for wanted in (("R", "G", "B"), ("Y", "Y", "Y")):
+        layers = (name.removesuffix(wanted[0]) for name in there if _last(name) == wanted[0])
+        for layer in sorted(
+            layers, key=lambda layer: (layer != "", "combined" not in layer.lower())
+        ):
+            channels = [layer + name for name in wanted]
+            if set(channels) <= set(there):
+                return channels
+    return []
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _display_window(header: Mapping[str, Any]) -> tuple[npt.NDArray[np.int32], Size]:
+    """Its left upper corner, as x and y, and its size: what is shown, whatever is stored."""
+    first, last = (np.array(corner) for corner in header["displayWindow"])
+    width, height = last - first + 1
+    return first, Size(int(height), int(width))
+
+
+def _displayed(light: npt.NDArray[np.float32]) -> RgbImage:
+    """Linear light, 1 is white, by the curve of IEC 61966-2-1; what is no number is black."""
+    clipped = np.clip(np.nan_to_num(light), 0, 1)
+    curve = np.where(clipped <= 0.0031308, 12.92 * clipped, 1.055 * clipped ** (1 / 2.4) - 0.055)
+    return np.rint(curve * 255).astype(np.uint8)
+
+
+def _placed(stored: RgbImage, shift: npt.NDArray[np.int64], size: Size) -> RgbImage:
+    """Pixels that are stored at ``shift`` from the corner of what is shown, black around them."""
+    shown = np.zeros((size.height, size.width, 3), np.uint8)
+    (left, top), (height, width) = shift, stored.shape[:2]
+    rows = slice(max(top, 0), min(top + height, size.height))
+    columns = slice(max(left, 0), min(left + width, size.width))
+    if rows.start < rows.stop and columns.start < columns.stop:
+        shown[rows, columns] = stored[
+            rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
+        ]
+    return shown
+
+
+def _by_pillow(name: str) -> _Kind:
+    return _Kind(name, _size_by_pillow, _read_by_pillow)
+
+
+def _by_ffmpeg(name: str) -> _Kind:
+    return _Kind(name, _size_by_ffmpeg, _read_by_ffmpeg)
+
+
+_KINDS: Mapping[str, _Kind] = {
+    ".png": _by_pillow("PNG"),
+    ".jpg": _by_pillow("JPG"),
+    ".jpeg": _by_pillow("JPG"),
+    ".tif": _by_pillow("TIFF"),
+    ".tiff": _by_pillow("TIFF"),
+    ".bmp": _by_pillow("BMP"),
+    ".webp": _by_pillow("WEBP"),
+    ".exr": _Kind("EXR", _size_of_exr, _read_exr),
+    ".dpx": _by_ffmpeg("DPX"),
+    ".tga": _by_ffmpeg("TGA"),
+    ".jp2": _by_ffmpeg("JPEG 2000"),
+    ".j2k": _by_ffmpeg("JPEG 2000"),
+}
