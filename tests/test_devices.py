@@ -8,6 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from clips import make_clip
+from training_steps import three_stages, write_clip
 
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.memory.duration import card, is_slice
@@ -107,6 +109,11 @@ def test_a_driver_without_a_cuda_build_is_told_with_the_command_that_mends_it(
     assert done.code == 0 and done.err.count("The CPU is used") == 1, done.err
     told = []
     assert pick_device("cpu", told.append) == CPU and not told
+    recipe = tmp_path / "recipe.toml"
+    write_clip(tmp_path / "clips" / "a", 0)
+    recipe.write_text(three_stages("no-such-weights", tmp_path / "clips", steps=1))
+    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work")
+    assert done.code == 4 and done.err.count("The CPU is used") == 1, done.err
 
 
 @pytest.mark.parametrize("gpus", [None, 0])
@@ -114,7 +121,11 @@ def test_without_an_nvidia_gpu_nothing_is_said_of_it(monkeypatch, gpus):
     driver(monkeypatch, gpus)
     told = []
     assert pick_device("auto", told.append).type in ("cpu", "mps") and not told
-    with pytest.raises(UsageError, match=r"use --device (auto|cpu)"):  # built without, with CUDA
+    with pytest.raises(UsageError, match=r"use --device auto"):
+        pick_device("cuda")
+    monkeypatch.setattr(torch.version, "cuda", "12.6")  # as PyPI's for Linux are built
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match=r"use --device auto, or install NVIDIA's driver"):
         pick_device("cuda")
 
 
@@ -191,6 +202,12 @@ def test_bfloat16_is_refused_where_the_card_has_none(cards, monkeypatch):
         pick_dtype("bf16", CUDA)
     monkeypatch.setattr(torch.version, "hip", "6.4")  # AMD counts otherwise
     assert pick_dtype("bf16", CUDA) == torch.bfloat16
+
+
+@pytest.mark.parametrize(("frames", "told"), [(1, "1 frame in 1 window,"), (20, "20 frames in ")])
+def test_a_plan_counts_as_people_do(cli, tmp_path, options, frames, told):
+    clip = make_clip(tmp_path / "clip.mp4", frames=frames)
+    assert told in cli("plan", clip, *options).out
 
 
 def test_planning_for_a_card_that_is_elsewhere_asks_nothing_of_it(cli, clip):

@@ -10,6 +10,7 @@ from depthcrafter_cli.cli.batch_options import BatchOptions, OutFolder, Sources
 from depthcrafter_cli.cli.batch_view import BatchView
 from depthcrafter_cli.cli.console import Console, Reporting, reported
 from depthcrafter_cli.cli.groups import CELLS, RunOptions, spread, with_cells
+from depthcrafter_cli.cli.outlets import counted
 from depthcrafter_cli.cli.run import files_of
 from depthcrafter_cli.errors import BatchError, UsageError
 from depthcrafter_cli.progress import Progress
@@ -51,8 +52,8 @@ def batch(
         if failed:
             where = f"see {how.report}" if how.report and not how.dry_run else "see above"
             raise BatchError(
-                f"{failed} of {len(clips)} clips failed, expected all to be done: {where}, and run "
-                "the same command with --resume when the causes are gone."
+                f"{failed} of {counted(len(clips), 'clip')} failed, expected all to be done: "
+                f"{where}, and run the same command with --resume when the causes are gone."
             )
         if how.dry_run:
             return

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from depthcrafter_cli.cli.console import Console
-from depthcrafter_cli.cli.outlets import Draw, Update
+from depthcrafter_cli.cli.outlets import Draw, Update, counted
 from depthcrafter_cli.cli.streams import Line
 from depthcrafter_cli.progress import Meter, Progress, Reading
 
@@ -42,7 +42,7 @@ class BatchView:
         known = [clip.frames for clip in to_do if clip.frames]
         typical = round(sum(known) / len(known)) if known else 1
         self._frames = {clip.name: clip.frames or typical for clip in to_do}
-        found = Line(f"{len(clips)} clips: {_in_words(clips)}", "batch   ")
+        found = Line(f"{counted(len(clips), 'clip')}: {_in_words(clips)}", "batch   ")
         self._console.say("batch", _counts(clips), found)
         for clip in clips:
             if clip.error:
@@ -111,7 +111,7 @@ class BatchView:
         lines += [line for clip in _shown(clips) for line in _row(clip)]
         if len(clips) > _ROWS:
             lines.append(Line(f"and others, of {len(clips)} in all: --report lists them"))
-        lines.append(Line(f"{len(clips)} clips: {_in_words(clips)}"))
+        lines.append(Line(f"{counted(len(clips), 'clip')}: {_in_words(clips)}"))
         values = {**_counts(clips), "clips": [asdict(clip) for clip in clips]}
         self._console.say("summary", values, *lines, level="result")
 

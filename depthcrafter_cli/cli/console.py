@@ -22,6 +22,7 @@ from depthcrafter_cli.cli.outlets import (
     Plain,
     Said,
     Update,
+    counted,
     in_words,
 )
 from depthcrafter_cli.cli.streams import Line, errors_alone, is_terminal
@@ -136,7 +137,7 @@ class Console:
         self.done(
             result.outputs,
             Line(
-                f"{result.frames} frames in {in_words(result.seconds)} "
+                f"{counted(result.frames, 'frame')} in {in_words(result.seconds)} "
                 f"({result.frames_per_second:.2f} frames/s) on {result.device}, "
                 f"peak {result.peak.kind} {result.peak.bytes / 1e9:.2f} GB "
                 f"(predicted {result.predicted_peak / 1e9:.2f})"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import reported
 from depthcrafter_cli.cli.groups import DepthOptions, spread
-from depthcrafter_cli.cli.outlets import emit, in_words, size_in_words
+from depthcrafter_cli.cli.outlets import counted, emit, in_words, size_in_words
 from depthcrafter_cli.cli.streams import Line, tell
 
 if TYPE_CHECKING:
@@ -110,11 +110,13 @@ def _time_lines(planned: "RunPlan", name: str, time: "Duration | None") -> Itera
 
 def _lines(planned: "RunPlan") -> Iterator[Line]:
     memory, plan = planned.memory, planned.memory.plan
-    known = planned.windows is not None
+    length = ""
+    if planned.video.frames is not None and planned.windows is not None:
+        windows = counted(planned.windows, "window")
+        length = f"{counted(planned.video.frames, 'frame')} in {windows}, "
     yield Line(
-        f"{planned.request.source}: {planned.model_size} pixels, "
-        + (f"{planned.video.frames} frames in {planned.windows} windows, " if known else "")
-        + f"{planned.weights.variant.title} on {planned.device} in {planned.dtype}"
+        f"{planned.request.source}: {planned.model_size} pixels, {length}"
+        f"{planned.weights.variant.title} on {planned.device} in {planned.dtype}"
     )
     cut = f"chunks of {plan.values / 1e6:.3g} M values"
     batch = f"{plan.encode_batch} frames at a time"

@@ -6,6 +6,7 @@ from typing import Annotated
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import Reporting, reported
 from depthcrafter_cli.cli.groups import spread
+from depthcrafter_cli.cli.outlets import counted
 from depthcrafter_cli.cli.streams import Line
 from depthcrafter_cli.text import expanded
 
@@ -50,8 +51,8 @@ def shots(
         console.done(
             out,
             Line(
-                f"{len(lengths)} shots in {sum(lengths)} frames, of {min(lengths)} to "
-                f"{max(lengths)} frames"
+                f"{counted(len(lengths), 'shot')} in {counted(sum(lengths), 'frame')}, of "
+                f"{min(lengths)} to {max(lengths)} frames"
             ),
             frames=sum(lengths),
             shots=[[shot.start, shot.stop] for shot in film.shots],

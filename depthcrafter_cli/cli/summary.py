@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from depthcrafter_cli.cli.outlets import counted
+
 if TYPE_CHECKING:
     from depthcrafter_cli.workflows.run_plan import RunPlan
 
@@ -44,7 +46,8 @@ def summary_of(plan: "RunPlan") -> Iterator[tuple[str, str]]:
     from depthcrafter_cli.media.sinks.registry import size_in
 
     video = plan.video
-    frames = "unknown length" if video.frames is None else f"about {video.frames} frames"
+    count = video.frames
+    frames = "unknown length" if count is None else f"about {counted(count, 'frame')}"
     yield (
         "input",
         f"{plan.request.source}  {video.info.size}, {float(video.rate):.4g} fps, {frames}",
@@ -61,7 +64,7 @@ def summary_of(plan: "RunPlan") -> Iterator[tuple[str, str]]:
         windows = "1 window" if plan.windows == 1 else f"{plan.windows} {windows}"
     if plan.resumed:
         yield "resume", f"from {plan.request.work_folder}"
-    steps = "1 step" if config.steps == 1 else f"{config.steps} steps"
+    steps = counted(config.steps, "step")
     yield "plan", f"{plan.model_size} pixels, {windows}, {steps} each"
     for sentence in _changes_of_size(plan):
         yield "", sentence

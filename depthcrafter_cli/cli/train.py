@@ -67,8 +67,9 @@ def train(
         with console.watching(kept=()) as observer:  # a recipe's stages may have any name
             try:
                 carry_out(
-                    config, recipe.stem, work_dir, out, observer, device=device, resume=resume
-                )
+                    config, recipe.stem, work_dir, out, observer, console.warn,
+                    device=device, resume=resume,
+                )  # fmt: skip
             except Interrupted:
                 console.hint = "Go on with: the same command."
                 raise

@@ -103,7 +103,11 @@ def cuda_fault() -> Fault | None:
         words = "it finds no GPU"
     except (RuntimeError, AssertionError) as error:
         words = str(error).split(". ")[0].strip(" .")
-    return Fault(f"CUDA cannot be used ({words})", "mend the driver, or use --device cpu")
+    if nvidia_driver():
+        remedy = "mend the driver, or use --device cpu"
+    else:
+        remedy = "use --device auto, or install NVIDIA's driver where there is such a GPU"
+    return Fault(f"CUDA cannot be used ({words})", remedy)
 
 
 def idle_gpus() -> list[str]:

@@ -38,7 +38,7 @@ def decode_rgb(components: Components, latents: Tensor) -> Tensor:
 def decode_disparity(components: Components, latents: Tensor) -> Tensor:
     """Raw disparity, float32 [n, H, W] in [0, 1] before any normalisation, on the CPU.
 
-    Raises WeightsError or DepthCrafterError where the decoder gives no numbers.
+    Raises WeightsError or UsageError where the decoder gives no numbers.
     """
     rgb = decode_rgb(components, latents)
     # Before what is infinite is taken for the nearest or the farthest depth.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from depthcrafter_cli.errors import DepthCrafterError, WeightsError
+from depthcrafter_cli.errors import UsageError, WeightsError
 from depthcrafter_cli.models.components import Components
 from depthcrafter_cli.models.reordered.unet import WindowForward
 from depthcrafter_cli.pipeline.conditioning import Conditioning
@@ -80,7 +80,7 @@ def require_numbers(values: Tensor, dtype: torch.dtype, where: str) -> None:
 
     Raises:
         WeightsError: in float32.
-        DepthCrafterError: in another precision, with what to do.
+        UsageError: in another precision, with those that may do.
     """
     if torch.isfinite(values.sum()):  # a sum has room for all values, and shows one that is not
         return
@@ -89,9 +89,8 @@ def require_numbers(values: Tensor, dtype: torch.dtype, where: str) -> None:
         raise WeightsError(
             f"{told}these weights cannot be used; check them with `depthcrafter weights verify`."
         )
-    raise DepthCrafterError(
-        f"{told}compute in float32, from the start, with --dtype fp32 --overwrite."
-    )
+    wider = ", or bf16 on an RTX 30 or newer" if dtype == torch.float16 else ""
+    raise UsageError(f"{told}compute again from the start with --dtype fp32 --overwrite{wider}.")
 
 
 def euler_step(latents: Tensor, velocity: Tensor, sigma: float, following: float) -> Tensor:

@@ -119,10 +119,9 @@ class DepthCrafterPipeline:
 
         Raises:
             InputError: no frames, or frames of another type or size than expected.
-            UsageError: reference noise without ``total``.
+            UsageError: reference noise without ``total``; or the networks gave values that are no
+                numbers, which is a WeightsError where they computed in float32.
             MemoryLimitError: memory ran out under the smallest plan.
-            DepthCrafterError: the networks gave values that are no numbers; a WeightsError where
-                they computed in float32.
         """
         if total is None and start is None and isinstance(frames, Sized):
             total = len(frames)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from depthcrafter_cli.disk import make_folder, new_part, publish, remove, remove_parts, sync_all
 from depthcrafter_cli.errors import OutputError, UsageError
-from depthcrafter_cli.progress import Observer, ignore
+from depthcrafter_cli.progress import Observer, Warn, ignore
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,13 +33,15 @@ def train(
     work: Path,
     out: Path,
     observer: Observer,
+    warn: Warn = ignore,
     *,
     device: str = "auto",
     resume: bool = False,
 ) -> None:
     """Train a model and write its folder ``out``, and one after every stage into ``work``.
 
-    Started by ``accelerate launch`` or ``torchrun``, all processes share the work.
+    Started by ``accelerate launch`` or ``torchrun``, all processes share the work. ``warn`` hears
+    of a GPU that is there and not used.
 
     Raises:
         OutputError: ``out`` is not free, or another run is at work in ``work`` or makes ``out``.
@@ -62,7 +64,7 @@ def train(
         )
     require_optimizers(config)
     clips = open_sources(config)
-    session = _session(config.seed, work, observer, device)
+    session = _session(config.seed, work, observer, device, warn)
     with claimed([work, out] if session.leads else []):
         require_origin(work, config, note=session.leads)
         require_same_stages(work, config)
@@ -176,7 +178,9 @@ def _older(manifest: Path, checkpoint: Path) -> bool:
     return not manifest.exists() or manifest.stat().st_mtime_ns < checkpoint.stat().st_mtime_ns
 
 
-def _session(seed: int, work: Path, observer: Observer, device: str) -> "Session":
+def _session(
+    seed: int, work: Path, observer: Observer, device: str, warn: Warn = ignore
+) -> "Session":
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
@@ -184,7 +188,8 @@ def _session(seed: int, work: Path, observer: Observer, device: str) -> "Session
     from depthcrafter_cli.training.journal import Journal
     from depthcrafter_cli.training.trainer import Session
 
-    chosen = pick_device(device)
+    warnings: list[str] = []
+    chosen = pick_device(device, warnings.append)
     make_current(chosen)
     # Cross-attention to one token gives its queries no gradient (see training/shortcuts.py).
     spread = DistributedDataParallelKwargs(find_unused_parameters=True)
@@ -196,6 +201,8 @@ def _session(seed: int, work: Path, observer: Observer, device: str) -> "Session
         kwargs_handlers=[spread, patience],
     )
     leads = accelerator.is_main_process
+    for sentence in warnings if leads else ():
+        warn(sentence)
     make_folder(work)
     journal = Journal(work, active=leads)
     return Session(accelerator, work, journal, seed, observer if leads else ignore)
