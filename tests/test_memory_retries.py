@@ -3,6 +3,7 @@
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from depthcrafter_cli.memory.planner import choose
 from depthcrafter_cli.models.layout import network_configs
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
-from depthcrafter_cli.types import Size
+from depthcrafter_cli.types import MemoryPlan, Size
 
 
 class Layers(TorchDispatchMode):
@@ -73,19 +74,20 @@ def test_where_memory_runs_out_the_work_is_repeated_under_a_smaller_plan(tiny, t
     model = Architecture.of(**network_configs(tiny_folder))
     job = Job(Size(64, 64), 4, 8, 4)
     choice = choose(model, job, Budget(), "cuda", batch=8, overlap=1)
-    retreats, left = [], []
+    retreats, left, taken = [], [], []
 
     def smaller(plan, where):
         retreats.append(where)
         left.append(layers.alive)
-        return choice.smaller(plan, where)
+        taken.append(choice.smaller(plan, where))
+        return taken[-1]
 
     pipeline = DepthCrafterPipeline(tiny, config, smaller)
     with failing(PARTS[stage](tiny), 1), Layers(4000) as layers:
         found = np.concatenate(list(pipeline(frames)))
     assert retreats == [stage] and layers.made
     assert left == [0]  # nothing of the failed attempt is in memory when the next one begins
-    now = estimate(model, job, pipeline.components.plan)
+    now = estimate(model, job, taken[-1])
     assert now.of(stage) < estimate(model, job, tiny.plan).of(stage)
     assert np.abs(found - expected).max() <= 1e-4
 
@@ -94,3 +96,21 @@ def test_where_there_is_no_smaller_plan_the_run_ends_with_a_sentence(tiny):
     frames = np.zeros((1, 64, 64, 3), np.uint8)
     with failing(PARTS["denoise"](tiny), 1), pytest.raises(MemoryLimitError, match="close other"):
         list(DepthCrafterPipeline(tiny, PipelineConfig(steps=1))(frames))
+
+def test_a_pipeline_never_changes_and_each_call_is_the_first(tiny):
+    frames = np.zeros((3, 64, 64, 3), np.uint8)
+    config = PipelineConfig(steps=1, window=3, overlap=1)
+    smaller = MemoryPlan(1 << 16, swap_networks=True)
+    pipeline = DepthCrafterPipeline(tiny, config, lambda *_: smaller)
+    for name in ("components", "config"):
+        with pytest.raises(AttributeError):
+            setattr(pipeline, name, None)
+    runs, calls = [], []
+    for _ in range(2):
+        with failing(tiny.unet.conv_in, 1):
+            runs.append(np.concatenate(list(pipeline(frames))))
+        calls.append(pipeline.components.plan)
+    assert calls == [tiny.plan, tiny.plan] and np.array_equal(*runs)
+    # Where the smaller plan had left the weights, another pipeline finds them.
+    other = DepthCrafterPipeline(tiny, replace(config, seed=1))
+    assert np.isfinite(np.concatenate(list(other(frames)))).all()

@@ -46,8 +46,7 @@ class Components:
 
         May be asked again, for this plan or another, where memory ran out half way.
         """
-        if plan != self.plan:
-            self.stash.clear()  # under another plan other sizes wait, or none
+        self.stash.serve(plan)
         for network in (self.unet, self.vae, self.image_encoder):
             settle(network, self.device, plan.hosted, self.stash)
         if plan.hosted and not self.plan.hosted:

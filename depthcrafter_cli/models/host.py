@@ -13,6 +13,7 @@ from torch import Tensor
 
 from depthcrafter_cli.errors import MemoryLimitError
 from depthcrafter_cli.progress import Warn, ignore
+from depthcrafter_cli.types import MemoryPlan
 
 # Private: containers keep shared memory short. Windows knows only one kind.
 _KIND = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if sys.platform != "win32" else {}
@@ -112,6 +113,13 @@ class Stash:
         """``warn`` hears once if host memory cannot be pinned."""
         self._free: list[tuple[Tensor, Callable[[], None]]] = []
         self.warn, self._warned = warn, False
+        self._plan: MemoryPlan | None = None
+
+    def serve(self, plan: MemoryPlan) -> None:
+        """Be ready for a plan: under another one than before, other sizes wait, or none."""
+        if plan != self._plan:
+            self.clear()
+        self._plan = plan
 
     def memory(self, size: int, device: torch.device) -> Tensor:
         """New memory of ``size`` bytes; see :func:`host_memory`."""

@@ -41,6 +41,9 @@ class DepthCrafterPipeline:
     ``for disparity in pipeline(frames): ...`` streams float32 [n, H, W] arrays of affine-invariant
     disparity in [0, 1] (larger is nearer), at the size of the frames. One scale and one shift are
     unknown for the whole sequence; normalising is the caller's choice.
+
+    A pipeline never changes: for other settings make another one of the same :attr:`components`,
+    which costs nothing.
     """
 
     def __init__(
@@ -49,10 +52,20 @@ class DepthCrafterPipeline:
         config: PipelineConfig | None = None,
         step_down: StepDown = give_up,
     ) -> None:
-        """``step_down`` gives the plan to go on with where memory ran out."""
-        self.components = components
-        self.config = config or PipelineConfig()
-        self.step_down = step_down
+        """``step_down`` gives the plan to go on with where memory ran out, for the one call."""
+        self._components = components
+        self._config = config or PipelineConfig()
+        self._step_down = step_down
+
+    @property
+    def components(self) -> Components:
+        """The networks, and the memory plan that each call begins with."""
+        return self._components
+
+    @property
+    def config(self) -> PipelineConfig:
+        """The settings."""
+        return self._config
 
     @classmethod
     def from_pretrained(
@@ -126,12 +139,9 @@ class DepthCrafterPipeline:
         if total is None and start is None and isinstance(frames, Sized):
             total = len(frames)
         clip = ClipPass(
-            self.components, self.config, total, observer, self.step_down, start, on_checkpoint
+            self._components, self._config, total, observer, self._step_down, start, on_checkpoint
         )
-        try:
-            yield from clip.run(frames)
-        finally:
-            self.components = clip.components
+        yield from clip.run(frames)
 
 
 class ClipPass:

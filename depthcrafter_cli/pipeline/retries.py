@@ -62,6 +62,7 @@ class Retries:
 
     def __init__(self, components: Components, step_down: StepDown) -> None:
         self.components, self._step_down = components, step_down
+        self._settled = False  # a pass before this one may have left weights elsewhere
 
     def until_it_fits(self, stage: Stage, work: Callable[[], Result]) -> Result:
         """Do it again under a smaller plan, as often as memory runs out.
@@ -71,8 +72,9 @@ class Retries:
         """
 
         def under(plan: MemoryPlan) -> Result:
-            if plan != self.components.plan:
+            if plan != self.components.plan or not self._settled:
                 self.components = self.components.under(plan)
+                self._settled = True
             return work()
 
         now = self.components

@@ -10,6 +10,7 @@ from depthcrafter_cli.workflows.memory import cap_device
 from depthcrafter_cli.workflows.run_plan import RunPlan
 
 if TYPE_CHECKING:
+    from depthcrafter_cli.models.components import Components
     from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
     from depthcrafter_cli.pipeline.retries import StepDown
 
@@ -22,7 +23,7 @@ class LoadedModel:
     """
 
     def __init__(self) -> None:
-        self._pipeline: DepthCrafterPipeline | None = None
+        self._components: Components | None = None
         self._holds: tuple[Any, ...] = ()
 
     def pipeline(
@@ -36,55 +37,55 @@ class LoadedModel:
         """
         import torch
 
+        from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
         from depthcrafter_cli.pipeline.retries import until_it_fits
 
         cap_device(plan.device, plan.request.max_vram)
         told: list[str] = []
         step_down = _fallbacks(plan.memory, told, warn)
         work, memory = partial(self._under, plan, observer, warn), plan.memory.plan
-        pipeline = until_it_fits(work, memory, torch.device(plan.device), "load", step_down)
-        pipeline.config, pipeline.step_down = plan.config, step_down
-        return pipeline, told
+        components = until_it_fits(work, memory, torch.device(plan.device), "load", step_down)
+        return DepthCrafterPipeline(components, plan.config, step_down), told
 
     def _under(
         self, plan: RunPlan, observer: Observer, warn: Warn, memory: MemoryPlan
-    ) -> "DepthCrafterPipeline":
+    ) -> "Components":
         """The run's networks under a memory plan."""
         wanted = (plan.weights.path, plan.provenance.weights_sha256, plan.device, plan.dtype)
-        if self._pipeline is None or wanted != self._holds:
-            self._pipeline = None  # never two models at once
-            self._pipeline = _load(plan, memory, observer, warn)
+        if self._components is None or wanted != self._holds:
+            self._components = None  # never two models at once
+            self._components = _load(plan, memory, observer, warn)
             self._holds = wanted
         else:
-            _prepare_again(self._pipeline, memory)
-        self._pipeline.components.stash.warn = warn
-        return self._pipeline
+            self._components = _prepare_again(self._components, memory)
+        self._components.stash.warn = warn
+        return self._components
 
 
-def _load(
-    plan: RunPlan, memory: MemoryPlan, observer: Observer, warn: Warn
-) -> "DepthCrafterPipeline":
+def _load(plan: RunPlan, memory: MemoryPlan, observer: Observer, warn: Warn) -> "Components":
+    import torch
+
     observer(Progress("load", 0, 1, unit="model"))
-    from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
+    from depthcrafter_cli.models.devices import make_current
+    from depthcrafter_cli.models.loading import load_components
 
-    pipeline = DepthCrafterPipeline.from_pretrained(
-        str(plan.weights.path),
-        device=plan.device,
-        dtype=plan.request.dtype,
-        plan=memory,
-        warn=warn,
+    device, dtype = torch.device(plan.device), getattr(torch, plan.dtype)
+    make_current(device)
+    components = load_components(
+        plan.weights.path, device=device, dtype=dtype, plan=memory, warn=warn
     )
     observer(Progress("load", 1, 1, unit="model"))
-    return pipeline
+    return components
 
 
-def _prepare_again(pipeline: "DepthCrafterPipeline", memory: MemoryPlan) -> None:
+def _prepare_again(components: "Components", memory: MemoryPlan) -> "Components":
     """The networks under another run's plan, which may be the same."""
     from depthcrafter_cli.models.device_memory import release_memory, reset_peak
 
-    pipeline.components = pipeline.components.under(memory)
-    release_memory(pipeline.components.device)  # blocks of another picture size only fragment
-    reset_peak(pipeline.components.device)
+    components = components.under(memory)
+    release_memory(components.device)  # blocks of another picture size only fragment
+    reset_peak(components.device)
+    return components
 
 
 def _fallbacks(choice: Choice, told: list[str], warn: Warn) -> "StepDown":
