@@ -93,6 +93,50 @@ def clock_seconds(text: str) -> Fraction | None:
     return seconds
 
 
+TIME = "seconds or HH:MM:SS: write 83.5 or 1:23.5"
+RATE = "frames per second: write 12, 23.976 or 24000/1001"
+_NTSC = (24, 30, 48, 60, 96, 120, 240)  # each times 1000/1001
+_NTSC_ROUNDING = Fraction(5, 1000)  # 23.98 for 24000/1001
+
+
+def read_time(text: str) -> Fraction:
+    """Seconds of a time. Raises ValueError, which :data:`TIME` explains."""
+    if (seconds := clock_seconds(text)) is None:
+        raise ValueError(text)
+    return seconds
+
+
+def read_rate(text: str) -> Fraction:
+    """Frames per second as a number or a ratio; 23.976 and the like mean the rates of NTSC.
+
+    Raises ValueError or ZeroDivisionError, which :data:`RATE` explains.
+    """
+    rate = Fraction(text)
+    ntsc = Fraction(round(rate * 1001 / 1000) * 1000, 1001)
+    if "/" not in text and ntsc * 1001 / 1000 in _NTSC and abs(rate - ntsc) < _NTSC_ROUNDING:
+        return ntsc
+    # Other floats written out mean the ratio they are nearest to.
+    return rate.limit_denominator(1_000_000) or rate
+
+
+_GIGABYTES = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*(?:([MG])(i?)B?)?\s*", re.IGNORECASE)
+
+
+def read_gigabytes(text: str) -> float:
+    """GB of an amount such as ``8``, ``8.5 GB``, ``8000MB`` or ``8GiB``. Raises ValueError.
+
+    GB, as printed on a card's box, are GiB here.
+    """
+    if (found := _GIGABYTES.fullmatch(text)) is None:
+        raise ValueError(text)
+    number, unit, binary = found.groups()
+    step = 1024 if binary else 1000
+    amount = float(number) / (step if unit in ("M", "m") else 1)
+    if not 0 < amount < 1e6:
+        raise ValueError(text)
+    return amount
+
+
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 

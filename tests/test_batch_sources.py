@@ -11,11 +11,11 @@ import pytest
 from clips import make_clip, picture
 from PIL import Image
 
-from depthcrafter_cli.cli.groups import CELLS
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.types import Size
 from depthcrafter_cli.workflows.batches.names import output_paths
 from depthcrafter_cli.workflows.batches.sources import find_clips
+from depthcrafter_cli.workflows.request import COLUMNS
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def tree(tmp_path, clip) -> Path:
 
 
 def names(sources, out) -> list[str]:
-    return [clip.name for clip in find_clips([str(source) for source in sources], out, CELLS)]
+    return [clip.name for clip in find_clips([str(source) for source in sources], out, COLUMNS)]
 
 
 def test_folders_patterns_and_lists_give_mirrored_names(tree, tmp_path):
@@ -52,7 +52,7 @@ def test_folders_patterns_and_lists_give_mirrored_names(tree, tmp_path):
     listing = tmp_path / "list.txt"
     listing.write_text(f"# a comment\nin/b/a.MOV\n\n{tree / 'a.mp4'}\nin/frames/%d.png\n")
     assert names([listing], out) == ["in/b/a", "a", "in/frames/%d"]
-    clips = find_clips([str(listing)], out, CELLS)
+    clips = find_clips([str(listing)], out, COLUMNS)
     paths = output_paths(clips, out, ["npz", "png"])
     assert paths[0] == (out / "in/b/a.npz", out / "in/b/a/a_%05d.png")
     assert paths[2][0] == out / "in/frames.npz"
@@ -80,7 +80,7 @@ def test_links_that_lead_round_end_a_pattern_too(tree, tmp_path):
     for name in ("one", "two"):
         (tree / "b" / name).symlink_to(tree)
     found = [
-        str(clip.source) for clip in find_clips([str(tree / "**" / "*.*")], tree / "out", CELLS)
+        str(clip.source) for clip in find_clips([str(tree / "**" / "*.*")], tree / "out", COLUMNS)
     ]
     assert found == [str(tree / "a.mp4"), str(tree / "b" / "a.MOV")]
 
@@ -89,12 +89,12 @@ def test_what_is_hidden_is_left_out_and_named(tree, tmp_path):
     (tree / ".trash").mkdir()
     shutil.copy(tree / "a.mp4", tree / ".trash" / "old.mp4")
     told = []
-    find_clips([str(tree)], tree / "out", CELLS, told.append)
+    find_clips([str(tree)], tree / "out", COLUMNS, told.append)
     assert len(told) == 1 and "2 hidden" in told[0] and "2 of other kinds (.spool, .txt)" in told[0]
     assert ".hidden.mp4" in told[0] and ".trash" in told[0]
     told.clear()
     with pytest.raises(InputError, match="holds no clip"):
-        find_clips([str(tree / "b" / ".*")], tree / "out", CELLS, told.append)
+        find_clips([str(tree / "b" / ".*")], tree / "out", COLUMNS, told.append)
     assert "1 hidden" in told[0]
     assert names([tree / "b" / ".hidden.mp4"], tree / "out") == [".hidden"]
 
@@ -156,10 +156,11 @@ def test_no_name_leads_out_of_the_output_folder(cli, clip, tmp_path, name, says)
     [
         ("source,colour\nA,red\n", "colour"),
         ("name\nb\n", "expected source"),
-        ("source,steps\nA,many\n", "expected a whole number"),
+        ("source,steps\nA,many\n", "column steps 'many', expected a whole number"),
+        ("source,steps\nA,0\n", "column steps 0, expected at least 1"),
         ("source,side-by-side\nA,perhaps\n", "expected yes or no"),
-        ("source,normalize\nA,wild\n", "--normalize"),
-        ("source,crf\nA,99\n", "--crf"),
+        ("source,normalize\nA,wild\n", "column normalize 'wild'"),
+        ("source,crf\nA,99\n", "column crf 99, expected 0 to 51"),
         ("source\nA,b,c\n", "line 2"),
         ("source,name\nA,x\nB,x\n", "would both become"),
         ("source,name\nA,Shot/x\nB,shot/X\n", "would both become"),
@@ -286,7 +287,7 @@ def test_a_clip_of_another_version_is_skipped_with_a_warning_or_made_again(
         (["--ray-address", "auto"], "--engine ray"),
         (["--ray-address", "127.0.0.1:9", "--engine", "ray"], "no answer from Ray"),
         (["--retries", "-1"], "--retries"),
-        (["--format", "gif"], "--format gif"),
+        (["--format", "gif"], "got --format gif"),
         (["--dtype", "fp61"], "--dtype"),
         (["--report", "report.xml"], ".json or .csv"),
     ],
@@ -314,13 +315,13 @@ def test_what_is_left_out_is_named_with_its_reason(tmp_path, clip):
     root, told = tmp_path / "in", []
     root.mkdir()
     shutil.copy(clip, root / "a.mp4")
-    find_clips([str(root)], tmp_path / "out", CELLS, told.append)
+    find_clips([str(root)], tmp_path / "out", COLUMNS, told.append)
     assert told == []
     for name in ("a.foo", "b.webm_", "poster.jpg", "a.srt", "notes.txt", "LICENSE"):
         (root / name).touch()
     for source in (root, root / "*"):
         told.clear()
-        (found,) = find_clips([str(source)], tmp_path / "out", CELLS, told.append)
+        (found,) = find_clips([str(source)], tmp_path / "out", COLUMNS, told.append)
         assert found.name == "a" and len(told) == 1
         assert "4 whose names are of no video" in told[0] and "a.foo" in told[0]
         assert "2 of other kinds (.srt, .txt)" in told[0] and "a.srt" not in told[0]
@@ -338,7 +339,7 @@ def test_brackets_of_folders_and_names_are_themselves(tmp_path, clip, pattern):
 def test_a_numbered_pattern_is_one_clip(tmp_path, pattern):
     for number in range(1, 4):
         Image.new("RGB", (64, 64)).save(tmp_path / f"s[1].{number:04d}.png")
-    clips = find_clips([str(tmp_path / pattern)], tmp_path / "out", CELLS)
+    clips = find_clips([str(tmp_path / pattern)], tmp_path / "out", COLUMNS)
     assert output_paths(clips, tmp_path / "out", ["mp4"]) == [(tmp_path / "out" / "s[1].mp4",)]
 
 

@@ -90,7 +90,7 @@ def test_the_input_is_left_alone():
     ],
 )
 def test_wrong_limits_are_refused(arguments):
-    with pytest.raises(UsageError, match="--normalize"):
+    with pytest.raises(UsageError, match="got `normalization`"):
         Normalization(*arguments)
 
 

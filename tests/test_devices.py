@@ -121,11 +121,11 @@ def test_without_an_nvidia_gpu_nothing_is_said_of_it(monkeypatch, gpus):
     driver(monkeypatch, gpus)
     told = []
     assert pick_device("auto", told.append).type in ("cpu", "mps") and not told
-    with pytest.raises(UsageError, match=r"use --device auto"):
+    with pytest.raises(UsageError, match=r'use `device="auto"`'):
         pick_device("cuda")
     monkeypatch.setattr(torch.version, "cuda", "12.6")  # as PyPI's for Linux are built
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UsageError, match=r"use --device auto, or install NVIDIA's driver"):
+    with pytest.raises(UsageError, match=r'use `device="auto"`, or install NVIDIA\'s driver'):
         pick_device("cuda")
 
 
@@ -163,7 +163,7 @@ def test_intels_gpu_is_used_where_it_is_named_and_told_of_where_it_is_not(monkey
     told = []
     assert pick_device("xpu", told.append) == torch.device("xpu") and not told
     assert pick_dtype("auto", torch.device("xpu")) == torch.float16
-    assert pick_device("auto", told.append) == CPU and "--device xpu" in told[0]
+    assert pick_device("auto", told.append) == CPU and '`device="xpu"`' in told[0]
     with pytest.raises(UsageError, match="there are 1"):
         pick_device("xpu:1")
 

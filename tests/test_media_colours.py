@@ -115,5 +115,5 @@ def test_rgb_and_gray_have_no_matrix(tmp_path):
 
 
 def test_an_unknown_matrix_is_refused():
-    with pytest.raises(UsageError, match="--matrix"):
+    with pytest.raises(UsageError, match="`matrix` 'bt470', expected one of auto, bt601"):
         ReadOptions(matrix="bt470")

@@ -155,7 +155,7 @@ def numbered(folder, numbers, name="shot.{:04d}.png"):
 def test_a_gap_in_the_numbers_is_named(tmp_path, numbers, missing, pattern):
     folder = numbered(tmp_path / "in", numbers)
     for operation in (probe, count_frames, lambda path: read_frames(path, SMALL)):
-        with pytest.raises(InputError, match=rf"lacks {missing} of .*--gaps hold"):
+        with pytest.raises(InputError, match=rf"lacks {missing} of .*`gaps=\"hold\"`"):
             operation(folder / pattern)
 
 

@@ -19,7 +19,7 @@ def test_free_names_of_every_kind_pass_and_leave_no_trace(tmp_path):
 @pytest.mark.parametrize(
     ("names", "says"),
     [
-        ([], "Got no output"),
+        ([], "got no `outputs`"),
         (["depth.avi"], r"'.avi', expected one of .mp4, .mov, .npz, .npy, .png"),
         (["depth.png"], r"use .*depth_%05d.png"),
         (["%d_%d.png"], "one number pattern"),
@@ -50,7 +50,7 @@ def test_depth_never_goes_into_the_folder_it_is_read_from(tmp_path):
 def test_existing_results_need_overwrite(tmp_path, name):
     existing = tmp_path / name.replace("%03d", "007")
     existing.write_text("precious")
-    with pytest.raises(OutputError, match=f"{existing.name} exists.*--overwrite"):
+    with pytest.raises(OutputError, match=f"{existing.name} exists.*`overwrite=True`"):
         check_outputs([tmp_path / name])
     check_outputs([tmp_path / name], overwrite=True)
     assert existing.read_text() == "precious"

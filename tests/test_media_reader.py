@@ -114,7 +114,7 @@ def test_fps_of_matroska_equals_fps_of_mp4(tmp_path):
 
 def test_fps_above_the_video_is_refused_before_reading(tmp_path):
     path = make_clip(tmp_path / "clip.mp4", rate=24)
-    with pytest.raises(UsageError, match=r"--fps 30.*at most its own 24"):
+    with pytest.raises(UsageError, match=r"`fps` 30.*at most its own 24"):
         read_frames(path, SMALL, ReadOptions(fps=Fraction(30)))
     assert selected_rate(probe(path), ReadOptions(fps=Fraction(10))) == 10
     assert selected_rate(probe(path), ReadOptions(stride=5)) == Fraction(24, 5)

@@ -31,7 +31,7 @@ def test_sides_that_round_to_zero_are_refused():
     with pytest.raises(InputError, match="64x32, expected at least 33"):
         model_size(Size(32, 64), 1024)
     assert model_size(Size(33, 64), 1024) == Size(64, 64)
-    with pytest.raises(InputError, match="raise --max-res"):
+    with pytest.raises(InputError, match="raise `max_res`"):
         model_size(Size(100, 1000), 256)
     with pytest.raises(UsageError, match="at least 64"):
         model_size(Size(480, 640), 63)
@@ -43,7 +43,7 @@ def test_output_size_names_and_numbers():
     assert output_size("model", source, model) == model
     assert output_size("1280x720", source, model) == Size(720, 1280)
     for text in ("720p", "0x10", "10x", "-1x5"):
-        with pytest.raises(UsageError, match="--size"):
+        with pytest.raises(UsageError, match="`size`"):
             output_size(text, source, model)
 
 

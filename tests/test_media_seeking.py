@@ -79,7 +79,7 @@ def test_of_several_videos_the_default_or_the_largest_is_read_and_it_is_said(
     path, told = two_videos(tmp_path / f"two{suffix}", default=default), []
     assert probe(path).size == (SMALL, Size(96, 128))[shown]
     assert len(list(read_frames(path, SMALL, warn=told.append))) == (4, 8)[shown]
-    assert len(told) == 1 and f"--stream {1 - shown}." in told[0]
+    assert len(told) == 1 and f"`stream={1 - shown}`." in told[0]
     for number in (0, 1):
         told.clear()
         options = ReadOptions(stream=number)

@@ -15,7 +15,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from simulation import CONFIGS, Simulation
 
-from depthcrafter_cli.cli.options import parse_gigabytes
 from depthcrafter_cli.errors import MemoryLimitError, UsageError
 from depthcrafter_cli.media.resize import model_size
 from depthcrafter_cli.media.spool import DisparitySpool, expected_spool_bytes
@@ -25,9 +24,11 @@ from depthcrafter_cli.memory.estimate import Job, estimate
 from depthcrafter_cli.memory.planner import choose, plans
 from depthcrafter_cli.models.layout import network_configs
 from depthcrafter_cli.models.weights import find_weights
+from depthcrafter_cli.options import options_of
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.types import MemoryPlan, Size
 from depthcrafter_cli.workflows.memory import cap_device, choose_memory
+from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.resources import available_ram, free_device_memory, group_rooms
 
 NANO = Path(__file__).parents[1] / "weights" / "nano"
@@ -103,9 +104,9 @@ def test_where_the_host_is_short_windows_are_what_the_card_alone_has_room_for():
     assert choice.peaks.host <= 3 * 10**9 and not choice.plan.stream_weights
     with pytest.raises(MemoryLimitError) as refusal:
         select(4, host=3 * 10**9)
-    alone, rest = str(refusal.value).split("pass --max-vram ")[1].split(", or --max-vram ")
+    alone, rest = str(refusal.value).split("pass `max_vram=")[1].split("`, or `max_vram=")
     assert select(float(alone), host=3 * 10**9)
-    card, host = rest.split(" where")[0].split(" and --max-ram ")
+    card, host = rest.split("` where")[0].split("` and `max_ram=")
     assert select(float(card), host=round(float(host) * 1e9))
 
 
@@ -116,20 +117,20 @@ def test_an_advised_resolution_fits_however_the_sides_of_the_video_round(size):
         try:
             select(vram, replace(JOB, size=size))
         except MemoryLimitError as refusal:
-            if "--max-res" in str(refusal):
-                side = int(str(refusal).split("--max-res ")[1].rstrip("."))
+            if "`max_res=" in str(refusal):
+                side = int(str(refusal).split("`max_res=")[1].rstrip("`."))
                 select(vram, replace(JOB, size=model_size(Size(1080, 1920), side)))
                 advised += 1
     assert advised
 
 
 def test_what_fits_nowhere_is_refused_with_what_would():
-    with pytest.raises(MemoryLimitError, match=r"pass --max-vram 2\.\d") as refusal:
+    with pytest.raises(MemoryLimitError, match=r"pass `max_vram=2\.\d`") as refusal:
         select(1)
-    assert select(float(str(refusal.value).split("--max-vram ")[1].rstrip(".")))
-    with pytest.raises(MemoryLimitError, match=r"--max-res \d+"):
+    assert select(float(str(refusal.value).split("`max_vram=")[1].rstrip("`.")))
+    with pytest.raises(MemoryLimitError, match=r"`max_res=\d+`"):
         select(4, replace(JOB, size=Size(1088, 1920)))
-    with pytest.raises(MemoryLimitError, match="--max-ram"):
+    with pytest.raises(MemoryLimitError, match="`max_ram="):
         select(4, host=10**9)
 
 
@@ -264,18 +265,19 @@ def test_a_cap_that_cannot_be_is_a_sentence(cli, option, code, words):
         ("auto", None), ("Auto", None),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("option", ["--max-vram", "--max-ram"])
-def test_memory_is_given_as_people_write_it(option, text, amount):
-    assert parse_gigabytes(option, text) == amount
+@pytest.mark.parametrize("name", ["max_vram", "max_ram"])
+def test_memory_is_given_as_people_write_it(name, text, amount):
+    assert options_of(RunRequest)[name].value_of(text) == amount
 
 
 @pytest.mark.parametrize("text", ["", "0", "0GB", "-8GB", "8,5", "1e3", "nan", "8GBs", "MB"])
-@pytest.mark.parametrize("option", ["--max-vram", "--max-ram"])
-def test_an_amount_that_is_none_is_refused_with_one_that_would_do_here(option, text):
+@pytest.mark.parametrize("name", ["max_vram", "max_ram"])
+def test_an_amount_that_is_none_is_refused_with_one_that_would_do_here(name, text):
+    limit = options_of(RunRequest)[name]
     with pytest.raises(UsageError, match="expected auto or GB above 0") as refusal:
-        parse_gigabytes(option, text)
-    proposed = str(refusal.value).split(f": write {option} ")[1].split(",")[0]
-    assert 0 < parse_gigabytes(option, proposed) * GIB <= available_ram()
+        limit.value_of(text)
+    proposed = str(refusal.value).split(f": write `{name}=")[1].split("`")[0]
+    assert 0 < limit.value_of(proposed) * GIB <= available_ram()
 
 
 def test_a_list_may_hold_units_too(cli, clip, options, tmp_path):

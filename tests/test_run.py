@@ -13,7 +13,7 @@ import pytest
 from clips import make_audio, picture
 from PIL import Image
 
-from depthcrafter_cli.cli.options import parse_rate
+from depthcrafter_cli.text import read_rate
 from depthcrafter_cli.types import Size
 
 CLIP = Path(__file__).parent / "data" / "parity" / "video" / "clip_a.mp4"  # 13 frames, 180x100
@@ -146,7 +146,7 @@ def test_rates_written_as_floats_and_odd_names_are_taken_as_meant(cli, small, tm
     clip = tmp_path / "Title [dQw4w9].mp4"
     shutil.copy(CLIP, clip)
     rate = "23.976023976023978"
-    assert parse_rate(rate, "--sequence-rate") == Fraction(24000, 1001)
+    assert read_rate(rate) == Fraction(24000, 1001)
     done = cli("run", clip, "--out", tmp_path / "d.npz", *small, "--max-frames", "1")
     assert done.code == 0 and str(clip) in done.err, done.err
 

@@ -11,12 +11,14 @@ import pytest
 from clips import picture
 from PIL import Image
 
-from depthcrafter_cli.cli.options import output_path, parse_gigabytes, parse_rate
+from depthcrafter_cli.cli.options import output_path
 from depthcrafter_cli.depth.colorize import own_matplotlib
 from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.media.resize import model_size, within
-from depthcrafter_cli.text import expanded, numbered, video_path
+from depthcrafter_cli.options import options_of
+from depthcrafter_cli.text import expanded, numbered, read_rate, video_path
 from depthcrafter_cli.types import Size
+from depthcrafter_cli.workflows.request import RunRequest
 
 
 @pytest.fixture
@@ -42,16 +44,17 @@ def small(tiny_folder) -> list[object]:
     ],
 )
 def test_rates_of_ntsc_are_meant_exactly(text, rate):
-    assert parse_rate(text, "--fps") == rate
+    assert read_rate(text) == rate
 
 
 def test_amounts_of_memory_with_and_without_a_unit():
+    limit = options_of(RunRequest)["max_vram"]
     for text in ("8", "8GB", "8 gb", "8G", "8.0", "8000MB", "8000m", "8GiB"):
-        assert parse_gigabytes("--max-vram", text) == 8
-    assert parse_gigabytes("--max-vram", "auto") is None
+        assert limit.value_of(text) == 8
+    assert limit.value_of("auto") is None
     for text in ("0", "-8", "8TB", "GB", "inf", "1e3", ""):
         with pytest.raises(UsageError, match="8000MB"):
-            parse_gigabytes("--max-vram", text)
+            limit.value_of(text)
 
 
 @pytest.mark.parametrize("source", [Size(240, 320), Size(1080, 1920), Size(333, 77), Size(64, 65)])

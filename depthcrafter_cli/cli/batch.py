@@ -6,14 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from depthcrafter_cli.cli.batch_options import BatchOptions, OutFolder, Sources
+from depthcrafter_cli.cli.batch_options import NAMES, BatchOptions, OutFolder, Sources
 from depthcrafter_cli.cli.batch_view import BatchView
 from depthcrafter_cli.cli.console import Console, Reporting, reported
-from depthcrafter_cli.cli.groups import CELLS, RunOptions, spread, with_cells
+from depthcrafter_cli.cli.groups import ClipValues, Values, spread
+from depthcrafter_cli.cli.options import as_typed
 from depthcrafter_cli.cli.outlets import counted
 from depthcrafter_cli.cli.run import files_of
 from depthcrafter_cli.errors import BatchError, UsageError
+from depthcrafter_cli.options import build
 from depthcrafter_cli.progress import Progress
+from depthcrafter_cli.workflows.request import COLUMNS, RunRequest
 
 if TYPE_CHECKING:
     from depthcrafter_cli.workflows.batches.clip import Task
@@ -26,7 +29,7 @@ def batch(
     sources: Sources,
     out: OutFolder,
     how: BatchOptions,
-    options: RunOptions,
+    asked: ClipValues,
     reporting: Reporting,
 ) -> None:
     """Turn many clips into depth: each as 'run' would, with the model loaded once.
@@ -42,10 +45,10 @@ def batch(
       depthcrafter batch shots/ --out depth/ --engine ray --ray-address auto
       depthcrafter batch shots/ --out depth/ --shard 3/8
     """
-    with reported(**vars(reporting)) as console:
-        _check_options(how, options)
+    with reported(**vars(reporting), names=NAMES) as console:
+        _check_options(how, asked)
         console.keep_log_apart(*([] if how.report is None else [how.report]), out)
-        tasks = _tasks(sources, out, how, options, console)
+        tasks = _tasks(sources, out, how, asked, console)
         console.keep_log_apart(*(path for task in tasks for path in files_of(task.request)))
         clips = _carry_out(tasks, how, BatchView(console), console)
         failed = sum(clip.status == "failed" for clip in clips)
@@ -63,19 +66,19 @@ def batch(
         console.done(outputs, paths=(), frames=frames)
 
 
-def _check_options(how: BatchOptions, options: RunOptions) -> None:
+def _check_options(how: BatchOptions, asked: Values) -> None:
     """Raises UsageError and OutputError for what makes no sense for any clip."""
     from depthcrafter_cli.workflows.batches.report import check_report
 
     if how.retries < 0:
         raise UsageError(f"got --retries {how.retries}, expected 0 or more: correct it.")
-    if not options.record and (how.resume or how.skip_existing):
+    if not asked["record"] and (how.resume or how.skip_existing):
         raise UsageError(
             "got --no-record with --resume or --skip-existing, expected records, which tell what "
             "is complete: leave one of them out."
         )
     if how.report is not None:
-        again = how.resume or how.skip_existing or options.overwrite
+        again = how.resume or how.skip_existing or asked["overwrite"]
         check_report(how.report, replace=again)
 
 
@@ -83,7 +86,7 @@ def _tasks(
     sources: Sequence[str],
     out: Path,
     how: BatchOptions,
-    options: RunOptions,
+    asked: Values,
     console: Console,
 ) -> list["Task"]:
     """Every clip of this batch, or of its part, as it is to be carried out."""
@@ -93,17 +96,22 @@ def _tasks(
     from depthcrafter_cli.workflows.batches.sources import find_clips
 
     part, parts = (1, 1) if how.shard is None else parse_shard(how.shard)
-    clips = find_clips(sources, out, CELLS, console.warn)
+    clips = find_clips(sources, out, COLUMNS, console.warn)
     outputs = output_paths(clips, out, list(dict.fromkeys(how.format or ["mp4"])), how.report)
     tasks = []
     for clip, paths in zip(clips, outputs, strict=True):
-        asked = with_cells(options, clip.options, clip.origin)
-        circumstances = {"keep_work": how.keep_work, "resume": how.resume, "create_folders": True}
+        cells = {COLUMNS[column]: text for column, text in clip.options.items()}
+        every = {"keep_work": how.keep_work, "resume": how.resume, "create_folders": True}
         try:
-            request = asked.request(clip.source, paths, **circumstances)
+            request = build(
+                RunRequest, {**asked, **cells}, source=clip.source, outputs=paths, **every
+            )
         except UsageError as error:
-            where = f"{clip.origin}: " if clip.options else ""
-            raise UsageError(f"{where}{error}") from error
+            if not cells:
+                raise
+            names = {field: f"column {column}" for column, field in COLUMNS.items()}
+            told = as_typed(str(error), {field: names[field] for field in cells})
+            raise UsageError(f"{clip.origin}: {told}") from error
         if how.work_dir is not None:
             place = how.work_dir / request.work_folder.relative_to(out.absolute())
             request = replace(request, work_dir=place)
@@ -122,7 +130,8 @@ def _carry_out(
     engine = (
         None if how.dry_run else engine_for(how.engine, how.devices, how.ray_address, console.warn)
     )
-    clips = check_clips(tasks, skip_complete=how.resume or how.skip_existing)
+    checked = check_clips(tasks, skip_complete=how.resume or how.skip_existing)
+    clips = {name: _as_typed(clip) for name, clip in checked.items()}
     view.checked(list(clips.values()))
     report = ReportFile(how.report) if how.report is not None and not how.dry_run else None
     began = time.time()
@@ -162,5 +171,12 @@ def _done(
             beat(event)
 
         for clip in carry_out_all(tasks, engine, retries, watch, view.failed):
-            view.settled(clip)
-            yield clip
+            told = _as_typed(clip)
+            view.settled(told)
+            yield told
+
+
+def _as_typed(clip: "ClipReport") -> "ClipReport":
+    """A report that names options where the layers below named fields."""
+    warnings = tuple(as_typed(warning, NAMES) for warning in clip.warnings)
+    return replace(clip, error=as_typed(clip.error, NAMES), warnings=warnings)

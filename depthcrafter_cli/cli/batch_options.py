@@ -1,12 +1,13 @@
 """The options that ``batch`` has beside those of ``run``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from depthcrafter_cli.cli.options import KeepWork, option
+from depthcrafter_cli.cli.options import NAMES as RUN_NAMES
+from depthcrafter_cli.cli.options import option
 from depthcrafter_cli.text import expanded
 
 Sources = Annotated[
@@ -79,6 +80,10 @@ RayAddress = Annotated[
     str | None,
     option("--ray-address", text="A Ray cluster, such as auto or head:6379. Default: a new one."),
 ]
+KeepWork = Annotated[
+    bool,
+    option("--keep-work", text="Keep that folder, to make other outputs with 'finish'."),
+]
 WorkDir = Annotated[
     Path | None,
     option(
@@ -105,3 +110,8 @@ class BatchOptions:
     ray_address: RayAddress = None
     work_dir: WorkDir = None
     keep_work: KeepWork = False
+
+
+NAMES = RUN_NAMES | {each.name: f"--{each.name.replace('_', '-')}" for each in fields(BatchOptions)}
+NAMES["device"] = "--devices"
+"""The options that set what sentences name, of a batch."""

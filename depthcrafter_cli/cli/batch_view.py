@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+from depthcrafter_cli.cli.batch_options import NAMES
 from depthcrafter_cli.cli.console import Console
+from depthcrafter_cli.cli.options import as_typed
 from depthcrafter_cli.cli.outlets import Draw, Update, counted
 from depthcrafter_cli.cli.streams import Line
 from depthcrafter_cli.progress import Meter, Progress, Reading
@@ -88,8 +90,9 @@ class BatchView:
         if again:
             self._meters.pop(name, None)
             self._draw(Update(None, worker, name))
-            line = Line(f"{name}: {outcome.error}", "again later ", "yellow")
-            values = {"clip": name, "worker": worker, "message": outcome.error}
+            error = as_typed(outcome.error, NAMES)
+            line = Line(f"{name}: {error}", "again later ", "yellow")
+            values = {"clip": name, "worker": worker, "message": error}
             self._console.say("retry", values, line)
 
     def settled(self, clip: "ClipReport") -> None:

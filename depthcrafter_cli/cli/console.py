@@ -60,11 +60,11 @@ class Console:
     """Says what a command does.
 
     ``work`` is the folder of the run under way, from which it could go on if it failed; ``hint``
-    says how else.
+    says how else. ``names`` are the options of the command by the fields that sentences name.
     """
 
-    def __init__(self, outlets: Sequence[Outlet]) -> None:
-        self._outlets = outlets
+    def __init__(self, outlets: Sequence[Outlet], names: Mapping[str, str]) -> None:
+        self._outlets, self._names = outlets, names
         self._expected: dict[str, StageWork] = {}
         self._started = time.monotonic()
         self.work: RunState | None = None
@@ -186,11 +186,13 @@ class Console:
 
     def warn(self, sentence: str) -> None:
         """Something the user should know that did not stop the run."""
+        sentence = opt.as_typed(sentence, self._names)
         line = Line(f"depthcrafter: warning: {sentence}")
         self.say("warning", {"message": sentence}, line)
 
     def failed(self, sentence: str, code: int) -> None:
         """Why the command ends with ``code``, and how to go on."""
+        sentence = opt.as_typed(sentence, self._names)
         advice = self.advice()
         values = {"message": f"{sentence} {advice}".rstrip(), "exit_code": code}
         line = Line(f"depthcrafter: {sentence}", command=advice)
@@ -203,9 +205,18 @@ class Console:
 
 @contextmanager
 def reported(
-    *, quiet: bool = False, json: bool = False, debug: bool = False, log: Path | None = None
+    *,
+    quiet: bool = False,
+    json: bool = False,
+    debug: bool = False,
+    log: Path | None = None,
+    names: Mapping[str, str] = opt.NAMES,
 ) -> Iterator[Console]:
-    """The console of a command; turns what goes wrong in it into a sentence and an exit code."""
+    """The console of a command; turns what goes wrong in it into a sentence and an exit code.
+
+    ``names`` are the command's options by the fields that sentences name; those of ``run`` serve
+    most commands.
+    """
     with ExitStack() as stack:
         stream = stack.enter_context(errors_alone()) if quiet else None
         outlets: list[Outlet] = []
@@ -219,7 +230,7 @@ def reported(
             outlets.append(Terminal(debug=debug))
         else:
             outlets.append(Plain(debug=debug))
-        console = Console(outlets)
+        console = Console(outlets, names)
         code = 0
         try:
             if log is not None:

@@ -1,7 +1,7 @@
 """``depthcrafter doctor``: what this machine has, what a run would use, and what to mend."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import typer
@@ -25,13 +25,18 @@ def doctor(json: opt.Json = False, debug: opt.Debug = False) -> None:
     with reported(quiet=False, json=json, debug=debug):
         from depthcrafter_cli.workflows.doctor import diagnose, works
 
-        rows = diagnose()
+        rows = [_as_typed(row) for row in diagnose()]
         if json:
             emit("doctor", works=works(rows), rows=[asdict(row) for row in rows])
         else:
             tell(*_lines(rows))
     if not works(rows):
         raise typer.Exit(1)
+
+
+def _as_typed(row: "Row") -> "Row":
+    found, remedy = (opt.as_typed(text, opt.NAMES) for text in (row.found, row.remedy))
+    return replace(row, found=found, remedy=remedy)
 
 
 def _lines(rows: Sequence["Row"]) -> Iterator[Line]:

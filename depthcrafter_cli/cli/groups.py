@@ -1,196 +1,96 @@
-"""Options that several commands share: declared once, as dataclasses, and made into requests."""
+"""Options that several commands share, as one parameter of each command."""
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from typing import Annotated, Any, get_type_hints
 
-from depthcrafter_cli.cli import options as opt
-from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.cli.options import declared
+from depthcrafter_cli.options import Option, Part, options_of
+from depthcrafter_cli.workflows.request import RunRequest
 
-if TYPE_CHECKING:
-    from depthcrafter_cli.depth.normalize import Normalization
-    from depthcrafter_cli.workflows.request import RunRequest
+Values = dict[str, Any]
+"""The options that were given, by the fields that they set."""
 
 
-@dataclass(frozen=True)
-class ResultOptions:
-    """What becomes of a clip's disparity."""
+class Some:
+    """Which options of a dataclass a command has: those of some parts, and some by their names."""
 
-    size: opt.Size = "source"
-    normalize: opt.Normalize = "clip"
-    colormap: opt.Colormap = "inferno"
-    side_by_side: opt.SideBySide = False
-    crf: opt.Crf = 18
-    start_number: opt.StartNumber = "0"
-    overwrite: opt.Overwrite = False
-    record: opt.Record = True
-
-    def asked(self) -> dict[str, Any]:
-        """The fields of a request that these options decide. Raises UsageError."""
-        return {
-            "size": self.size,
-            "normalization": self._normalization(),
-            "colormap": self.colormap,
-            "side_by_side": self.side_by_side,
-            "crf": self.crf,
-            "start_number": self.start_number,
-            "overwrite": self.overwrite,
-            "record": self.record,
+    def __init__(self, kind: type, *parts: Part, names: tuple[str, ...] = ()) -> None:
+        self.options = {
+            name: each
+            for name, each in options_of(kind).items()
+            if each.part in parts or name in names
         }
 
-    def _normalization(self) -> "Normalization":
-        from depthcrafter_cli.depth.normalize import Normalization
 
-        mode, limits = opt.parse_normalize(self.normalize)
-        return Normalization(mode, *limits)  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class DepthOptions:
-    """How a clip's disparity is computed."""
-
-    weights: opt.Weights = None
-    max_res: opt.MaxRes = None
-    start: opt.Start = None
-    end: opt.End = None
-    max_frames: opt.MaxFrames = None
-    fps: opt.Fps = None
-    sequence_rate: opt.SequenceRate = "24"
-    gaps: opt.Gaps = "error"
-    stream: opt.Stream = None
-    matrix: opt.Matrix = "auto"
-    window: opt.Window = None
-    overlap: opt.Overlap = None
-    steps: opt.Steps = None
-    guidance: opt.Guidance = None
-    noise_aug: opt.NoiseAug = None
-    decode_chunk: opt.DecodeChunk = None
-    encode_batch: opt.EncodeBatch = None
-    seed: opt.Seed = None
-    reference: opt.Reference = False
-    max_vram: opt.MaxVram = "auto"
-    max_ram: opt.MaxRam = "auto"
-    dtype: opt.Dtype = "auto"
-
-    def request(
-        self, source: Path, outputs: tuple[Path, ...], **circumstances: Any
-    ) -> "RunRequest":
-        """What is asked of one clip; ``circumstances`` are more fields of the request.
-
-        Raises UsageError for a value that makes no sense.
-        """
-        from depthcrafter_cli.media.selection import ReadOptions
-        from depthcrafter_cli.workflows.request import RunRequest
-
-        settings = (
-            "window", "overlap", "steps", "guidance", "noise_aug", "decode_chunk", "encode_batch",
-            "seed",
-        )  # fmt: skip
-        given = {name: getattr(self, name) for name in settings}
-        reading = ReadOptions(
-            start=opt.parse_time(self.start, "--start"),
-            end=opt.parse_time(self.end, "--end"),
-            max_frames=self.max_frames,
-            fps=None if self.fps is None else opt.parse_rate(self.fps, "--fps"),
-            sequence_rate=opt.parse_rate(self.sequence_rate, "--sequence-rate"),
-            gaps=self.gaps,
-            stream=self.stream,
-            matrix=self.matrix,
-        )
-        return RunRequest(
-            source=source,
-            outputs=outputs,
-            weights=self.weights,
-            dtype=self.dtype,
-            reading=reading,
-            max_res=self.max_res,
-            reference=self.reference,
-            max_vram=opt.parse_gigabytes("--max-vram", self.max_vram),
-            max_ram=opt.parse_gigabytes("--max-ram", self.max_ram),
-            settings={name: value for name, value in given.items() if value is not None},
-            **circumstances,
-        )
-
-
-@dataclass(frozen=True)
-class RunOptions(DepthOptions, ResultOptions):
-    """All that may be asked of a clip, apart from where it is and where its result goes."""
-
-    def request(
-        self, source: Path, outputs: tuple[Path, ...], **circumstances: Any
-    ) -> "RunRequest":
-        """Also what becomes of the disparity."""
-        return super().request(source, outputs, **self.asked(), **circumstances)
-
-
-CELLS = tuple(
-    field.name for field in fields(RunOptions) if field.name not in ("overwrite", "record")
-)
-"""The options that a list may set for each of its clips."""
-
-
-def with_cells(options: RunOptions, cells: Mapping[str, str], origin: str) -> RunOptions:
-    """The options with those of one line of a list in their place.
-
-    Raises UsageError, naming ``origin``, for a text that is not of the option's type.
-    """
-    hints = get_type_hints(RunOptions)
-    return replace(
-        options, **{name: _typed(text, hints[name], name, origin) for name, text in cells.items()}
-    )
-
-
-def _typed(text: str, hint: Any, name: str, origin: str) -> Any:
-    """A text as the first type of ``hint``, which may be optional."""
-    kind = (get_args(hint) or (hint,))[0]
-    try:
-        return _TRUTH[text.lower()] if kind is bool else kind(text)
-    except (ValueError, KeyError):
-        raise UsageError(
-            f"{origin} has {name} {text!r}, expected {_KINDS[kind]}: correct it."
-        ) from None
-
-
-_KINDS = {bool: "yes or no", int: "a whole number", float: "a number"}
-_TRUTH = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+DEPTH: tuple[Part, ...] = ("depth", "memory")
+RESULT: tuple[Part, ...] = ("look", "writing")
+RunValues = Annotated[Values, Some(RunRequest, *RESULT, *DEPTH, "run")]
+ClipValues = Annotated[Values, Some(RunRequest, *RESULT, *DEPTH)]
+PlanValues = Annotated[Values, Some(RunRequest, *DEPTH, names=("device",))]
+ResultValues = Annotated[Values, Some(RunRequest, *RESULT)]
+ResumeValues = Annotated[Values, Some(RunRequest, "memory", names=("keep_work",))]
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with the fields of its dataclass parameters as parameters of their own.
+    """The command with the options of its groups as parameters of their own.
 
-    So typer, which knows no groups of options, sees each as an option.
+    A group is a parameter that is a dataclass, or :class:`Some` options of one. So typer, which
+    knows no groups of options, sees each as an option.
     """
     parameters: list[inspect.Parameter] = []
-    groups: dict[str, type] = {}
+    groups: dict[str, tuple[list[inspect.Parameter], Callable[[Values], Any]]] = {}
     for parameter in inspect.signature(command).parameters.values():
-        group = parameter.annotation
-        if not is_dataclass(group):
+        group = _group(parameter.annotation)
+        if group is None:
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
-            continue
-        assert isinstance(group, type)
-        groups[parameter.name] = group
-        hints = get_type_hints(group, include_extras=True)
-        parameters += [
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=field.default,
-                annotation=hints[field.name],
-            )
-            for field in fields(group)
-        ]
+        else:
+            groups[parameter.name] = group
+            parameters += group[0]
 
     @functools.wraps(command)
     def gathered(**values: Any) -> None:
-        for name, group in groups.items():
-            members = {field.name: values.pop(field.name) for field in fields(group)}
-            values[name] = group(**members)
+        for name, (members, made) in groups.items():
+            values[name] = made({each.name: values.pop(each.name) for each in members})
         command(**values)
 
     annotations = {parameter.name: parameter.annotation for parameter in parameters}
     gathered.__annotations__ = annotations
     gathered.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return gathered
+
+
+def _group(annotation: Any) -> tuple[list[inspect.Parameter], Callable[[Values], Any]] | None:
+    """The parameters of a group, and what makes its value of theirs; None for what is none."""
+    for some in getattr(annotation, "__metadata__", ()):
+        if isinstance(some, Some):
+            members = [_parameter(each) for each in some.options.values()]
+            return members, functools.partial(_given, some.options)
+    if not is_dataclass(annotation):
+        return None
+    kind: Any = annotation
+    options, hints = options_of(kind), get_type_hints(kind, include_extras=True)
+    members = [
+        _parameter(options[each.name])
+        if each.name in options
+        else _keyword(each.name, each.default, hints[each.name])
+        for each in fields(kind)
+    ]
+    return members, lambda values: kind(**_given(options, values))
+
+
+def _parameter(each: Option) -> inspect.Parameter:
+    """A flag is given or not; what is not given of any other option is None."""
+    return _keyword(each.name, each.default if each.kind is bool else None, declared(each))
+
+
+def _keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+
+def _given(options: dict[str, Option], values: Values) -> Values:
+    """The values without those of options that were not given."""
+    return {n: value for n, value in values.items() if value is not None or n not in options}

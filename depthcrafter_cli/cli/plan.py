@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import reported
-from depthcrafter_cli.cli.groups import DepthOptions, spread
+from depthcrafter_cli.cli.groups import PlanValues, spread
 from depthcrafter_cli.cli.outlets import counted, emit, in_words, size_in_words
 from depthcrafter_cli.cli.streams import Line, tell
+from depthcrafter_cli.options import build
+from depthcrafter_cli.workflows.request import RunRequest
 
 if TYPE_CHECKING:
     from depthcrafter_cli.memory.duration import Duration
@@ -21,8 +23,7 @@ _FRAMES_OF_UNKNOWN = 1000
 @spread
 def plan(
     source: opt.Source,
-    options: DepthOptions,
-    device: opt.Device = "auto",
+    asked: PlanValues,
     card: opt.Card = None,
     json: opt.Json = False,
     debug: opt.Debug = False,
@@ -38,7 +39,8 @@ def plan(
         from depthcrafter_cli.workflows.memory import facts
         from depthcrafter_cli.workflows.run_plan import plan_run
 
-        planned = plan_run(options.request(source, (), device=device), console.warn)
+        request = build(RunRequest, asked, source=source, outputs=())
+        planned = plan_run(request, console.warn)
         name, time = planned.time_on(card)
         if json:
             seconds = {"card": name, "estimated_seconds": None if time is None else _seconds(time)}

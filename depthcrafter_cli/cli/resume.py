@@ -4,19 +4,19 @@ from dataclasses import replace
 
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import Reporting, reported
-from depthcrafter_cli.cli.groups import ResultOptions, spread
+from depthcrafter_cli.cli.groups import RESULT, ResultValues, ResumeValues, spread
 from depthcrafter_cli.cli.run import carry_out, files_of
+from depthcrafter_cli.options import options_of, read_values
+from depthcrafter_cli.workflows.request import RunRequest
 
-_AS_BEFORE = "as before"
+# Other outputs look as is asked now, not as those of the run that was kept.
+_LOOK = {name: o.default for name, o in options_of(RunRequest).items() if o.part in RESULT}
 
 
 @spread
 def resume(
     folder: opt.WorkFolder,
-    keep_work: opt.KeepWork = False,
-    max_vram: opt.MaxVram = _AS_BEFORE,
-    max_ram: opt.MaxRam = _AS_BEFORE,
-    *,
+    asked: ResumeValues,
     how: Reporting,
 ) -> None:
     """Go on with a run that was stopped or killed, at its first unfinished step.
@@ -30,13 +30,10 @@ def resume(
     with reported(**vars(how)) as console:
         from depthcrafter_cli.workflows.state import RunState
 
-        request = RunState(folder).saved().request
-        if max_vram != _AS_BEFORE:
-            request = replace(request, max_vram=opt.parse_gigabytes("--max-vram", max_vram))
-        if max_ram != _AS_BEFORE:
-            request = replace(request, max_ram=opt.parse_gigabytes("--max-ram", max_ram))
-        kept = keep_work or request.keep_work
-        request = replace(request, resume=True, resume_only=True, keep_work=kept)
+        stopped = RunState(folder).saved().request
+        asked["keep_work"] |= stopped.keep_work
+        given = read_values(RunRequest, asked)
+        request = replace(stopped, **given, resume=True, resume_only=True)
         carry_out(request, console)
 
 
@@ -44,8 +41,7 @@ def resume(
 def finish(
     folder: opt.WorkFolder,
     out: opt.Outputs,
-    result: ResultOptions,
-    *,
+    asked: ResultValues,
     how: Reporting,
 ) -> None:
     """Make other outputs from a run that was kept (--keep-work), without its model.
@@ -59,7 +55,8 @@ def finish(
         from depthcrafter_cli.workflows.state import RunState
 
         kept = RunState(folder).saved().request
-        request = replace(kept, outputs=tuple(out), create_folders=True, **result.asked())
+        given = {**_LOOK, **read_values(RunRequest, asked)}
+        request = replace(kept, outputs=tuple(out), create_folders=True, **given)
         console.keep_log_apart(*files_of(request))
         with console.watching() as observer:
             from depthcrafter_cli.workflows import runs as workflow

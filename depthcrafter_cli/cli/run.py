@@ -2,26 +2,19 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import Console, Reporting, reported
-from depthcrafter_cli.cli.groups import RunOptions, spread
-
-if TYPE_CHECKING:
-    from depthcrafter_cli.workflows.request import RunRequest
+from depthcrafter_cli.cli.groups import RunValues, spread
+from depthcrafter_cli.options import build
+from depthcrafter_cli.workflows.request import RunRequest
 
 
 @spread
 def run(
     source: opt.Source,
     out: opt.Outputs,
-    options: RunOptions,
-    device: opt.Device = "auto",
-    work_dir: opt.WorkDir = None,
-    keep_work: opt.KeepWork = False,
-    resume: opt.Resume = False,
-    *,
+    asked: RunValues,
     how: Reporting,
 ) -> None:
     """Turn a video into depth: disparity, larger is nearer.
@@ -36,19 +29,11 @@ def run(
       depthcrafter run clip.mp4 --out depth.mp4 --start 1:05 --end 1:20 --fps 12
     """
     with reported(**vars(how)) as console:
-        request = options.request(
-            source,
-            tuple(out),
-            device=device,
-            work_dir=work_dir,
-            keep_work=keep_work,
-            resume=resume,
-            create_folders=True,
-        )
+        request = build(RunRequest, asked, source=source, outputs=tuple(out), create_folders=True)
         carry_out(request, console)
 
 
-def carry_out(request: "RunRequest", console: Console) -> None:
+def carry_out(request: RunRequest, console: Console) -> None:
     """Plan a request, say so, run it, and say what came of it."""
     console.keep_log_apart(*files_of(request))
     from depthcrafter_cli.workflows.run_plan import plan_run
@@ -66,7 +51,7 @@ def carry_out(request: "RunRequest", console: Console) -> None:
     console.finished(result)
 
 
-def files_of(request: "RunRequest") -> Iterator[Path]:
+def files_of(request: RunRequest) -> Iterator[Path]:
     """What a run reads and writes under names that a user may know."""
     yield request.source
     yield from request.outputs

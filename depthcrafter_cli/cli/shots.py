@@ -5,10 +5,13 @@ from typing import Annotated
 
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import Reporting, reported
-from depthcrafter_cli.cli.groups import spread
+from depthcrafter_cli.cli.groups import Some, Values, spread
 from depthcrafter_cli.cli.outlets import counted
 from depthcrafter_cli.cli.streams import Line
+from depthcrafter_cli.media.selection import ReadOptions
+from depthcrafter_cli.options import build
 from depthcrafter_cli.text import expanded
+from depthcrafter_cli.workflows.request import RunRequest
 
 Out = Annotated[
     list[Path],
@@ -26,9 +29,8 @@ Out = Annotated[
 def shots(
     source: opt.Source,
     out: Out,
-    sequence_rate: opt.SequenceRate = "24",
-    overwrite: opt.Overwrite = False,
-    *,
+    reading: Annotated[Values, Some(ReadOptions, names=("sequence_rate",))],
+    writing: Annotated[Values, Some(RunRequest, names=("overwrite",))],
     how: Reporting,
 ) -> None:
     """Find the shots of a film: a list of its cuts, and a sheet of pictures.
@@ -39,14 +41,12 @@ def shots(
     """
     with reported(**vars(how)) as console:
         console.keep_log_apart(source, *out)
-        from depthcrafter_cli.media.selection import ReadOptions
         from depthcrafter_cli.workflows.shots import check_shot_outputs, find_shots, write_shots
 
-        check_shot_outputs(source, out, overwrite=overwrite)
-        reading = ReadOptions(sequence_rate=opt.parse_rate(sequence_rate, "--sequence-rate"))
+        check_shot_outputs(source, out, **writing)
         with console.observing() as observer:
-            film = find_shots(source, reading, observer, console.warn)
-            write_shots(film, out, overwrite=overwrite)
+            film = find_shots(source, build(ReadOptions, reading), observer, console.warn)
+            write_shots(film, out, **writing)
         lengths = [len(shot) for shot in film.shots]
         console.done(
             out,

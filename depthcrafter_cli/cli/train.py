@@ -7,8 +7,9 @@ import typer
 
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import Reporting, reported
-from depthcrafter_cli.cli.groups import spread
+from depthcrafter_cli.cli.groups import Some, Values, spread
 from depthcrafter_cli.text import expanded
+from depthcrafter_cli.workflows.request import RunRequest
 
 Recipe = Annotated[
     Path,
@@ -30,6 +31,7 @@ Resume = Annotated[
     bool, opt.option("--resume", text="Insist on going on: fail if there is no checkpoint yet.")
 ]
 
+_NAMES = {name: f"--{name.replace('_', '-')}" for name in ("work_dir", "resume", "out", "device")}
 _NON_COMMERCIAL = (
     "the trained weights keep the licences of those they were trained on from: for non-commercial "
     "use only (depthcrafter weights list)."
@@ -42,8 +44,8 @@ def train(
     out: ModelFolder,
     work_dir: WorkFolder = Path("training"),
     resume: Resume = False,
-    device: opt.Device = "auto",
     *,
+    asked: Annotated[Values, Some(RunRequest, names=("device",))],
     how: Reporting,
 ) -> None:
     """Train a model in stages: on your own clips, or on clips with true depth that are drawn.
@@ -56,7 +58,7 @@ def train(
       depthcrafter train examples/nano.toml --out my-nano
       depthcrafter train examples/fine-tune.toml --out my-model --work-dir tuning
     """
-    with reported(**vars(how)) as console:
+    with reported(**vars(how), names=_NAMES) as console:
         console.keep_log_apart(recipe, out)
         from depthcrafter_cli.models.weights import find_weights
         from depthcrafter_cli.training.recipe import load_recipe
@@ -68,7 +70,7 @@ def train(
             try:
                 carry_out(
                     config, recipe.stem, work_dir, out, observer, console.warn,
-                    device=device, resume=resume,
+                    resume=resume, **asked,
                 )  # fmt: skip
             except Interrupted:
                 console.hint = "Go on with: the same command."

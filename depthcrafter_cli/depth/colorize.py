@@ -58,7 +58,7 @@ def check_colormap(name: str) -> None:
     near = difflib.get_close_matches(name, list(colormaps), n=3) or ["inferno", "gray", "turbo"]
     raise UsageError(
         f"There is no colormap {name!r}, expected one of matplotlib's such as "
-        f"{', '.join(near)}: correct --colormap."
+        f"{', '.join(near)}: correct `colormap`."
     )
 
 

@@ -1,15 +1,20 @@
-"""Which raw disparities become 0 and 1 in the written depth."""
+"""Which raw disparities become 0 and 1 in the written depth.
+
+NumPy is loaded when it is first needed: the command line asks here for an option alone.
+"""
 
 import math
+import re
 from dataclasses import dataclass
-from typing import Literal, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from depthcrafter_cli.errors import UsageError
-from depthcrafter_cli.types import Disparity, ValueRange
+
+if TYPE_CHECKING:
+    from depthcrafter_cli.types import Disparity, ValueRange
 
 Mode = Literal["clip", "percentile", "fixed", "none"]
+NORMALIZATIONS = "clip, percentile, 'percentile 2 98', 'fixed LO HI' or none"
 _DEFAULT_PERCENTILES = (2.0, 98.0)
 _LIMITS = {"clip": (0,), "percentile": (0, 2), "fixed": (2,), "none": (0,)}  # how many
 
@@ -45,13 +50,13 @@ class Normalization:
         wanted = _LIMITS.get(self.mode)
         if wanted is None:
             raise UsageError(
-                f"got the normalization {self.mode!r}, expected one of {', '.join(_LIMITS)}: "
-                "choose one."
+                f"got `normalization` {self.mode!r}, expected one of {', '.join(_LIMITS)}: choose "
+                "one."
             )
         if len(limits) not in wanted:
             raise UsageError(
-                f"Normalization {self.mode!r} got {len(limits)} limits, expected "
-                f"{wanted[-1] or 'none'}: correct --normalize."
+                f"got `normalization` {self.mode!r} with {len(limits)} limits, expected "
+                f"{wanted[-1] or 'none'}: correct it."
             )
         if not limits:
             return
@@ -59,13 +64,28 @@ class Normalization:
         lowest, highest = (0, 100) if self.mode == "percentile" else (-math.inf, math.inf)
         if not lowest <= low < high <= highest or math.isinf(high - low):
             raise UsageError(
-                f"Normalization {self.mode!r} got {low:g} and {high:g}, expected the smaller one "
-                f"first{', both from 0 to 100' if highest == 100 else ''}: correct --normalize."
+                f"got `normalization` {self.mode!r} with {low:g} and {high:g}, expected the "
+                f"smaller one first{', both from 0 to 100' if highest == 100 else ''}: correct it."
             )
 
+    def __str__(self) -> str:
+        """As users type it, such as ``percentile 2 98``."""
+        limits = (f"{limit:g}" for limit in (self.low, self.high) if limit is not None)
+        return " ".join((self.mode, *limits))
 
-def value_range(normalization: Normalization, statistics: DisparityStatistics) -> ValueRange:
+
+def read_normalization(text: str) -> Normalization:
+    """A mode and its limits as typed: :data:`NORMALIZATIONS`. Raises ValueError and UsageError."""
+    mode, *limits = re.split(r"[\s,:]+", text.strip())
+    if mode not in _LIMITS or len(limits) not in (0, 2):
+        raise ValueError(text)
+    return Normalization(mode, *map(float, limits))  # type: ignore[arg-type]
+
+
+def value_range(normalization: Normalization, statistics: DisparityStatistics) -> "ValueRange":
     """The raw disparities that become 0 and 1 for the whole clip."""
+    from depthcrafter_cli.types import ValueRange
+
     low, high = normalization.low, normalization.high
     if normalization.mode == "clip":
         return ValueRange(statistics.minimum, statistics.maximum)
@@ -80,11 +100,13 @@ def value_range(normalization: Normalization, statistics: DisparityStatistics) -
     return ValueRange(low, high)
 
 
-def normalize(disparity: Disparity, values: ValueRange) -> Disparity:
+def normalize(disparity: "Disparity", values: "ValueRange") -> "Disparity":
     """Raw disparity as float32 in [0, 1]; outside ``values`` it is clamped.
 
     A range of width 0 (a constant clip) gives 0 everywhere.
     """
+    import numpy as np
+
     width = np.float32(values.high) - np.float32(values.low)
     if width <= 0:
         return np.zeros_like(disparity, dtype=np.float32)

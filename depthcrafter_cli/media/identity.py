@@ -51,5 +51,5 @@ def changed(source: Path) -> InputError:
     """What to say of an input that is another than the run began with."""
     return InputError(
         f"{source} is not what it was when the run began, expected the same video to the end: "
-        "put it back and go on, or start again with --overwrite."
+        "put it back and go on, or start again with `overwrite=True`."
     )

@@ -156,8 +156,8 @@ class ImageSequence:
         if self.gaps == "error":
             raise InputError(
                 f"{self.path} lacks {_listed(missing)} of {numbers[0]} to {numbers[-1]}, expected "
-                "every number: restore them, or pass --gaps hold (the image before stays) or "
-                "--gaps close (the next one follows at once)."
+                'every number: restore them, or pass `gaps="hold"` (the image before stays) or '
+                '`gaps="close"` (the next one follows at once).'
             )
         files, held = dict(members), members[0][1]
         filled: list[tuple[int | None, Path]] = []

@@ -172,11 +172,11 @@ class VideoFile:
         ]
         if self.number is None and len(videos) > 1:
             number = container.streams.video.index(stream)
-            others = [str(container.streams.video.index(video)) for video in videos]
-            others.remove(str(number))
+            others = [f"`stream={container.streams.video.index(video)}`" for video in videos]
+            others.remove(f"`stream={number}`")
             warn(
                 f"{self.path} has {len(videos)} videos in it, and this is number {number}, of "
-                f"{stream.width}x{stream.height} pixels: choose another one with --stream "
+                f"{stream.width}x{stream.height} pixels: choose another one with "
                 f"{' or '.join(others)}."
             )
 
@@ -255,7 +255,7 @@ class VideoFile:
         if self.number >= len(videos) or videos[self.number] not in shown:
             numbers = ", ".join(str(videos.index(video)) for video in shown)
             raise UsageError(
-                f"Got --stream {self.number} for {self.path}, expected the number of one of its "
+                f"got `stream` {self.number} for {self.path}, expected the number of one of its "
                 f"videos: choose {numbers}."
             )
         return videos[self.number]

@@ -141,5 +141,5 @@ def _nothing_selected(info: VideoInfo, options: ReadOptions) -> InputError:
     length = f" of its {float(info.frame_count / info.rate):.2f} s" if info.frame_count else ""
     return InputError(
         f"{info.path} has no frame at or after {float(options.start or 0):g} s{length}, expected "
-        "at least one: correct --start or --end."
+        "at least one: correct `start` or `end`."
     )

@@ -21,9 +21,7 @@ def model_size(source: Size, max_res: int, multiple: int = 64) -> Size:
     side that rounds to 0.
     """
     if max_res < multiple:
-        raise UsageError(
-            f"The maximum resolution is {max_res}, expected at least {multiple}: raise --max-res."
-        )
+        raise UsageError(f"got `max_res` {max_res}, expected at least {multiple}: raise it.")
     size = _rounded(source, Fraction(1), multiple)
     if max(size.height, size.width) > max_res:
         scale = Fraction(max_res, max(source.height, source.width))
@@ -51,7 +49,7 @@ def _too_small(source: Size, max_res: int, multiple: int) -> str:
     if min(source.height, source.width) >= shortest:
         return (
             f"The video is {source}, and scaled down to {max_res} pixels its short side rounds "
-            f"to 0, expected at least {shortest} pixels there: raise --max-res."
+            f"to 0, expected at least {shortest} pixels there: raise `max_res`."
         )
     return (
         f"The video is {source}, expected at least {shortest} pixels a side: "
@@ -80,7 +78,7 @@ def output_size(choice: str, source: Size, model: Size) -> Size:
     if match is None:
         raise UsageError(
             f"The output size is {choice!r}, expected 'source', 'model' or WIDTHxHEIGHT "
-            "such as 1280x720: correct --size."
+            "such as 1280x720: correct `size`."
         )
     width, height = (int(side) for side in match.groups())
     return Size(height, width)

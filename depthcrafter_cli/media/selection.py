@@ -4,91 +4,124 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from depthcrafter_cli.errors import UsageError
-from depthcrafter_cli.types import VideoInfo
+from depthcrafter_cli.options import check_options, documented, option
+from depthcrafter_cli.text import RATE, TIME, read_rate, read_time
+
+if TYPE_CHECKING:
+    from depthcrafter_cli.types import VideoInfo
 
 Picture = TypeVar("Picture")
 Timed = tuple[Fraction, Fraction, Picture]
 """When a picture is shown, and for how long, in seconds."""
 
-GAPS = ("error", "hold", "close")
 MATRICES = ("bt601", "bt709", "bt2020")
 
 
+@documented
 @dataclass(frozen=True)
 class ReadOptions:
     """The part of a video to read, and at which rate. None means no restriction.
 
     ``start`` and ``end`` are seconds from the video's first frame: frames with
-    ``start <= time < end`` are read. ``stream`` is the number of one of the file's video
-    streams, from 0, None the one that players show. ``fps`` picks frames by timestamp, so that the
-    result has exactly this constant rate; ``stride`` picks every n-th frame whatever its timestamp,
-    as the reference does. ``gaps`` is what comes of numbers that a sequence of images lacks, one of
-    :data:`GAPS`. ``max_frames`` counts frames after that choice. ``sequence_rate`` is the
-    frame rate of a folder of images, which carries none. ``matrix`` turns the YUV of a video that
-    does not name its colour matrix into RGB: ``auto`` as players choose it, or one of
-    :data:`MATRICES`. ``exposure`` brightens pictures in linear light (OpenEXR), in stops.
+    ``start <= time < end`` are read. ``fps`` picks frames by timestamp, so that the result has
+    exactly this constant rate; ``stride`` picks every n-th frame whatever its timestamp, as the
+    reference does. ``max_frames`` counts frames after that choice. ``matrix`` turns YUV into RGB.
 
     Raises UsageError for values outside their range.
     """
 
-    start: Fraction | None = None
-    end: Fraction | None = None
-    max_frames: int | None = None
-    fps: Fraction | None = None
+    start: Fraction | None = option(
+        None,
+        help="Begin here: seconds or [HH:]MM:SS, fractions allowed.",
+        part="depth",
+        unit="seconds",
+        minimum=0,
+        read=read_time,
+        form=TIME,
+    )
+    end: Fraction | None = option(
+        None,
+        help="Stop before this time.",
+        part="depth",
+        unit="seconds",
+        minimum=0,
+        read=read_time,
+        form=TIME,
+    )
+    max_frames: int | None = option(
+        None,
+        help="Read at most this many frames.",
+        part="depth",
+        unit="frames",
+        minimum=1,
+    )
+    fps: Fraction | None = option(
+        None,
+        help="Pick frames by timestamp at this rate, e.g. 12 or 24000/1001.",
+        part="depth",
+        unit="frames a second",
+        above=0,
+        read=read_rate,
+        form=RATE,
+    )
     stride: int | None = None
-    stream: int | None = None
-    gaps: str = "error"
-    sequence_rate: Fraction = Fraction(24)
-    matrix: str = "auto"
-    exposure: float = 0.0
+    stream: int | None = option(
+        None,
+        help="Number of one of the file's video streams, from 0. Default: what players show, the "
+        "one flagged as default or the largest.",
+        part="depth",
+        minimum=0,
+    )
+    gaps: str = option(
+        "error",
+        help="Numbers that a sequence of images lacks: {default} (default), hold (the image before "
+        "stays) or close (the next one follows at once).",
+        part="depth",
+        choices=("error", "hold", "close"),
+    )
+    sequence_rate: Fraction = option(
+        Fraction(24),
+        help="Frame rate of a folder of images. Default: {default}.",
+        part="depth",
+        unit="frames a second",
+        above=0,
+        read=read_rate,
+        form=RATE,
+    )
+    matrix: str = option(
+        "auto",
+        help="Colour matrix of a video that does not name its own: {default} (default: by its "
+        "primaries, else bt709 from 720 lines or 1280 columns up, else bt601), bt601, bt709 or "
+        "bt2020.",
+        part="depth",
+        choices=("auto", *MATRICES),
+    )
+    exposure: float = option(
+        0.0,
+        help="Stops to brighten pictures in linear light by (OpenEXR). Default: {default}.",
+        part="depth",
+        unit="stops",
+        minimum=-50,
+        maximum=50,
+    )
 
     def __post_init__(self) -> None:
-        if self.start is not None and self.start < 0:
-            raise UsageError(
-                f"The start is {float(self.start):g} s, expected 0 or later: correct --start."
-            )
+        check_options(self)
         if self.end is not None and self.end <= (self.start or 0):
             raise UsageError(
-                f"The end is {float(self.end):g} s, expected later than the start at "
-                f"{float(self.start or 0):g} s: correct --start or --end."
-            )
-        if self.max_frames is not None and self.max_frames < 1:
-            raise UsageError(
-                f"The frame limit is {self.max_frames}, expected at least 1: correct --max-frames."
+                f"got `end` {float(self.end):g} s, expected later than the start at "
+                f"{float(self.start or 0):g} s: correct `start` or `end`."
             )
         if self.stride is not None and self.stride < 1:
-            raise UsageError(f"The stride is {self.stride}, expected at least 1: correct it.")
+            raise UsageError(f"got `stride` {self.stride}, expected at least 1: correct it.")
         if self.stride is not None and self.fps is not None:
-            raise UsageError(
-                "Got both a frame rate and a stride, expected one of them: leave one out."
-            )
-        if self.gaps not in GAPS:
-            raise UsageError(
-                f"The choice for gaps is {self.gaps!r}, expected one of {', '.join(GAPS)}: correct "
-                "--gaps."
-            )
-        if self.matrix not in ("auto", *MATRICES):
-            raise UsageError(
-                f"The colour matrix is {self.matrix!r}, expected auto or one of "
-                f"{', '.join(MATRICES)}: correct --matrix."
-            )
-        if not -50 <= self.exposure <= 50:
-            raise UsageError(
-                f"The exposure is {self.exposure}, expected -50 to 50 stops: correct --exposure."
-            )
-        if self.stream is not None and self.stream < 0:
-            raise UsageError(f"The stream is {self.stream}, expected 0 or more: correct --stream.")
-        for rate in (self.fps, self.sequence_rate):
-            if rate is not None and rate <= 0:
-                raise UsageError(
-                    f"The frame rate is {float(rate):g}, expected more than 0: correct --fps."
-                )
+            raise UsageError("got both `fps` and `stride`, expected one of them: leave one out.")
 
 
-def selected_rate(info: VideoInfo, options: ReadOptions) -> Fraction:
+def selected_rate(info: "VideoInfo", options: ReadOptions) -> Fraction:
     """Frames per second of what is read: the true rate of the result.
 
     Raises UsageError for ``fps`` above the rate at which the video's frames follow most closely:
@@ -98,8 +131,8 @@ def selected_rate(info: VideoInfo, options: ReadOptions) -> Fraction:
         return info.rate / (options.stride or 1)
     if options.fps > info.peak_rate:
         raise UsageError(
-            f"Got --fps {float(options.fps):g} for {info.path.name}, expected at most its own "
-            f"{float(info.peak_rate):.6g}: lower --fps or leave it out."
+            f"got `fps` {float(options.fps):g} for {info.path.name}, expected at most its own "
+            f"{float(info.peak_rate):.6g}: lower `fps` or leave it out."
         )
     return options.fps
 

@@ -34,7 +34,7 @@ def card_budget(amount: float, device: str) -> int:
 
 
 def card_for(tensors: int, device: str) -> float:
-    """The smallest ``--max-vram``, in tenths of a GB, that leaves ``tensors`` bytes."""
+    """The smallest ``max_vram``, in tenths of a GB, that leaves ``tensors`` bytes."""
     taken = _CONTEXT_BYTES if device == "cuda" else _PROCESS_BYTES
     tenths = (tensors * _fragments(device) + taken) / GIB * 10
     return -(-tenths // 1) / 10

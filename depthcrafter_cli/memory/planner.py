@@ -81,8 +81,8 @@ class Choice:
         return (
             f"got no more memory ({words.rstrip('.')}){had}, expected {least / 1e9:.2f} GB of "
             f"{_kind(self.device)} for {self.job.size} pixels and windows of {self.job.window} "
-            f"frames: close other programs{', raise --max-vram' * capped}"
-            f"{f', or pass --max-res {side}' if side else ''}."
+            f"frames: close other programs{', raise `max_vram`' * capped}"
+            f"{f', or pass `max_res={side}`' if side else ''}."
         )
 
     @property
@@ -228,15 +228,15 @@ def _nothing_fits(model: Architecture, job: Job, budget: Budget, device: str) ->
     # Where the host is short, what stays on the device; the first needs nothing of the host.
     allowed = [peak for peak in peaks if _host_allows(peak, budget)] or peaks
     taken = min(_taken(peak, device) for peak in allowed)
-    advice = f"pass --max-vram {card_for(taken, device):g}"
+    advice = f"pass `max_vram={card_for(taken, device):g}`"
     if device == "cpu":
         advice = f"close other programs, {advice} where that much is there"
     if not _host_allows(peaks[-1], budget):
         least = card_for(_taken(peaks[-1], device), device)
         host = peaks[-1].host / 1e9 + 0.05
-        advice += f", or --max-vram {least:g} and --max-ram {host:.1f} where that is there"
+        advice += f", or `max_vram={least:g}` and `max_ram={host:.1f}` where that is there"
     if side := _largest_side(model, job, budget, device):
-        advice += f", or --max-res {side}"
+        advice += f", or `max_res={side}`"
     had = "unlimited" if budget.device is None else f"{budget.device / 1e9:.2f} GB"
     return (
         f"got {had} of {_kind(device)} for tensors, expected at least {taken / 1e9:.2f} GB for "
@@ -245,7 +245,7 @@ def _nothing_fits(model: Architecture, job: Job, budget: Budget, device: str) ->
 
 
 def _largest_side(model: Architecture, job: Job, budget: Budget, device: str) -> int | None:
-    """The largest ``--max-res`` below that of the job with which some plan fits."""
+    """The largest ``max_res`` below that of the job with which some plan fits."""
     longer = max(job.size.height, job.size.width)
     for side in range(longer - 64, 63, -64):
         size = Size(_scaled(job.size.height, side, longer), _scaled(job.size.width, side, longer))

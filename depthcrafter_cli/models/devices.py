@@ -70,15 +70,15 @@ def make_current(device: torch.device) -> None:
 def _fault(device: torch.device) -> Fault | None:
     """What keeps a device from being used; None if it can be."""
     if device.type == "mps" and not torch.backends.mps.is_available():
-        return Fault("this machine or this PyTorch has no Apple GPU", "use --device auto")
+        return Fault("this machine or this PyTorch has no Apple GPU", 'use `device="auto"`')
     if device.type == "xpu" and not torch.xpu.is_available():
-        return Fault("this machine or this PyTorch has no Intel GPU", "use --device auto")
+        return Fault("this machine or this PyTorch has no Intel GPU", 'use `device="auto"`')
     if device.type == "cuda" and (fault := cuda_fault()):
         return fault
     if device.type in ("cuda", "xpu"):
         count = torch.cuda.device_count() if device.type == "cuda" else torch.xpu.device_count()
         if (device.index or 0) >= count:
-            return Fault(f"there are {count}, counted from {device.type}:0", "use --device auto")
+            return Fault(f"there are {count}, counted from {device.type}:0", 'use `device="auto"`')
     return None
 
 
@@ -96,7 +96,7 @@ def cuda_fault() -> Fault | None:
         return Fault(
             f"this PyTorch ({torch.__version__}) is built without CUDA, and no NVIDIA driver was "
             "found",
-            "use --device auto",
+            'use `device="auto"`',
         )
     try:
         torch.cuda.init()
@@ -104,9 +104,9 @@ def cuda_fault() -> Fault | None:
     except (RuntimeError, AssertionError) as error:
         words = str(error).split(". ")[0].strip(" .")
     if nvidia_driver():
-        remedy = "mend the driver, or use --device cpu"
+        remedy = 'mend the driver, or use `device="cpu"`'
     else:
-        remedy = "use --device auto, or install NVIDIA's driver where there is such a GPU"
+        remedy = 'use `device="auto"`, or install NVIDIA\'s driver where there is such a GPU'
     return Fault(f"CUDA cannot be used ({words})", remedy)
 
 
@@ -118,7 +118,7 @@ def idle_gpus() -> list[str]:
     if torch.xpu.is_available():
         found.append(
             "The CPU is used, though an Intel GPU is here, on which nothing was tried yet: "
-            "--device xpu uses it."
+            '`device="xpu"` uses it.'
         )
     return found
 
@@ -172,15 +172,15 @@ def pick_dtype(name: str, device: torch.device, warn: Warn = ignore) -> torch.dt
     if name == "auto":
         return torch.float32 if device.type == "cpu" or broken else torch.float16
     if name == "fp16" and broken:
-        warn(f"{card} fails at half precision: leave --dtype out, or expect to stop for values "
+        warn(f"{card} fails at half precision: leave `dtype` out, or expect to stop for values "
              "that are no numbers.")  # fmt: skip
     if name == "bf16" and capability is not None and capability < (8, 0):
         raise UsageError(
             f"got the dtype bf16 on {card} of compute capability {capability[0]}.{capability[1]}, "
-            "expected 8.0 or higher: leave --dtype out."
+            "expected 8.0 or higher: leave `dtype` out."
         )
     if name == "fp16" and device.type == "cpu":
-        warn("fp16 is far slower than fp32 on a CPU: leave --dtype out.")
+        warn("fp16 is far slower than fp32 on a CPU: leave `dtype` out.")
     return _DTYPES[name]
 
 

@@ -35,8 +35,8 @@ class GivenFiles:
         if lacking:
             raise WeightsError(
                 f"{', '.join(map(str, self._given))} lacks {', '.join(lacking)}, expected all "
-                f"{len(files)} files of the model: give what is lacking as well, with a --from "
-                "each, or pull without --from."
+                f"{len(files)} files of the model: add what is lacking to `given`, or pull "
+                "without it."
             )
         return [
             Offer(file, str(path), path.stat().st_size, file.sha256 or sha256_of(path), True)

@@ -48,7 +48,7 @@ def host_memory(size: int, device: torch.device, warn: Warn = ignore) -> Tensor:
     except (OSError, MemoryError, OverflowError) as error:
         raise MemoryLimitError(
             f"got no {size / 1e9:.2f} GB of host memory ({error}), expected as much for weights or "
-            "tensors that wait: close other programs, lower --max-ram or raise --max-vram."
+            "tensors that wait: close other programs, lower `max_ram` or raise `max_vram`."
         ) from error
     memory = torch.frombuffer(pages, dtype=torch.uint8)
     if device.type == "cuda":

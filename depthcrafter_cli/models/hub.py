@@ -370,7 +370,7 @@ def _unreachable(file: HubFile, error: Exception) -> WeightsError:
     return WeightsError(
         f"the connection to the hub failed at {file.path} ({_brief(error)}): check the network and "
         "pull again, which continues where it stopped; a proxy is named in HTTPS_PROXY, a mirror "
-        "in HF_ENDPOINT, and files copied from another machine are installed with --from."
+        "in HF_ENDPOINT, and files copied from another machine are installed with `given`."
     )
 
 

@@ -89,8 +89,10 @@ def require_numbers(values: Tensor, dtype: torch.dtype, where: str) -> None:
         raise WeightsError(
             f"{told}these weights cannot be used; check them with `depthcrafter weights verify`."
         )
-    wider = ", or bf16 on an RTX 30 or newer" if dtype == torch.float16 else ""
-    raise UsageError(f"{told}compute again from the start with --dtype fp32 --overwrite{wider}.")
+    wider = ', or `dtype="bf16"` on an RTX 30 or newer' if dtype == torch.float16 else ""
+    raise UsageError(
+        f'{told}compute again from the start with `dtype="fp32"` and `overwrite=True`{wider}.'
+    )
 
 
 def euler_step(latents: Tensor, velocity: Tensor, sigma: float, following: float) -> Tensor:

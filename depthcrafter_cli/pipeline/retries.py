@@ -50,7 +50,7 @@ def until_it_fits(
         if smaller is None:
             raise MemoryLimitError(
                 f"got no more memory on {device} ({shortage.words}), expected enough for the "
-                "smallest plan: close other programs, or lower --max-res or --window.",
+                "smallest plan: close other programs, or lower `max_res` or `window`.",
                 shortage.words,
             )
         release_memory(device)

@@ -145,6 +145,6 @@ def _require_none(changed: set[str], path: Path) -> None:
     if changed:
         raise UsageError(
             f"got the checkpoint {path} of a recipe with other {sorted(changed)}, expected the "
-            "recipe it was begun with: restore it, choose another --work-dir, or delete this and "
+            "recipe it was begun with: restore it, choose another `work_dir`, or delete this and "
             "all later stages' checkpoints to train them anew."
         )

@@ -209,7 +209,7 @@ def _gpu(
         facts["computes"] = True
     except Exception as error:  # of a driver or a library, in any words
         words = _words(error)
-        remedy = "mend the driver, or leave this GPU out with --device"
+        remedy = "mend the driver, or leave this GPU out with `device`"
         if "no kernel image" in words:
             from depthcrafter_cli.models.devices import cuda_install
 
@@ -256,7 +256,10 @@ def _ram() -> Iterator[Row]:
     facts = {"available_bytes": memory.available, "total_bytes": memory.total}
     found = f"{memory.available / 1e9:.1f} GB for a run, the machine has {memory.total / 1e9:.1f}"
     if not memory.known:
-        found, remedy = f"not told by this system; {found}, assumed", "mount /proc, or --max-ram GB"
+        found, remedy = (
+            f"not told by this system; {found}, assumed",
+            "mount /proc, or pass `max_ram` in GB",
+        )
         yield Row("ram", found, "warning", remedy, facts)
     elif memory.available < _TOO_LITTLE_RAM:
         remedy = "close other programs, or raise the limit of the container or job"
@@ -346,7 +349,7 @@ def _weights() -> Iterator[Row]:
         yield _model(variant)
     chosen = find_weights()
     yield Row(
-        "weights", f"a run takes {chosen.variant.name} unless --weights says otherwise",
+        "weights", f"a run takes {chosen.variant.name} unless `weights` says otherwise",
         facts={"chosen": chosen.variant.name, "path": str(chosen.path)},
     )  # fmt: skip
 
@@ -389,9 +392,9 @@ PROBES = (
     Probe("pytorch", _pytorch, _TORCH),
     Probe("libraries", _libraries, _AGAIN, needs="pytorch"),
     Probe("driver", _driver, "install NVIDIA's driver again", "warning"),
-    Probe("gpu", _gpus, "install PyTorch again, or use --device cpu", "warning", "pytorch"),
-    Probe("auto", _auto, "choose by --device and --dtype", "fault", "pytorch"),
-    Probe("ram", _ram, "pass --max-ram GB", "warning"),
+    Probe("gpu", _gpus, 'install PyTorch again, or use `device="cpu"`', "warning", "pytorch"),
+    Probe("auto", _auto, "choose by `device` and `dtype`", "fault", "pytorch"),
+    Probe("ram", _ram, "pass `max_ram` in GB", "warning"),
     Probe("disk", _disk, "set DEPTHCRAFTER_WEIGHTS to a folder on a disk with room", "warning"),
     Probe("video", _video, f"{_REINSTALL} av"),
     Probe("outputs", _outputs, f"{_REINSTALL} matplotlib pillow numcodecs", needs="video"),

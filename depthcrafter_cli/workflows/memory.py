@@ -44,7 +44,7 @@ def choose_memory(
     limits: tuple[float | None, float | None],
     warn: Warn = ignore,
 ) -> Choice:
-    """The plan of a run; ``limits`` are --max-vram and --max-ram in GB, None for auto.
+    """The plan of a run; ``limits`` are ``max_vram`` and ``max_ram`` in GB, None for auto.
 
     ``warn`` hears where the system does not tell its memory, and some is assumed.
 
@@ -67,7 +67,7 @@ def choose_memory(
     if not ram().known and None in limits:
         warn(
             f"This system does not tell how much memory it has: {available_ram() / GIB:.1f} GB of "
-            "RAM are assumed. Where it is another amount, pass --max-vram (on a GPU --max-ram)."
+            "RAM are assumed. Where it is another amount, pass `max_vram` (on a GPU `max_ram`)."
         )
     return choose(
         model, job, _budget(device, kind, *limits), kind,

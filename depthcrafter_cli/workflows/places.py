@@ -32,7 +32,7 @@ def check_places(request: RunRequest) -> None:
     if same := next((path for path in taken if known & identities(path)), None):
         raise UsageError(
             f"got {request.work_folder} for the run's state, which is also {same}, expected a "
-            "folder of its own: choose another --work-dir."
+            "folder of its own: choose another `work_dir`."
         )
 
 
@@ -53,7 +53,7 @@ def _replaceable(request: RunRequest) -> bool:
     if not request.resume and not request.overwrite:
         raise OutputError(
             f"{state.path} holds a run that was not finished, or was kept, expected none: go on "
-            "with it by --resume, or start again with --overwrite."
+            "with it by `resume=True`, or start again with `overwrite=True`."
         )
     return request.overwrite
 

@@ -20,7 +20,7 @@ def check_record(request: RunRequest, *, overwrite: bool) -> None:
     if path is not None and path.exists() and not overwrite:
         raise OutputError(
             f"{path} exists, expected a free name for the run's record: "
-            "pass --overwrite, or --no-record."
+            "pass `overwrite=True`, or `record=False`."
         )
 
 
@@ -67,6 +67,6 @@ def is_complete(request: RunRequest, warn: Warn) -> bool:
     if made_by != program() and not request.overwrite:
         warn(
             f"{request.outputs[0]} was made by {made_by} and is taken as complete, though this is "
-            f"{program()}: --overwrite makes it again."
+            f"{program()}: `overwrite=True` makes it again."
         )
     return made_by == program() or not request.overwrite

@@ -3,21 +3,25 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from depthcrafter_cli.depth.normalize import Normalization
+from depthcrafter_cli.depth.normalize import NORMALIZATIONS, Normalization, read_normalization
 from depthcrafter_cli.disk import derived
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.numbered import NUMBER
-from depthcrafter_cli.media.resize import output_size
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.models.variants import VARIANTS
+from depthcrafter_cli.options import check_options, documented, option, options_of, settings_of
+from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.structured import plain, typed
-from depthcrafter_cli.types import Size
+from depthcrafter_cli.text import expanded, read_gigabytes
+
+if TYPE_CHECKING:
+    from depthcrafter_cli.types import Size
 
 FROM_SOURCE = "source"
-DTYPES = ("auto", "fp32", "fp16", "bf16")
 
 # How a run is carried out, not what comes of it: may differ when it is resumed.
 _CIRCUMSTANCES = (
@@ -26,63 +30,150 @@ _CIRCUMSTANCES = (
 )  # fmt: skip
 
 
+def _read_limit(name: str, text: str) -> float | None:
+    """GB of memory; ``auto`` is None. Raises UsageError with an amount that this machine has."""
+    if text.strip().lower() == "auto":
+        return None
+    try:
+        return read_gigabytes(text)
+    except ValueError:
+        raise UsageError(
+            f"got `{name}` {text!r}, expected auto or GB above 0, as in 8, 8GB or 8000MB: write "
+            f"`{name}={_gigabytes_here(name)}`, which is what is free here, or leave it out."
+        ) from None
+
+
+def _gigabytes_here(name: str) -> str:
+    """What a limit of memory could be on this machine."""
+    from depthcrafter_cli.models.devices import pick_device
+    from depthcrafter_cli.workflows.resources import available_ram, free_device_memory
+
+    free = available_ram()
+    if name == "max_vram":
+        free = free_device_memory(str(pick_device("auto"))) or free
+    return f"{max(1, free * 10 >> 30) / 10:g}"
+
+
+def _is_first_number(text: str) -> bool:
+    return text == FROM_SOURCE or re.fullmatch(r"\d{1,9}", text) is not None
+
+
+@documented
 @dataclass(frozen=True)
 class RunRequest:
     """One video and what shall become of it, as the user asked; None means the default.
 
-    ``settings`` are fields of :class:`PipelineConfig` that override the model's own.
-    ``reference`` reproduces the published program: its noise, its choice of frames and
-    frame-rate label, its output at the model's size. ``start_number`` is that of the first frame
-    where each is a file, or ``source``: as the images of the source are numbered, if they are.
-    ``max_vram`` and ``max_ram`` are GB, None what is free. Without ``outputs`` a run can be planned
-    but not carried out. ``resume`` goes on with a run that stopped; its state is in ``work_dir``
-    (None: beside the first output), which goes when the run is finished unless ``keep_work``. A run
-    that cannot be gone on with is begun again where ``overwrite`` is set, unless ``resume_only``.
+    ``settings`` are fields of :class:`PipelineConfig` that override the model's own. Without
+    ``outputs`` a run can be planned but not carried out. A run that cannot be gone on with by
+    ``resume`` is begun again where ``overwrite`` is set, unless ``resume_only``.
     ``create_folders`` makes those that the outputs need.
 
-    Raises UsageError for a ``crf`` that H.264 does not have, a ``dtype`` that there is not, and a
-    ``start_number`` that is none.
+    Raises UsageError for a value outside its range.
     """
 
     source: Path
     outputs: tuple[Path, ...]
-    weights: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
+    size: str = option(
+        "source", help="Size of the result: {default} (default), model or WIDTHxHEIGHT.",
+        part="look",
+    )  # fmt: skip
+    normalization: Normalization = option(
+        Normalization(),
+        help="What becomes 0 and 1: {default} (default: the extremes of the whole clip), "
+        "percentile or 'percentile 2 98', 'fixed LO HI', or none.",
+        part="look",
+        typed="normalize",
+        read=read_normalization,
+        form=NORMALIZATIONS,
+    )
+    colormap: str = option(
+        "inferno",
+        help="Any matplotlib colormap for videos. Default: {default}.",
+        part="look",
+    )
+    side_by_side: bool = option(False, help="Video: the source left of the depth.", part="look")
+    crf: int = option(
+        18,
+        help="H.264 quality, 0 (lossless) to 51. Default: {default}.",
+        part="look",
+        minimum=0,
+        maximum=51,
+    )
+    start_number: str = option(
+        "0",
+        help="Number of the first PNG (default: {default}), or source: as the source's images are "
+        "numbered.",
+        part="look",
+        accepts=_is_first_number,
+        form=f"a whole number or {FROM_SOURCE}",
+    )
+    overwrite: bool = option(False, help="Replace existing outputs.", part="writing")
+    record: bool = option(
+        True, help="Write OUT.json, which says how OUT was made. Default.", part="writing"
+    )
+    weights: str | None = option(
+        None,
+        help="nano, depthcrafter, or a model folder. Default: depthcrafter if pulled, else nano.",
+        part="depth",
+        short="w",
+    )
+    max_res: int | None = option(
+        None,
+        help="Longest side the model sees, in pixels. Default: the model's own.",
+        part="depth",
+        unit="pixels",
+    )
     reading: ReadOptions = field(default_factory=ReadOptions)
-    max_res: int | None = None
-    size: str = "source"
-    normalization: Normalization = field(default_factory=Normalization)
-    colormap: str = "inferno"
-    side_by_side: bool = False
-    crf: int = 18
-    start_number: str = "0"
-    overwrite: bool = False
-    record: bool = True
-    reference: bool = False
-    max_vram: float | None = None
-    max_ram: float | None = None
-    work_dir: Path | None = None
-    keep_work: bool = False
-    resume: bool = False
+    settings: Mapping[str, Any] = settings_of(PipelineConfig)
+    reference: bool = option(
+        False,
+        help="Reproduce the published program: its noise as drawn on a CPU (a GPU draws other "
+        "numbers), its frame choice, rate label and size.",
+        part="depth",
+    )
+    max_vram: float | None = option(
+        None,
+        help="GB the card has, or may be used of it: the fastest plan that fits is taken. Default: "
+        "auto, what is free. On a CPU: GB of RAM for the whole process.",
+        part="memory",
+        unit="GB",
+        above=0,
+        read=partial(_read_limit, "max_vram"),
+    )
+    max_ram: float | None = option(
+        None,
+        help="GB of host memory for what leaves the GPU. Default: auto.",
+        part="memory",
+        unit="GB",
+        above=0,
+        read=partial(_read_limit, "max_ram"),
+    )
+    dtype: str = option(
+        "auto",
+        help="{default} (default: fp16 on a GPU, else fp32), fp32, fp16 or bf16.",
+        part="depth",
+        choices=("auto", "fp32", "fp16", "bf16"),
+    )
+    device: str = option(
+        "auto", help="{default} (default), cuda, cuda:N, mps, xpu or cpu.", part="run"
+    )
+    work_dir: Path | None = option(
+        None,
+        help="Where the run keeps its state. Default: OUT.work beside OUT.",
+        part="run",
+        read=expanded,
+    )
+    keep_work: bool = option(
+        False, help="Keep that folder, to make other outputs with 'finish'.", part="run"
+    )
+    resume: bool = option(
+        False, help="Go on where the same run was stopped; begin if it was not.", part="run"
+    )
     resume_only: bool = False
     create_folders: bool = False
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.crf <= 51:
-            raise UsageError(
-                f"The quality is {self.crf}, expected 0 (lossless) to 51: correct --crf."
-            )
-        if self.start_number != FROM_SOURCE and not re.fullmatch(r"\d{1,9}", self.start_number):
-            raise UsageError(
-                f"The first number is {self.start_number!r}, expected a whole number or "
-                f"{FROM_SOURCE}: correct --start-number."
-            )
-        if self.dtype not in DTYPES:
-            raise UsageError(
-                f"The dtype is {self.dtype}, expected one of {', '.join(DTYPES)}: correct --dtype."
-            )
+        check_options(self)
 
     @property
     def selection(self) -> ReadOptions:
@@ -115,8 +206,10 @@ class RunRequest:
         """Where the run's record goes, beside the first output; None if none is wanted."""
         return derived(self.first_output, ".json") if self.record else None
 
-    def output_size(self, source: Size, model: Size) -> Size:
+    def output_size(self, source: "Size", model: "Size") -> "Size":
         """The size of the results of a video and a model of these sizes. Raises UsageError."""
+        from depthcrafter_cli.media.resize import output_size
+
         if self.reference and self.size == "source":
             return model
         return output_size(self.size, source, model)
@@ -159,6 +252,14 @@ class RunRequest:
         """
         asked: RunRequest = typed(RunRequest, values, "request")
         return asked
+
+
+COLUMNS = {
+    each.typed: name
+    for name, each in options_of(RunRequest).items()
+    if each.part in ("look", "depth", "memory")
+}
+"""The options that a list may set for each of its clips, and the fields that they set."""
 
 
 def _absolute_folder(weights: str | None) -> str | None:

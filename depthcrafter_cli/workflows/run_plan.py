@@ -196,7 +196,7 @@ def _planned(
         raise MemoryLimitError(
             f"{request.work_folder} holds a run with windows of {config.window} frames, and no "
             f"more than {memory.job.window} fit now, expected the memory it began with: free some, "
-            "or start again with --overwrite."
+            "or start again with `overwrite=True`."
         )
     if memory.shortened:
         config = replace(config, window=memory.job.window)
@@ -238,7 +238,7 @@ def _settle(request: RunRequest) -> tuple[Video, WeightsFolder, PipelineConfig, 
     size = model_size(info.size, longest, multiple)
     if request.reference and request.size not in ("source", "model"):
         raise UsageError(
-            f"got --size {request.size} with --reference, which writes what the model gives, "
+            f"got `size` {request.size} with `reference`, which writes what the model gives, "
             "expected one of them: leave the other out."
         )
     written = request.output_size(info.size, size)
@@ -270,7 +270,7 @@ def _require_same(
     if now.input != before.input:
         raise changed(request.source)
     differing = [
-        f"--{name.replace('_', '-')} ({_told(value)} now, {_told(earlier)} before)"
+        f"`{name}` ({_told(value)} now, {_told(earlier)} before)"
         for name, (value, earlier) in _other_options(request, now, saved, suited).items()
     ]
     differing += [
@@ -285,7 +285,7 @@ def _require_same(
         remedy = "restore it" if request.resume_only else resume
         raise UsageError(
             f"{request.work_folder} is a run that differs in {', '.join(differing)}, expected the "
-            f"same run to go on with: {remedy}, or run it with --overwrite to start again."
+            f"same run to go on with: {remedy}, or run it with `overwrite=True` to start again."
         )
 
 

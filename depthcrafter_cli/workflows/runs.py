@@ -87,7 +87,7 @@ def run(
     """
     request = plan.request
     if not request.outputs:
-        raise UsageError("Got no output, expected at least one: pass --out such as depth.mp4.")
+        raise UsageError("got no `outputs`, expected at least one, such as depth.mp4: name it.")
     if request.create_folders:
         _create_folders(request)
     shortage = memory_errors(plan.device, plan.memory, capped=request.max_vram is not None)
@@ -149,8 +149,8 @@ def finished_before(request: RunRequest, warn: Warn = ignore) -> bool:
             _end(state, request.keep_work and state.in_use, warn)
     if request.keep_work and not state.in_use:
         warn(
-            f"{state.path} is gone, as the run was finished without --keep-work: --overwrite "
-            "makes it again."
+            f"{state.path} is gone, as the run was finished without `keep_work=True`: "
+            "`overwrite=True` makes it again."
         )
     return True
 

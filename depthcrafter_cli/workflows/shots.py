@@ -101,7 +101,7 @@ def check_shot_outputs(video: Path, outputs: Sequence[Path], *, overwrite: bool)
         if identities(out) & identities(video):
             raise UsageError(f"{out} is the input, expected another file: choose another name.")
         if out.exists() and not overwrite:
-            raise OutputError(f"{out} exists, expected a free name: pass --overwrite.")
+            raise OutputError(f"{out} exists, expected a free name: pass `overwrite=True`.")
 
 
 def write_shots(film: Film, outputs: Sequence[Path], *, overwrite: bool) -> None:

@@ -151,7 +151,7 @@ class RunState:
         if self.path.exists():
             raise OutputError(
                 f"{self.path} holds other files, expected a folder for the state of this run "
-                "alone: choose another --work-dir."
+                "alone: choose another `work_dir`."
             )
         with output_errors(self.path):
             make_folder(self.path)
@@ -180,7 +180,9 @@ class RunState:
                 f"{self.path} holds no unfinished or kept run, expected a folder such as "
                 "depth.mp4.work: check the path."
             )
-        expected = "expected what the run wrote: check the disk, and start again with --overwrite"
+        expected = (
+            "expected what the run wrote: check the disk, and start again with `overwrite=True`"
+        )
         with content_errors(self._job, UsageError, expected):
             with read_errors(self._job):
                 job = json_object(self._job)
@@ -188,7 +190,7 @@ class RunState:
             if job.get("format") not in (2, _FORMAT) and noted in (None, _checksum(job)):
                 raise UsageError(
                     f"{self.path} is of another version of depthcrafter, expected format "
-                    f"{_FORMAT}: finish it with that version, or start again with --overwrite."
+                    f"{_FORMAT}: finish it with that version, or start again with `overwrite=True`."
                 )
             if noted != _checksum(job):
                 raise ValueError("it does not match its checksum")

@@ -60,7 +60,7 @@ def train(
     out, work = out.resolve(), work.resolve()
     if resume and not any((work / f"{name}.ckpt").exists() for name in config.stage_names):
         raise UsageError(
-            f"got --resume, expected a checkpoint in {work}, and there is none: leave it out."
+            f"got `resume=True`, expected a checkpoint in {work}, and there is none: leave it out."
         )
     require_optimizers(config)
     clips = open_sources(config)
@@ -131,17 +131,17 @@ def _suited(settings: dict[str, int], start: "ModelSettings") -> dict[str, int]:
 def _require_free(out: Path, work: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(
-            f"got --out {out}, which holds something, expected a free folder: choose another --out."
+            f"got `out` {out}, which holds something, expected a free folder: choose another `out`."
         )
     if out.resolve() == Path.cwd():
         raise OutputError(
-            f"got --out {out}, the folder you are in, which a finished model would take the place "
+            f"got `out` {out}, the folder you are in, which a finished model would take the place "
             "of, expected another: name a new one."
         )
     if work.resolve().is_relative_to(out.resolve()):
         raise OutputError(
-            f"got --out {out}, which the work folder {work} is in, expected one of its own: choose "
-            "another --out."
+            f"got `out` {out}, which the work folder {work} is in, expected one of its own: choose "
+            "another `out`."
         )
 
 

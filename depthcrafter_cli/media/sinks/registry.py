@@ -49,7 +49,7 @@ def path_in_format(stem: Path, name: str) -> Path:
     suffix = f".{name.lower().removeprefix('.')}"
     if suffix not in _BY_SUFFIX:
         known = ", ".join(known.removeprefix(".") for known in _BY_SUFFIX if known)
-        raise UsageError(f"got --format {name}, expected one of {known}: choose one.")
+        raise UsageError(f"got `format` {name}, expected one of {known}: choose one.")
     return _BY_SUFFIX[suffix].path_for(stem, suffix)
 
 
@@ -83,7 +83,7 @@ def check_outputs(
     ``overwrite`` is off.
     """
     if not outputs:
-        raise UsageError("Got no output, expected at least one: pass --out such as depth.mp4.")
+        raise UsageError("got no `outputs`, expected at least one, such as depth.mp4: name it.")
     check_colormap(colormap)
     check_numbers(outputs, 0)
     kinds = [_sink_class(out) for out in outputs]
@@ -178,7 +178,7 @@ def _check_place(
     folder, existing = kind.folder_of(out), kind.existing(out)
     if existing and not overwrite:
         raise OutputError(
-            f"{existing[0]} exists, expected a free name: choose another or pass --overwrite."
+            f"{existing[0]} exists, expected a free name: choose another or pass `overwrite=True`."
         )
     if create_folders:
         folder = nearest_folder(folder) or folder

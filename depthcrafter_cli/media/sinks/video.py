@@ -54,7 +54,7 @@ class VideoSink(FileSink):
         except av.error.FFmpegError as error:
             raise OutputError(
                 f"{out} would be {size} pixels, expected a size that {ENCODER} encodes (sides up "
-                "to 16384): pass a smaller --size, leave --side-by-side out, or write .npz or PNGs."
+                "to 16384): pass a smaller `size`, leave `side_by_side` out, or write .npz or PNGs."
             ) from error
 
     @property

@@ -27,7 +27,7 @@ def require_origin(folder: Path, recipe: TrainingConfig, *, note: bool) -> None:
     path, wanted = folder / _NAME, _origin(recipe)
     known: dict[str, Any] = {}
     if path.exists():
-        with content_errors(path, UsageError, "expected a note of ours: choose another --work-dir"):
+        with content_errors(path, UsageError, "expected a note of ours: choose another `work_dir`"):
             known = json_object(path)
     differing = sorted(
         name for name, value in wanted.items() if not is_same(known.get(name, value), value)
@@ -35,7 +35,7 @@ def require_origin(folder: Path, recipe: TrainingConfig, *, note: bool) -> None:
     if differing:
         raise UsageError(
             f"{folder} was begun with other values of {', '.join(differing)}, expected those that "
-            "what it holds was made with: restore them, or choose another --work-dir."
+            "what it holds was made with: restore them, or choose another `work_dir`."
         )
     if note and known != {**known, **wanted}:
         folder.mkdir(parents=True, exist_ok=True)
