@@ -1,5 +1,6 @@
 """Reading videos: equality with the reference's reader, time, and damage."""
 
+import gc
 import hashlib
 import json
 from fractions import Fraction
@@ -198,6 +199,24 @@ def test_interlaced_fields_are_merged(tmp_path):
     frames = list(read_frames(path, Size(96, 160)))
     assert [frame.time for frame in frames] == [Fraction(k, 25) for k in range(8)]
     assert combing(frames[4].rgb[..., 0]) < 0.2 * combing(woven)
+
+
+def test_pictures_are_freed_as_they_are_read(tmp_path):
+    """Those of 8K are 50 MB each: none may wait until Python looks for what refers in circles."""
+    clip = make_clip(tmp_path / "a.mp4", frames=30)
+    gc.collect()
+    gc.disable()
+    try:
+        before = sum(type(one) is av.VideoFrame for one in gc.get_objects())
+        frames = read_frames(clip, Size(64, 64))
+        held = [
+            sum(type(one) is av.VideoFrame for one in gc.get_objects()) - before
+            for frame in frames
+            if frame.index % 10 == 9
+        ]
+    finally:
+        gc.enable()
+    assert held[2] <= held[0] + 2
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "mp4"])

@@ -64,7 +64,9 @@ class PictureScaler:
 
     def __call__(self, picture: av.VideoFrame) -> RgbImage:
         stored = (picture.width, picture.height, picture.format.name, picture.colorspace)
-        kind = (*stored, _primaries(picture), upright_filters(picture))
+        # Not its side data: who asks a picture for them keeps it until garbage is collected, which
+        # may be a hundred pictures later.
+        kind = (*stored, _primaries(picture), picture.rotation)
         if kind != self._made_for:  # first picture, or a stream that changes its size midway
             self._prepare(picture)
             self._made_for = kind
