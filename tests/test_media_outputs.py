@@ -7,7 +7,7 @@ from clips import picture
 from PIL import Image
 
 from depthcrafter_cli.errors import OutputError, UsageError
-from depthcrafter_cli.media.sinks import check_outputs
+from depthcrafter_cli.media.sinks import Look, check_outputs
 
 
 def test_free_names_of_every_kind_pass_and_leave_no_trace(tmp_path):
@@ -20,7 +20,7 @@ def test_free_names_of_every_kind_pass_and_leave_no_trace(tmp_path):
     ("names", "says"),
     [
         ([], "got no `outputs`"),
-        (["depth.avi"], r"'.avi', expected one of .mp4, .mov, .npz, .npy, .png"),
+        (["depth.avi"], r"'.avi', expected one of .mp4, .mov, .mkv, .npz, .npy, .png"),
         (["depth.png"], r"use .*depth_%05d.png"),
         (["%d_%d.png"], "one number pattern"),
         (["name_%05d"], r"and .png after it: use .*name_%05d.png"),
@@ -37,7 +37,7 @@ def test_requests_that_make_no_sense(tmp_path, names, says):
 
 def test_an_unknown_colormap_is_refused(tmp_path):
     with pytest.raises(UsageError, match="viridis"):
-        check_outputs([tmp_path / "a.mp4"], colormap="viridiss")
+        check_outputs([tmp_path / "a.mp4"], look=Look(colormap="viridiss"))
 
 
 def test_depth_never_goes_into_the_folder_it_is_read_from(tmp_path):

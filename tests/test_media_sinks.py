@@ -24,7 +24,7 @@ from depthcrafter_cli.depth.normalize import normalize
 from depthcrafter_cli.errors import OutputError
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.reader import read_frames
-from depthcrafter_cli.media.sinks import DepthFrame, SinkSettings, check_outputs, sink_for
+from depthcrafter_cli.media.sinks import DepthFrame, Look, SinkSettings, check_outputs, sink_for
 from depthcrafter_cli.types import Size, ValueRange
 
 SIZE = Size(48, 64)
@@ -45,7 +45,14 @@ def raw_disparity(index, size=SIZE):
 
 def settings(times, size=SIZE, **changes):
     unit = Fraction(1, max(time.denominator for time in times))
-    values = {"rate": Fraction(24), "time_base": unit, "value_range": RANGE, **changes}
+    look = {name: changes.pop(name) for name in vars(Look()) if name in changes}
+    values = {
+        "look": Look(**look),
+        "rate": Fraction(24),
+        "time_base": unit,
+        "value_range": RANGE,
+        **changes,
+    }
     return SinkSettings(size=size, frame_count=len(times), **values)
 
 

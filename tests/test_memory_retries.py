@@ -97,6 +97,7 @@ def test_where_there_is_no_smaller_plan_the_run_ends_with_a_sentence(tiny):
     with failing(PARTS["denoise"](tiny), 1), pytest.raises(MemoryLimitError, match="close other"):
         list(DepthCrafterPipeline(tiny, PipelineConfig(steps=1))(frames))
 
+
 def test_a_pipeline_never_changes_and_each_call_is_the_first(tiny):
     frames = np.zeros((3, 64, 64, 3), np.uint8)
     config = PipelineConfig(steps=1, window=3, overlap=1)

@@ -77,7 +77,7 @@ def summary_of(plan: "RunPlan") -> Iterator[tuple[str, str]]:
     outputs = ", ".join(str(path) for path in plan.request.outputs)
     yield "output", f"{outputs}  {plan.output_size}"
     for out in plan.request.outputs:
-        size = size_in(out, plan.output_size, side_by_side=plan.request.side_by_side)
+        size = size_in(out, plan.output_size, plan.request.look)
         if size != plan.output_size:
             yield "", f"{out.name} will be {size}."
 

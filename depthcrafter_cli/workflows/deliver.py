@@ -61,9 +61,7 @@ def deliver(
         time_base=spool.time_base if end is None else common_unit(spool.time_base, end),
         end=end,
         value_range=values,
-        colormap=request.colormap,
-        side_by_side=request.side_by_side,
-        crf=request.crf,
+        look=request.look,
         metadata=metadata,
         published=published,
     )

@@ -304,7 +304,9 @@ def _video() -> Iterator[Row]:
     import av
     from av.codec import Codec
 
-    from depthcrafter_cli.media.sinks.video import ENCODER
+    from depthcrafter_cli.media.look import CODECS
+
+    encoder = CODECS["h264"].encoder
 
     def has(name: str, mode: Literal["r", "w"]) -> bool:
         try:
@@ -318,7 +320,7 @@ def _video() -> Iterator[Row]:
         "pyav": av.__version__,
         "libavcodec": ffmpeg,
         "decoders": [name for name in _DECODERS if name not in lacking],
-        "encoder": ENCODER if has(ENCODER, "w") else None,
+        "encoder": encoder if has(encoder, "w") else None,
     }
     found = f"PyAV {av.__version__} with FFmpeg's libavcodec {ffmpeg}, reads "
     found += ", ".join(facts["decoders"])
@@ -327,7 +329,7 @@ def _video() -> Iterator[Row]:
         yield Row("video", f"{found}; not {', '.join(lacking)}", "warning", remedy, facts)
     elif facts["encoder"] is None:
         remedy = f"{_REINSTALL} av, or write PNG and NPZ"
-        yield Row("video", f"{found}; {ENCODER} is missing, so no MP4", "warning", remedy, facts)
+        yield Row("video", f"{found}; {encoder} is missing, so no MP4", "warning", remedy, facts)
     else:
         yield Row("video", f"{found}; writes H.264", facts=facts)
 

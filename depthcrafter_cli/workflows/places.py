@@ -7,6 +7,7 @@ from pathlib import Path
 
 from depthcrafter_cli.disk import identities, nearest_folder
 from depthcrafter_cli.errors import OutputError, UsageError
+from depthcrafter_cli.media.look import Look
 from depthcrafter_cli.media.sinks.registry import check_outputs, existing_files, expected_bytes
 from depthcrafter_cli.media.spool import expected_spool_bytes
 from depthcrafter_cli.types import Size
@@ -22,7 +23,7 @@ def check_places(request: RunRequest) -> None:
         request.outputs,
         source=request.source,
         record=request.record_path,
-        colormap=request.colormap,
+        look=request.look,
         overwrite=replaceable,
         create_folders=request.create_folders,
     )
@@ -59,7 +60,7 @@ def _replaceable(request: RunRequest) -> bool:
 
 
 def disk_bytes(
-    frames: int, outputs: Sequence[Path], model: Size, written: Size, *, side_by_side: bool
+    frames: int, outputs: Sequence[Path], model: Size, written: Size, look: Look
 ) -> list[int]:
     """About what so many frames take on a disk: the run's state, then each output.
 
@@ -67,14 +68,14 @@ def disk_bytes(
     """
     return [
         expected_spool_bytes(model, frames),
-        *(expected_bytes(out, written, frames, side_by_side=side_by_side) for out in outputs),
+        *(expected_bytes(out, written, frames, look) for out in outputs),
     ]
 
 
 def check_disk(request: RunRequest, frames: int, model: Size, written: Size) -> None:
     """Raises OutputError unless a run's state and its outputs fit on their disks."""
     outputs, needed = request.outputs, Counter[Path]()
-    sizes = disk_bytes(frames, outputs, model, written, side_by_side=request.side_by_side)
+    sizes = disk_bytes(frames, outputs, model, written, request.look)
     for path, count in zip((request.work_folder, *outputs), sizes, strict=True):
         needed[_disk(path)] += count
     for disk, count in needed.items():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from depthcrafter_cli.depth.normalize import NORMALIZATIONS, Normalization, read_normalization
 from depthcrafter_cli.disk import derived
 from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.media.look import CODECS, Look
 from depthcrafter_cli.media.numbered import NUMBER
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.models.variants import VARIANTS
@@ -94,10 +95,16 @@ class RunRequest:
     side_by_side: bool = option(False, help="Video: the source left of the depth.", part="look")
     crf: int = option(
         18,
-        help="H.264 quality, 0 (lossless) to 51. Default: {default}.",
+        help="Quality of H.264, HEVC and AV1, 0 (the best) to 51. Default: {default}.",
         part="look",
         minimum=0,
         maximum=51,
+    )
+    codec: str | None = option(
+        None,
+        help=f"Video: {', '.join(CODECS)}. Default: h264, in .mkv ffv1 (16 bits of gray, no loss).",
+        part="look",
+        choices=tuple(CODECS),
     )
     start_number: str = option(
         "0",
@@ -181,6 +188,11 @@ class RunRequest:
         if self.reference and self.reading.matrix == "auto":
             return replace(self.reading, matrix="bt601")
         return self.reading
+
+    @property
+    def look(self) -> Look:
+        """How the depth is shown."""
+        return Look(self.colormap, self.side_by_side, self.crf, self.codec)
 
     @property
     def first_number(self) -> int:

@@ -81,7 +81,7 @@ class RunPlan:
     def disk_bytes(self, frames: int, outputs: Sequence[Path]) -> list[int]:
         """About what so many frames take on a disk: the run's state, then each output."""
         sizes = self.model_size, self.output_size
-        return disk_bytes(frames, outputs, *sizes, side_by_side=self.request.side_by_side)
+        return disk_bytes(frames, outputs, *sizes, self.request.look)
 
     def time_on(self, card_name: str | None) -> tuple[str, Duration | None]:
         """A card's name, by default that of the plan's device, and the run's time on it.
@@ -242,7 +242,7 @@ def _settle(request: RunRequest) -> tuple[Video, WeightsFolder, PipelineConfig, 
             "expected one of them: leave the other out."
         )
     written = request.output_size(info.size, size)
-    check_size(request.outputs, written, side_by_side=request.side_by_side)
+    check_size(request.outputs, written, request.look)
     # How many frames a video has is known only about, if at all.
     check_numbers(request.outputs, request.first_number + 2 * (frames or 0))
     if request.outputs and frames is not None and not _goes_on(request):

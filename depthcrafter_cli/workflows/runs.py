@@ -174,12 +174,12 @@ def finish(request: RunRequest, observer: Observer = ignore) -> int:
         request.outputs,
         source=request.source,
         record=request.record_path,
-        colormap=request.colormap,
+        look=request.look,
         overwrite=request.overwrite,
         create_folders=request.create_folders,
     )
     size = request.output_size(made.source_size, made.model_size)
-    check_size(request.outputs, size, side_by_side=request.side_by_side)
+    check_size(request.outputs, size, request.look)
     check_record(request, overwrite=request.overwrite)
     published = Published(overwrite=request.overwrite)
     if request.create_folders:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from depthcrafter_cli.disk import NewFile, derived, new_part
 from depthcrafter_cli.media.files import output_errors
+from depthcrafter_cli.media.look import Look
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.types import Disparity, RgbImage, Size, ValueRange
 
@@ -48,9 +49,7 @@ class SinkSettings:
     time_base: Fraction
     value_range: ValueRange
     end: Fraction | None = None
-    colormap: str = "inferno"
-    side_by_side: bool = False
-    crf: int = 18
+    look: Look = field(default_factory=Look)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     published: Published = field(default_factory=Published)
 
@@ -92,14 +91,26 @@ class DisparitySink(ABC):
         OutputError where this machine cannot write the format.
         """
 
+    @classmethod  # noqa: B027 - most formats take all looks
+    def check_look(cls, out: Path, look: Look) -> None:
+        """Raises UsageError for a look that an output cannot have.
+
+        OutputError where this machine cannot write it.
+        """
+
     @classmethod
-    def picture_size(cls, size: Size, *, side_by_side: bool) -> Size:
+    def picture_size(cls, out: Path, size: Size, look: Look) -> Size:
         """The size of the pictures in an output of depth at ``size``."""
         return size
 
     @classmethod  # noqa: B027 - most formats take all sizes
-    def check_size(cls, out: Path, size: Size) -> None:
-        """Raises OutputError for pictures of a size that the format cannot have."""
+    def check_size(cls, out: Path, size: Size, look: Look) -> None:
+        """Raises OutputError for depth of a size that the format cannot have."""
+
+    @classmethod
+    def frame_bytes(cls, out: Path, size: Size, look: Look) -> float:
+        """About what a frame of depth at ``size`` takes on the disk, rather too much."""
+        return cls.bytes_per_pixel * size.height * size.width
 
     def __init__(self, path: Path, settings: SinkSettings) -> None:
         self.path = path

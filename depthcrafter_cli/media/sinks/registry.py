@@ -8,6 +8,7 @@ from depthcrafter_cli.depth.colorize import check_colormap
 from depthcrafter_cli.disk import Identity, fold, identities, name_problem, nearest_folder
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.files import output_errors
+from depthcrafter_cli.media.look import Look
 from depthcrafter_cli.media.numbered import NUMBER, numbered_files, place_of_input
 from depthcrafter_cli.media.sinks.base import DisparitySink, SinkSettings
 from depthcrafter_cli.media.sinks.exr import ExrSink
@@ -21,6 +22,7 @@ from depthcrafter_cli.types import Size
 _BY_SUFFIX: Mapping[str, type[DisparitySink]] = {
     ".mp4": VideoSink,
     ".mov": VideoSink,
+    ".mkv": VideoSink,
     ".npz": NpzSink,
     ".npy": NpySink,
     ".png": PngSink,
@@ -58,11 +60,9 @@ def places_of(outputs: Iterable[Path]) -> list[Path]:
     return [place for out in outputs for place in _sink_class(out).places(out)]
 
 
-def expected_bytes(out: Path, size: Size, frames: int, *, side_by_side: bool = False) -> int:
+def expected_bytes(out: Path, size: Size, frames: int, look: Look) -> int:
     """About how much room an output takes, on the safe side."""
-    kind = _sink_class(out)
-    pictures = kind.picture_size(size, side_by_side=side_by_side)
-    return round(kind.bytes_per_pixel * pictures.height * pictures.width * frames)
+    return round(_sink_class(out).frame_bytes(out, size, look) * frames)
 
 
 def check_outputs(
@@ -70,25 +70,27 @@ def check_outputs(
     *,
     source: Path | None = None,
     record: Path | None = None,
-    colormap: str = "inferno",
+    look: Look | None = None,
     overwrite: bool = False,
     create_folders: bool = False,
 ) -> None:
     """Finds out before any work whether all outputs can be written.
 
-    Raises UsageError for none at all, an unknown suffix or colormap, and where outputs, ``record``
-    and the input are not all different files, also on a disk that does not tell A from a;
-    OutputError for a name that the disk does not take, a folder that is missing (unless
+    Raises UsageError for none at all, an unknown suffix, colormap or codec, and where outputs,
+    ``record`` and the input are not all different files, also on a disk that does not tell A from
+    a; OutputError for a name that the disk does not take, a folder that is missing (unless
     ``create_folders`` says that it will be made) or not writable and for files that exist while
     ``overwrite`` is off.
     """
     if not outputs:
         raise UsageError("got no `outputs`, expected at least one, such as depth.mp4: name it.")
-    check_colormap(colormap)
+    look = look or Look()
+    check_colormap(look.colormap)
     check_numbers(outputs, 0)
     kinds = [_sink_class(out) for out in outputs]
     _check_different(outputs, source, record)
     for out, kind in zip(outputs, kinds, strict=True):
+        kind.check_look(out, look)
         _check_place(out, kind, overwrite=overwrite, create_folders=create_folders)
 
 
@@ -97,10 +99,10 @@ def existing_files(out: Path) -> list[Path]:
     return _sink_class(out).existing(out)
 
 
-def check_size(outputs: Sequence[Path], size: Size, *, side_by_side: bool) -> None:
-    """Raises OutputError for an output that cannot have pictures of ``size``."""
+def check_size(outputs: Sequence[Path], size: Size, look: Look) -> None:
+    """Raises OutputError for an output that cannot have depth of ``size``."""
     for out in outputs:
-        _sink_class(out).check_size(out, size_in(out, size, side_by_side=side_by_side))
+        _sink_class(out).check_size(out, size, look)
 
 
 def check_numbers(outputs: Sequence[Path], last_number: int) -> None:
@@ -110,9 +112,9 @@ def check_numbers(outputs: Sequence[Path], last_number: int) -> None:
             raise OutputError(f"{out} cannot be written: {problem}, expected another: rename it.")
 
 
-def size_in(out: Path, size: Size, *, side_by_side: bool) -> Size:
+def size_in(out: Path, size: Size, look: Look) -> Size:
     """The size of the pictures in an output of depth at ``size``."""
-    return _sink_class(out).picture_size(size, side_by_side=side_by_side)
+    return _sink_class(out).picture_size(out, size, look)
 
 
 def _sink_class(out: Path) -> type[DisparitySink]:

@@ -1,88 +1,104 @@
-"""Colourised depth as H.264 video, with the source's exact timestamps."""
+"""Depth as video, with the source's exact timestamps."""
 
+import os
 from contextlib import suppress
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import av
 import av.error
+import av.video.plane
 import numpy as np
+import numpy.typing as npt
 from av.video.reformatter import ColorRange, Colorspace
 
 from depthcrafter_cli.depth.colorize import colorize
 from depthcrafter_cli.errors import OutputError
+from depthcrafter_cli.media.look import Codec, Look, check_codec, codec_for
 from depthcrafter_cli.media.sinks.base import DepthFrame, FileSink
-from depthcrafter_cli.types import RgbImage, Size
+from depthcrafter_cli.types import Disparity, RgbImage, Size
 
-ENCODER = "libx264"
 _BT709 = 1  # the same code for primaries, transfer and matrix, ITU-T H.273
-_LIMITED_RANGE = 1
-# x264's macroblock tree reads memory it has not set: the same pictures gave another file each time.
-_EXACT = "mbtree=0"
+_FORMATS = {".mkv": "matroska"}  # FFmpeg's names, where they are not the suffix
+_GRAY = "gray"  # the colormap that is no colours
+
+# SVT-AV1 tells its settings on stderr otherwise.
+os.environ.setdefault("SVT_LOG", "1")
 
 
 class VideoSink(FileSink):
-    """``.mp4`` and ``.mov``: 8-bit yuv420p, BT.709, any matplotlib colormap.
+    """``.mp4``, ``.mov`` and ``.mkv``, encoded as :mod:`~depthcrafter_cli.media.look` says.
 
-    With ``side_by_side`` the source stands to the left of the depth. H.264 in 4:2:0 has even
-    sides only: an odd one is extended by repeating its last row or column.
+    A matte is normalised depth as it is, in one channel. All others are pictures in BT.709: in
+    any matplotlib colormap, of which ``gray`` keeps all bits of the codec; with ``side_by_side``
+    the source stands to the left. Where colour is stored at half the size, sides are even: an odd
+    one is extended by repeating its last row or column.
     """
 
-    bytes_per_pixel = 0.1  # measured: 0.01 to 0.07, and 0.3 without loss
+    bytes_per_pixel = 0.1  # of the usual codec; each has its own
 
     @classmethod
-    def check(cls, out: Path) -> None:
-        if ENCODER not in av.codec.codecs_available:
-            raise OutputError(
-                f"{out} needs the encoder {ENCODER}, which this build of PyAV lacks, expected the "
-                "one from PyPI: pip install --force-reinstall av, or write .npz or .png."
-            )
+    def check_look(cls, out: Path, look: Look) -> None:
+        check_codec(out, codec_for(out, look.codec), side_by_side=look.side_by_side)
 
     @classmethod
-    def picture_size(cls, size: Size, *, side_by_side: bool) -> Size:
-        return Size(_even(size.height), _even(size.width * (2 if side_by_side else 1)))
+    def picture_size(cls, out: Path, size: Size, look: Look) -> Size:
+        codec = codec_for(out, look.codec)
+        width = size.width * (2 if look.side_by_side else 1)
+        return Size(_multiple(size.height, codec.rows), _multiple(width, codec.columns))
 
     @classmethod
-    def check_size(cls, out: Path, size: Size) -> None:
+    def frame_bytes(cls, out: Path, size: Size, look: Look) -> float:
+        pictures = cls.picture_size(out, size, look)
+        return codec_for(out, look.codec).bytes_per_pixel * pictures.height * pictures.width
+
+    @classmethod
+    def check_size(cls, out: Path, size: Size, look: Look) -> None:
         """Asks the encoder."""
-        container_format = out.suffix[1:].lower()
+        codec, pictures = codec_for(out, look.codec), cls.picture_size(out, size, look)
         try:
-            with av.open(BytesIO(), "w", format=container_format) as container:
-                stream = _add_stream(container, size, Fraction(24), Fraction(1, 24), crf=18)
+            with av.open(BytesIO(), "w", format=_format_of(out)) as container:
+                stream = _add_stream(
+                    container, codec, pictures, Fraction(24), Fraction(1, 24), look.crf
+                )
                 stream.codec_context.open()
         except av.error.FFmpegError as error:
             raise OutputError(
-                f"{out} would be {size} pixels, expected a size that {ENCODER} encodes (sides up "
-                "to 16384): pass a smaller `size`, leave `side_by_side` out, or write .npz or PNGs."
+                f"{out} would be {pictures} pixels, expected a size that {codec.encoder} encodes "
+                "(sides up to 16384): pass a smaller `size`, leave `side_by_side` out, or write "
+                ".npz or PNGs."
             ) from error
 
     @property
     def needs_rgb(self) -> bool:
-        return self.settings.side_by_side
+        return self.settings.look.side_by_side
 
     def _begin(self) -> None:
         settings = self.settings
+        self._codec = codec_for(self.path, settings.look.codec)
         self._first_decoded: int | None = None
-        self._container = av.open(self._file, "w", format=self.path.suffix[1:].lower())
+        # Matroska's identifiers would be drawn by lot.
+        exact = {"fflags": "+bitexact"} if self.path.suffix.lower() == ".mkv" else {}
+        self._container = av.open(
+            self._file, "w", format=_format_of(self.path), container_options=exact
+        )
         values = settings.value_range
         self._container.metadata["comment"] = (
             f"Relative disparity, larger is nearer; 0 to 1 is raw {values.low:g} to {values.high:g}"
         )
         self._stream = _add_stream(
             self._container,
-            self.picture_size(settings.size, side_by_side=settings.side_by_side),
+            self._codec,
+            self.picture_size(self.path, settings.size, settings.look),
             settings.rate,
             settings.time_base,
-            settings.crf,
+            settings.look.crf,
         )
 
     def _write(self, frame: DepthFrame) -> None:
-        picture = av.VideoFrame.from_ndarray(self._picture(frame), format="rgb24").reformat(
-            format="yuv420p",
-            dst_colorspace=Colorspace.ITU709,
-            dst_color_range=ColorRange.MPEG,
-        )
+        picture = self._picture(frame)
         picture.time_base = self.settings.time_base
         picture.pts = self._units(frame.time)
         picture.duration = max(self._units(1 / self.settings.rate), 1)
@@ -112,15 +128,32 @@ class VideoSink(FileSink):
                 "with `depthcrafter finish`."
             ) from error
 
-    def _picture(self, frame: DepthFrame) -> RgbImage:
-        depth = colorize(frame.normalized, self.settings.colormap)
-        if self.settings.side_by_side:
-            if frame.rgb is None:
-                raise ValueError("side by side needs the source picture of every frame")
-            depth = np.concatenate([frame.rgb, depth], axis=1)
-        height, width = depth.shape[:2]
-        padding = ((0, height % 2), (0, width % 2), (0, 0))
-        return np.pad(depth, padding, mode="edge") if height % 2 or width % 2 else depth
+    def _picture(self, frame: DepthFrame) -> av.VideoFrame:
+        """A frame in the codec's pixel format."""
+        codec, look = self._codec, self.settings.look
+        if codec.matte or (codec.bits > 8 and look.colormap == _GRAY and not look.side_by_side):
+            return _gray_picture(codec, self._padded(frame.normalized))
+        picture = av.VideoFrame.from_ndarray(self._padded(self._colours(frame)), format="rgb24")
+        return picture.reformat(
+            format=codec.pix_fmt,
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+        )
+
+    def _colours(self, frame: DepthFrame) -> RgbImage:
+        depth = colorize(frame.normalized, self.settings.look.colormap)
+        if not self.settings.look.side_by_side:
+            return depth
+        if frame.rgb is None:
+            raise ValueError("side by side needs the source picture of every frame")
+        return np.concatenate([frame.rgb, depth], axis=1)
+
+    def _padded(self, picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        height, width = picture.shape[:2]
+        rows, columns = -height % self._codec.rows, -width % self._codec.columns
+        if not rows and not columns:
+            return picture
+        return np.pad(picture, ((0, rows), (0, columns), (0, 0))[: picture.ndim], mode="edge")
 
     def _units(self, seconds: Fraction) -> int:
         return round(seconds / self.settings.time_base)
@@ -150,22 +183,52 @@ class VideoSink(FileSink):
                 self._container.close()
 
 
+def _gray_picture(codec: Codec, normalized: Disparity) -> av.VideoFrame:
+    """Depth as luma of more than 8 bits: of full range in a matte, else of video's, ITU-R BT.709.
+
+    It is written sample by sample: swscale is off by up to 4 levels of 10 bits on this way.
+    """
+    black, span = 16 << codec.bits - 8, 219 << codec.bits - 8
+    if codec.matte:
+        black, span = 0, (1 << codec.bits) - 1
+    height, width = normalized.shape
+    picture = av.VideoFrame(width, height, codec.pix_fmt)
+    luma, *chroma = picture.planes
+    _fill(luma, np.rint(black + span * normalized.astype(np.float64)))
+    for plane in chroma:
+        _fill(plane, 1 << codec.bits - 1)
+    return picture
+
+
+def _fill(plane: av.video.plane.VideoPlane, samples: npt.NDArray[np.float64] | int) -> None:
+    """Write samples of two bytes, whose rows may be longer in memory."""
+    rows = np.zeros((plane.height, plane.line_size // 2), "<u2")
+    rows[:, : plane.width] = samples
+    plane.update(rows)
+
+
 def _add_stream(
     container: av.container.OutputContainer,
+    codec: Codec,
     size: Size,
     rate: Fraction,
     time_base: Fraction,
     crf: int,
 ) -> av.VideoStream:
-    stream = container.add_stream(ENCODER, rate=rate.limit_denominator(65535))
+    stream = container.add_stream(codec.encoder, rate=rate.limit_denominator(65535))
     stream.height, stream.width = size.height, size.width
-    stream.pix_fmt = "yuv420p"
+    stream.pix_fmt = codec.pix_fmt
     stream.time_base = time_base
-    stream.options = {"crf": str(crf), "preset": "veryfast", "x264-params": _EXACT}
+    stream.options = {**codec.options, **({"crf": str(crf)} if codec.quality else {})}
     context = stream.codec_context
     context.time_base = time_base
-    context.color_range = _LIMITED_RANGE
-    context.colorspace = context.color_primaries = context.color_trc = _BT709
+    if codec.tag and container.format.name != "matroska":
+        context.codec_tag = codec.tag
+    if codec.matte:
+        context.color_range = ColorRange.JPEG
+    else:
+        context.color_range = ColorRange.MPEG
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
     return stream
 
 
@@ -173,5 +236,10 @@ def _shown_at(packet: av.Packet) -> int:
     return int(packet.pts)
 
 
-def _even(side: int) -> int:
-    return side + side % 2
+def _multiple(side: int, of: int) -> int:
+    return side + -side % of
+
+
+def _format_of(path: Path) -> str:
+    suffix = path.suffix.lower()
+    return _FORMATS.get(suffix, suffix[1:])
