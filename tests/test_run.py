@@ -1,6 +1,7 @@
 """``depthcrafter run`` from the outside: files, exit codes, and nothing half-written."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -120,6 +121,11 @@ def test_a_bad_input_is_one_sentence_and_exit_code_3(cli, small, tmp_path, kind)
         (["--out", "{}/d.mp4", "--weights", "{}/nowhere"], 4, "weights pull"),
         (["--out", "{}/d.mp4", "--start", "99"], 3, "--start"),
         (["--out", "{}/d.mp4", "--dtype", "fp61"], 2, "--dtype"),
+        (["--out", "/"], 2, "a whole disk"),
+        (["--out", "%05d"], 2, "_%05d.png"),
+        (["--out", os.devnull], 6, "is no folder"),
+        (["--out", f"{__file__}/below/d.mp4"], 6, "is no folder"),
+        (["--out", f"{__file__}/below/"], 6, "is no folder"),
         ([], 2, "--out"),
     ],
 )

@@ -181,6 +181,12 @@ class RunRequest:
 
     def __post_init__(self) -> None:
         check_options(self)
+        for out in self.outputs:
+            if not (out.name.strip(".") or out.resolve().name):
+                raise UsageError(
+                    f"got the output {out}, which is a whole disk, expected a file or a folder on "
+                    "it: name one."
+                )
 
     @property
     def selection(self) -> ReadOptions:
@@ -211,7 +217,7 @@ class RunRequest:
         if self.work_dir is not None:
             return self.work_dir
         first = self.first_output.absolute()
-        return derived(first.with_name(NUMBER.sub("", first.name)), ".work")
+        return derived(first.with_name(NUMBER.sub("", first.name) or "depth"), ".work")
 
     @property
     def record_path(self) -> Path | None:

@@ -1,5 +1,6 @@
 """Which sink writes which path, and whether it may: asked before the first frame is read."""
 
+import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -183,7 +184,13 @@ def _check_place(
             f"{existing[0]} exists, expected a free name: choose another or pass `overwrite=True`."
         )
     if create_folders:
-        folder = nearest_folder(folder) or folder
+        above = (folder.absolute(), *folder.absolute().parents)
+        folder = next(filter(os.path.lexists, above), folder)
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise OutputError(
+            f"{folder} is no folder, expected one, or a free name, for the output {out}: choose "
+            "another path."
+        )
     if not folder.is_dir():
         raise OutputError(
             f"There is no folder {folder} for {out.name}, expected it to exist: create it first."
