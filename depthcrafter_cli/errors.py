@@ -1,7 +1,8 @@
 """Errors a user can cause or mend, each with the exit code the command line returns.
 
 Every message is one sentence in three parts: what was found, what was expected, what to do.
-Anything that is not a :class:`DepthCrafterError` is a defect of ours and exits with 1.
+Anything that is not a :class:`DepthCrafterError` is a defect of ours and exits with 1. Each is also
+the error of Python that callers expect: a ValueError for what was given, an OSError for files.
 """
 
 from typing import ClassVar
@@ -13,19 +14,19 @@ class DepthCrafterError(Exception):
     exit_code: ClassVar[int] = 1
 
 
-class UsageError(DepthCrafterError):
+class UsageError(DepthCrafterError, ValueError):
     """Options that contradict each other or lie outside their range."""
 
     exit_code = 2
 
 
-class InputError(DepthCrafterError):
+class InputError(DepthCrafterError, ValueError):
     """A video that is missing, unreadable, empty or too small."""
 
     exit_code = 3
 
 
-class WeightsError(DepthCrafterError):
+class WeightsError(DepthCrafterError, OSError):
     """Model weights that are missing, damaged or of another architecture."""
 
     exit_code = 4
@@ -44,7 +45,7 @@ class MemoryLimitError(DepthCrafterError):
         self.reason = reason
 
 
-class OutputError(DepthCrafterError):
+class OutputError(DepthCrafterError, OSError):
     """A result that cannot be written where it was asked for."""
 
     exit_code = 6

@@ -52,6 +52,8 @@ def content_errors(path: Path, kind: type[DepthCrafterError], expected: str) -> 
     """
     try:
         yield
+    except DepthCrafterError:
+        raise
     except RecursionError as error:
         raise kind(_sentence(path, "its values are nested too deeply", expected)) from error
     except KeyError as error:

@@ -1,5 +1,6 @@
 """An option stands beside the field that acts on it; everything else is made of that."""
 
+import pickle
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -10,10 +11,14 @@ import typer
 
 from depthcrafter_cli.cli.groups import Some, spread
 from depthcrafter_cli.cli.options import NAMES, as_typed, flag_of
-from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.cli.streams import standard_output
+from depthcrafter_cli.errors import InputError, OutputError, UsageError, WeightsError
+from depthcrafter_cli.media.files import output_errors, read_errors
 from depthcrafter_cli.media.selection import ReadOptions
+from depthcrafter_cli.models.layout import reading_weights
 from depthcrafter_cli.options import build, check_options, documented, option, options_of
 from depthcrafter_cli.pipeline.config import PipelineConfig
+from depthcrafter_cli.structured import content_errors
 from depthcrafter_cli.workflows.request import COLUMNS, RunRequest
 
 README = Path(__file__).parents[1] / "README.md"
@@ -163,3 +168,44 @@ def test_every_option_of_the_readme_is_that_of_a_field():
     ]
     table = "\n".join(["| Option | Of | What it does |", "| --- | --- | --- |", *rows])
     assert table in README.read_text(encoding="utf-8"), f"README.md shall hold:\n{table}"
+
+
+def test_errors_are_those_of_python_that_callers_expect():
+    kinds = {UsageError: ValueError, InputError: ValueError, WeightsError: OSError,
+             OutputError: OSError}  # fmt: skip
+    for ours, expected in kinds.items():
+        with pytest.raises(expected, match=r"^what it says$") as caught:
+            raise pickle.loads(pickle.dumps(ours("what it says")))
+        assert caught.type is ours
+    with pytest.raises(ValueError, match="got `window` 0, expected at least 1"):
+        PipelineConfig(window=0)
+
+
+def test_a_sentence_stays_as_it_is_where_errors_of_python_are_made_sentences(tmp_path):
+    """An OSError becomes an OutputError there, and so on; one of ours is such an error as well."""
+    said = [UsageError("usage"), InputError("input"), WeightsError("weights"), OutputError("out")]
+    for error in said:
+        for inside in (
+            output_errors(tmp_path), read_errors(tmp_path), standard_output(),
+            content_errors(tmp_path, UsageError, "expected JSON"),
+        ):  # fmt: skip
+            with pytest.raises(type(error)) as caught, inside:
+                raise error
+            assert caught.value is error
+    with pytest.raises(WeightsError) as caught, reading_weights(tmp_path):
+        raise said[2]
+    assert caught.value is said[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["run", "http://x.org/a.mp4", "--out", "b.mp4"], 3, "got the address"),
+        (["run", "a.mp4", "--out", "~nobody-here/b.mp4"], 2, "expected a user"),
+        (["run", "a.mp4", "--out", "--window"], 2, "expected a path after --out"),
+        (["resume", "~nobody-here/w"], 2, "expected a user"),
+    ],
+)
+def test_a_path_that_is_none_is_refused_in_our_words(cli, arguments, code, says):
+    refused = cli(*arguments)
+    assert refused.code == code and says in refused.err and "Invalid" not in refused.err, refused

@@ -32,6 +32,7 @@ def _run_command() -> int:
     import typer
 
     from depthcrafter_cli.cli.app import app
+    from depthcrafter_cli.cli.options import PastClick
 
     # Typer brings click along, under a name that depends on its version.
     wrong_usage: type[Exception] = typer.BadParameter.__bases__[0]
@@ -43,6 +44,8 @@ def _run_command() -> int:
                 if isinstance(stop.__context__, BrokenPipeError):  # typer's way to end quietly
                     raise stop.__context__ from None
                 raise
+    except PastClick as carrier:
+        raise (carrier.__cause__ or carrier) from None
     except wrong_usage as error:
         sentence = error.format_message()  # type: ignore[attr-defined]
         context = getattr(error, "ctx", None)

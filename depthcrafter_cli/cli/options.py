@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.errors import DepthCrafterError, UsageError
 from depthcrafter_cli.options import Option, options_of
 from depthcrafter_cli.text import expanded, numbered, video_path
 from depthcrafter_cli.workflows.request import RunRequest
@@ -30,8 +30,25 @@ def option(
     forgotten, the option behind it would become one.
     """
     if parser is not None:
-        settings["parser"] = _no_option(names[0], parser)
+        settings["parser"] = past_click(_no_option(names[0], parser))
     return typer.Option(*names, help=text, show_default=False, **settings)
+
+
+class PastClick(Exception):  # noqa: N818
+    """Carries the error that caused it past click, which takes any ValueError for its own."""
+
+
+def past_click(parser: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The parser, for typer: what it refuses comes out of typer as it is."""
+
+    @functools.wraps(parser)
+    def parsed(text: str) -> Any:
+        try:
+            return parser(text)
+        except DepthCrafterError as error:
+            raise PastClick from error
+
+    return parsed
 
 
 def _no_option(name: str, parser: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -100,7 +117,7 @@ Source = Annotated[
     typer.Argument(
         help="A video, a folder of images, a pattern such as frame_%05d.png, or one image.",
         metavar="VIDEO",
-        parser=video_path,
+        parser=past_click(video_path),
     ),
 ]
 Outputs = Annotated[
@@ -121,7 +138,9 @@ Card = Annotated[
 WorkFolder = Annotated[
     Path,
     typer.Argument(
-        help="The folder of a run, such as depth.mp4.work.", metavar="WORKDIR", parser=expanded
+        help="The folder of a run, such as depth.mp4.work.",
+        metavar="WORKDIR",
+        parser=past_click(expanded),
     ),
 ]
 Quiet = Annotated[bool, option("--quiet", "-q", text="Print errors alone, no warnings.")]

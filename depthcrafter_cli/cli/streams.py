@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from typing import NamedTuple, TextIO
 
-from depthcrafter_cli.errors import OutputError
+from depthcrafter_cli.errors import DepthCrafterError, OutputError
 from depthcrafter_cli.text import printable
 
 _USUAL = 80  # columns of a terminal that does not say
@@ -112,6 +112,8 @@ def standard_output() -> Iterator[None]:
     """
     try:
         yield
+    except DepthCrafterError:
+        raise
     except BrokenPipeError:
         _let_go(sys.__stdout__)
     except OSError as error:

@@ -13,7 +13,9 @@ from depthcrafter_cli.workflows.request import RunRequest
 
 Recipe = Annotated[
     Path,
-    typer.Argument(help="The recipe, a TOML file such as examples/nano.toml.", parser=expanded),
+    typer.Argument(
+        help="The recipe, a TOML file such as examples/nano.toml.", parser=opt.past_click(expanded)
+    ),
 ]
 WorkFolder = Annotated[
     Path,

@@ -75,7 +75,8 @@ def pull_weights(
         ),
     ] = None,
     more: Annotated[
-        list[Path] | None, typer.Argument(metavar="FILES", parser=expanded, hidden=True)
+        list[Path] | None,
+        typer.Argument(metavar="FILES", parser=opt.past_click(expanded), hidden=True),
     ] = None,
     *,
     how: Reporting,

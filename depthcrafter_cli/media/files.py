@@ -10,7 +10,7 @@ from typing import BinaryIO
 from filelock import Timeout
 
 from depthcrafter_cli import disk
-from depthcrafter_cli.errors import OutputError
+from depthcrafter_cli.errors import DepthCrafterError, OutputError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -20,6 +20,8 @@ def output_errors(path: Path) -> Iterator[None]:
     """Turns a failure of the operating system to write ``path`` into one clear sentence."""
     try:
         yield
+    except DepthCrafterError:
+        raise
     except OSError as error:
         if error.errno in _FULL:
             message = (
@@ -39,6 +41,8 @@ def read_errors(path: Path) -> Iterator[None]:
     """Turns a failure of the operating system to read a run's state into one clear sentence."""
     try:
         yield
+    except DepthCrafterError:
+        raise
     except OSError as error:
         raise OutputError(
             f"{path} cannot be read ({error.strerror or error}), expected a readable disk: check "

@@ -214,6 +214,8 @@ def _opened_exr(file: Path, *, header_only: bool) -> Iterator[Any]:
             image = OpenEXR.File(str(file), separate_channels=True, header_only=header_only)
         with image:
             yield image
+    except InputError:
+        raise
     except (RuntimeError, ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"{file} cannot be read as an image ({error}), expected a complete one: replace or "
@@ -257,7 +259,7 @@ def _displayed(light: npt.NDArray[np.float32]) -> RgbImage:
     return np.rint(curve * 255).astype(np.uint8)
 
 
-def _placed(stored: RgbImage, shift: npt.NDArray[np.int64], size: Size) -> RgbImage:
+def _placed(stored: RgbImage, shift: npt.NDArray[np.signedinteger], size: Size) -> RgbImage:
     """Pixels that are stored at ``shift`` from the corner of what is shown, black around them."""
     shown = np.zeros((size.height, size.width, 3), np.uint8)
     (left, top), (height, width) = shift, stored.shape[:2]

@@ -58,8 +58,8 @@ def pull(
             if not _intact(folder, variant, known, observer):
                 source = GivenFiles([*given, folder]) if given else Hub(endpoint, token, warn)
                 _pull_claimed(variant, folder, source, known, observer, warn)
-    except BrokenPipeError:
-        raise  # nobody reads our own output any more
+    except (WeightsError, BrokenPipeError):  # the latter: nobody reads our own output any more
+        raise
     except OSError as error:
         raise WeightsError(
             f"cannot write the weights to {folder} ({error.strerror or error}): free space or "

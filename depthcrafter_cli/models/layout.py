@@ -115,6 +115,8 @@ def reading_weights(home: Path) -> Iterator[None]:
     """Raises WeightsError for what cannot be read of the weights in ``home`` inside."""
     try:
         yield
+    except WeightsError:
+        raise
     except (SafetensorError, OSError) as error:
         raise WeightsError(
             f"got weights in {home} that cannot be read ({error}), expected a complete "
