@@ -183,14 +183,15 @@ def _check_place(
         raise OutputError(
             f"{existing[0]} exists, expected a free name: choose another or pass `overwrite=True`."
         )
+    if (above := nearest_folder(folder)) is not None:
+        next_part = folder.absolute().relative_to(above).parts[:1]
+        if next_part and os.path.lexists(above / next_part[0]):
+            raise OutputError(
+                f"{above / next_part[0]} is no folder, expected one, or a free name, for the "
+                f"output {out}: choose another path."
+            )
     if create_folders:
-        above = (folder.absolute(), *folder.absolute().parents)
-        folder = next(filter(os.path.lexists, above), folder)
-    if os.path.lexists(folder) and not folder.is_dir():
-        raise OutputError(
-            f"{folder} is no folder, expected one, or a free name, for the output {out}: choose "
-            "another path."
-        )
+        folder = above or folder
     if not folder.is_dir():
         raise OutputError(
             f"There is no folder {folder} for {out.name}, expected it to exist: create it first."
