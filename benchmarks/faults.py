@@ -3,6 +3,7 @@
     python benchmarks/faults.py                        # everything; about an hour of one core
     python benchmarks/faults.py --only run pull        # some scenarios
     python benchmarks/faults.py --every 40             # each 40th operation
+    python benchmarks/faults.py --only pull --dense    # every fault at every operation
 
 Linux and a C compiler are needed: a preloaded library (disk_faults.c) strikes at the N-th
 operation. Faults are SIGKILL before the operation, a torn write with SIGKILL, and six errors, for
@@ -72,6 +73,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Faults in every disk operation.")
     parser.add_argument("--only", nargs="+", metavar="SCENARIO", help="run, resume, finish ...")
     parser.add_argument("--every", type=int, default=1, help="try each N-th operation")
+    parser.add_argument(
+        "--dense", action="store_true", help="errors where kills strike, not at each third of them"
+    )
     parser.add_argument("--verbose", action="store_true", help="print every case that was wrong")
     arguments = parser.parse_args()
     wrong: Counter[str] = Counter()
@@ -82,7 +86,7 @@ def main() -> int:
         bench = Bench(Path(folder).resolve(), Disk())
         scenarios = [one for one in SCENARIOS if not arguments.only or one.name in arguments.only]
         for scenario in scenarios:
-            for fault, fault_tried, faults_wrong in bench.sweep(scenario, arguments.every):
+            for fault, fault_tried, faults_wrong in bench.sweep(scenario, arguments.every, arguments.dense):
                 tried[scenario.name] += fault_tried
                 wrong[scenario.name] += len(faults_wrong)
                 print(
@@ -103,7 +107,9 @@ class Bench:
         self._place, self._template, self._log = folder / "p", folder / "t", folder / "log"
         self._disk = disk
 
-    def sweep(self, scenario: Scenario, every: int) -> Iterator[tuple[Fault, int, list[str]]]:
+    def sweep(
+        self, scenario: Scenario, every: int, dense: bool = False
+    ) -> Iterator[tuple[Fault, int, list[str]]]:
         """Try each fault at each ``every``-th operation: yields it, its count, what is wrong."""
         injection.lay(None, self._place)
         scenario.prepare(self._place)
@@ -118,7 +124,7 @@ class Bench:
         for number, fault in enumerate(FAULTS):
             # Faults other than kills need not strike everywhere. Each begins elsewhere, and so that
             # a few of them reach the beginning, the middle and the end.
-            stride = step if fault.action == KILL else 3 * step
+            stride = step if dense or fault.action == KILL else 3 * step
             first = 1 + number * min(stride, totals[fault.kinds]) // len(FAULTS)
             moments = range(first, totals[fault.kinds] + 1, stride)
             wrong = [
