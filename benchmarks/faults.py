@@ -86,7 +86,9 @@ def main() -> int:
         bench = Bench(Path(folder).resolve(), Disk())
         scenarios = [one for one in SCENARIOS if not arguments.only or one.name in arguments.only]
         for scenario in scenarios:
-            for fault, fault_tried, faults_wrong in bench.sweep(scenario, arguments.every, arguments.dense):
+            for fault, fault_tried, faults_wrong in bench.sweep(
+                scenario, arguments.every, arguments.dense
+            ):
                 tried[scenario.name] += fault_tried
                 wrong[scenario.name] += len(faults_wrong)
                 print(

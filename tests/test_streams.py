@@ -105,3 +105,20 @@ def test_what_a_notebook_sets_for_its_plots_changes_nothing(run, tmp_path, suffi
     notebook = "MPLBACKEND=module://matplotlib_inline.backend_inline MATPLOTLIBRC=config"
     done = shell(f"cd {place}; {notebook} MPLCONFIGDIR=config HOME=/dev/null {run} --quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system removes the current folder")
+def test_a_current_folder_that_was_removed_is_said(tmp_path):
+    gone, root = tmp_path / "gone", Path(__file__).parents[1]
+    gone.mkdir()
+    start = f"""
+import os, sys
+sys.path.insert(0, {str(root)!r})
+os.rmdir(os.getcwd())
+sys.argv = ["depthcrafter", "doctor"]
+from depthcrafter_cli.cli import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", start], cwd=gone, capture_output=True, text=True)
+    assert done.returncode == 2 and "the folder you are in was removed" in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr

@@ -1,6 +1,7 @@
 """The command line. Nothing heavy is imported here: ``--help`` and ``--version`` are instant."""
 
 import sys
+from pathlib import Path
 
 from depthcrafter_cli import __version__
 from depthcrafter_cli.cli.streams import Line, complain, prepare_streams, put, standard_output
@@ -16,6 +17,7 @@ def main() -> None:
             put(f"depthcrafter {__version__}\n")
             return
         raise_on_signals()
+        _require_folder()
         code = _run_command()
     except DepthCrafterError as error:
         code = error.exit_code
@@ -25,6 +27,16 @@ def main() -> None:
         _failed("interrupted.", code)
     if code:
         sys.exit(code)
+
+
+def _require_folder() -> None:
+    """Raises UsageError if the current folder was removed: libraries then break in many ways."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UsageError(
+            "the folder you are in was removed, expected one that is there: go to another with cd."
+        ) from None
 
 
 def _run_command() -> int:
