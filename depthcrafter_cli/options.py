@@ -19,9 +19,9 @@ import functools
 import math
 import numbers
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from fractions import Fraction
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from depthcrafter_cli.errors import UsageError
 
@@ -121,13 +121,13 @@ def option(default: Value, *, help: str, **rules: Any) -> Value:
     ``{default}`` in ``help`` becomes the default.
     """
     made = Option(help.replace("{default}", _shown(default).strip("'")), **rules)
-    declared: Any = field(default=default, metadata={_OPTION: made})
+    declared: Value = field(default=default, metadata={_OPTION: made})
     return declared
 
 
 def settings_of(kind: type) -> Mapping[str, Any]:
     """A field that holds some options of ``kind``, those which shall not be its own defaults."""
-    declared: Any = field(default_factory=dict, metadata={_SETTINGS_OF: kind})
+    declared: Mapping[str, Any] = field(default_factory=dict, metadata={_SETTINGS_OF: kind})
     return declared
 
 
@@ -146,10 +146,7 @@ def _collected(kind: Any) -> dict[str, Option]:
     for each in fields(kind):
         inner = each.metadata.get(_SETTINGS_OF, hints[each.name])
         if _OPTION in each.metadata:
-            value_type = next(t for t in (*get_args(hints[each.name]), None) if t is not type(None))
-            known = {"name": each.name, "kind": value_type or hints[each.name]}
-            made = replace(each.metadata[_OPTION], default=each.default, **known)
-            new = {each.name: replace(made, typed=made.typed or each.name)}
+            new = {each.name: _known(each, hints[each.name])}
         elif is_dataclass(inner):
             new = {name: replace(o, owner=each.name) for name, o in options_of(inner).items()}
         else:
@@ -158,6 +155,21 @@ def _collected(kind: Any) -> dict[str, Option]:
             raise TypeError(f"{kind.__name__} has the option {', '.join(twice)} twice")
         found |= new
     return found
+
+
+def _known(each: Field[Any], hint: Any) -> Option:
+    """The option of a field, with what the field itself says of it."""
+    made: Option = each.metadata[_OPTION]
+    kinds = [kind for kind in get_args(hint) if kind is not type(None)]
+    choices = made.choices
+    if get_origin(hint) is Literal:
+        kind, choices = str, tuple(kinds)
+    else:
+        kind = kinds[0] if kinds else hint
+    typed = made.typed or each.name
+    return replace(
+        made, name=each.name, typed=typed, kind=kind, choices=choices, default=each.default
+    )
 
 
 def check_options(instance: Any) -> None:
@@ -202,7 +214,8 @@ def documented(kind: type[Value]) -> type[Value]:
     """The dataclass with its options at the end of its documentation."""
     if kind.__doc__ is not None:  # it is where Python was asked to drop them
         told = [
-            f"    {each.name}: {each.help}" + f" Expected: {each.range}." * bool(each.range)
+            f"    {each.name}{f', in {each.unit}' * bool(each.unit)}: {each.help}"
+            + f" Expected: {each.range}." * bool(each.range)
             for each in options_of(kind).values()
             if not each.owner
         ]

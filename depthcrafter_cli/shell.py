@@ -35,7 +35,7 @@ def _windows_shell() -> str:
 
     with suppress(psutil.Error, OSError):
         for process in psutil.Process().parents():
-            name = process.name().lower().removesuffix(".exe")
+            name: str = process.name().lower().removesuffix(".exe")
             if name in ("cmd", *_POWERSHELL, *_POSIX):
                 return name
     return "cmd"

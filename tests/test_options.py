@@ -1,10 +1,11 @@
 """An option stands beside the field that acts on it; everything else is made of that."""
 
 import pickle
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pytest
 import typer
@@ -124,9 +125,9 @@ def test_a_range_is_checked_wherever_a_value_comes_from():
     class Settings:
         """Settings."""
 
-        count: int = option(3, help="How many.", minimum=1, maximum=5)
+        count: int = option(3, help="How many.", unit="frames", minimum=1, maximum=5)
         rate: Fraction | None = option(None, help="How often.", above=0)
-        kind: str = option("a", help="Which.", choices=("a", "b"))
+        kind: Literal["a", "b"] = option("a", help="Which.")
 
         def __post_init__(self) -> None:
             check_options(self)
@@ -144,7 +145,7 @@ def test_a_range_is_checked_wherever_a_value_comes_from():
             with pytest.raises(UsageError) as refusal:
                 making(name, value)
             assert str(refusal.value) == says
-    assert "count: How many. Expected: 1 to 5." in Settings.__doc__
+    assert "count, in frames: How many. Expected: 1 to 5." in Settings.__doc__
 
 
 def test_help_names_every_choice_and_default():
@@ -153,7 +154,7 @@ def test_help_names_every_choice_and_default():
         assert "{" not in each.help, each
     for kind in (RunRequest, ReadOptions, PipelineConfig):
         own = [name for name, each in options_of(kind).items() if not each.owner]
-        assert all(f"    {name}: " in kind.__doc__ for name in own)
+        assert all(re.search(rf"    {name}(, in [a-zA-Z ]+)?: ", kind.__doc__) for name in own)
 
 
 def test_a_field_is_named_as_the_user_types_it():
@@ -164,7 +165,8 @@ def test_a_field_is_named_as_the_user_types_it():
 
 def test_every_option_of_the_readme_is_that_of_a_field():
     rows = [
-        f"| `{NAMES[name]}` | {OF[each.part]} | {each.help} |" for name, each in OPTIONS.items()
+        f"| `{NAMES[name]}`{f', {each.unit}' * bool(each.unit)} | {OF[each.part]} | {each.help} |"
+        for name, each in OPTIONS.items()
     ]
     table = "\n".join(["| Option | Of | What it does |", "| --- | --- | --- |", *rows])
     assert table in README.read_text(encoding="utf-8"), f"README.md shall hold:\n{table}"

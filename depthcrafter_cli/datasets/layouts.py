@@ -166,4 +166,5 @@ def _png(path: Path) -> npt.NDArray[np.float32]:
 
 
 def _millimetres(path: Path) -> npt.NDArray[np.float32]:
-    return _png(path) / np.float32(1000)
+    metres: npt.NDArray[np.float32] = _png(path) / np.float32(1000)
+    return metres

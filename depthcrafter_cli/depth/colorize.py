@@ -68,7 +68,8 @@ def _table(name: str) -> npt.NDArray[np.uint8]:
     check_colormap(name)
     levels = np.linspace(0.0, 1.0, _ENTRIES)
     colours = own_matplotlib().colormaps[name](levels)
-    return np.rint(np.asarray(colours)[:, :3] * 255).astype(np.uint8)
+    table: npt.NDArray[np.uint8] = np.rint(np.asarray(colours)[:, :3] * 255).astype(np.uint8)
+    return table
 
 
 def colorize(normalized: Disparity, colormap: str) -> npt.NDArray[np.uint8]:
@@ -78,4 +79,5 @@ def colorize(normalized: Disparity, colormap: str) -> npt.NDArray[np.uint8]:
     Raises UsageError for an unknown colormap.
     """
     index = (normalized * np.float32(_ENTRIES - 1)).astype(np.uint8)
-    return _table(colormap).take(index, axis=0)
+    colours: npt.NDArray[np.uint8] = _table(colormap).take(index, axis=0)
+    return colours

@@ -111,4 +111,5 @@ def normalize(disparity: "Disparity", values: "ValueRange") -> "Disparity":
     if width <= 0:
         return np.zeros_like(disparity, dtype=np.float32)
     scaled = (disparity - np.float32(values.low)) / width
-    return np.clip(scaled, 0.0, 1.0, out=scaled)
+    clamped: Disparity = np.clip(scaled, 0.0, 1.0, out=scaled)
+    return clamped

@@ -44,7 +44,8 @@ def _interpolate(image: Disparity, length: int, axis: int) -> Disparity:
         weight = weight[:, np.newaxis]
     start = image.take(low, axis)
     # This form leaves a constant exactly constant, and so the fit's rank undisturbed.
-    return start + (image.take(np.minimum(low + 1, old - 1), axis) - start) * weight
+    resized: Disparity = start + (image.take(np.minimum(low + 1, old - 1), axis) - start) * weight
+    return resized
 
 
 class AffineFit:

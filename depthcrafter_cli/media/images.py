@@ -256,7 +256,8 @@ def _displayed(light: npt.NDArray[np.float32]) -> RgbImage:
     """Linear light, 1 is white, by the curve of IEC 61966-2-1; what is no number is black."""
     clipped = np.clip(np.nan_to_num(light), 0, 1)
     curve = np.where(clipped <= 0.0031308, 12.92 * clipped, 1.055 * clipped ** (1 / 2.4) - 0.055)
-    return np.rint(curve * 255).astype(np.uint8)
+    shown: RgbImage = np.rint(curve * 255).astype(np.uint8)
+    return shown
 
 
 def _placed(stored: RgbImage, shift: npt.NDArray[np.signedinteger], size: Size) -> RgbImage:

@@ -275,7 +275,7 @@ def _prominence(stream: av.VideoStream) -> tuple[bool, bool, bool, bool, int]:
 
 
 def _is_indexed(container: av.container.InputContainer) -> bool:
-    return container.format.name.startswith(_INDEXED_FORMATS)
+    return bool(container.format.name.startswith(_INDEXED_FORMATS))
 
 
 def _is_whole(path: Path, container: av.container.InputContainer) -> bool | None:

@@ -101,7 +101,7 @@ class PictureScaler:
         if swaps_sides(picture):
             width, height = height, width
         subsampled = "420p" in picture.format.name or picture.format.name.startswith("nv12")
-        return subsampled and height == self.size.height and width != self.size.width
+        return bool(subsampled and height == self.size.height and width != self.size.width)
 
 
 def _input_matrix(picture: av.VideoFrame, matrix: str) -> str:
@@ -151,7 +151,8 @@ class _Conversion:
 
     def __call__(self, picture: av.VideoFrame) -> RgbImage:
         self._graph.push(picture)
-        return self._graph.pull().to_ndarray()
+        scaled: RgbImage = self._graph.pull().to_ndarray()
+        return scaled
 
 
 def resize_disparity(disparity: Disparity, size: Size) -> Disparity:

@@ -77,7 +77,8 @@ def seconds_of(picture: av.VideoFrame | None) -> Fraction | None:
     """A picture's presentation time by the file's clock, None without a stamp."""
     if picture is None or picture.pts is None:
         return None
-    return picture.pts * Fraction(picture.time_base)
+    seconds: Fraction = picture.pts * Fraction(picture.time_base)
+    return seconds
 
 
 def expected_seconds(
@@ -86,7 +87,7 @@ def expected_seconds(
     """How long the container says that the video is, None where it does not."""
     whole = Fraction(container.duration, av.time_base) if (container.duration or 0) > 0 else None
     if (stream.duration or 0) > 0:
-        own = stream.duration * Fraction(stream.time_base)
+        own: Fraction = stream.duration * Fraction(stream.time_base)
         return min(own, whole) if whole else own  # an edit list may show less than is stored
     if tagged := _TAG.match(stream.metadata.get("DURATION", "")):  # Matroska, per track
         hours, minutes, seconds = (Fraction(part) for part in tagged.groups())

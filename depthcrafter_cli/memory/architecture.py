@@ -217,12 +217,12 @@ def _unet_parameters(config: Config, layers: tuple[Layer, ...], level: int, cros
     first = config["block_out_channels"][0]
     ids = config.get("projection_class_embeddings_input_dim", 768)
     embeddings = (first + ids + 2) * level + 2 * (level * level + level)
-    return embeddings + 2 * first + sum(parameters(layer, level, cross) for layer in layers)
+    return int(embeddings + 2 * first + sum(parameters(layer, level, cross) for layer in layers))
 
 
 def _encoder_parameters(config: Config) -> int:
     last = 2 * config["block_out_channels"][-1]
-    return last + sum(_plain_parameters(layer) for layer in _encoder_layers(config))
+    return int(last + sum(_plain_parameters(layer) for layer in _encoder_layers(config)))
 
 
 def _decoder_parameters(config: Config) -> int:
@@ -232,7 +232,7 @@ def _decoder_parameters(config: Config) -> int:
     # With one layer per block the middle attention exists, but its result is not used.
     idle = config["layers_per_block"] == 1
     attention = _plain_parameters(Layer("attend", top, top)) if idle else 0
-    return last + attention + sum(parameters(layer, 0, 0) for layer in _decoder_layers(config))
+    return int(last + attention + sum(parameters(layer, 0, 0) for layer in _decoder_layers(config)))
 
 
 def _clip_values(config: Config) -> int:

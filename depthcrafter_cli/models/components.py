@@ -67,7 +67,7 @@ class Components:
     def side_multiple(self) -> int:
         """Picture sides must divide by this many pixels: the VAE's factor times the UNet's."""
         unet_levels = len(self.unet.config.block_out_channels)
-        return self._vae_factor * 2 ** (unet_levels - 1)
+        return int(self._vae_factor * 2 ** (unet_levels - 1))
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """Channels, height and width of the latents of a picture."""

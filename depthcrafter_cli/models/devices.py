@@ -150,7 +150,7 @@ def cuda_index(device: str) -> int:
     Some functions of PyTorch want it, and refuse the name that the others take.
     """
     index = torch.device(device).index
-    return torch.cuda.current_device() if index is None else index
+    return int(torch.cuda.current_device()) if index is None else index
 
 
 def pick_dtype(name: str, device: torch.device, warn: Warn = ignore) -> torch.dtype:

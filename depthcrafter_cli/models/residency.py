@@ -111,7 +111,7 @@ def _ends(tensors: Sequence[Tensor]) -> list[int]:
 
 
 def _padded(tensor: Tensor) -> int:
-    return -(-tensor.nbytes // _ALIGNMENT) * _ALIGNMENT
+    return int(-(-tensor.nbytes // _ALIGNMENT) * _ALIGNMENT)
 
 
 def _place(tensors: list[Tensor], contents: list[Tensor]) -> None:

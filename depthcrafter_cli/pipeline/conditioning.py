@@ -105,7 +105,8 @@ def encode_latents(components: Components, video: Tensor) -> Tensor:
 
 def _batches(components: Components, frames: Tensor) -> tuple[Tensor, ...]:
     """Frames on the host, as many at a time as the plan allows on the device."""
-    return frames.split(components.plan.encode_batch)
+    batches: tuple[Tensor, ...] = frames.split(components.plan.encode_batch)
+    return batches
 
 
 def clip_pixels(video: Tensor) -> Tensor:

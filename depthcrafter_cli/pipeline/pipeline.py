@@ -254,9 +254,10 @@ class ClipPass:
 
     def decode(self, latents: Tensor) -> Disparity:
         """One chunk of the decode grid to raw disparity."""
-        return self.memory.until_it_fits(
+        decoded: Disparity = self.memory.until_it_fits(
             "decode", lambda: decode_disparity(self.components, latents)
         ).numpy()
+        return decoded
 
     def _counted(self, conditioning: Iterator[Conditioning]) -> Iterator[Conditioning]:
         self.observer(Progress("condition", self.frames_read, self.total))

@@ -105,6 +105,6 @@ def _worth(depth: Tensor) -> float:
     relief = float((high / low).log())
     nearest = torch.quantile(solid[:: max(1, len(solid) // 4096)], 0.02)
     dwarfed = float((solid > 12 * nearest).float().mean())  # next to a speck before the lens
-    return min(
-        1.0, share / 0.15, relief / 0.2, 0.35 / max(crowded, 1e-6), 0.75 / max(dwarfed, 1e-6)
+    return float(
+        min(1.0, share / 0.15, relief / 0.2, 0.35 / max(crowded, 1e-6), 0.75 / max(dwarfed, 1e-6))
     )

@@ -44,7 +44,8 @@ def _smooth(rng: Rng, frames: int, amount: float) -> Vector:
     phase = rng.uniform(0, 2 * np.pi, (2, 3))
     rate = rng.uniform(0.1, 0.9, (2, 3))
     steps = np.arange(frames)[:, None]
-    return amount * sum(np.sin(rate[i] * steps + phase[i]) for i in range(2)) / 2
+    waves: Vector = amount * sum(np.sin(rate[i] * steps + phase[i]) for i in range(2)) / 2
+    return waves
 
 
 def film(rng: Rng, scene: Scene, times: Vector) -> Camera:

@@ -104,7 +104,8 @@ def settle(scene: Scene) -> Scene:
 def _lifted(terrain: Terrain, points: Vector) -> Vector:
     x, z = torch.from_numpy(points[:, [0, 2]]).float().unbind(1)
     up = terrain.floor(x, z).numpy().astype(float)
-    return points + up[:, None] * np.array([0.0, 1.0, 0.0])
+    lifted: Vector = points + up[:, None] * np.array([0.0, 1.0, 0.0])
+    return lifted
 
 
 FIGURES = (figures.person, figures.person, figures.furry, figures.furry, figures.beast)

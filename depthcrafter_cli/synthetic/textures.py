@@ -18,7 +18,8 @@ Rng = np.random.Generator
 
 def _unit(field: Vector) -> Vector:
     low, high = np.quantile(field, (0.02, 0.98))
-    return np.clip((field - low) / max(high - low, 1e-9), 0, 1)
+    clamped: Vector = np.clip((field - low) / max(high - low, 1e-9), 0, 1)
+    return clamped
 
 
 def _coordinates() -> tuple[Vector, Vector]:
@@ -49,14 +50,16 @@ def _blotches(rng: Rng) -> Vector:
 def _checks(rng: Rng) -> Vector:
     u, v = _coordinates()
     n, m = rng.integers(1, 6, 2)
-    return ((np.floor(u * 2 * n) + np.floor(v * 2 * m)) % 2) * 0.8 + 0.2 * noise(rng, 1)
+    checks: Vector = ((np.floor(u * 2 * n) + np.floor(v * 2 * m)) % 2) * 0.8 + 0.2 * noise(rng, 1)
+    return checks
 
 
 def _stripes(rng: Rng) -> Vector:
     u, v = _coordinates()
     n, m = rng.integers(0, 9), rng.integers(0, 3)
     wave = np.sin(2 * np.pi * (n * u + m * v + 0.06 * rng.random() * noise(rng, 2)))
-    return 0.5 + 0.5 * np.tanh(wave * np.exp(rng.uniform(-1, 3)))
+    stripes: Vector = 0.5 + 0.5 * np.tanh(wave * np.exp(rng.uniform(-1, 3)))
+    return stripes
 
 
 def _bricks(rng: Rng) -> Vector:
@@ -106,7 +109,8 @@ def _patches(rng: Rng) -> Vector:
     du = np.abs(u[..., None] - points[:, 0])
     dv = np.abs(v[..., None] - points[:, 1])
     distance = np.hypot(np.minimum(du, 1 - du), np.minimum(dv, 1 - dv))
-    return rng.random(len(points))[distance.argmin(-1)]
+    tones: Vector = rng.random(len(points))[distance.argmin(-1)]
+    return tones
 
 
 def _marble(rng: Rng) -> Vector:

@@ -81,7 +81,7 @@ class MuonWithAdamW(Optimizer):
 
 
 def _is_matrix(parameter: Tensor) -> bool:
-    return parameter.ndim > 1 and min(parameter.flatten(1).shape) >= NARROWEST
+    return bool(parameter.ndim > 1 and min(parameter.flatten(1).shape) >= NARROWEST)
 
 
 def _adamw(parameters: Sequence[nn.Parameter], lr: float, weight_decay: float) -> AdamW:

@@ -25,4 +25,6 @@ class Precision:
 
     def __call__(self) -> AbstractContextManager[object]:
         """Inside, networks compute so."""
-        return torch.autocast(self.device.type, self.dtype, enabled=self.name == "bf16")
+        automatic: AbstractContextManager[object]
+        automatic = torch.autocast(self.device.type, self.dtype, enabled=self.name == "bf16")
+        return automatic

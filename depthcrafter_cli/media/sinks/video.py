@@ -106,7 +106,7 @@ class VideoSink(FileSink):
 
     def _encoded(self, picture: av.VideoFrame | None) -> list[av.Packet]:
         """The packets that come with a picture, with None those that are left."""
-        packets = self._stream.encode(picture)
+        packets: list[av.Packet] = self._stream.encode(picture)
         if self.settings.end is not None:
             # FFmpeg writes an MP4 to be as long as its packets say, those without a word as long as
             # an average one, which at a variable rate may lead past the end.

@@ -53,7 +53,7 @@ def carry_out_all(
 
 
 def _pause_after(attempt: int) -> float:
-    return min(_PAUSE_SECONDS * _PAUSE_GROWTH ** (attempt - 1), _LONGEST_PAUSE)
+    return float(min(_PAUSE_SECONDS * _PAUSE_GROWTH ** (attempt - 1), _LONGEST_PAUSE))
 
 
 def _rest(task: Task, seconds: float, watch: Watch) -> None:
