@@ -8,8 +8,9 @@ With ``--clips``, memory, open files and what is left over of a batch of as many
 
 Makes one clip per length, runs ``depthcrafter run`` on each in a process of its own, and prints the
 peak resident memory, the most open files and the processor time per frame of each (the time by the
-clock says more of what else the machine does), and how much the last needs of what the first does.
-Exit code 1 where memory or files grow by more than a twentieth.
+clock says more of what else the machine does), of its first and of its last tenth of decoding as
+well, and how much the last needs of what the first does. Exit code 1 where memory or files grow by
+more than a twentieth.
 """
 
 import argparse
@@ -56,8 +57,11 @@ def run(clip: Path, out: Path, arguments: argparse.Namespace) -> dict[str, float
     )
     assert process.stdout is not None
     last, most, loading = "{}", 0, 0.0
+    decoded: list[tuple[int, float]] = []  # how many frames at which processor time
     for index, line in enumerate(process.stdout):
         last = line
+        if '"stage": "decode"' in line:
+            decoded.append((json.loads(line)["done"], cpu_seconds(process.pid)))
         if not loading and '"condition"' in line:
             loading = cpu_seconds(process.pid)
         if index % SAMPLED == 0:
@@ -67,7 +71,21 @@ def run(clip: Path, out: Path, arguments: argparse.Namespace) -> dict[str, float
     if status:
         raise SystemExit(last)
     working = usage.ru_utime + usage.ru_stime - loading
-    return {**json.loads(last), "open_files": most, "cpu_seconds": working}
+    first, end = _tenths(decoded)
+    told = {"open_files": most, "cpu_seconds": working, "first_tenth": first, "last_tenth": end}
+    return {**json.loads(last), **told}
+
+
+def _tenths(decoded: list[tuple[int, float]]) -> tuple[float, float]:
+    """Processor time a frame in the first and in the last tenth of what was decoded.
+
+    All that is done for a frame lies between two of these events, but for the writing.
+    """
+    whole = decoded[-1][0]
+    head = [one for one in decoded if one[0] <= whole / 10]
+    tail = [one for one in decoded if one[0] >= whole * 9 / 10]
+    first, last = ((part[-1][1] - part[0][1], part[-1][0] - part[0][0]) for part in (head, tail))
+    return first[0] / max(first[1], 1), last[0] / max(last[1], 1)
 
 
 def run_batch(folder: Path, arguments: argparse.Namespace) -> bool:
@@ -133,7 +151,8 @@ def main() -> int:
             peak, files, cost = made[-1]
             print(
                 f"{frames:7} frames  peak {peak / 1e6:8.1f} MB  {files:3} open files  "
-                f"{cost * 1e3:7.2f} ms of processor a frame",
+                f"{cost * 1e3:7.2f} ms of processor a frame, {done['first_tenth'] * 1e3:.2f} in "
+                f"the first tenth of decoding, {done['last_tenth'] * 1e3:.2f} in the last",
                 flush=True,
             )
     peak, files, cost = (last / first for first, last in zip(made[0], made[-1], strict=True))
