@@ -44,11 +44,13 @@ class Option:
     the whole that holds the object that it belongs to, empty for the whole itself. ``minimum`` and
     ``maximum`` belong to the range, ``above`` does not; ``accepts`` is any other rule. ``read``
     makes a value of text, and raises ValueError. ``form`` says what ``read`` and ``accepts``
-    expect, and how to mend it.
+    expect, and how to mend it. What is not ``saved`` may differ where a run goes on: it says how
+    one is carried out, not what comes of it.
     """
 
     help: str
     part: Part = ""
+    saved: bool = True
     unit: str = ""
     minimum: float | None = None
     maximum: float | None = None

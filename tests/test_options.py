@@ -211,3 +211,16 @@ def test_a_sentence_stays_as_it_is_where_errors_of_python_are_made_sentences(tmp
 def test_a_path_that_is_none_is_refused_in_our_words(cli, arguments, code, says):
     refused = cli(*arguments)
     assert refused.code == code and says in refused.err and "Invalid" not in refused.err, refused
+
+
+def test_below_the_command_line_fields_are_named_not_options():
+    """Only commands to be copied have options: of pip, of Ray, of this program."""
+    package, commands = README.parent / "depthcrafter_cli", ("pip ", "ray start", "`depthcrafter ")
+    for path in package.rglob("*.py"):
+        if path.is_relative_to(package / "cli"):
+            continue
+        for line in path.read_text(encoding="utf-8").splitlines():
+            option = re.search(r"(?<![-\w`])--[a-z][a-z-]+", line)
+            known = ("--help", "--index-url", "--keep-work` first", "--force-reinstall")
+            told = any(word in line for word in (*commands, *known))
+            assert option is None or told, f"{path.name}: {line.strip()}"

@@ -113,5 +113,5 @@ class BatchOptions:
 
 
 NAMES = RUN_NAMES | {each.name: f"--{each.name.replace('_', '-')}" for each in fields(BatchOptions)}
-NAMES["device"] = "--devices"
+NAMES |= {"device": "--devices", "skip_complete": "--resume"}
 """The options that set what sentences name, of a batch."""

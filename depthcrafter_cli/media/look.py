@@ -13,7 +13,7 @@ class Codec:
 
     ``suffixes`` are the containers that hold it, ``bits`` those of a sample. A ``matte`` is one
     channel: normalised depth itself, in full range, without a colormap and without the source
-    beside it. ``quality`` says that ``--crf`` acts. ``tag`` is what QuickTime calls it, where
+    beside it. ``quality`` says that ``crf`` acts. ``tag`` is what QuickTime calls it, where
     FFmpeg chooses a name that Apple's players do not know.
     """
 

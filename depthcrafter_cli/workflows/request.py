@@ -24,12 +24,6 @@ if TYPE_CHECKING:
 
 FROM_SOURCE = "source"
 
-# How a run is carried out, not what comes of it: may differ when it is resumed.
-_CIRCUMSTANCES = (
-    "overwrite", "work_dir", "keep_work", "resume", "resume_only", "max_vram", "max_ram",
-    "create_folders",
-)  # fmt: skip
-
 
 def _read_limit(name: str, text: str) -> float | None:
     """GB of memory; ``auto`` is None. Raises UsageError with an amount that this machine has."""
@@ -114,7 +108,7 @@ class RunRequest:
         accepts=_is_first_number,
         form=f"a whole number or {FROM_SOURCE}",
     )
-    overwrite: bool = option(False, help="Replace existing outputs.", part="writing")
+    overwrite: bool = option(False, help="Replace existing outputs.", part="writing", saved=False)
     record: bool = option(
         True, help="Write OUT.json, which says how OUT was made. Default.", part="writing"
     )
@@ -146,6 +140,7 @@ class RunRequest:
         unit="GB",
         above=0,
         read=partial(_read_limit, "max_vram"),
+        saved=False,
     )
     max_ram: float | None = option(
         None,
@@ -154,6 +149,7 @@ class RunRequest:
         unit="GB",
         above=0,
         read=partial(_read_limit, "max_ram"),
+        saved=False,
     )
     dtype: str = option(
         "auto",
@@ -169,12 +165,19 @@ class RunRequest:
         help="Where the run keeps its state. Default: OUT.work beside OUT.",
         part="run",
         read=expanded,
+        saved=False,
     )
     keep_work: bool = option(
-        False, help="Keep that folder, to make other outputs with 'finish'.", part="run"
+        False,
+        help="Keep that folder, to make other outputs with 'finish'.",
+        part="run",
+        saved=False,
     )
     resume: bool = option(
-        False, help="Go on where the same run was stopped; begin if it was not.", part="run"
+        False,
+        help="Go on where the same run was stopped; begin if it was not.",
+        part="run",
+        saved=False,
     )
     resume_only: bool = False
     create_folders: bool = False
@@ -272,6 +275,9 @@ class RunRequest:
         return asked
 
 
+_CIRCUMSTANCES = {"resume_only", "create_folders"} | {
+    name for name, each in options_of(RunRequest).items() if not each.saved
+}
 COLUMNS = {
     each.typed: name
     for name, each in options_of(RunRequest).items()

@@ -71,7 +71,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     part, _, parts = text.partition("/")
     if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
         raise UsageError(
-            f"got --shard {text!r}, expected a part and how many there are, from 1/8 to 8/8: "
+            f"got `shard` {text!r}, expected a part and how many there are, from 1/8 to 8/8: "
             "correct it."
         )
     return int(part), int(parts)

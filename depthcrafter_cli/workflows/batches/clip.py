@@ -118,7 +118,7 @@ def lost(worker: str, how: str) -> Outcome:
     """The outcome of a clip whose worker is gone."""
     error = (
         f"the worker {worker} died ({how}), expected it to finish the clip: look for a lack of "
-        "memory in the system's log, then run the batch again with --resume."
+        "memory in the system's log, then run the batch again with `resume=True`."
     )
     return Outcome(error=error, exit_code=1, passing=True)
 

@@ -86,12 +86,12 @@ def engine_for(kind: str, devices: str, ray_address: str | None, warn: Warn = ig
     """
     if kind not in ("auto", "local", "processes", "ray"):
         raise UsageError(
-            f"got --engine {kind}, expected auto, local, processes or ray: choose one."
+            f"got `engine` {kind}, expected auto, local, processes or ray: choose one."
         )
     if ray_address is not None and kind != "ray":
         raise UsageError(
-            f"got --ray-address {ray_address} for the engine {kind}, expected ray: pass "
-            "--engine ray."
+            f"got `ray_address` {ray_address} for the engine {kind}, expected ray: pass "
+            '`engine="ray"`.'
         )
     if kind == "ray":
         from depthcrafter_cli.workflows.batches.on_ray import RayEngine
@@ -100,8 +100,8 @@ def engine_for(kind: str, devices: str, ray_address: str | None, warn: Warn = ig
     present = devices_of(devices, warn)
     if kind == "local" and len(present) > 1:
         raise UsageError(
-            f"got {len(present)} devices for --engine local, expected one, as it has one process: "
-            "use --engine processes."
+            f"got {len(present)} devices for the engine local, expected one, as it has one "
+            'process: use `engine="processes"`.'
         )
     # A GPU can become unusable to a process for good, and a night's clips with it.
     alone = kind == "auto" and len(present) == 1 and not present[0].startswith("cuda")
@@ -130,7 +130,7 @@ def devices_of(text: str, warn: Warn = ignore) -> list[str]:
     twice = {name for name in devices if name != "cpu" and devices.count(name) > 1}
     if twice:
         raise UsageError(
-            f"got --devices {text} with {', '.join(sorted(twice))} twice, expected each GPU once: "
+            f"got `devices` {text} with {', '.join(sorted(twice))} twice, expected each GPU once: "
             "correct it."
         )
     return devices

@@ -75,13 +75,13 @@ class RayEngine(WorkerEngine[_Worker]):
             import ray
         except ImportError:
             raise UsageError(
-                "got --engine ray without Ray installed, expected its package: "
+                'got `engine="ray"` without Ray installed, expected its package: '
                 'pip install "depthcrafter[ray]".'
             ) from None
         named = [] if devices == "auto" else [name.strip() for name in devices.split(",")]
         if not set(named) <= {"cpu", "cuda"}:
             raise UsageError(
-                f"got --devices {devices} for --engine ray, expected auto, or cuda or cpu once a "
+                f"got `devices` {devices} for the engine ray, expected auto, or cuda or cpu once a "
                 "worker, such as cpu,cpu: Ray chooses the cards."
             )
         self._ray, self._devices, self._address = ray, named, address
@@ -109,7 +109,7 @@ class RayEngine(WorkerEngine[_Worker]):
         if wanted.count("cuda") > gpus:
             raise UsageError(
                 f"got {wanted.count('cuda')} workers with a GPU each, expected at most {gpus}, all "
-                "that this Ray has: correct --devices."
+                "that this Ray has: correct `devices`."
             )
         for device in wanted:
             self._hire(device)
@@ -202,7 +202,7 @@ class RayEngine(WorkerEngine[_Worker]):
         except OSError as error:
             raise UsageError(
                 f"got no answer from Ray at {self._address or 'this machine'} ({error}), expected "
-                "a running cluster: start it with `ray start --head`, or leave --ray-address out."
+                "a running cluster: start it with `ray start --head`, or leave `ray_address` out."
             ) from error
 
 

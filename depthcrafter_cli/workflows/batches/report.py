@@ -75,10 +75,10 @@ class ClipReport:
 def check_report(path: Path, *, replace: bool) -> None:
     """Raises UsageError for another suffix than .json or .csv, OutputError for a place taken."""
     if path.suffix.lower() not in (".json", ".csv"):
-        raise UsageError(f"got --report {path}, expected a name in .json or .csv: rename it.")
+        raise UsageError(f"got `report` {path}, expected a name in .json or .csv: rename it.")
     if path.exists():
         ours = _is_report(path)
-        remedy = ", or pass --resume, --skip-existing or --overwrite" if ours else ""
+        remedy = ", or pass `skip_complete=True` or `overwrite=True`" if ours else ""
         if not (ours and replace):
             raise OutputError(
                 f"{path} exists, expected a free name for the report: choose another{remedy}."
