@@ -1,4 +1,7 @@
-"""What a user asked of a run, and the same as JSON for records and a run's state."""
+"""What a user asked of a run, and the same as JSON for records and a run's state.
+
+The command line's options are declared here, so little is imported before it is needed.
+"""
 
 import re
 from collections.abc import Mapping
@@ -13,10 +16,8 @@ from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.look import CODECS, Look
 from depthcrafter_cli.media.numbered import NUMBER
 from depthcrafter_cli.media.selection import ReadOptions
-from depthcrafter_cli.models.variants import VARIANTS
 from depthcrafter_cli.options import check_options, documented, option, options_of, settings_of
 from depthcrafter_cli.pipeline.config import PipelineConfig
-from depthcrafter_cli.structured import plain, typed
 from depthcrafter_cli.text import expanded, read_gigabytes
 
 if TYPE_CHECKING:
@@ -237,6 +238,8 @@ class RunRequest:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; paths are absolute, so that they mean the same from any folder."""
+        from depthcrafter_cli.structured import plain
+
         values = plain(self.absolute())
         return {name: value for name, value in values.items() if name not in _CIRCUMSTANCES}
 
@@ -271,6 +274,8 @@ class RunRequest:
         What a former version did not ask for yet has its default. Raises ValueError for values
         that are no request's, and UsageError for those that no request takes any more.
         """
+        from depthcrafter_cli.structured import typed
+
         asked: RunRequest = typed(RunRequest, values, "request")
         return asked
 
@@ -288,6 +293,8 @@ COLUMNS = {
 
 def _absolute_folder(weights: str | None) -> str | None:
     """A variant's name means the variant, whatever folders there are (as for find_weights)."""
+    from depthcrafter_cli.models.variants import VARIANTS
+
     if weights is None or weights in VARIANTS or not Path(weights).is_dir():
         return weights
     return str(Path(weights).absolute())
