@@ -76,6 +76,22 @@ def test_folders_that_links_lead_to_are_read_once_and_circles_end(
     assert names([tree], tree / "out") == ["a", "b/a", "frames", "link/c"]
 
 
+def test_lists_of_windows_and_of_spreadsheets_are_read(tree, tmp_path):
+    quoted = tmp_path / "quoted.txt"
+    quoted.write_text(f'"{tree / "a.mp4"}"\n"in\n""\n')
+    assert names([quoted], tmp_path / "out") == ["a", '"in']
+    table = tmp_path / "table.csv"
+    table.write_text("Source;Name;Side-by-Side\nin/a.mp4;first;yes\n")
+    (clip,) = find_clips([str(table)], tmp_path / "out", COLUMNS)
+    assert (clip.name, clip.options) == ("first", {"side_by_side": "yes"})
+
+
+def test_an_address_in_a_list_is_refused_by_its_line(tmp_path):
+    (tmp_path / "list.txt").write_text("\nhttps://example.org/a.mp4\n")
+    with pytest.raises(InputError, match=r"list.txt, line 2: got the address"):
+        find_clips([str(tmp_path / "list.txt")], tmp_path / "out", COLUMNS)
+
+
 def test_links_that_lead_round_end_a_pattern_too(tree, tmp_path):
     for name in ("one", "two"):
         (tree / "b" / name).symlink_to(tree)

@@ -271,8 +271,11 @@ def _stem(path: Path) -> str:
 
 def _lines(path: Path) -> Iterator[Clip]:
     for number, line in enumerate(_text(path).splitlines(), 1):
-        if line.strip() and not line.lstrip().startswith("#"):
-            yield _listed(path, number, line.strip(), None, {})
+        text = line.strip()
+        if text[:1] == text[-1:] == '"':  # of Windows' "Copy as path", in whose names is none
+            text = text[1:-1].strip()
+        if text and not text.startswith("#"):
+            yield _listed(path, number, text, None, {})
 
 
 def _csv_rows(path: Path, columns: Collection[str]) -> Iterator[Clip]:
@@ -298,7 +301,7 @@ def _csv_rows(path: Path, columns: Collection[str]) -> Iterator[Clip]:
 
 
 def _header(path: Path, reader: "csv.DictReader[str]", columns: Collection[str]) -> list[str]:
-    header = [column.strip().replace("-", "_") for column in reader.fieldnames or ()]
+    header = [column.strip().lower().replace("-", "_") for column in reader.fieldnames or ()]
     reader.fieldnames = header
     unknown = [column for column in header if column not in (_SOURCE, _NAME, *columns)]
     if _SOURCE not in header or unknown or len(set(header)) < len(header):
@@ -315,8 +318,8 @@ def _listed(
     """A clip as a line of a list names it: relative to the list's folder, like its result."""
     try:
         written = video_path(source)
-    except UsageError as error:
-        raise UsageError(f"{path}, line {number}: {error}") from None
+    except (InputError, UsageError) as error:
+        raise type(error)(f"{path}, line {number}: {error}") from None
     found = path.parent / written
     if name is None:
         mirrored = not written.is_absolute() and ".." not in written.parts
