@@ -155,22 +155,21 @@ def running() -> Try:
     import diffusers  # noqa: F401  the first run's seconds shall be its own
     import numpy as np
 
+    from depthcrafter_cli import workflows
     from depthcrafter_cli.errors import DepthCrafterError
     from depthcrafter_cli.workflows.model import LoadedModel
-    from depthcrafter_cli.workflows.request import RunRequest
-    from depthcrafter_cli.workflows.run_plan import plan_run
-    from depthcrafter_cli.workflows.runs import run as carry_out
 
     model = LoadedModel()
     settings = {"steps": 1, "window": 8, "overlap": 2}
 
     def run(place: Path, _lot: random.Random) -> str:
         video, arrays = (place.parent / name for name in ("depth.mp4", "depth.npz"))
-        request = RunRequest(
+        request = workflows.RunRequest(
             place, (video, arrays), weights=str(TINY), max_res=64, settings=settings
         )
         try:
-            frames = carry_out(plan_run(request), model=model).frames
+            result = workflows.run(request, model=model)
+            frames = result.frames if result else 0
         except DepthCrafterError:
             left = {path.name for path in place.parent.iterdir()} - {place.name, "depth.mp4.work"}
             return f"left {', '.join(sorted(left))}" if left else "error told"

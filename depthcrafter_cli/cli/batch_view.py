@@ -5,18 +5,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
 
 from depthcrafter_cli.cli.batch_options import NAMES
 from depthcrafter_cli.cli.console import Console
 from depthcrafter_cli.cli.options import as_typed
 from depthcrafter_cli.cli.outlets import Draw, Update, counted
 from depthcrafter_cli.cli.streams import Line
-from depthcrafter_cli.progress import Meter, Progress, Reading
-
-if TYPE_CHECKING:
-    from depthcrafter_cli.workflows.batches.clip import Ended, Task
-    from depthcrafter_cli.workflows.batches.report import ClipReport
+from depthcrafter_cli.progress import Meter, Observer, Progress, Reading, ignore
+from depthcrafter_cli.workflows.batches.batch import BatchObserver
+from depthcrafter_cli.workflows.batches.clip import Ended, Task
+from depthcrafter_cli.workflows.batches.engine import Engine
+from depthcrafter_cli.workflows.batches.report import ClipReport
 
 _ROWS = 40  # of a summary; failures are always shown
 _DETAIL = " " * 8
@@ -25,12 +24,13 @@ _STYLES = {
 }  # fmt: skip
 
 
-class BatchView:
+class BatchView(BatchObserver):
     """Tells of each clip what becomes of it, and how far the batch is, in frames."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._draw: Draw = lambda _update: None
+        self._beat: Observer = ignore
         self._meters: dict[str, Meter] = {}
         self._frames: dict[str, int] = {}
         self._under_way: dict[str, float] = {}
@@ -38,8 +38,7 @@ class BatchView:
         self._share, self._begun = 0.0, time.monotonic()
         self._made = 0
 
-    def checked(self, clips: "Sequence[ClipReport]") -> None:
-        """All clips, before anything is computed."""
+    def checked(self, clips: Sequence[ClipReport]) -> None:
         to_do = [clip for clip in clips if clip.open]
         known = [clip.frames for clip in to_do if clip.frames]
         typical = round(sum(known) / len(known)) if known else 1
@@ -51,21 +50,24 @@ class BatchView:
                 self._console.say("", {}, _problem(clip), level="error")
 
     @contextmanager
-    def drawing(self, clips: int) -> Iterator[None]:
-        """Inside, clips are carried out, of which there are so many."""
+    def working(self, engine: Engine, clips: int) -> Iterator[None]:
         self._clips, self._begun = clips, time.monotonic()
-        with self._console.drawing(clips) as self._draw:
+        with (
+            self._console.drawing(clips) as self._draw,
+            engine.interruptible(self._console.stopping) as self._beat,
+        ):
             self._draw(Update(self._reading(None), batch=self._far()))
             yield
 
-    def watch(self, task: "Task", worker: str, event: Progress) -> None:
-        """How far a worker is with a clip."""
+    def watch(self, task: Task, worker: str, event: Progress) -> None:
+        self._console.hint = "Go on with: the same command with --resume."
         if event.stage == "load" and not self._settled:
             self._begun = time.monotonic()
         meter = self._meters.setdefault(task.name, Meter())
         if event.stage == "decode" and event.total:
             self._under_way[task.name] = min(1.0, event.done / event.total)
         self._draw(Update(self._reading(meter.read(event)), worker, task.name, self._far()))
+        self._beat(event)
 
     def _reading(self, of_stage: Reading | None) -> Reading:
         """How far the batch is: the share of all frames that are decoded, and the time left."""
@@ -83,8 +85,7 @@ class BatchView:
     def _far(self) -> str:
         return f"{self._settled}/{self._clips} clips"
 
-    def failed(self, ended: "Ended", again: bool) -> None:
-        """An attempt at a clip failed, which may be tried ``again``."""
+    def failed(self, ended: Ended, again: bool) -> None:
         name, worker, outcome = ended.task.name, ended.worker, ended.outcome
         self._console.trace(outcome.trace)
         if again:
@@ -95,8 +96,7 @@ class BatchView:
             values = {"clip": name, "worker": worker, "message": error}
             self._console.say("retry", values, line)
 
-    def settled(self, clip: "ClipReport") -> None:
-        """A clip that is done, or has failed for good."""
+    def settled(self, clip: ClipReport) -> None:
         self._settled += 1
         self._made += self._frames.get(clip.name, 0)
         self._under_way.pop(clip.name, None)
@@ -108,8 +108,7 @@ class BatchView:
         else:
             self._console.say("clip", asdict(clip))
 
-    def finished(self, clips: "Sequence[ClipReport]") -> None:
-        """All clips, after all was done, or stopped."""
+    def finished(self, clips: Sequence[ClipReport]) -> None:
         lines = [Line("clip", f"{'status':<8}{'frames':>8}{'seconds':>9}  ")]
         lines += [line for clip in _shown(clips) for line in _row(clip)]
         if len(clips) > _ROWS:
@@ -119,11 +118,11 @@ class BatchView:
         self._console.say("summary", values, *lines, level="result")
 
 
-def _problem(clip: "ClipReport") -> Line:
+def _problem(clip: ClipReport) -> Line:
     return Line(f"{clip.name}: {clip.error}", f"{clip.status} ", _STYLES[clip.status])
 
 
-def _row(clip: "ClipReport") -> Iterator[Line]:
+def _row(clip: ClipReport) -> Iterator[Line]:
     """A clip and its numbers, and below it what came of it."""
     frames = "" if clip.frames is None else str(clip.frames)
     seconds = f"{clip.seconds:.1f}" if clip.seconds else ""
@@ -132,15 +131,15 @@ def _row(clip: "ClipReport") -> Iterator[Line]:
         yield Line(text, _DETAIL)
 
 
-def _counts(clips: "Sequence[ClipReport]") -> dict[str, int]:
+def _counts(clips: Sequence[ClipReport]) -> dict[str, int]:
     return dict(Counter(clip.status for clip in clips))
 
 
-def _in_words(clips: "Sequence[ClipReport]") -> str:
+def _in_words(clips: Sequence[ClipReport]) -> str:
     return ", ".join(f"{number} {status}" for status, number in _counts(clips).items())
 
 
-def _shown(clips: "Sequence[ClipReport]") -> "Sequence[ClipReport]":
+def _shown(clips: Sequence[ClipReport]) -> Sequence[ClipReport]:
     """What a table has room for: all, or at least what failed."""
     if len(clips) <= _ROWS:
         return clips

@@ -38,7 +38,6 @@ from depthcrafter_cli.workflows.interrupts import (
 )
 
 if TYPE_CHECKING:
-    from depthcrafter_cli.progress import StageWork
     from depthcrafter_cli.workflows.run_plan import RunPlan
     from depthcrafter_cli.workflows.runs import RunResult
     from depthcrafter_cli.workflows.state import RunState
@@ -65,7 +64,7 @@ class Console:
 
     def __init__(self, outlets: Sequence[Outlet], names: Mapping[str, str]) -> None:
         self._outlets, self._names = outlets, names
-        self._expected: dict[str, StageWork] = {}
+        self._meter = Meter()
         self._started = time.monotonic()
         self.work: RunState | None = None
         self.hint = ""
@@ -104,8 +103,7 @@ class Console:
     def observing(self) -> Iterator[Observer]:
         """The observer of work that is under way."""
         with self.drawing() as draw:
-            meter = Meter(self._expected)
-            yield lambda event: draw(Update(meter.read(event)))
+            yield lambda event: draw(Update(self._meter.read(event)))
 
     @contextmanager
     def watching(self, kept: Collection[str] = KEPT) -> Iterator[Observer]:
@@ -123,7 +121,7 @@ class Console:
         """What a run is about to do."""
         from depthcrafter_cli.workflows.state import RunState
 
-        self.work, self._expected = RunState(plan.request.work_folder), plan.stage_work()
+        self.work, self._meter = RunState(plan.request.work_folder), Meter(plan.stage_work())
         lines = (Line(text, f"{label:<8}") for label, text in summary_of(plan))
         self.say("plan", facts_of(plan), *lines)
 
@@ -132,8 +130,11 @@ class Console:
         line = Line(f"depthcrafter: {STOPPING}")
         self.say("stopping", {"message": STOPPING}, line, level="error")
 
-    def finished(self, result: "RunResult") -> None:
-        """What a run that succeeded made."""
+    def finished(self, outputs: Sequence[Path], result: "RunResult | None") -> None:
+        """What a run that succeeded made; None where the same run was finished before."""
+        if result is None:
+            self.done(outputs, Line("already finished, and nothing has changed since"))
+            return
         self.done(
             result.outputs,
             Line(
@@ -173,10 +174,6 @@ class Console:
             "frames_per_second": rate,
         }
         self.say("done", {**took, **values}, *lines, paths=outputs if paths is None else paths)
-
-    def already_done(self, outputs: Sequence[Path]) -> None:
-        """Nothing to do: the same run was finished before."""
-        self.done(outputs, Line("already finished, and nothing has changed since"))
 
     def advice(self) -> str:
         """How to go on with what was stopped; empty if there is no way."""

@@ -36,11 +36,11 @@ def plan(
       depthcrafter plan clip.mp4 --max-vram 8 --card "RTX 4060" --json
     """
     with reported(quiet=False, json=json, debug=debug) as console:
+        from depthcrafter_cli import workflows
         from depthcrafter_cli.workflows.memory import facts
-        from depthcrafter_cli.workflows.run_plan import plan_run
 
         request = build(RunRequest, asked, source=source, outputs=())
-        planned = plan_run(request, console.warn)
+        planned = workflows.plan(request, console.warn)
         name, time = planned.time_on(card)
         if json:
             seconds = {"card": name, "estimated_seconds": None if time is None else _seconds(time)}

@@ -5,7 +5,7 @@ from dataclasses import replace
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import Reporting, reported
 from depthcrafter_cli.cli.groups import RESULT, ResultValues, ResumeValues, spread
-from depthcrafter_cli.cli.run import carry_out, files_of
+from depthcrafter_cli.cli.run import files_of
 from depthcrafter_cli.options import options_of, read_values
 from depthcrafter_cli.workflows.request import RunRequest
 
@@ -28,13 +28,18 @@ def resume(
       depthcrafter resume depth.mp4.work
     """
     with reported(**vars(how)) as console:
+        from depthcrafter_cli import workflows
         from depthcrafter_cli.workflows.state import RunState
 
         stopped = RunState(folder).saved().request
+        console.keep_log_apart(*files_of(stopped))
         asked["keep_work"] |= stopped.keep_work
         given = read_values(RunRequest, asked)
-        request = replace(stopped, **given, resume=True, resume_only=True)
-        carry_out(request, console)
+        with console.watching() as observer:
+            result = workflows.resume(
+                folder, observer, console.warn, planned=console.planned, **given
+            )
+        console.finished(stopped.outputs, result)
 
 
 @spread
@@ -52,14 +57,12 @@ def finish(
       depthcrafter finish depth.mp4.work --out frames/ --size 1280x720
     """
     with reported(**vars(how)) as console:
+        from depthcrafter_cli import workflows
         from depthcrafter_cli.workflows.state import RunState
 
-        kept = RunState(folder).saved().request
-        given = {**_LOOK, **read_values(RunRequest, asked)}
-        request = replace(kept, outputs=tuple(out), create_folders=True, **given)
+        look = {**_LOOK, **read_values(RunRequest, asked)}
+        request = replace(RunState(folder).saved().request, outputs=tuple(out), **look)
         console.keep_log_apart(*files_of(request))
         with console.watching() as observer:
-            from depthcrafter_cli.workflows import runs as workflow
-
-            frames = workflow.finish(request, observer)
-        console.done(request.outputs, frames=frames)
+            frames = workflows.finish(folder, out, observer, **look)
+        console.done(out, frames=frames)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from depthcrafter_cli.cli import options as opt
-from depthcrafter_cli.cli.console import Console, Reporting, reported
+from depthcrafter_cli.cli.console import Reporting, reported
 from depthcrafter_cli.cli.groups import RunValues, spread
 from depthcrafter_cli.options import build
 from depthcrafter_cli.workflows.request import RunRequest
@@ -30,25 +30,12 @@ def run(
     """
     with reported(**vars(how)) as console:
         request = build(RunRequest, asked, source=source, outputs=tuple(out), create_folders=True)
-        carry_out(request, console)
+        console.keep_log_apart(*files_of(request))
+        with console.watching() as observer:
+            from depthcrafter_cli import workflows
 
-
-def carry_out(request: RunRequest, console: Console) -> None:
-    """Plan a request, say so, run it, and say what came of it."""
-    console.keep_log_apart(*files_of(request))
-    from depthcrafter_cli.workflows.run_plan import plan_run
-    from depthcrafter_cli.workflows.runs import finished_before
-
-    if request.resume and request.outputs and finished_before(request, console.warn):
-        console.already_done(request.outputs)
-        return
-    plan = plan_run(request, console.warn)
-    console.planned(plan)
-    with console.watching() as observer:
-        from depthcrafter_cli.workflows import runs as workflow
-
-        result = workflow.run(plan, observer, console.warn)
-    console.finished(result)
+            result = workflows.run(request, observer, console.warn, planned=console.planned)
+        console.finished(request.outputs, result)
 
 
 def files_of(request: RunRequest) -> Iterator[Path]:

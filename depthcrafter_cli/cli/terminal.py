@@ -63,9 +63,11 @@ class Terminal(Plain):
     @contextmanager
     def drawing(self, clips: int = 0) -> Iterator[Draw]:
         board = _Board(self._screen, self._width, clips)
-        with board.bars:
+        try:
             yield board.draw
             board.end()
+        finally:
+            board.bars.stop()
 
 
 class _Board:
@@ -97,7 +99,8 @@ class _Board:
         )
 
     def draw(self, update: Update) -> None:
-        """Show how far the work is."""
+        """Show how far the work is; bars are there from the first time on."""
+        self.bars.start()
         reading = update.reading
         if reading is None:
             self._forget(update.worker)

@@ -78,6 +78,12 @@ class RunPlan:
         """The size of the results."""
         return self.request.output_size(self.video.info.size, self.model_size)
 
+    @property
+    def saved(self) -> SavedRun:
+        """What its state is to say of the run."""
+        stride = self.video.reading.stride
+        return SavedRun(self.request, self.provenance, self.memory.plan, stride)
+
     def disk_bytes(self, frames: int, outputs: Sequence[Path]) -> list[int]:
         """About what so many frames take on a disk: the run's state, then each output."""
         sizes = self.model_size, self.output_size
@@ -122,7 +128,7 @@ class RunPlan:
         return 2 if self.config.guidance > 1 else 1
 
 
-def plan_run(request: RunRequest, warn: Warn = ignore) -> RunPlan:
+def plan(request: RunRequest, warn: Warn = ignore) -> RunPlan:
     """Settle and check a run.
 
     With ``resume``, a run that stopped or was kept goes on, with whatever look is asked for now.
@@ -150,7 +156,7 @@ def check_run(request: RunRequest) -> Video:
     """Settle and check what does not depend on the machine that will compute; without PyTorch.
 
     Raises:
-        UsageError, InputError, WeightsError, OutputError: as :func:`plan_run`.
+        UsageError, InputError, WeightsError, OutputError: as :func:`plan`.
     """
     video, *_ = _settle(request)
     return video

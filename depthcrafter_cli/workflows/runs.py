@@ -3,12 +3,12 @@
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from depthcrafter_cli.disk import make_folder
 from depthcrafter_cli.errors import OutputError, UsageError
@@ -36,8 +36,8 @@ from depthcrafter_cli.workflows.record import (
 )
 from depthcrafter_cli.workflows.request import FROM_SOURCE, RunRequest
 from depthcrafter_cli.workflows.resources import PeakMemory, peak_memory
-from depthcrafter_cli.workflows.run_plan import RunPlan
-from depthcrafter_cli.workflows.state import RunState, SavedRun
+from depthcrafter_cli.workflows.run_plan import RunPlan, plan
+from depthcrafter_cli.workflows.state import RunState
 
 if TYPE_CHECKING:
     from depthcrafter_cli.pipeline.checkpoint import Checkpoint
@@ -70,21 +70,58 @@ class RunResult:
 
 
 def run(
-    plan: RunPlan,
+    asked: RunRequest | RunPlan,
     observer: Observer = ignore,
     warn: Warn = ignore,
+    *,
+    planned: Callable[[RunPlan], None] = ignore,
     model: LoadedModel | None = None,
-) -> RunResult:
-    """Carry out a plan. Outputs appear under their names only when complete.
+) -> RunResult | None:
+    """Carry out a request, or a plan. Outputs appear under their names only when complete.
 
-    A run that stops for whatever reason leaves its folder, from which it can be resumed; one that
+    Returns None for a request to ``resume`` what was finished before: see :func:`finished_before`.
+
+    A run that stops for whatever reason leaves its state, from which it can be resumed; one that
     has nothing to go on from leaves nothing. ``warn`` gets a sentence for what did not stop it,
-    such as a damaged end of the video. ``model`` keeps the networks for the next run.
+    such as a damaged end of the video. ``planned`` gets the plan before anything is computed.
+    ``model`` keeps the networks for the next run.
 
     Raises:
-        InputError, WeightsError, OutputError: as :func:`plan_run`, for what shows only now.
-        MemoryLimitError: memory ran out under the smallest plan.
+        UsageError, InputError, WeightsError, OutputError: as :func:`plan`, also for what shows only
+            later.
+        MemoryLimitError: no plan fits, or memory ran out under the smallest one.
     """
+    if isinstance(asked, RunRequest):
+        if asked.resume and asked.outputs and finished_before(asked, warn):
+            return None
+        asked = plan(asked, warn)
+    planned(asked)
+    return _carried_out(asked, observer, warn, model or LoadedModel())
+
+
+def resume(
+    folder: Path,
+    observer: Observer = ignore,
+    warn: Warn = ignore,
+    *,
+    planned: Callable[[RunPlan], None] = ignore,
+    model: LoadedModel | None = None,
+    **changes: Any,
+) -> RunResult | None:
+    """Go on with the run whose state is in ``folder``, at its first unfinished step.
+
+    ``changes`` are fields of its request, such as ``max_vram``. Otherwise as :func:`run`, but that
+    a run that cannot be gone on with is never begun again.
+
+    Raises UsageError for a folder that holds no run, or another disparity than ``changes`` ask for.
+    """
+    request = RunState(folder).saved().request
+    request = replace(request, resume=True, resume_only=True, **changes)
+    return run(request, observer, warn, planned=planned, model=model)
+
+
+def _carried_out(plan: RunPlan, observer: Observer, warn: Warn, model: LoadedModel) -> RunResult:
+    """A plan's result, once its outputs are complete."""
     request = plan.request
     if not request.outputs:
         raise UsageError("got no `outputs`, expected at least one, such as depth.mp4: name it.")
@@ -97,7 +134,7 @@ def run(
             retreats: list[str] = []
             started = time.perf_counter()
             if not state.complete(len(spool)):
-                pipeline, retreats = (model or LoadedModel()).pipeline(plan, observer, warn)
+                pipeline, retreats = model.pipeline(plan, observer, warn)
                 started = time.perf_counter()
                 _infer(plan, pipeline, state, spool, observer, warn)
             inferred = time.perf_counter()
@@ -155,19 +192,22 @@ def finished_before(request: RunRequest, warn: Warn = ignore) -> bool:
     return True
 
 
-def finish(request: RunRequest, observer: Observer = ignore) -> int:
-    """Make other outputs of a run that was kept, without its model; returns their frame count.
+def finish(folder: Path, outputs: Sequence[Path], observer: Observer = ignore, **look: Any) -> int:
+    """Make other outputs of a run that was kept in ``folder``; returns their frame count.
 
-    Of ``request``, the outputs and how they look count; ``work_dir`` is the run's folder.
+    No model is needed. ``look`` are fields of the run's request that say how the outputs look, such
+    as ``colormap``, and whether files are replaced (``overwrite``).
 
     Raises:
         UsageError: the folder is no run's, or its disparity is not complete.
         InputError: the input, to be shown beside its depth, is no longer what it was.
         OutputError: an output cannot be written.
     """
-    state = RunState(request.work_folder)
+    state = RunState(folder)
     saved = state.saved()
     made, reading = saved.provenance, saved.reading
+    own = {"outputs": tuple(outputs), "create_folders": True, "overwrite": False}
+    request = replace(saved.request, **{**own, **look})
     if request.side_by_side or request.start_number == FROM_SOURCE:
         require_unchanged(request.source, made.input)
     check_outputs(
@@ -212,9 +252,7 @@ def _create_folders(request: RunRequest) -> None:
 def _state(plan: RunPlan) -> Iterator[RunState]:
     """The run's folder, which goes if the run stops before there is anything to go on from."""
     state = RunState(plan.request.work_folder)
-    reading = plan.video.reading
-    run = SavedRun(plan.request, plan.provenance, plan.memory.plan, reading.stride)
-    state.update(run) if plan.resumed else state.begin(run)
+    state.update(plan.saved) if plan.resumed else state.begin(plan.saved)
     try:
         yield state
     except BaseException:

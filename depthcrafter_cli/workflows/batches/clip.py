@@ -20,6 +20,7 @@ from depthcrafter_cli.workflows.resources import lack_of_memory
 
 if TYPE_CHECKING:
     from depthcrafter_cli.workflows.model import LoadedModel
+    from depthcrafter_cli.workflows.run_plan import RunPlan
 
 # What the operating system says of disks and networks that may be back in a minute.
 _PASSING = frozenset(
@@ -81,25 +82,28 @@ class Ended(NamedTuple):
     outcome: Outcome
 
 
-def carry_out(request: RunRequest, model: "LoadedModel", observer: Observer) -> Outcome:
+def attempt(request: RunRequest, model: "LoadedModel", observer: Observer) -> Outcome:
     """Run one clip here; whatever goes wrong becomes part of the outcome."""
-    from depthcrafter_cli.workflows.run_plan import plan_run
-    from depthcrafter_cli.workflows.runs import finished_before, run
+    from depthcrafter_cli.workflows.run_plan import plan
+    from depthcrafter_cli.workflows.runs import run
 
     warnings: list[str] = []
     started = time.monotonic()
+
+    def planned(made: "RunPlan") -> None:
+        if made.memory.shortened:
+            warnings.append(made.memory.concessions[-1])
+
     try:
-        # The worker that finished it may have died before it could say so. What is complete though
-        # it was to be overwritten may be older than this batch.
-        if request.resume and not request.overwrite and finished_before(request):
-            return Outcome()
-        plan = plan_run(request, warnings.append)
-        if plan.memory.shortened:
-            warnings.append(plan.memory.concessions[-1])
-        result = run(plan, observer, warnings.append, model)
+        # What is complete though it was to be overwritten may be older than this batch. Otherwise
+        # the worker that finished a clip may have died before it could say so.
+        asked = plan(request, warnings.append) if request.overwrite else request
+        result = run(asked, observer, warnings.append, planned=planned, model=model)
     except Exception as error:
         failed = failure(error, traceback.format_exc())
         return replace(failed, seconds=time.monotonic() - started, warnings=tuple(warnings))
+    if result is None:
+        return Outcome()
     return Outcome(result.frames, result.seconds, warnings=tuple(warnings))
 
 

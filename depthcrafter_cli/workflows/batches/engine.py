@@ -6,7 +6,7 @@ from typing import Protocol
 
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.progress import Observer, Warn, ignore
-from depthcrafter_cli.workflows.batches.clip import Ended, Task, Watch, carry_out
+from depthcrafter_cli.workflows.batches.clip import Ended, Task, Watch, attempt
 from depthcrafter_cli.workflows.interrupts import Say, stopping_between_steps
 from depthcrafter_cli.workflows.model import LoadedModel
 
@@ -69,7 +69,7 @@ class LocalEngine(AbstractContextManager["LocalEngine"]):
         task, self._task = self._task, None
         if task is None:
             return ()
-        outcome = carry_out(
+        outcome = attempt(
             task.on(self._device), self._model, lambda event: watch(task, self._device, event)
         )
         if outcome.unexpected:

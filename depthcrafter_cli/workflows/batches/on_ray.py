@@ -18,7 +18,7 @@ from depthcrafter_cli.workflows.batches.clip import (
     Outcome,
     Task,
     Watch,
-    carry_out,
+    attempt,
     lost,
 )
 from depthcrafter_cli.workflows.batches.workers import Worker, WorkerEngine
@@ -43,10 +43,10 @@ class _Actor:
 
         return f"{platform.node()}/{os.getpid()}"
 
-    def carry_out(self, task: Task) -> Outcome:
+    def attempt(self, task: Task) -> Outcome:
         """One clip from start to end."""
         tell = spaced(lambda event: self._events.put((task.name, event)))
-        return carry_out(task.on(self._device), self._model, tell)
+        return attempt(task.on(self._device), self._model, tell)
 
     def progress(self) -> tuple[str, Progress]:
         """The next event and its clip, when there is one."""
@@ -124,7 +124,7 @@ class RayEngine(WorkerEngine[_Worker]):
     def _send(self, worker: _Worker, task: Task) -> None:
         # A worker's working folder is that of `ray start`.
         anywhere = replace(task, request=task.request.absolute())
-        self._awaited[worker.actor.carry_out.remote(anywhere)] = worker
+        self._awaited[worker.actor.attempt.remote(anywhere)] = worker
         if not worker.listening:
             self._listen(worker)
 

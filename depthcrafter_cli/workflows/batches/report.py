@@ -1,11 +1,12 @@
 """What came of every clip, for people and programs: a record each, and files of them."""
 
 import csv
+import dataclasses
 import io
 import json
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -44,6 +45,11 @@ class ClipReport:
     def open(self) -> bool:
         """Whether the clip is neither done nor failed for good."""
         return self.status in ("to do", "stopped")
+
+    def reworded(self, words: Callable[[str], str]) -> "ClipReport":
+        """The same, its sentences in other words."""
+        warnings = tuple(map(words, self.warnings))
+        return dataclasses.replace(self, error=words(self.error), warnings=warnings)
 
     @staticmethod
     def of(

@@ -1,0 +1,62 @@
+"""How far a reader must walk: the files of the package that a run enters before its first frame.
+
+    python benchmarks/hops.py [VIDEO OPTIONS...]     by default examples/bunny.mp4 --max-frames 8
+
+Counts the files of the package in which a function is called, and how often a call is in another
+file than the call before it, until the first frame of the video is asked for.
+"""
+
+import sys
+import tempfile
+from inspect import CO_OPTIMIZED
+from pathlib import Path
+from types import FrameType
+
+ROOT = Path(__file__).resolve().parents[1]
+_FIRST_FRAME = ("media/reader.py", "read_frames")
+
+
+class FirstFrameAsked(BaseException):
+    """Ends the run."""
+
+
+def walk(arguments: list[str]) -> list[str]:
+    """The files entered, one after another, as often as they change."""
+    import depthcrafter_cli
+    from depthcrafter_cli.cli import main
+
+    package = f"{Path(depthcrafter_cli.__file__).parent}/"
+    path: list[str] = []
+
+    def enter(frame: FrameType, event: str, _argument: object) -> None:
+        code = frame.f_code
+        is_function = code.co_flags & CO_OPTIMIZED  # not the body of a module or a class
+        if event != "call" or not is_function or not code.co_filename.startswith(package):
+            return
+        file = code.co_filename.removeprefix(package)
+        if path[-1:] != [file]:
+            path.append(file)
+        if (file, code.co_name) == _FIRST_FRAME:
+            raise FirstFrameAsked
+
+    sys.argv = ["depthcrafter", *arguments]
+    sys.setprofile(enter)
+    try:
+        main()
+    except FirstFrameAsked:
+        pass
+    finally:
+        sys.setprofile(None)
+    return path
+
+
+def count() -> None:
+    """Print both numbers."""
+    given = sys.argv[1:] or [str(ROOT / "examples" / "bunny.mp4"), "--max-frames", "8"]
+    with tempfile.TemporaryDirectory() as folder:
+        path = walk(["run", *given, "--out", f"{folder}/depth.mp4", "--device", "cpu", "--quiet"])
+    print(f"{len(set(path))} files entered, {len(path)} changes of file before the first frame")
+
+
+if __name__ == "__main__":
+    count()
