@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,9 +124,10 @@ def batch(
         if file is not None:
             file.update(clips.values())
         if workers is not None and to_do:
-            with observer.working(workers, len(to_do)):
-                ends = carry_out_all(to_do, workers, retries, observer.watch, observer.failed)
-                for clip in (ended.reworded(words) for ended in ends):
+            ends = carry_out_all(to_do, workers, retries, observer.watch, observer.failed)
+            with observer.working(workers, len(to_do)), closing(ends):
+                for ended in ends:
+                    clip = ended.reworded(words)
                     observer.settled(clip)
                     clips[clip.name] = clip
                     if file is not None:

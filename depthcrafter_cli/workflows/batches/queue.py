@@ -3,7 +3,7 @@
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 
 from depthcrafter_cli.progress import Progress
 from depthcrafter_cli.workflows.batches.clip import Ended, Task, Watch
@@ -20,7 +20,7 @@ def carry_out_all(
     retries: int,
     watch: Watch,
     failed: Callable[[Ended, bool], None],
-) -> Iterator[ClipReport]:
+) -> Generator[ClipReport, None, None]:
     """Every task, in order; failures that may pass again after the others, ``retries`` times, each
     after a longer pause (of which ``watch`` hears as of a stage, if nothing else is to do).
 
