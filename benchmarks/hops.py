@@ -1,14 +1,16 @@
-"""How far a reader must walk: the files of the package that a run enters before its first frame.
+"""How far a reader must walk: the files that a run enters before its first frame, and the ways.
 
     python benchmarks/hops.py [VIDEO OPTIONS...]     by default examples/bunny.mp4 --max-frames 8
 
-Counts the files of the package in which a function is called, and how often a call is in another
-file than the call before it, until the first frame of the video is asked for.
+Counts the files of the package in which a function is called until the first frame of the video is
+asked for; how often a call is in another file than the call before it; and from how many files to
+how many others that leads.
 """
 
 import sys
 import tempfile
 from inspect import CO_OPTIMIZED
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 
@@ -55,7 +57,8 @@ def count() -> None:
     given = sys.argv[1:] or [str(ROOT / "examples" / "bunny.mp4"), "--max-frames", "8"]
     with tempfile.TemporaryDirectory() as folder:
         path = walk(["run", *given, "--out", f"{folder}/depth.mp4", "--device", "cpu", "--quiet"])
-    print(f"{len(set(path))} files entered, {len(path)} changes of file before the first frame")
+    ways = set(pairwise(path))
+    print(f"{len(set(path))} files entered, {len(ways)} ways between them, {len(path)} changes")
 
 
 if __name__ == "__main__":

@@ -312,7 +312,7 @@ def test_overwriting_a_folder_replaces_the_set_and_nothing_else(tmp_path):
 def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path):
     out = tmp_path / "depth.npz"
     with (
-        pytest.raises(OutputError, match="appeared"),
+        pytest.raises(OutputError, match="was not made by this run"),
         sink_for(out, settings([Fraction(0)])) as sink,
     ):
         sink.write(depth_frame(0, Fraction(0)))
@@ -323,7 +323,7 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path):
 def test_a_picture_that_appears_meanwhile_is_not_overwritten(tmp_path):
     mine = tmp_path / "depth_00000.png"
     with (
-        pytest.raises(OutputError, match=r"depth_00000\.png appeared"),
+        pytest.raises(OutputError, match=r"depth_00000\.png is there"),
         sink_for(tmp_path, settings([Fraction(0)])) as sink,
     ):
         sink.write(depth_frame(0, Fraction(0)))

@@ -157,7 +157,7 @@ def test_a_file_that_appears_while_outputs_are_written_stays(cli, several, taken
     monkeypatch.setattr(os, "fsync", fsync)
     refused = cli(*advised, "--quiet")
     monkeypatch.undo()
-    assert refused.code == 6 and f"{mine} appeared" in refused.err, refused
+    assert refused.code == 6 and f"{mine} is there" in refused.err, refused
     assert f"Go on with: depthcrafter resume {advised[1]}" in refused.err
     assert cli(*advised).code == 6 and mine.read_bytes() == b"years of work"
     mine.rename(place.parent / "moved")
@@ -174,7 +174,7 @@ def test_a_batch_that_goes_on_replaces_nothing_that_is_not_its_own(cli, source, 
     killed(command, at="clip.npz")
     mine.write_bytes(b"years of work")
     refused = cli(*command, "--resume", "--retries", 0)
-    assert refused.code == 7 and "appeared" in refused.err, refused
+    assert refused.code == 7 and "was not made by this run" in refused.err, refused
     assert mine.read_bytes() == b"years of work"
     mine.unlink()
     assert cli(*command, "--resume").code == 0
@@ -480,6 +480,22 @@ def test_a_run_in_the_format_of_before_goes_on(cli, source, tmp_path):
     assert done.code == 0 and "begins again" not in done.err and "resume" in done.err, done
     with np.load(out) as made:
         assert len(made["depth"]) == 8
+
+
+def test_a_run_that_goes_on_to_more_outputs_replaces_none_that_was_there(cli, several):
+    place, command, undisturbed = several
+    killed(["resume", place / "d.npz.work"], at="d.mp4")  # when d.npz has its name
+    mine = place / "mine.mp4"
+    mine.write_bytes(b"years of work")
+    more = [*command, "--out", mine, "--colormap", "gray", "--resume"]
+    refused = cli(*more)
+    assert refused.code == 6 and f"{mine} is there and was not made by this run" in refused.err
+    assert mine.read_bytes() == b"years of work"
+    mine.unlink()
+    assert cli(*more).code == 0
+    made = contents(place)
+    assert made["d.npz"] == undisturbed["d.npz"] and made["d.mp4"] != undisturbed["d.mp4"]
+    assert made["mine.mp4"] == made["d.mp4"]
 
 
 def test_the_window_or_the_spool_of_another_run_is_not_taken(cli, stopped, source, tmp_path):

@@ -41,8 +41,8 @@ class Published:
         for file in files:
             if not self._overwrite and os.path.lexists(file) and not self._owns(file):
                 raise OutputError(
-                    f"{file} appeared while it was being made, expected a free name: move it away "
-                    "and go on."
+                    f"{file} is there and was not made by this run, expected a free name: move it "
+                    "away and go on."
                 )
 
     def note(self, moves: Mapping[Path, Path]) -> None:
