@@ -1,8 +1,9 @@
 """An option stands beside the field that acts on it; everything else is made of that."""
 
+import inspect
 import pickle
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +11,8 @@ from typing import Annotated, Any, Literal
 import pytest
 import typer
 
+from depthcrafter_cli import workflows
+from depthcrafter_cli.cli.batch_options import BatchOptions
 from depthcrafter_cli.cli.groups import Some, spread
 from depthcrafter_cli.cli.options import NAMES, as_typed, flag_of
 from depthcrafter_cli.cli.streams import standard_output
@@ -224,3 +227,15 @@ def test_below_the_command_line_fields_are_named_not_options():
             known = ("--help", "--index-url", "--keep-work` first", "--force-reinstall")
             told = any(word in line for word in (*commands, *known))
             assert option is None or told, f"{path.name}: {line.strip()}"
+
+
+def test_every_option_of_a_batch_is_read_and_has_the_default_of_what_acts():
+    command = (README.parent / "depthcrafter_cli" / "cli" / "batch.py").read_text(encoding="utf-8")
+    acting = {
+        name: parameter.default
+        for function in (workflows.find_tasks, workflows.batch)
+        for name, parameter in inspect.signature(function).parameters.items()
+    }
+    for each in fields(BatchOptions):
+        assert f"how.{each.name}" in command, each.name
+        assert acting.get(each.name, each.default) == each.default, each.name
