@@ -18,7 +18,7 @@ from depthcrafter_cli.types import MemoryPlan
 CPU = torch.device("cpu")
 PLANS = [
     MemoryPlan(values, stream_weights=stream, park_skips=park)
-    for values, stream, park in product((2000, 30_000, 10**8), (False, True), (False, True))
+    for values, stream, park in product((2000, 15_000, 10**8), (False, True), (False, True))
 ]
 
 
@@ -67,7 +67,7 @@ def inputs(frames: int, height: int, width: int, dtype: torch.dtype) -> tuple[to
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
 @pytest.mark.parametrize(
     ("levels", "shape"),
-    [(4, (5, 16, 24)), (4, (3, 9, 14)), (3, (3, 9, 14)), (2, (1, 8, 8))],
+    [(4, (5, 8, 24)), (4, (3, 9, 14)), (3, (3, 9, 14)), (2, (1, 8, 8))],
 )
 @pytest.mark.parametrize("plan", PLANS, ids=str)
 def test_unet_equals_the_plain_forward(levels, shape, plan, dtype, limit):
@@ -103,7 +103,7 @@ def random_vae(layers: int, dtype: torch.dtype) -> AutoencoderKLTemporalDecoder:
 
 
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
-@pytest.mark.parametrize(("layers", "shape"), [(2, (3, 4, 6, 10)), (1, (1, 4, 5, 4))])
+@pytest.mark.parametrize(("layers", "shape"), [(2, (3, 4, 4, 6)), (1, (1, 4, 5, 4))])
 @pytest.mark.parametrize("frugal", [False, True])
 @pytest.mark.parametrize("values", [1, 6000, 10**8])
 def test_decoder_equals_the_plain_forward(layers, shape, values, frugal, dtype, limit):
@@ -118,7 +118,7 @@ def test_decoder_equals_the_plain_forward(layers, shape, values, frugal, dtype, 
 
 
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
-@pytest.mark.parametrize(("layers", "shape"), [(2, (3, 3, 24, 40)), (1, (1, 3, 20, 16))])
+@pytest.mark.parametrize(("layers", "shape"), [(2, (3, 3, 24, 20)), (1, (1, 3, 20, 16))])
 @pytest.mark.parametrize("values", [1, 6000, 10**8])
 def test_encoder_equals_the_plain_forward(layers, shape, values, dtype, limit):
     vae = random_vae(layers, dtype)
