@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 from clips import make_clip
+from filelock import FileLock
 
 from depthcrafter_cli.models import weights
 from depthcrafter_cli.types import Size
@@ -87,6 +88,13 @@ def tiny(tiny_folder):
     from depthcrafter_cli.models.loading import load_components
 
     return load_components(tiny_folder, device=torch.device("cpu"), dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def gigabytes(tmp_path_factory):
+    """Of the modules that take gigabytes, one at a time, however many workers there are."""
+    with FileLock(tmp_path_factory.getbasetemp().parent / "gigabytes.lock"):
+        yield
 
 
 class Finished(NamedTuple):

@@ -32,5 +32,5 @@ def test_streamed_file_has_the_header_of_the_library(full_size, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_full_size_is_as_published_and_runs_within_6_gb(full_size):
+def test_full_size_is_as_published_and_runs_within_6_gb(full_size, gigabytes):
     assert full_size.check(full_size.measure()) == []

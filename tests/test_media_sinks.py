@@ -200,6 +200,7 @@ def test_exr_without_its_package_is_one_sentence(tmp_path, monkeypatch):
         check_outputs([tmp_path / "d.%04d.exr"])
 
 
+@pytest.mark.slow
 def test_npz_may_exceed_four_gigabytes(tmp_path):
     size, count = Size(8192, 8192), 17  # 4.6 GB
     raw = np.full((size.height, size.width), 0.5, dtype=np.float32)

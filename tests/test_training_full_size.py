@@ -32,14 +32,14 @@ from depthcrafter_cli.training.shortcuts import (
 from depthcrafter_cli.training.stages.denoiser import DenoiserStage
 from depthcrafter_cli.training.trainer import train_step
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 PLAN = Optimisation(steps=1, learning_rate=1.0)
 CLIPS = GeneratedClips(1, [Size(3, 64, 64)])
 
 
 @pytest.fixture(scope="module")
-def unet():
+def unet(gigabytes):
     """1.5 billion parameters, 3 GB, as if freshly initialised."""
     config = read_json(find_configs("depthcrafter").path / "unet" / "config.json")
     with init_empty_weights():
