@@ -199,7 +199,7 @@ def test_settings_that_clash_with_those_of_the_start_are_refused(cli, tiny_folde
     recipe.write_text("settings.overlap = 30\n" + three_stages(start, tmp_path / "clips", 1))
     done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work",
                "--device", "cpu")  # fmt: skip
-    assert done.code == 2 and "overlap 30 with window 24" in done.err
+    assert done.code == 2 and "`overlap` 30 with `window` 24" in done.err
     assert not list(tmp_path.glob("work/*.ckpt"))
 
 
