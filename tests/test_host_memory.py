@@ -15,16 +15,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from depthcrafter_cli.errors import MemoryLimitError, WeightsError
-from depthcrafter_cli.memory.budget import GIB, free_budget
+from depthcrafter_cli.memory.budget import GIB, Budget, free_budget
 from depthcrafter_cli.models import device_memory, host
 from depthcrafter_cli.models.copies import SideStream
 from depthcrafter_cli.models.host import Stash, host_memory, in_pieces
 from depthcrafter_cli.models.loading import _require_numbers, load_components
-from depthcrafter_cli.models.weights import find_weights
-from depthcrafter_cli.pipeline.config import PipelineConfig
-from depthcrafter_cli.types import MemoryPlan, Size
+from depthcrafter_cli.types import MemoryPlan
 from depthcrafter_cli.workflows import resources
-from depthcrafter_cli.workflows.memory import cap_device, choose_memory
+from depthcrafter_cli.workflows.memory import budget, cap_device
 from depthcrafter_cli.workflows.resources import (
     available_ram,
     free_device_memory,
@@ -214,11 +212,8 @@ def asked_anew(monkeypatch):
     device_memory._others.clear()
 
 
-def plan_on(device: str, max_vram: float | None = None):
-    nano, config = find_weights("nano"), PipelineConfig(window=24, overlap=8)
-    return choose_memory(
-        nano, config, Size(128, 192), 24, device, "float32", (max_vram, None)
-    ).budget
+def plan_on(device: str, max_vram: float | None = None) -> Budget:
+    return budget(device, (max_vram, None))
 
 
 def test_a_machine_that_tells_nothing_gets_a_finite_plan_and_is_told_of(
@@ -226,8 +221,8 @@ def test_a_machine_that_tells_nothing_gets_a_finite_plan_and_is_told_of(
 ):
     asked_anew.setattr(psutil, "PROCFS_PATH", str(tmp_path / "proc"))  # not mounted
     for device in ("cpu", "mps"):
-        budget = plan_on(device)
-        assert 1e9 < budget.device < 16e9 and 1e9 < budget.host < 16e9
+        found = plan_on(device)
+        assert 1e9 < found.device < 16e9 and 1e9 < found.host < 16e9
     assert plan_on("cuda").host is not None
     assert peak_resident_bytes() > 10_000_000
     planned = cli("plan", clip, *options)

@@ -22,12 +22,14 @@ from depthcrafter_cli.memory.architecture import Architecture
 from depthcrafter_cli.memory.budget import GIB, Budget, card_budget
 from depthcrafter_cli.memory.estimate import Job, estimate
 from depthcrafter_cli.memory.planner import choose, plans
+from depthcrafter_cli.methods.base import Machine
+from depthcrafter_cli.methods.depthcrafter import DepthCrafterPlan
 from depthcrafter_cli.models.layout import network_configs
 from depthcrafter_cli.models.weights import find_weights
 from depthcrafter_cli.options import options_of
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.types import MemoryPlan, Size
-from depthcrafter_cli.workflows.memory import cap_device, choose_memory
+from depthcrafter_cli.workflows.memory import budget, cap_device
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.resources import available_ram, free_device_memory, group_rooms
 
@@ -217,7 +219,11 @@ def test_a_run_on_a_cpu_is_held_to_the_memory_that_is_available():
     config = PipelineConfig(window=24, overlap=8)
 
     def chosen(size: Size):
-        return choose_memory(nano, config, size, 24, "cpu", "float32", (None, None))
+        plan = DepthCrafterPlan(
+            weights=nano, spec=nano.variant, size=size, multiple=64, config=config
+        )
+        machine = Machine("cpu", "float32", budget("cpu", (None, None)))
+        return plan.on(machine, 24).memory
 
     assert chosen(Size(192, 320)).plan == MemoryPlan.default("cpu")
     model, side = Architecture.of(**network_configs(NANO)), 64

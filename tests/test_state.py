@@ -535,7 +535,7 @@ def test_no_file_that_the_program_rewrites_is_mapped_once_state_is_loaded(stoppe
     folder = RunState(work)
     with folder.spool(read_only=True) as spool:
         found = folder.load(len(spool))
-        assert found is not None and len(found[0].latents)
+        assert found is not None and len(found[0].tensors["latents"])
     assert str(work) not in maps.read_text()
     assert not [link for link in Path("/proc/self/fd").iterdir()
                 if str(work) in os.path.realpath(link)]  # fmt: skip

@@ -135,20 +135,21 @@ class Console:
         if result is None:
             self.done(outputs, Line("already finished, and nothing has changed since"))
             return
+        predicted = result.predicted_peak
+        expected = "" if predicted is None else f" (predicted {predicted / 1e9:.2f})"
         self.done(
             result.outputs,
             Line(
                 f"{counted(result.frames, 'frame')} in {in_words(result.seconds)} "
                 f"({result.frames_per_second:.2f} frames/s) on {result.device}, "
-                f"peak {result.peak.kind} {result.peak.bytes / 1e9:.2f} GB "
-                f"(predicted {result.predicted_peak / 1e9:.2f})"
+                f"peak {result.peak.kind} {result.peak.bytes / 1e9:.2f} GB{expected}"
             ),
             frames=result.frames,
             seconds=result.seconds,
             value_range=[result.value_range.low, result.value_range.high],
             peak_memory_bytes=result.peak.bytes,
             peak_memory_kind=result.peak.kind,
-            predicted_peak_bytes=result.predicted_peak,
+            predicted_peak_bytes=predicted,
             device=result.device,
         )
 

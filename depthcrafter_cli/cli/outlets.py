@@ -28,6 +28,7 @@ STAGES = {
     "condition": "read, encode",
     "denoise": "denoise",
     "decode": "decode",
+    "estimate": "estimate",
     "normalize": "find range",
     "write": "write",
     "pause": "pause",

@@ -37,7 +37,6 @@ def plan(
     """
     with reported(quiet=False, json=json, debug=debug) as console:
         from depthcrafter_cli import workflows
-        from depthcrafter_cli.workflows.memory import facts
 
         request = build(RunRequest, asked, source=source, outputs=())
         planned = workflows.plan(request, console.warn)
@@ -45,22 +44,25 @@ def plan(
         if json:
             seconds = {"card": name, "estimated_seconds": None if time is None else _seconds(time)}
             disk = {"disk_bytes": _disk_bytes(planned)}
-            emit("memory_plan", **_overview(planned), **facts(planned.memory), **seconds, **disk)
+            memory = planned.method.memory_facts
+            emit("memory_plan", **{**_overview(planned), **memory, **seconds, **disk})
         else:
             tell(*_lines(planned), *_disk_lines(planned), *_time_lines(planned, name, time))
 
 
 def _overview(planned: "RunPlan") -> dict[str, Any]:
+    method = planned.method
     return {
         "input": str(planned.request.source),
-        "model": planned.weights.variant.name,
-        "model_size": str(planned.model_size),
+        "method": planned.request.method,
+        "model": method.spec.name,
+        "model_size": str(method.size),
         "frames": planned.video.frames,
         "windows": planned.windows,
-        "overlap": planned.config.overlap,
-        "device": planned.device,
-        "dtype": planned.dtype,
-        "predicted_peak_bytes": planned.memory.measured_as,
+        **method.facts,
+        "device": planned.machine.device,
+        "dtype": planned.machine.dtype,
+        "predicted_peak_bytes": method.peak_bytes,
     }
 
 
@@ -94,11 +96,10 @@ def _time_lines(planned: "RunPlan", name: str, time: "Duration | None") -> Itera
     """One line, and another on what it is worth."""
     from depthcrafter_cli.memory.duration import UTILISATION, is_slice
 
+    dtype = planned.machine.dtype
     if time is None:
         what = f"{name}, a part of a card," if is_slice(name) else name
-        yield Line(
-            f"time: not known for {what} in {planned.dtype}; --card NAME tells of another one"
-        )
+        yield Line(f"time: not known for {what} in {dtype}; --card NAME tells of another one")
         return
 
     assert planned.video.frames is not None
@@ -111,40 +112,13 @@ def _time_lines(planned: "RunPlan", name: str, time: "Duration | None") -> Itera
 
 
 def _lines(planned: "RunPlan") -> Iterator[Line]:
-    memory, plan = planned.memory, planned.memory.plan
-    length = ""
-    if planned.video.frames is not None and planned.windows is not None:
-        windows = counted(planned.windows, "window")
-        length = f"{counted(planned.video.frames, 'frame')} in {windows}, "
+    method, machine, frames = planned.method, planned.machine, planned.video.frames
+    length = "" if frames is None else f"{counted(frames, 'frame')}, "
+    if frames is not None and planned.windows is not None:
+        length = f"{counted(frames, 'frame')} in {counted(planned.windows, 'window')}, "
     yield Line(
-        f"{planned.request.source}: {planned.model_size} pixels, {length}"
-        f"{planned.weights.variant.title} on {planned.device} in {planned.dtype}"
+        f"{planned.request.source}: {method.size} pixels, {length}"
+        f"{method.spec.title} on {machine.device} in {machine.dtype}"
     )
-    cut = f"chunks of {plan.values / 1e6:.3g} M values"
-    batch = f"{plan.encode_batch} frames at a time"
-    rows = (
-        ("image encoder", memory.peaks.clip, batch),
-        ("VAE encoder", memory.peaks.encode, f"{batch}{', by rows' * plan.frugal_encode}"),
-        (
-            "denoiser",
-            memory.peaks.denoise,
-            f"windows of {memory.job.window} frames, {cut}"
-            + ", weights streamed" * plan.stream_weights
-            + ", skips on the host" * plan.park_skips,
-        ),
-        (
-            "VAE decoder",
-            memory.peaks.decode,
-            f"{memory.job.decode_chunk} frames together, {cut}"
-            + ", less kept" * plan.frugal_decode,
-        ),
-    )
-    yield Line("how", f"{'stage':<15}{'peak':>9}  ")
-    for stage, peak, how in rows:
-        yield Line(how, f"{stage:<15}{peak / 1e9:>6.2f} GB  ")
-    yield Line(
-        f"device {memory.measured_as / 1e9:.2f} GB, host {memory.peaks.host / 1e9:.2f} GB, "
-        f"{memory.peaks.bus_bytes / 1e9:.2f} GB over the bus per denoising step"
-    )
-    for sentence in memory.concessions:
-        yield Line(sentence, "- ")
+    for label, text in method.memory_lines():
+        yield Line(text, label)

@@ -13,23 +13,22 @@ _SAME_SHAPE = 0.01  # of width to height
 
 def facts_of(plan: "RunPlan") -> dict[str, Any]:
     """What will be done, as plain JSON values."""
-    from depthcrafter_cli.workflows.memory import facts as memory_facts
-
+    method, weights = plan.method, plan.method.weights
     return {
         "input": str(plan.request.source),
         "source_size": str(plan.video.info.size),
-        "model_size": str(plan.model_size),
+        "model_size": str(plan.method.size),
         "output_size": str(plan.output_size),
         "frames": plan.video.frames,
         "rate": float(plan.video.rate),
         "windows": plan.windows,
-        "window": plan.config.window,
-        "overlap": plan.config.overlap,
-        "model": plan.weights.variant.name,
-        "weights": str(plan.weights.path),
-        "memory": memory_facts(plan.memory),
-        "device": plan.device,
-        "dtype": plan.dtype,
+        **method.facts,
+        "method": plan.request.method,
+        "model": method.spec.name,
+        "weights": None if weights is None else str(weights.path),
+        "memory": dict(method.memory_facts),
+        "device": plan.machine.device,
+        "dtype": plan.machine.dtype,
         "outputs": [str(path) for path in plan.request.outputs],
         "disk_bytes": _disk_bytes(plan),
     }
@@ -52,28 +51,19 @@ def summary_of(plan: "RunPlan") -> Iterator[tuple[str, str]]:
         "input",
         f"{plan.request.source}  {video.info.size}, {float(video.rate):.4g} fps, {frames}",
     )
-    variant = plan.weights.variant
-    yield "model", f"{variant.title}: {variant.description}"
-    if variant.advice:
-        yield "", variant.advice
-    if variant.non_commercial:
+    method = plan.method
+    yield "model", f"{method.spec.title}: {method.spec.description}"
+    if method.spec.advice:
+        yield "", method.spec.advice
+    if method.spec.non_commercial:
         yield "licence", "the weights are for non-commercial use only (depthcrafter weights list)"
-    config = plan.config
-    windows = f"windows of {config.window} frames, overlap {config.overlap}"
-    if plan.windows is not None:
-        windows = "1 window" if plan.windows == 1 else f"{plan.windows} {windows}"
     if plan.resumed:
         yield "resume", f"from {plan.request.work_folder}"
-    steps = counted(config.steps, "step")
-    yield "plan", f"{plan.model_size} pixels, {windows}, {steps} each"
+    yield "plan", f"{method.size} pixels, {method.how(video.frames)}"
     for sentence in _changes_of_size(plan):
         yield "", sentence
-    yield "device", f"{plan.device}, {plan.dtype}"
-    memory = plan.memory
-    how = ", ".join(memory.concessions) or "everything on the device"
-    apart = memory.peaks.host and memory.device != "cpu"
-    host = f", host {memory.peaks.host / 1e9:.1f} GB" if apart else ""
-    yield "memory", f"{memory.measured_as / 1e9:.2f} GB predicted{host}: {how}"
+    yield "device", f"{plan.machine.device}, {plan.machine.dtype}"
+    yield "memory", method.memory_words()
     outputs = ", ".join(str(path) for path in plan.request.outputs)
     yield "output", f"{outputs}  {plan.output_size}"
     for out in plan.request.outputs:
@@ -86,11 +76,11 @@ def _changes_of_size(plan: "RunPlan") -> Iterator[str]:
     """What becomes of the size and shape that were asked for or are the video's."""
     from depthcrafter_cli.media.resize import within
 
-    asked, multiple = plan.request.max_res, plan.weights.settings.multiple
+    asked, multiple = plan.request.max_res, plan.method.multiple
     held = None if asked is None else within(asked, multiple)
     if held != asked and not plan.request.reference:
         yield f"--max-res {asked} allows sides up to {held}, as they are multiples of {multiple}."
-    shape = plan.model_size.width / plan.model_size.height
+    shape = plan.method.size.width / plan.method.size.height
     video = plan.video.info.size.width / plan.video.info.size.height
     if abs(shape / video - 1) > _SAME_SHAPE:
         yield f"The model sees the video as {shape:.2f}:1 instead of {video:.2f}:1."

@@ -16,6 +16,8 @@ NETWORK_STEMS = {
     "unet": "diffusion_pytorch_model",
     "vae": "diffusion_pytorch_model",
     "image_encoder": "model",
+    "text_encoder": "model",
+    "model": "model",
 }
 SCHEDULER_CONFIG = "scheduler/scheduler_config.json"
 
@@ -29,6 +31,10 @@ class Layout:
 
 
 DEPTHCRAFTER_LAYOUT = Layout(("unet", "vae", "image_encoder"), (SCHEDULER_CONFIG,))
+# What transformers' AutoModelForDepthEstimation loads, with the processor's settings.
+TRANSFORMERS_LAYOUT = Layout(("model",), ("model/preprocessor_config.json",))
+# Diffusers' MarigoldDepthPipeline, but for the tokenizer: the one text it reads is empty.
+MARIGOLD_LAYOUT = Layout(("unet", "vae", "text_encoder"), (SCHEDULER_CONFIG, "model_index.json"))
 CONFIGS_EXPECTED = "expected configs of DepthCrafter's networks: pull or copy the model again"
 
 # The published model's, with whose numbers those of others are compared.

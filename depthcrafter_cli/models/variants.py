@@ -2,13 +2,24 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from depthcrafter_cli.models.layout import DEPTHCRAFTER_LAYOUT, Layout
+from depthcrafter_cli.models.layout import (
+    DEPTHCRAFTER_LAYOUT,
+    MARIGOLD_LAYOUT,
+    SCHEDULER_CONFIG,
+    TRANSFORMERS_LAYOUT,
+    Layout,
+)
 
 DEPTHCRAFTER_REPO = "tencent/DepthCrafter"
 DEPTHCRAFTER_REVISION = "c1a22b53f8abf80cd0b025adf29e637773229eca"
 SVD_REPO = "stabilityai/stable-video-diffusion-img2vid-xt"
 SVD_REVISION = "9e43909513c6714f1bc78bcb44d96e733cd242aa"
+
+Convention = Literal["inverse depth", "metric depth", "canonical inverse depth", "affine depth"]
+"""What a network predicts: 1 / depth up to scale and shift, depth in metres, 1 / depth of a camera
+whose picture is as wide as its focal length, or depth up to scale and shift."""
 
 _LARGEST_CONFIG, _LARGEST_NETWORK = 1 << 20, 1 << 32  # bytes
 
@@ -75,7 +86,8 @@ class ModelSpec:
     published ones where it has none.
 
     Attributes:
-        layout: which files make its folder complete.
+        layout: which files make its folder complete, and by that which method uses it.
+        convention: what its networks predict.
         sources: what a pull fetches, of ``download_bytes`` to within a percent; empty for weights
             that cannot be pulled.
         configs: a folder with its networks' configs, for plans without its weights.
@@ -91,6 +103,7 @@ class ModelSpec:
     sources: tuple[HubFile, ...] = ()
     download_bytes: int = 0
     layout: Layout = DEPTHCRAFTER_LAYOUT
+    convention: Convention = "inverse depth"
     configs: Path | None = None
     advice: str = ""
     base: str = ""
@@ -190,7 +203,111 @@ NANO = ModelSpec(
     "depthcrafter weights pull",
 )
 
-VARIANTS: dict[str, ModelSpec] = {spec.name: spec for spec in (DEPTHCRAFTER, NANO)}
+
+def _on_hub(repo: str, *paths: str, folder: str = "") -> tuple[HubFile, ...]:
+    """Files of which no revision and no checksum is known to us from a second source.
+
+    So the first pull takes the newest and records them, and later ones are checked against that.
+    """
+    return tuple(HubFile(repo, "main", path, f"{folder}{path}") for path in paths)
+
+
+def _image_model(
+    name: str,
+    title: str,
+    repo: str,
+    licence: str,
+    download_bytes: int,
+    convention: Convention = "inverse depth",
+    *,
+    non_commercial: bool = False,
+) -> ModelSpec:
+    """A depth model of single images that transformers serves, at the root of its repository."""
+    page = f"https://huggingface.co/{repo}"
+    return ModelSpec(
+        name=name,
+        title=title,
+        description="Depth of each frame on its own.",
+        licences=(Licence(licence, "all weights", page, non_commercial),),
+        sources=_on_hub(
+            repo, "config.json", "preprocessor_config.json", "model.safetensors", folder="model/"
+        ),
+        download_bytes=download_bytes,
+        layout=TRANSFORMERS_LAYOUT,
+        convention=convention,
+    )
+
+
+_MARIGOLD_REPO = "prs-eth/marigold-depth-v1-0"
+
+# Licences as their pages on the hub name them.
+IMAGE_MODELS = (
+    _image_model(
+        "depth-anything-v2-small",
+        "Depth Anything V2 Small",
+        "depth-anything/Depth-Anything-V2-Small-hf",
+        "Apache-2.0",
+        99_200_000,
+    ),
+    _image_model(
+        "depth-anything-v2-base",
+        "Depth Anything V2 Base",
+        "depth-anything/Depth-Anything-V2-Base-hf",
+        "CC-BY-NC-4.0",
+        390_000_000,
+        non_commercial=True,
+    ),
+    _image_model(
+        "depth-anything-v2-large",
+        "Depth Anything V2 Large",
+        "depth-anything/Depth-Anything-V2-Large-hf",
+        "CC-BY-NC-4.0",
+        1_340_000_000,
+        non_commercial=True,
+    ),
+    _image_model(
+        "depth-pro",
+        "Depth Pro",
+        "apple/DepthPro-hf",
+        "Apple Machine Learning Research Model licence (apple-amlr)",
+        1_900_000_000,
+        "canonical inverse depth",
+        non_commercial=True,
+    ),
+    _image_model(
+        "zoedepth",
+        "ZoeDepth NYU and KITTI",
+        "Intel/zoedepth-nyu-kitti",
+        "MIT",
+        1_380_000_000,
+        "metric depth",
+    ),
+    _image_model("dpt-large", "DPT Large", "Intel/dpt-large", "Apache-2.0", 1_370_000_000),
+    ModelSpec(
+        name="marigold",
+        title="Marigold v1.0",
+        description="Depth of each frame on its own, by diffusion.",
+        licences=(
+            Licence("Apache-2.0", "all weights", f"https://huggingface.co/{_MARIGOLD_REPO}", False),
+        ),
+        sources=_on_hub(
+            _MARIGOLD_REPO,
+            "unet/config.json",
+            "unet/diffusion_pytorch_model.fp16.safetensors",
+            "vae/config.json",
+            "vae/diffusion_pytorch_model.fp16.safetensors",
+            "text_encoder/config.json",
+            "text_encoder/model.fp16.safetensors",
+            SCHEDULER_CONFIG,
+            "model_index.json",
+        ),
+        download_bytes=2_580_000_000,
+        layout=MARIGOLD_LAYOUT,
+        convention="affine depth",
+    ),
+)
+
+VARIANTS: dict[str, ModelSpec] = {spec.name: spec for spec in (DEPTHCRAFTER, NANO, *IMAGE_MODELS)}
 """By name. Of those of one layout, a run takes the first that is on this machine."""
 
 

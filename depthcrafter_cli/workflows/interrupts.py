@@ -16,7 +16,8 @@ from types import FrameType
 from depthcrafter_cli.progress import Observer, Progress
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-KEPT = ("denoise", "decode", "write")  # the stages of a run that leave something at each event
+# The stages of a run that leave something at each event.
+KEPT = ("denoise", "decode", "estimate", "write")
 _IMPORTS = "<frozen importlib._bootstrap>"
 
 

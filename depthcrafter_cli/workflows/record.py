@@ -7,7 +7,7 @@ from depthcrafter_cli.errors import DepthCrafterError, OutputError
 from depthcrafter_cli.media.files import output_errors
 from depthcrafter_cli.media.identity import identity
 from depthcrafter_cli.media.published import Published
-from depthcrafter_cli.models.weights import find_weights
+from depthcrafter_cli.methods.registry import method_named
 from depthcrafter_cli.progress import Warn
 from depthcrafter_cli.structured import content_errors, json_object
 from depthcrafter_cli.workflows.provenance import program
@@ -61,7 +61,8 @@ def is_complete(request: RunRequest, warn: Warn) -> bool:
         return False
     if not same:
         return False
-    if weights != find_weights(request.weights).hashes():
+    found = method_named(request.method).find(request.weights)
+    if found is not None and weights != found.hashes():
         warn(f"{request.outputs[0]} was made with other weights than those that are here now.")
         return False
     if made_by != program() and not request.overwrite:

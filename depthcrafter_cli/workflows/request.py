@@ -59,7 +59,8 @@ def _is_first_number(text: str) -> bool:
 class RunRequest:
     """One video and what shall become of it, as the user asked; None means the default.
 
-    ``settings`` are fields of :class:`PipelineConfig` that override the model's own. Without
+    ``settings`` are those of the method that override the model's own: a method reads all or some
+    of the options of :class:`PipelineConfig`, and refuses others. Without
     ``outputs`` a run can be planned but not carried out. A run that cannot be gone on with by
     ``resume`` is begun again where ``overwrite`` is set, unless ``resume_only``.
     ``create_folders`` makes those that the outputs need.
@@ -112,6 +113,12 @@ class RunRequest:
     overwrite: bool = option(False, help="Replace existing outputs.", part="writing", saved=False)
     record: bool = option(
         True, help="Write OUT.json, which says how OUT was made. Default.", part="writing"
+    )
+    method: str = option(
+        "depthcrafter",
+        help="{default} (default), a model of single images such as depth-anything-v2-small "
+        "(docs/methods.md), or trivial-constant, trivial-gradient, trivial-mean.",
+        part="depth",
     )
     weights: str | None = option(
         None,
@@ -203,6 +210,11 @@ class RunRequest:
     def look(self) -> Look:
         """How the depth is shown."""
         return Look(self.colormap, self.side_by_side, self.crf, self.codec)
+
+    @property
+    def limits(self) -> tuple[float | None, float | None]:
+        """GB of the device and of the host that may be used, None for what is free."""
+        return self.max_vram, self.max_ram
 
     @property
     def first_number(self) -> int:

@@ -2,28 +2,24 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from depthcrafter_cli.errors import InputError, MemoryLimitError, UsageError
+from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.media.identity import changed, identity
 from depthcrafter_cli.media.reader import count_frames, probe
-from depthcrafter_cli.media.resize import model_size, reference_stride, within
+from depthcrafter_cli.media.resize import reference_stride
 from depthcrafter_cli.media.selection import ReadOptions, selected_rate
 from depthcrafter_cli.media.sinks.registry import check_numbers, check_size
-from depthcrafter_cli.memory.duration import Duration, card, duration
-from depthcrafter_cli.memory.planner import Choice
-from depthcrafter_cli.memory.work import Work
-from depthcrafter_cli.models.variants import ModelSettings
-from depthcrafter_cli.models.weights import WeightsFolder, find_configs, find_weights
-from depthcrafter_cli.pipeline.config import PipelineConfig
-from depthcrafter_cli.pipeline.segments import count_windows
+from depthcrafter_cli.memory.duration import Duration, card
+from depthcrafter_cli.methods.base import Machine, MethodPlan, MethodRequest
+from depthcrafter_cli.methods.registry import method_named
 from depthcrafter_cli.progress import StageWork, Warn, ignore
 from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.types import Size, VideoInfo
-from depthcrafter_cli.workflows.memory import choose_memory, facts
+from depthcrafter_cli.workflows.memory import budget
 from depthcrafter_cli.workflows.places import check_disk, check_places, disk_bytes
 from depthcrafter_cli.workflows.provenance import Provenance
 from depthcrafter_cli.workflows.request import RunRequest
@@ -57,36 +53,32 @@ class RunPlan:
 
     request: RunRequest
     video: Video
-    weights: WeightsFolder
-    config: PipelineConfig
-    model_size: Size
-    memory: Choice
-    device: str
-    dtype: str
+    method: MethodPlan
+    machine: Machine
     provenance: Provenance
     resumed: bool = False
 
     @property
     def windows(self) -> int | None:
-        """Windows the video will be cut into; None where its length is not known."""
-        if self.video.frames is None:
-            return None
-        return count_windows(self.video.frames, self.config.window, self.config.overlap)
+        """Windows the video will be cut into; None without windows, or where its length is not
+        known.
+        """
+        return self.method.windows(self.video.frames)
 
     @property
     def output_size(self) -> Size:
         """The size of the results."""
-        return self.request.output_size(self.video.info.size, self.model_size)
+        return self.request.output_size(self.video.info.size, self.method.size)
 
     @property
     def saved(self) -> SavedRun:
         """What its state is to say of the run."""
         stride = self.video.reading.stride
-        return SavedRun(self.request, self.provenance, self.memory.plan, stride)
+        return SavedRun(self.request, self.provenance, self.method.memory_plan, stride)
 
     def disk_bytes(self, frames: int, outputs: Sequence[Path]) -> list[int]:
         """About what so many frames take on a disk: the run's state, then each output."""
-        sizes = self.model_size, self.output_size
+        sizes = self.method.size, self.output_size
         return disk_bytes(frames, outputs, *sizes, self.request.look)
 
     def time_on(self, card_name: str | None) -> tuple[str, Duration | None]:
@@ -94,38 +86,20 @@ class RunPlan:
 
         None where the card, its speed in this precision or the video's length is not known.
         """
-        name = card_name or device_name(self.device)
-        known, frames, windows = card(name), self.video.frames, self.windows
-        if known is None or frames is None or windows is None:
+        name = card_name or device_name(self.machine.device)
+        known, frames = card(name), self.video.frames
+        if known is None or frames is None:
             return name, None
-        config = self.config
-        return name, duration(
-            self.memory, known, frames=frames, windows=windows, overlap=config.overlap,
-            passes=config.steps * self._passes, batch=config.encode_batch,
-        )  # fmt: skip
+        return name, self.method.time_on(known, frames)
 
     def stage_work(self) -> dict[str, StageWork]:
-        """What each stage is expected to take; nothing where the video's length is not known.
-
-        Operations are counted from shapes, so the stages can be compared on any device.
-        """
-        frames, windows = self.video.frames, self.windows
-        if frames is None or windows is None:
+        """What each stage is expected to take; nothing where that, or the length, is not known."""
+        frames = self.video.frames
+        stages = {} if frames is None else self.method.stage_work(frames)
+        if not stages or frames is None:
             return {}
-        work, size = Work.of(self.memory.model, self.memory.job), self.output_size
-        step = work.denoise * self.memory.job.window * self._passes
-        written = size.height * size.width * len(self.request.outputs)
-        return {
-            "condition": StageWork(frames, work.clip + work.encode),
-            "denoise": StageWork(windows * self.config.steps, step),
-            "decode": StageWork(frames, work.decode),
-            "write": StageWork(frames, seconds=written * _WRITE_SECONDS),
-        }
-
-    @property
-    def _passes(self) -> int:
-        """Of the network, for a step."""
-        return 2 if self.config.guidance > 1 else 1
+        written = self.output_size.height * self.output_size.width * len(self.request.outputs)
+        return {**stages, "write": StageWork(frames, seconds=written * _WRITE_SECONDS)}
 
 
 def plan(request: RunRequest, warn: Warn = ignore) -> RunPlan:
@@ -158,109 +132,96 @@ def check_run(request: RunRequest) -> Video:
     Raises:
         UsageError, InputError, WeightsError, OutputError: as :func:`plan`.
     """
-    video, *_ = _settle(request)
-    return video
+    return _settle(request)[0]
 
 
 def _planned(
     request: RunRequest,
     video: Video,
-    weights: WeightsFolder,
-    config: PipelineConfig,
-    size: Size,
+    method: MethodPlan,
     warn: Warn,
     saved: SavedRun | None = None,
 ) -> RunPlan:
     """What depends on the machine settled; ``saved`` is the run that is to go on.
 
     Raises:
-        MemoryLimitError: no plan fits, or none with the windows that ``saved`` began with.
+        MemoryLimitError: nothing fits, or not with the settings that ``saved`` began with.
         UsageError, InputError: the disparity of ``saved`` is another.
     """
     device, dtype = _machine(request, warn)
+    spec, weights = method.spec, method.weights
     provenance = Provenance(
+        disparity=method.disparity,
         input=identity(request.source),
         rate=video.rate,
         source_size=video.info.size,
-        model_size=size,
-        model=weights.variant.name,
-        weights_sha256=weights.hashes() if request.outputs else {},
-        licences=tuple(f"{licence.title}: {licence.url}" for licence in weights.variant.licences),
-        non_commercial=weights.variant.non_commercial,
-        settings=asdict(config),
+        model_size=method.size,
+        model=spec.name,
+        weights_sha256=weights.hashes() if weights is not None and request.outputs else {},
+        licences=tuple(f"{licence.title}: {licence.url}" for licence in spec.licences),
+        non_commercial=spec.non_commercial,
+        settings=method.settings,
         memory={},
         reference=request.reference,
         device=device.split(":")[0],
         dtype=dtype,
     )
     if saved is not None:
-        _require_same(request, provenance, saved, weights.settings)
-        config = PipelineConfig(**saved.provenance.settings)
-    limits = request.max_vram, request.max_ram
-    memory = choose_memory(weights, config, size, video.frames, device, dtype, limits, warn)
-    if memory.shortened and saved is not None:
-        raise MemoryLimitError(
-            f"{request.work_folder} holds a run with windows of {config.window} frames, and no "
-            f"more than {memory.job.window} fit now, expected the memory it began with: free some, "
-            "or start again with `overwrite=True`."
-        )
-    if memory.shortened:
-        config = replace(config, window=memory.job.window)
+        _require_same(request, provenance, saved, method)
+    machine = Machine(device, dtype, budget(device, request.limits, warn))
+    settings = None if saved is None else saved.provenance.settings
+    method = method.on(machine, video.frames, settings)
     if saved is None:
-        provenance = replace(provenance, settings=asdict(config), memory=facts(memory))
+        provenance = replace(provenance, settings=method.settings, memory=method.memory_facts)
     else:
         provenance = saved.provenance
-        if limits == (saved.request.max_vram, saved.request.max_ram):
-            memory = replace(memory, plan=saved.memory_plan)
+        if request.limits == saved.request.limits and saved.memory_plan is not None:
+            method = method.with_memory(saved.memory_plan)
     return RunPlan(
         request=request,
         video=video,
-        weights=weights,
-        config=config,
-        model_size=size,
-        memory=memory,
-        device=device,
-        dtype=dtype,
+        method=method,
+        machine=machine,
         provenance=provenance,
         resumed=saved is not None,
     )
 
 
-def _settle(request: RunRequest) -> tuple[Video, WeightsFolder, PipelineConfig, Size]:
-    """What is read, the weights and the settings as asked for, and the model's size; checked."""
+def _settle(request: RunRequest) -> tuple[Video, MethodPlan]:
+    """What is read, and what the method would do with it on any machine; checked."""
     info = probe(request.source, request.reading)
     if request.outputs:
         check_places(request)
-    weights = find_weights(request.weights) if request.outputs else find_configs(request.weights)
-    suited = weights.settings
-    config = _config(request, suited)
+    method = _method(request, info.size)
     reading, rate = _frame_selection(request, info)
-    # The published noise is drawn for the whole clip, so its exact length must be known first.
-    exact = config.noise == "reference"
-    frames = count_frames(request.source, reading) if exact else expected_frames(info, reading)
-    longest = suited.max_res if request.max_res is None else request.max_res
-    multiple = suited.multiple
-    longest = longest if request.reference else within(longest, multiple)
-    size = model_size(info.size, longest, multiple)
+    count = count_frames(request.source, reading) if method.exact_length else None
+    frames = expected_frames(info, reading) if count is None else count
     if request.reference and request.size not in ("source", "model"):
         raise UsageError(
             f"got `size` {request.size} with `reference`, which writes what the model gives, "
             "expected one of them: leave the other out."
         )
-    written = request.output_size(info.size, size)
+    written = request.output_size(info.size, method.size)
     check_size(request.outputs, written, request.look)
     # How many frames a video has is known only about, if at all.
     check_numbers(request.outputs, request.first_number + 2 * (frames or 0))
     if request.outputs and frames is not None and not _goes_on(request):
-        check_disk(request, frames, size, written)
-    return Video(info, reading, rate, frames), weights, config, size
+        check_disk(request, frames, method.size, written)
+    return Video(info, reading, rate, frames), method
 
 
-def _config(request: RunRequest, suited: ModelSettings) -> PipelineConfig:
-    """The settings that are asked for, with those of the weights where none are given."""
-    own = {"steps": suited.steps, "window": suited.window, "overlap": suited.overlap}
-    noise = {"noise": "reference"} if request.reference else {}
-    return PipelineConfig(**{**own, **noise, **request.settings})
+def _method(request: RunRequest, source: Size) -> MethodPlan:
+    """What the method makes of a request for a video with pictures of size ``source``."""
+    asked = MethodRequest(
+        weights=request.weights,
+        max_res=request.max_res,
+        reference=request.reference,
+        settings=request.settings,
+        dtype=request.dtype,
+        limits=request.limits,
+        planned_only=not request.outputs,
+    )
+    return method_named(request.method).plan(asked, source)
 
 
 def _goes_on(request: RunRequest) -> bool:
@@ -269,7 +230,7 @@ def _goes_on(request: RunRequest) -> bool:
 
 
 def _require_same(
-    request: RunRequest, now: Provenance, saved: SavedRun, suited: ModelSettings
+    request: RunRequest, now: Provenance, saved: SavedRun, method: MethodPlan
 ) -> None:
     """Raises InputError or UsageError unless ``saved`` makes the disparity that is asked for."""
     before = saved.provenance
@@ -277,7 +238,7 @@ def _require_same(
         raise changed(request.source)
     differing = [
         f"`{name}` ({_told(value)} now, {_told(earlier)} before)"
-        for name, (value, earlier) in _other_options(request, now, saved, suited).items()
+        for name, (value, earlier) in _other_options(request, now, saved, method).items()
     ]
     differing += [
         f"{name} ({value} now, {earlier} before)"
@@ -296,18 +257,21 @@ def _require_same(
 
 
 def _other_options(
-    request: RunRequest, now: Provenance, saved: SavedRun, suited: ModelSettings
+    request: RunRequest, now: Provenance, saved: SavedRun, method: MethodPlan
 ) -> dict[str, tuple[Any, Any]]:
     """The options that make another disparity than that of ``saved``, with their value now, before.
 
     What would be made of gaps is none of them where the run before got on without any.
     """
-    same_model = now.model == saved.provenance.model  # otherwise weights decide on the settings
     asked, before = (
-        {"reference": each.reference, **vars(each.selection)}
-        | ({"max_res": each.max_res, **vars(_config(each, suited))} if same_model else {})
+        {"method": each.method, "reference": each.reference, **vars(each.selection)}
         for each in (request, saved.request)
     )
+    # Otherwise weights or methods decide on the settings.
+    if now.model == saved.provenance.model and asked["method"] == before["method"]:
+        earlier = _method(replace(saved.request, weights=request.weights), now.source_size)
+        asked |= {"max_res": request.max_res, **method.settings}
+        before |= {"max_res": saved.request.max_res, **earlier.settings}
     implied = set()
     if before["gaps"] == "error":
         implied.add("gaps")

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from depthcrafter_cli.disk import make_folder
 from depthcrafter_cli.errors import OutputError, UsageError
@@ -23,6 +23,7 @@ from depthcrafter_cli.media.sinks.registry import (
     places_of,
 )
 from depthcrafter_cli.media.spool import DisparitySpool
+from depthcrafter_cli.methods.base import Estimator, ResumePoint
 from depthcrafter_cli.progress import Observer, Warn, ignore
 from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.types import RgbImage, ValueRange
@@ -39,10 +40,6 @@ from depthcrafter_cli.workflows.resources import PeakMemory, peak_memory
 from depthcrafter_cli.workflows.run_plan import RunPlan, plan
 from depthcrafter_cli.workflows.state import RunState
 
-if TYPE_CHECKING:
-    from depthcrafter_cli.pipeline.checkpoint import Checkpoint
-    from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
-
 # Quicker steps are not worth a write each: as much is the most that a stop costs.
 _STEP_SECONDS = 2.0
 
@@ -52,7 +49,8 @@ class RunResult:
     """What a finished run made and what it took.
 
     ``seconds`` covers reading to the last written byte, without loading the model, since the run
-    was started or resumed; ``predicted_peak`` is the planner's figure for ``peak``, in bytes.
+    was started or resumed; ``predicted_peak`` is the planner's figure for ``peak``, in bytes,
+    None where it has none.
     """
 
     outputs: tuple[Path, ...]
@@ -60,7 +58,7 @@ class RunResult:
     seconds: float
     value_range: ValueRange
     peak: PeakMemory
-    predicted_peak: int
+    predicted_peak: int | None
     device: str
 
     @property
@@ -122,21 +120,22 @@ def resume(
 
 def _carried_out(plan: RunPlan, observer: Observer, warn: Warn, model: LoadedModel) -> RunResult:
     """A plan's result, once its outputs are complete."""
-    request = plan.request
+    request, device = plan.request, plan.machine.device
     if not request.outputs:
         raise UsageError("got no `outputs`, expected at least one, such as depth.mp4: name it.")
     if request.create_folders:
         _create_folders(request)
-    shortage = memory_errors(plan.device, plan.memory, capped=request.max_vram is not None)
+    shortage = memory_errors(plan.method, device, capped=request.max_vram is not None)
     with claimed(_claims(request)), shortage, _state(plan) as state:
         published = state.published(overwrite=request.overwrite)
         with state.spool() as spool:
             retreats: list[str] = []
             started = time.perf_counter()
             if not state.complete(len(spool)):
-                pipeline, retreats = model.pipeline(plan, observer, warn)
+                estimator = model.estimator(plan, observer, warn)
                 started = time.perf_counter()
-                _infer(plan, pipeline, state, spool, observer, warn)
+                _infer(plan, estimator, state, spool, observer, warn)
+                retreats = estimator.fallbacks
             inferred = time.perf_counter()
             reading, made, end = plan.video.reading, plan.provenance, state.end()
             metadata = deliver(request, reading, made, spool, end, observer, published)
@@ -147,9 +146,9 @@ def _carried_out(plan: RunPlan, observer: Observer, warn: Warn, model: LoadedMod
             frames=frames,
             seconds=finished - started,
             value_range=ValueRange(*metadata["value_range"]),
-            peak=peak_memory(plan.device),
-            predicted_peak=plan.memory.measured_as,
-            device=plan.device,
+            peak=peak_memory(device),
+            predicted_peak=plan.method.peak_bytes,
+            device=device,
         )
         timings = {"infer_seconds": inferred - started, "write_seconds": finished - inferred}
         peaks = {"peak_memory_bytes": result.peak.bytes, "memory_retreats": retreats}
@@ -263,7 +262,7 @@ def _state(plan: RunPlan) -> Iterator[RunState]:
 
 def _infer(
     plan: RunPlan,
-    pipeline: "DepthCrafterPipeline",
+    estimator: Estimator,
     state: RunState,
     spool: DisparitySpool,
     observer: Observer,
@@ -276,13 +275,13 @@ def _infer(
         spool.clear()
     pending, known = deque(times), len(spool) + len(times)
     source, reading = plan.request.source, plan.video.reading
-    first = 0 if start is None else start.first_read(plan.config.encode_batch)
+    first = 0 if start is None else estimator.first_read(start)
 
     end: Fraction | None = None
 
     def pictures() -> Iterator[RgbImage]:
         nonlocal end
-        for frame in read_frames(source, plan.model_size, reading, warn, first):
+        for frame in read_frames(source, plan.method.size, reading, warn, first):
             time, duration = frame.time, frame.duration
             if plan.request.reference:
                 time, duration = frame.index / plan.video.rate, 1 / plan.video.rate
@@ -293,17 +292,17 @@ def _infer(
 
     saved_at = -math.inf
 
-    def keep(checkpoint: "Checkpoint") -> None:
+    def keep(point: ResumePoint) -> None:
         nonlocal saved_at
-        if checkpoint.under_way is None:
+        if not point.midway:
             require_unchanged(source, plan.provenance.input)
         elif time.monotonic() - saved_at < _STEP_SECONDS:
             return
-        state.save(checkpoint, pending, end)
+        state.save(point, pending, end)
         saved_at = time.monotonic()
 
-    stream = pipeline(
-        pictures(), total=plan.video.frames, observer=observer, start=start, on_checkpoint=keep
+    stream = estimator(
+        pictures(), total=plan.video.frames, observer=observer, resume_from=start, keep=keep
     )
     for disparity in stream:
         spool.append(disparity, [pending.popleft() for _ in disparity])

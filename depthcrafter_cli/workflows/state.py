@@ -21,6 +21,7 @@ from depthcrafter_cli.media.files import output_errors, read_errors, write_whole
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.media.spool import DisparitySpool
+from depthcrafter_cli.methods.base import ResumePoint
 from depthcrafter_cli.models.variants import VARIANTS
 from depthcrafter_cli.structured import content_errors, json_object, parse_object, plain, typed
 from depthcrafter_cli.types import MemoryPlan
@@ -29,8 +30,6 @@ from depthcrafter_cli.workflows.request import RunRequest
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from depthcrafter_cli.pipeline.checkpoint import Checkpoint
 
 _FORMAT = 3
 _EARLIER_FILES = ("delivering", "job.partial.json", "window.partial.safetensors")  # of format 1
@@ -45,7 +44,7 @@ class SavedRun:
 
     request: RunRequest
     provenance: Provenance
-    memory_plan: MemoryPlan
+    memory_plan: MemoryPlan | None
     stride: int | None
 
     @property
@@ -91,23 +90,23 @@ class SavedRun:
         return SavedRun(
             request,
             provenance,
-            typed(MemoryPlan, values["memory_plan"], "memory_plan"),
+            typed(MemoryPlan | None, values["memory_plan"], "memory_plan"),
             typed(int | None, values["stride"], "stride"),
         )
 
 
 @dataclass(frozen=True)
 class _SavedPass:
-    """What the window file says beside its tensors: see :class:`Checkpoint`.
+    """What the window file says beside its tensors: see :class:`ResumePoint`.
 
-    ``times`` are those of the frames from ``decoded`` on, ``end`` is when the last one ends, None
-    where that is not known.
+    ``times`` are those of all frames from ``decoded`` on that were read, ``end`` is when the last
+    one ends, None where that is not known.
     """
 
-    windows: int
     decoded: int
+    waiting: int
     last: bool
-    steps: int
+    counts: dict[str, int]
     times: tuple[Fraction, ...]
     end: Fraction | None
 
@@ -200,51 +199,39 @@ class RunState:
             self._known_key = typed(str, job["key"], "key")
         return run
 
-    def save(
-        self, checkpoint: "Checkpoint", times: Iterable[Fraction], end: Fraction | None
-    ) -> None:
+    def save(self, point: ResumePoint, times: Iterable[Fraction], end: Fraction | None) -> None:
         """Keep a pass, the times of its frames from ``decoded`` on, and when the last one ends."""
         from safetensors.torch import save
 
-        tensors = {
-            name: part.contiguous().cpu()
-            for name in ("latents", "overlap", "under_way")
-            if (part := getattr(checkpoint, name)) is not None
-        }
+        tensors = {name: part.contiguous().cpu() for name, part in point.tensors.items()}
         state = _SavedPass(
-            checkpoint.windows,
-            checkpoint.decoded,
-            checkpoint.last,
-            checkpoint.steps,
-            tuple(times),
-            end,
+            point.decoded, point.waiting, point.last, dict(point.counts), tuple(times), end
         )
         told = json.dumps(plain(state))
         metadata = {"state": told, "sha256": _window_checksum(self._key, told, tensors)}
         write_whole(self._window, save(tensors, metadata=metadata))
 
-    def load(self, decoded: int) -> tuple["Checkpoint", list[Fraction]] | None:
+    def load(self, decoded: int) -> tuple[ResumePoint, list[Fraction]] | None:
         """What was saved last, with ``decoded`` frames in the spool.
 
         None if it does not fit them, is damaged or is another run's. Raises OutputError where it
         cannot be read.
         """
-        from depthcrafter_cli.pipeline.checkpoint import Checkpoint
-
         kept = self._pass()
         if kept is None:
             return None
         state, tensors = kept
-        saved = Checkpoint(
-            windows=state.windows,
-            decoded=state.decoded,
-            last=state.last,
-            steps=state.steps,
-            **{"overlap": None, **tensors},
-        )
-        if not saved.decoded <= decoded <= saved.next_frame:
+        waiting = state.decoded + state.waiting - decoded
+        if not 0 <= waiting <= state.waiting:
             return None
-        return saved.after(decoded), list(state.times[decoded - saved.decoded :])
+        point = ResumePoint(
+            decoded=decoded,
+            waiting=waiting,
+            last=state.last,
+            counts=state.counts,
+            tensors=tensors,
+        )
+        return point, list(state.times[decoded - state.decoded :])
 
     def _pass(self) -> tuple[_SavedPass, dict[str, "Tensor"]] | None:
         """The pass and the tensors that were saved last; None if they are not whole.
@@ -264,7 +251,11 @@ class RunState:
             metadata = header["__metadata__"]
             if metadata["sha256"] != _window_checksum(self._key, metadata["state"], tensors):
                 return None
-            return typed(_SavedPass, parse_object(metadata["state"]), "the pass"), tensors
+            state = parse_object(metadata["state"])
+            if "counts" not in state:  # of 0.1
+                counts = {name: state.pop(name) for name in ("windows", "steps")}
+                state |= {"counts": counts, "waiting": len(tensors["latents"])}
+            return typed(_SavedPass, state, "the pass"), tensors
         except (SafetensorError, ValueError, TypeError, LookupError, RuntimeError):
             return None
 

@@ -91,8 +91,8 @@ def attempt(request: RunRequest, model: "LoadedModel", observer: Observer) -> Ou
     started = time.monotonic()
 
     def planned(made: "RunPlan") -> None:
-        if made.memory.shortened:
-            warnings.append(made.memory.concessions[-1])
+        if made.method.changed:
+            warnings.append(made.method.changed)
 
     try:
         # What is complete though it was to be overwritten may be older than this batch. Otherwise

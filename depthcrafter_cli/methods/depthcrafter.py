@@ -1,0 +1,414 @@
+"""DepthCrafter: windows of a shot, denoised together and stitched."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from depthcrafter_cli.errors import MemoryLimitError, UsageError, WeightsError
+from depthcrafter_cli.media.resize import model_size
+from depthcrafter_cli.memory.architecture import Architecture
+from depthcrafter_cli.memory.duration import Card, Duration, duration
+from depthcrafter_cli.memory.estimate import Job
+from depthcrafter_cli.memory.planner import Choice, choose
+from depthcrafter_cli.memory.work import Work
+from depthcrafter_cli.methods.base import (
+    Estimator,
+    Keep,
+    Machine,
+    MethodPlan,
+    MethodRequest,
+    ResumePoint,
+    configured,
+    size_within,
+)
+from depthcrafter_cli.models.layout import (
+    CONFIGS_EXPECTED,
+    DEPTHCRAFTER_LAYOUT,
+    network_configs,
+)
+from depthcrafter_cli.models.weights import WeightsFolder, find_configs, find_weights
+from depthcrafter_cli.pipeline.config import PipelineConfig
+from depthcrafter_cli.pipeline.segments import count_windows
+from depthcrafter_cli.progress import Observer, Progress, StageWork, Warn
+from depthcrafter_cli.structured import content_errors
+from depthcrafter_cli.types import Disparity, MemoryPlan, RgbImage, Scarce, Size
+
+if TYPE_CHECKING:
+    from depthcrafter_cli.models.components import Components
+    from depthcrafter_cli.pipeline.checkpoint import Checkpoint
+    from depthcrafter_cli.pipeline.retries import StepDown
+
+_ITEMSIZES = {"float32": 4, "float16": 2, "bfloat16": 2}
+_PLACES = {"load": "while the model was loaded", "host": "on the host"}
+
+
+class DepthCrafterMethod:
+    """Every model of this program's own layout: the published one, nano, and what is trained."""
+
+    name: ClassVar[str] = "depthcrafter"
+
+    def find(self, weights: str | None) -> WeightsFolder:
+        """The model folder that ``--weights`` means; None is the best one present."""
+        found = find_weights(weights)
+        if found.variant.layout != DEPTHCRAFTER_LAYOUT:
+            raise UsageError(
+                f"got `weights` {weights}, which is a method of its own, expected a model of "
+                f'DepthCrafter networks: pass `method="{weights}"` instead.'
+            )
+        return found
+
+    def plan(self, request: MethodRequest, source: Size) -> "DepthCrafterPlan":
+        """Settle what is asked. Raises UsageError, WeightsError."""
+        found = find_configs(request.weights) if request.planned_only else None
+        if found is None or found.variant.layout != DEPTHCRAFTER_LAYOUT:
+            found = self.find(request.weights)
+        suited = found.settings
+        config = PipelineConfig(
+            steps=suited.steps,
+            window=suited.window,
+            overlap=suited.overlap,
+            noise="reference" if request.reference else "frame",
+        )
+        longest = suited.max_res if request.max_res is None else request.max_res
+        size_of = model_size if request.reference else size_within
+        return DepthCrafterPlan(
+            weights=found,
+            spec=found.variant,
+            size=size_of(source, longest, suited.multiple),
+            multiple=suited.multiple,
+            config=configured(config, request, self.name),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthCrafterPlan(MethodPlan):
+    """Windows of frames, with a memory plan that is computed before anything is loaded.
+
+    ``choice`` is that plan and how it was chosen; None until the machine is known.
+    """
+
+    config: PipelineConfig
+    choice: Choice | None = None
+    weights: WeightsFolder
+
+    @property
+    def memory(self) -> Choice:
+        """The memory plan, once the machine is known."""
+        assert self.choice is not None
+        return self.choice
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Those of the pipeline."""
+        return asdict(self.config)
+
+    @property
+    def exact_length(self) -> bool:
+        """The published noise is drawn for the whole shot."""
+        return self.config.noise == "reference"
+
+    def on(
+        self,
+        machine: Machine,
+        frames: int | None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> "DepthCrafterPlan":
+        """With a memory plan; where none fits, with shorter windows, unless a run is to go on."""
+        config = self.config if settings is None else PipelineConfig(**settings)
+        choice = _choose(self.weights, config, self.size, frames, machine)
+        if choice.shortened and settings is not None:
+            raise MemoryLimitError(
+                f"got a run to go on with that has windows of {config.window} frames, and no more "
+                f"than {choice.job.window} fit now, expected the memory it began with: free some, "
+                "or start again with `overwrite=True`."
+            )
+        if choice.shortened:
+            config = replace(config, window=choice.job.window)
+        return replace(self, machine=machine, config=config, choice=choice)
+
+    @property
+    def memory_plan(self) -> MemoryPlan:
+        """How the networks' work is cut up."""
+        return self.memory.plan
+
+    def with_memory(self, plan: MemoryPlan) -> "DepthCrafterPlan":
+        """The same with another memory plan."""
+        return replace(self, choice=replace(self.memory, plan=plan))
+
+    @property
+    def memory_facts(self) -> Mapping[str, Any]:
+        """The memory plan and its peaks."""
+        plan, peaks = self.memory.plan, self.memory.peaks
+        return {
+            "chunk_values": plan.values,
+            "encode_batch": plan.encode_batch,
+            "swap_networks": plan.swap_networks,
+            "stream_weights": plan.stream_weights,
+            "park_skips": plan.park_skips,
+            "frugal_encode": plan.frugal_encode,
+            "frugal_decode": plan.frugal_decode,
+            "window": self.memory.job.window,
+            "predicted_bytes": {
+                "clip": peaks.clip,
+                "encode": peaks.encode,
+                "denoise": peaks.denoise,
+                "decode": peaks.decode,
+            },
+            "host_bytes": peaks.host,
+            "bus_bytes_per_step": peaks.bus_bytes,
+            "concessions": list(self.memory.concessions),
+        }
+
+    @property
+    def peak_bytes(self) -> int:
+        """The planner's figure."""
+        return self.memory.measured_as
+
+    @property
+    def changed(self) -> str:
+        """Of shorter windows."""
+        return self.memory.concessions[-1] if self.memory.shortened else ""
+
+    def exhausted(self, words: str, free: int | None, *, capped: bool) -> str:
+        """With what would fit."""
+        return self.memory.exhausted(words, free, capped=capped)
+
+    def windows(self, frames: int | None) -> int | None:
+        """Windows that so many frames are cut into."""
+        if frames is None:
+            return None
+        return count_windows(frames, self.config.window, self.config.overlap)
+
+    def stage_work(self, frames: int) -> dict[str, StageWork]:
+        """By operations, counted from shapes, so that the stages can be compared on any device."""
+        work, windows = Work.of(self.memory.model, self.memory.job), self.windows(frames)
+        assert windows is not None
+        step = work.denoise * self.memory.job.window * self._passes
+        return {
+            "condition": StageWork(frames, work.clip + work.encode),
+            "denoise": StageWork(windows * self.config.steps, step),
+            "decode": StageWork(frames, work.decode),
+        }
+
+    def time_on(self, card: Card, frames: int) -> Duration | None:
+        """By operations and what the card does of them."""
+        windows, config = self.windows(frames), self.config
+        assert windows is not None
+        return duration(
+            self.memory, card, frames=frames, windows=windows, overlap=config.overlap,
+            passes=config.steps * self._passes, batch=config.encode_batch,
+        )  # fmt: skip
+
+    @property
+    def _passes(self) -> int:
+        """Of the network, for a step."""
+        return 2 if self.config.guidance > 1 else 1
+
+    def how(self, frames: int | None) -> str:
+        """Windows and steps."""
+        config, count = self.config, self.windows(frames)
+        windows = f"windows of {config.window} frames, overlap {config.overlap}"
+        if count is not None:
+            windows = "1 window" if count == 1 else f"{count} {windows}"
+        steps = "1 step" if config.steps == 1 else f"{config.steps} steps"
+        return f"{windows}, {steps} each"
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """The window and the overlap."""
+        return {"window": self.config.window, "overlap": self.config.overlap}
+
+    def memory_words(self) -> str:
+        """The prediction, and what was done for it."""
+        memory = self.memory
+        done = ", ".join(memory.concessions) or "everything on the device"
+        apart = memory.peaks.host and memory.device != "cpu"
+        host = f", host {memory.peaks.host / 1e9:.1f} GB" if apart else ""
+        return f"{memory.measured_as / 1e9:.2f} GB predicted{host}: {done}"
+
+    def memory_lines(self) -> Iterator[tuple[str, str]]:
+        """Stage by stage."""
+        memory, plan = self.memory, self.memory.plan
+        cut = f"chunks of {plan.values / 1e6:.3g} M values"
+        batch = f"{plan.encode_batch} frames at a time"
+        rows = (
+            ("image encoder", memory.peaks.clip, batch),
+            ("VAE encoder", memory.peaks.encode, f"{batch}{', by rows' * plan.frugal_encode}"),
+            (
+                "denoiser",
+                memory.peaks.denoise,
+                f"windows of {memory.job.window} frames, {cut}"
+                + ", weights streamed" * plan.stream_weights
+                + ", skips on the host" * plan.park_skips,
+            ),
+            (
+                "VAE decoder",
+                memory.peaks.decode,
+                f"{memory.job.decode_chunk} frames together, {cut}"
+                + ", less kept" * plan.frugal_decode,
+            ),
+        )
+        yield f"{'stage':<15}{'peak':>9}  ", "how"
+        for stage, peak, how in rows:
+            yield f"{stage:<15}{peak / 1e9:>6.2f} GB  ", how
+        yield (
+            "",
+            (
+                f"device {memory.measured_as / 1e9:.2f} GB, host {memory.peaks.host / 1e9:.2f} GB, "
+                f"{memory.peaks.bus_bytes / 1e9:.2f} GB over the bus per denoising step"
+            ),
+        )
+        for sentence in memory.concessions:
+            yield "- ", sentence
+
+    def load(self, networks: Any, observer: Observer, warn: Warn) -> Estimator:
+        """Load the networks, or bring those that are loaded under this plan."""
+        import torch
+
+        from depthcrafter_cli.pipeline.retries import until_it_fits
+
+        assert self.machine is not None
+        fallbacks: list[str] = []
+        fallback = _fallbacks(self.memory, fallbacks, warn)
+        work = partial(self._components, networks, observer, warn)
+        device = torch.device(self.machine.device)
+        components = until_it_fits(work, self.memory.plan, device, "load", fallback)
+        return DepthCrafterEstimator(components, self.config, fallback, fallbacks)
+
+    def _components(
+        self, held: "Components | None", observer: Observer, warn: Warn, memory: MemoryPlan
+    ) -> "Components":
+        """The networks under a memory plan."""
+        import torch
+
+        from depthcrafter_cli.models.device_memory import release_memory, reset_peak
+        from depthcrafter_cli.models.devices import make_current
+        from depthcrafter_cli.models.loading import load_components
+
+        assert self.machine is not None
+        if held is not None:
+            components = held.under(memory)
+            release_memory(components.device)  # blocks of another picture size only fragment
+            reset_peak(components.device)
+        else:
+            device = torch.device(self.machine.device)
+            observer(Progress("load", 0, 1, unit="model"))
+            make_current(device)
+            components = load_components(
+                self.weights.path,
+                device=device,
+                dtype=getattr(torch, self.machine.dtype),
+                plan=memory,
+                warn=warn,
+            )
+            observer(Progress("load", 1, 1, unit="model"))
+        components.stash.warn = warn
+        return components
+
+
+class DepthCrafterEstimator:
+    """One pass of the pipeline, and its checkpoints as points to go on from."""
+
+    def __init__(
+        self,
+        components: "Components",
+        config: PipelineConfig,
+        fallback: "StepDown",
+        fallbacks: list[str],
+    ) -> None:
+        self.networks, self.fallbacks = components, fallbacks
+        self._config, self._fallback = config, fallback
+
+    def first_read(self, point: ResumePoint) -> int:
+        """Batches are encoded as if nothing had stopped, to the bit."""
+        return _checkpoint(point).first_read(self._config.encode_batch)
+
+    def __call__(
+        self,
+        frames: Iterable[RgbImage],
+        *,
+        total: int | None,
+        observer: Observer,
+        resume_from: ResumePoint | None,
+        keep: Keep,
+    ) -> Iterator[Disparity]:
+        """See :class:`~depthcrafter_cli.methods.base.Estimator`."""
+        from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
+
+        pipeline = DepthCrafterPipeline(self.networks, self._config, self._fallback)
+        return pipeline(
+            frames,
+            total=total,
+            observer=observer,
+            start=None if resume_from is None else _checkpoint(resume_from),
+            on_checkpoint=lambda checkpoint: keep(_point(checkpoint)),
+        )
+
+
+def _point(checkpoint: "Checkpoint") -> ResumePoint:
+    tensors = {name: getattr(checkpoint, name) for name in ("latents", "overlap", "under_way")}
+    return ResumePoint(
+        decoded=checkpoint.decoded,
+        waiting=len(checkpoint.latents),
+        last=checkpoint.last,
+        midway=checkpoint.under_way is not None,
+        counts={"windows": checkpoint.windows, "steps": checkpoint.steps},
+        tensors={name: tensor for name, tensor in tensors.items() if tensor is not None},
+    )
+
+
+def _checkpoint(point: ResumePoint) -> "Checkpoint":
+    from depthcrafter_cli.pipeline.checkpoint import Checkpoint
+
+    parts: dict[str, Any] = {"overlap": None, **point.tensors, **point.counts}
+    latents = parts.pop("latents")
+    # The frames that were decoded since the point was kept need no latents any more.
+    return Checkpoint(
+        decoded=point.decoded,
+        latents=latents[len(latents) - point.waiting :],
+        last=point.last,
+        **parts,
+    )
+
+
+def _choose(
+    weights: WeightsFolder,
+    config: PipelineConfig,
+    size: Size,
+    frames: int | None,
+    machine: Machine,
+) -> Choice:
+    """The memory plan of a run. Raises MemoryLimitError where none fits."""
+    import torch
+
+    from depthcrafter_cli.models.devices import attends_in_pieces
+    from depthcrafter_cli.models.silent import silent_layers
+
+    configs = network_configs(weights.path)
+    silent = {name: silent_layers(weights.path, name) for name in ("unet", "vae")}
+    with content_errors(weights.path, WeightsError, CONFIGS_EXPECTED):
+        model = Architecture.of(**configs, silent=silent)
+    window = config.window if frames is None else min(config.window, frames)
+    in_pieces = attends_in_pieces(torch.device(machine.device))
+    job = Job(size, window, config.decode_chunk, _ITEMSIZES[machine.dtype], in_pieces)
+    return choose(
+        model, job, machine.budget, machine.device.split(":")[0],
+        batch=config.encode_batch, overlap=config.overlap,
+    )  # fmt: skip
+
+
+def _fallbacks(choice: Choice, told: list[str], warn: Warn) -> "StepDown":
+    """Gives the plan to go on with where memory ran out, which the user and the record hear of."""
+    tried: set[MemoryPlan] = set()
+
+    def step_down(plan: MemoryPlan, place: Scarce) -> MemoryPlan | None:
+        tried.add(plan)
+        smaller = choice.smaller(plan, place, tried)
+        if smaller is not None:
+            where = _PLACES.get(place, f"in {place}")
+            told.append(f"memory ran out {where}; went on with {choice.describe(smaller)}")
+            warn(f"{told[-1]}.")
+        return smaller
+
+    return step_down
