@@ -122,6 +122,7 @@ def test_a_bad_input_is_one_sentence_and_exit_code_3(cli, small, tmp_path, kind)
         (["--out", "{}/d.mp4", "--start", "99"], 3, "--start"),
         (["--out", "{}/d.mp4", "--dtype", "fp61"], 2, "--dtype"),
         (["--out", "/"], 2, "a whole disk"),
+        (["--out", "{}/d.mp4", "--work-dir", "/"], 2, "a whole disk"),
         (["--out", "%05d"], 2, "_%05d.png"),
         (["--out", os.devnull], 6, "is no folder"),
         (["--out", f"{__file__}/below/d.mp4"], 6, "is no folder"),

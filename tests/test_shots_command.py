@@ -59,6 +59,8 @@ def test_what_cannot_be_written_is_refused_before_the_film_is_read(cli, film, tm
     (tmp_path / "shots.csv").write_text("mine")
     taken = cli("shots", renamed, "--out", tmp_path / "shots.csv")
     assert taken.code == 6 and (tmp_path / "shots.csv").read_text() == "mine"
+    below = cli("shots", renamed, "--out", tmp_path / "shots.csv" / "shots.edl")
+    assert below.code == 6 and "is no folder" in below.err and "read" not in below.err
 
 
 def test_no_film_is_an_input_error(cli, tmp_path):

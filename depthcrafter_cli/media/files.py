@@ -1,7 +1,9 @@
 """Files that appear under their final name only when they are complete."""
 
 import errno
+import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -34,6 +36,28 @@ def output_errors(path: Path) -> Iterator[None]:
                 "place: choose another path or change its permissions."
             )
         raise OutputError(message) from error
+
+
+def require_folder(folder: Path, out: Path, *, is_made: bool) -> None:
+    """Raises OutputError unless files can be made in a folder, for the output ``out``.
+
+    ``is_made`` says that the folder will be made if it is not there.
+    """
+    above = disk.nearest_folder(folder)
+    if above is not None:
+        next_part = folder.absolute().relative_to(above).parts[:1]
+        if next_part and os.path.lexists(above / next_part[0]):
+            raise OutputError(
+                f"{above / next_part[0]} is no folder, expected one, or a free name, for the "
+                f"output {out}: choose another path."
+            )
+    there = above if is_made else folder
+    if there is None or not there.is_dir():
+        raise OutputError(
+            f"There is no folder {folder} for {out.name}, expected it to exist: create it first."
+        )
+    with output_errors(out), tempfile.TemporaryFile(dir=there):
+        pass
 
 
 @contextmanager

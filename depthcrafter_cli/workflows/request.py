@@ -192,11 +192,11 @@ class RunRequest:
 
     def __post_init__(self) -> None:
         check_options(self)
-        for out in self.outputs:
-            if not (out.name.strip(".") or out.resolve().name):
+        for place in (*self.outputs, *([self.work_dir] if self.work_dir else [])):
+            if not (place.name.strip(".") or place.resolve().name):
                 raise UsageError(
-                    f"got the output {out}, which is a whole disk, expected a file or a folder on "
-                    "it: name one."
+                    f"got {place} to write to, which is a whole disk, expected a file or a folder "
+                    "on it: name one."
                 )
 
     @property

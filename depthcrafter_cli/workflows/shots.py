@@ -11,7 +11,7 @@ from pathlib import Path
 
 from depthcrafter_cli.disk import identities
 from depthcrafter_cli.errors import OutputError, UsageError
-from depthcrafter_cli.media.files import claimed
+from depthcrafter_cli.media.files import claimed, require_folder
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.reader import probe, read_frames
 from depthcrafter_cli.media.selection import ReadOptions, selected_rate
@@ -102,6 +102,7 @@ def check_shot_outputs(video: Path, outputs: Sequence[Path], *, overwrite: bool)
             raise UsageError(f"{out} is the input, expected another file: choose another name.")
         if out.exists() and not overwrite:
             raise OutputError(f"{out} exists, expected a free name: pass `overwrite=True`.")
+        require_folder(out.parent, out, is_made=True)
 
 
 def write_shots(film: Film, outputs: Sequence[Path], *, overwrite: bool) -> None:

@@ -1,14 +1,12 @@
 """Which sink writes which path, and whether it may: asked before the first frame is read."""
 
-import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from depthcrafter_cli.depth.colorize import check_colormap
 from depthcrafter_cli.disk import Identity, fold, identities, name_problem, nearest_folder
 from depthcrafter_cli.errors import OutputError, UsageError
-from depthcrafter_cli.media.files import output_errors
+from depthcrafter_cli.media.files import require_folder
 from depthcrafter_cli.media.look import Look
 from depthcrafter_cli.media.numbered import NUMBER, numbered_files, place_of_input
 from depthcrafter_cli.media.sinks.base import DisparitySink, SinkSettings
@@ -183,18 +181,4 @@ def _check_place(
         raise OutputError(
             f"{existing[0]} exists, expected a free name: choose another or pass `overwrite=True`."
         )
-    if (above := nearest_folder(folder)) is not None:
-        next_part = folder.absolute().relative_to(above).parts[:1]
-        if next_part and os.path.lexists(above / next_part[0]):
-            raise OutputError(
-                f"{above / next_part[0]} is no folder, expected one, or a free name, for the "
-                f"output {out}: choose another path."
-            )
-    if create_folders:
-        folder = above or folder
-    if not folder.is_dir():
-        raise OutputError(
-            f"There is no folder {folder} for {out.name}, expected it to exist: create it first."
-        )
-    with output_errors(out), tempfile.TemporaryFile(dir=folder):
-        pass
+    require_folder(folder, out, is_made=create_folders)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import depthcrafter_cli
 from depthcrafter_cli.errors import OutputError, UsageError
-from depthcrafter_cli.media.files import write_whole
+from depthcrafter_cli.media.files import require_folder, write_whole
 from depthcrafter_cli.text import printable
 from depthcrafter_cli.workflows.batches.clip import Outcome, Task
 
@@ -89,11 +89,7 @@ def check_report(path: Path, *, replace: bool) -> None:
             raise OutputError(
                 f"{path} exists, expected a free name for the report: choose another{remedy}."
             )
-    if not path.absolute().parent.is_dir():
-        raise OutputError(
-            f"There is no folder {path.parent} for {path.name}, expected it to exist: create it "
-            "first."
-        )
+    require_folder(path.parent, path, is_made=False)
 
 
 def _is_report(path: Path) -> bool:
