@@ -42,15 +42,15 @@ def list_weights(as_json: Json = False, debug: opt.Debug = False) -> None:
 
 
 def _rows(rows: list[dict[str, Any]]) -> Iterator[Line]:
+    longest = max(len(row["name"]) for row in rows)
     for row in rows:
-        numbers = f"{row['name']:<13}{size_in_words(row['bytes']):>9}  "
+        numbers = f"{row['name']:<{longest}}{size_in_words(row['bytes']):>9}  "
         yield Line(row["path"] or "not on this machine", numbers)
         for licence in row["licences"]:
             yield Line(licence, " " * len(numbers))
-    for row in rows:
-        if row["command"] and not row["path"]:
-            yield Line("")
-            yield Line(f"Get {row['name']} with: {row['command']}")
+    if any(row["command"] and not row["path"] for row in rows):
+        yield Line("")
+        yield Line("Get one that is not here with: depthcrafter weights pull NAME")
 
 
 @app.command("pull")

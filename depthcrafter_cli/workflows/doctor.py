@@ -344,11 +344,14 @@ def _outputs() -> Iterator[Row]:
 
 
 def _weights() -> Iterator[Row]:
+    from depthcrafter_cli.models.layout import DEPTHCRAFTER_LAYOUT
     from depthcrafter_cli.models.variants import VARIANTS
-    from depthcrafter_cli.models.weights import find_weights
+    from depthcrafter_cli.models.weights import find_variant, find_weights
 
     for variant in VARIANTS.values():
-        yield _model(variant)
+        # Of the models of other methods, those that are here.
+        if variant.layout == DEPTHCRAFTER_LAYOUT or find_variant(variant) is not None:
+            yield _model(variant)
     chosen = find_weights()
     yield Row(
         "weights", f"a run takes {chosen.variant.name} unless `weights` says otherwise",
