@@ -174,6 +174,12 @@ def _run(place: Path) -> list[object]:
     return ["run", CLIP, *_outputs(place), *SMALL]
 
 
+def _other_formats(place: Path) -> list[object]:
+    names = ("d.npy", "d.mkv", "tif/d_%05d.tif", "exr/d_%05d.exr")
+    outputs = [part for name in names for part in ("--out", place / name)]
+    return ["run", CLIP, *outputs, "--quiet", *SMALL]
+
+
 def _kept_run(place: Path) -> None:
     done = injection.run([*_run(place), "--keep-work"], place.with_name("log"))
     assert done.code == 0, done.text
@@ -207,6 +213,7 @@ def _recipe(place: Path) -> None:
 
 SCENARIOS = (
     Scenario("run", _run, lambda place: [*_run(place), "--resume"]),
+    Scenario("formats", _other_formats, lambda place: [*_other_formats(place), "--resume"], cost=4),
     Scenario(
         "resume",
         lambda place: [*_run(place), "--resume"],

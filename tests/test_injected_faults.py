@@ -43,7 +43,7 @@ def test_a_damaged_file_never_gives_a_wrong_result_in_silence():
 
 @pytest.mark.slow
 def test_no_command_loses_anything_to_a_fault():
-    every = ("run", "resume", "overwrite", "finish", "batch", "pull")
+    every = ("run", "formats", "resume", "overwrite", "finish", "batch", "pull")
     assert all_right("faults.py", "--only", *every, "--every", 60) >= 60
 
 
