@@ -64,7 +64,7 @@ class PipelineConfig:
     )
     encode_batch: int = option(
         8,
-        help="Frames encoded together; only memory. Default: {default}.",
+        help="Frames encoded together; only memory. Default: {default}, or 4 by other methods.",
         part="depth",
         unit="frames",
         minimum=1,
