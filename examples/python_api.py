@@ -1,4 +1,4 @@
-"""Depth of a video from Python: frames in, disparity out, one chunk at a time.
+"""Depth of a video from Python, some frames at a time: nothing is held for the whole video.
 
 python examples/python_api.py examples/bunny.mp4 depth.npy
 """
@@ -8,20 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from depthcrafter_cli import DepthCrafterPipeline
-from depthcrafter_cli.media.reader import probe, read_frames
-from depthcrafter_cli.media.resize import model_size
-from depthcrafter_cli.models.weights import find_weights
+from depthcrafter_cli import DepthModel
 
 
 def main(video: Path, out: Path) -> None:
-    pipeline = DepthCrafterPipeline.from_pretrained()
-    size = model_size(probe(video).size, find_weights().settings.max_res)
-    frames = (frame.rgb for frame in read_frames(video, size))
     chunks = []
-    for disparity in pipeline(frames):  # float32 [n, H, W] in [0, 1], larger is nearer
-        chunks.append(disparity)
-        print(f"{sum(map(len, chunks))} frames", flush=True)
+    with DepthModel(warn=print) as model:
+        for depth in model.stream(video):  # float32 [n, H, W], larger is nearer
+            chunks.append(depth.disparity)
+            print(f"{sum(map(len, chunks))} frames, {depth.times[-1]:.2f} s", flush=True)
     np.save(out, np.concatenate(chunks))
 
 

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from depthcrafter_cli.methods.base import Estimator
+from depthcrafter_cli.methods.base import Estimator, MethodPlan
 from depthcrafter_cli.progress import Observer, Warn
 from depthcrafter_cli.workflows.memory import cap_device
-from depthcrafter_cli.workflows.run_plan import RunPlan
 
 
 class LoadedModel:
@@ -19,17 +18,20 @@ class LoadedModel:
         self._networks: Any = None
         self._key: Any = None
 
-    def estimator(self, plan: RunPlan, observer: Observer, warn: Warn) -> Estimator:
-        """What makes the disparity of a run.
+    def estimator(
+        self, plan: MethodPlan, max_vram: float | None, observer: Observer, warn: Warn
+    ) -> Estimator:
+        """What makes the disparity of a run, on a card of which ``max_vram`` GB may be used.
 
         Raises:
             WeightsError: the weights are missing, damaged or of another architecture.
             MemoryLimitError: there is no room for the networks under the smallest plan.
         """
-        cap_device(plan.machine.device, plan.request.max_vram)
-        key = plan.method.networks_key
+        assert plan.machine is not None
+        cap_device(plan.machine.device, max_vram)
+        key = plan.networks_key
         held = self._networks if key == self._key else None
         self._networks = self._key = None  # never two models at once
-        estimator = plan.method.load(held, observer, warn)
+        estimator = plan.load(held, observer, warn)
         self._networks, self._key = estimator.networks, key
         return estimator

@@ -132,7 +132,7 @@ def _carried_out(plan: RunPlan, observer: Observer, warn: Warn, model: LoadedMod
             retreats: list[str] = []
             started = time.perf_counter()
             if not state.complete(len(spool)):
-                estimator = model.estimator(plan, observer, warn)
+                estimator = model.estimator(plan.method, plan.request.max_vram, observer, warn)
                 started = time.perf_counter()
                 _infer(plan, estimator, state, spool, observer, warn)
                 retreats = estimator.fallbacks
