@@ -22,11 +22,7 @@ from depthcrafter_cli.methods.base import (
     configured,
     size_within,
 )
-from depthcrafter_cli.models.layout import (
-    CONFIGS_EXPECTED,
-    DEPTHCRAFTER_LAYOUT,
-    network_configs,
-)
+from depthcrafter_cli.models.layout import CONFIGS_EXPECTED, DEPTHCRAFTER_LAYOUT, network_configs
 from depthcrafter_cli.models.weights import WeightsFolder, find_configs, find_weights
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.pipeline.segments import count_windows
@@ -140,21 +136,16 @@ class DepthCrafterPlan(MethodPlan):
     def memory_facts(self) -> Mapping[str, Any]:
         """The memory plan and its peaks."""
         plan, peaks = self.memory.plan, self.memory.peaks
+        switches = (
+            "encode_batch", "swap_networks", "stream_weights", "park_skips", "frugal_encode",
+            "frugal_decode",
+        )  # fmt: skip
+        stages = ("clip", "encode", "denoise", "decode")
         return {
             "chunk_values": plan.values,
-            "encode_batch": plan.encode_batch,
-            "swap_networks": plan.swap_networks,
-            "stream_weights": plan.stream_weights,
-            "park_skips": plan.park_skips,
-            "frugal_encode": plan.frugal_encode,
-            "frugal_decode": plan.frugal_decode,
+            **{name: getattr(plan, name) for name in switches},
             "window": self.memory.job.window,
-            "predicted_bytes": {
-                "clip": peaks.clip,
-                "encode": peaks.encode,
-                "denoise": peaks.denoise,
-                "decode": peaks.decode,
-            },
+            "predicted_bytes": {stage: getattr(peaks, stage) for stage in stages},
             "host_bytes": peaks.host,
             "bus_bytes_per_step": peaks.bus_bytes,
             "concessions": list(self.memory.concessions),
@@ -295,12 +286,9 @@ class DepthCrafterPlan(MethodPlan):
             device = torch.device(self.machine.device)
             observer(Progress("load", 0, 1, unit="model"))
             make_current(device)
+            dtype = getattr(torch, self.machine.dtype)
             components = load_components(
-                self.weights.path,
-                device=device,
-                dtype=getattr(torch, self.machine.dtype),
-                plan=memory,
-                warn=warn,
+                self.weights.path, device=device, dtype=dtype, plan=memory, warn=warn
             )
             observer(Progress("load", 1, 1, unit="model"))
         components.stash.warn = warn
@@ -373,11 +361,7 @@ def _checkpoint(point: ResumePoint) -> "Checkpoint":
 
 
 def _choose(
-    weights: WeightsFolder,
-    config: PipelineConfig,
-    size: Size,
-    frames: int | None,
-    machine: Machine,
+    weights: WeightsFolder, config: PipelineConfig, size: Size, frames: int | None, machine: Machine
 ) -> Choice:
     """The memory plan of a run. Raises MemoryLimitError where none fits."""
     import torch
