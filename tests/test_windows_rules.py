@@ -11,8 +11,9 @@ import pytest
 from conftest import environment_of_windows_rules
 from fake_hub import REVISION, FakeHub, serve
 from processes import stop_at
-from test_training_decoder import SETTINGS, STAGE
 from training_steps import three_stages, write_clip
+
+from tests.training.test_decoder import SETTINGS, STAGE
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the rules are simulated on Linux")
 

@@ -1,0 +1,242 @@
+"""An option stands beside the field that acts on it; everything else is made of that."""
+
+import inspect
+import pickle
+import re
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+import typer
+
+from depthcrafter_cli import workflows
+from depthcrafter_cli.cli.batch_options import BatchOptions
+from depthcrafter_cli.cli.groups import Some, spread
+from depthcrafter_cli.cli.options import NAMES, as_typed, flag_of
+from depthcrafter_cli.cli.streams import standard_output
+from depthcrafter_cli.errors import InputError, OutputError, UsageError, WeightsError
+from depthcrafter_cli.media.files import output_errors, read_errors
+from depthcrafter_cli.media.selection import ReadOptions
+from depthcrafter_cli.models.layout import reading_weights
+from depthcrafter_cli.options import build, check_options, documented, option, options_of
+from depthcrafter_cli.pipeline.config import PipelineConfig
+from depthcrafter_cli.structured import content_errors
+from depthcrafter_cli.workflows.request import COLUMNS, RunRequest
+
+README = Path(__file__).parents[2] / "README.md"
+OF = {
+    "depth": "`run`, `batch`, CSV, `plan`",
+    "memory": "`run`, `batch`, CSV, `plan`",
+    "look": "`run`, `batch`, CSV, `finish`",
+    "writing": "`run`, `batch`, `finish`",
+    "run": "`run`",
+}
+OPTIONS = options_of(RunRequest)
+# A value that is not the default, as it is typed, for each option of another kind than a flag.
+TYPED = {
+    "size": "model", "normalization": "percentile 2 98", "colormap": "gray", "crf": "20",
+    "codec": "prores",
+    "start_number": "7", "method": "trivial-mean", "weights": "nano", "max_res": "320",
+    "start": "1:05", "end": "1:20.5", "max_frames": "5", "fps": "23.976", "stream": "1",
+    "gaps": "hold", "sequence_rate": "25",
+    "matrix": "bt709", "exposure": "1.5", "steps": "2", "guidance": "1.2", "window": "40",
+    "overlap": "4", "noise_aug": "0.05", "decode_chunk": "4", "encode_batch": "2", "seed": "7",
+    "max_vram": "8GB", "max_ram": "8000MB", "dtype": "fp32", "device": "cpu", "work_dir": "state",
+}  # fmt: skip
+
+
+def command_with(kind: type, *parts: str, **groups: Any) -> tuple[typer.Typer, list[Any]]:
+    """A command with some options of a dataclass, and the list of what it was called with."""
+    app, called = typer.Typer(), []
+
+    @spread
+    def command(asked: Annotated[dict[str, Any], Some(kind, *parts)]) -> None:
+        called.append(build(kind, asked, **groups))
+
+    app.command()(command)
+    return app, called
+
+
+def test_every_option_of_run_reaches_the_object_that_acts(tmp_path):
+    app, called = command_with(RunRequest, *OF, source=tmp_path / "a", outputs=())
+    typed = {**TYPED, **{name: None for name, each in OPTIONS.items() if each.kind is bool}}
+    assert set(typed) == set(OPTIONS)
+    for name, text in typed.items():
+        flag = flag_of(OPTIONS[name])
+        switch = f"--no-{flag[2:]}" if OPTIONS[name].default else flag
+        arguments = [flag, text] if text else [switch]
+        app(arguments, standalone_mode=False)
+        request, owner = called[-1], OPTIONS[name].owner
+        if owner == "settings":
+            assert request.settings == {name: OPTIONS[name].value_of(text)}
+            PipelineConfig(**request.settings)
+        else:
+            acting = getattr(request, owner) if owner else request
+            assert getattr(acting, name) != OPTIONS[name].default, name
+
+
+def test_every_column_of_a_list_means_what_the_option_does():
+    for column, name in COLUMNS.items():
+        text = "yes" if OPTIONS[name].kind is bool else TYPED[name]
+        listed = build(RunRequest, {name: text}, source=Path("a"), outputs=())
+        assert listed != RunRequest(Path("a"), ())
+        assert f"--{column.replace('_', '-')}" == NAMES[name]
+
+
+def test_settings_of_the_model_are_checked_before_there_is_one():
+    with pytest.raises(UsageError, match="got `steps` 0, expected at least 1"):
+        build(RunRequest, {"steps": 0}, source=Path("a"), outputs=())
+
+
+def test_a_field_added_to_an_object_that_acts_is_an_option_everywhere():
+    @dataclass(frozen=True)
+    class Grainy(RunRequest):
+        grain: float = option(0.5, help="Grain. Default: {default}.", part="look", minimum=0)
+
+    app, called = command_with(Grainy, "look", source=Path("a"), outputs=())
+    app(["--grain", "0.25"], standalone_mode=False)
+    assert called[-1].grain == 0.25
+    assert options_of(Grainy)["grain"].help == "Grain. Default: 0.5."
+    assert build(Grainy, {"grain": "0.75"}, source=Path("a"), outputs=()).grain == 0.75
+    with pytest.raises(UsageError, match="got `grain` -1, expected at least 0: correct it"):
+        app(["--grain", "-1"], standalone_mode=False)
+
+
+def test_an_option_that_no_object_has_cannot_start():
+    @dataclass(frozen=True)
+    class Asked(RunRequest):
+        grain: float = option(0.5, help="Grain.", part="look")
+
+    some = Some(Asked, "look").options
+    with pytest.raises(TypeError, match="grain"):
+        build(RunRequest, {name: each.default for name, each in some.items()}, source=Path("a"))
+
+
+def test_two_options_of_one_name_are_refused_at_the_start():
+    @dataclass(frozen=True)
+    class Twice(RunRequest):
+        seed: int = option(3, help="Another seed.", part="look")
+
+    with pytest.raises(TypeError, match="seed twice"):
+        options_of(Twice)
+
+
+def test_a_range_is_checked_wherever_a_value_comes_from():
+    @documented
+    @dataclass(frozen=True)
+    class Settings:
+        """Settings."""
+
+        count: int = option(3, help="How many.", unit="frames", minimum=1, maximum=5)
+        rate: Fraction | None = option(None, help="How often.", above=0)
+        kind: Literal["a", "b"] = option("a", help="Which.")
+
+        def __post_init__(self) -> None:
+            check_options(self)
+
+    Settings(count=5, rate=Fraction(1, 2), kind="b")
+    for name, value, says in [
+        ("count", 0, "got `count` 0, expected 1 to 5: correct it."),
+        ("count", 2.5, "got `count` 2.5, expected a whole number: correct it."),
+        ("count", "many", "got `count` 'many', expected a whole number: correct it."),
+        ("rate", Fraction(0), "got `rate` 0, expected more than 0: correct it."),
+        ("kind", "c", "got `kind` 'c', expected one of a, b: correct it."),
+        ("kind", None, "got `kind` None, expected one of a, b: correct it."),
+    ]:
+        for making in (lambda n, v: Settings(**{n: v}), lambda n, v: build(Settings, {n: v})):
+            with pytest.raises(UsageError) as refusal:
+                making(name, value)
+            assert str(refusal.value) == says
+    assert "count, in frames: How many. Expected: 1 to 5." in Settings.__doc__
+
+
+def test_help_names_every_choice_and_default():
+    for each in OPTIONS.values():
+        assert all(choice in each.help for choice in each.choices), each
+        assert "{" not in each.help, each
+    for kind in (RunRequest, ReadOptions, PipelineConfig):
+        own = [name for name, each in options_of(kind).items() if not each.owner]
+        assert all(re.search(rf"    {name}(, in [a-zA-Z ]+)?: ", kind.__doc__) for name in own)
+
+
+def test_a_field_is_named_as_the_user_types_it():
+    sentence = 'correct `normalization`, `gaps="hold"`, `record=False`, `resume=True` or `stepz`.'
+    told = "correct --normalize, --gaps hold, --no-record, --resume or `stepz`."
+    assert as_typed(sentence, NAMES) == told
+
+
+def test_every_option_of_the_readme_is_that_of_a_field():
+    rows = [
+        f"| `{NAMES[name]}`{f', {each.unit}' * bool(each.unit)} | {OF[each.part]} | {each.help} |"
+        for name, each in OPTIONS.items()
+    ]
+    table = "\n".join(["| Option | Of | What it does |", "| --- | --- | --- |", *rows])
+    assert table in README.read_text(encoding="utf-8"), f"README.md shall hold:\n{table}"
+
+
+def test_errors_are_those_of_python_that_callers_expect():
+    kinds = {UsageError: ValueError, InputError: ValueError, WeightsError: OSError,
+             OutputError: OSError}  # fmt: skip
+    for ours, expected in kinds.items():
+        with pytest.raises(expected, match=r"^what it says$") as caught:
+            raise pickle.loads(pickle.dumps(ours("what it says")))
+        assert caught.type is ours
+    with pytest.raises(ValueError, match="got `window` 0, expected at least 1"):
+        PipelineConfig(window=0)
+
+
+def test_a_sentence_stays_as_it_is_where_errors_of_python_are_made_sentences(tmp_path):
+    """An OSError becomes an OutputError there, and so on; one of ours is such an error as well."""
+    said = [UsageError("usage"), InputError("input"), WeightsError("weights"), OutputError("out")]
+    for error in said:
+        for inside in (
+            output_errors(tmp_path), read_errors(tmp_path), standard_output(),
+            content_errors(tmp_path, UsageError, "expected JSON"),
+        ):  # fmt: skip
+            with pytest.raises(type(error)) as caught, inside:
+                raise error
+            assert caught.value is error
+    with pytest.raises(WeightsError) as caught, reading_weights(tmp_path):
+        raise said[2]
+    assert caught.value is said[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["run", "http://x.org/a.mp4", "--out", "b.mp4"], 3, "got the address"),
+        (["run", "a.mp4", "--out", "~nobody-here/b.mp4"], 2, "expected a user"),
+        (["run", "a.mp4", "--out", "--window"], 2, "expected a path after --out"),
+        (["resume", "~nobody-here/w"], 2, "expected a user"),
+    ],
+)
+def test_a_path_that_is_none_is_refused_in_our_words(cli, arguments, code, says):
+    refused = cli(*arguments)
+    assert refused.code == code and says in refused.err and "Invalid" not in refused.err, refused
+
+
+def test_below_the_command_line_fields_are_named_not_options():
+    """Only commands to be copied have options: of pip, of Ray, of this program."""
+    package, commands = README.parent / "depthcrafter_cli", ("pip ", "ray start", "`depthcrafter ")
+    for path in package.rglob("*.py"):
+        if path.is_relative_to(package / "cli"):
+            continue
+        for line in path.read_text(encoding="utf-8").splitlines():
+            option = re.search(r"(?<![-\w`])--[a-z][a-z-]+", line)
+            known = ("--help", "--index-url", "--keep-work` first", "--force-reinstall")
+            told = any(word in line for word in (*commands, *known))
+            assert option is None or told, f"{path.name}: {line.strip()}"
+
+
+def test_every_option_of_a_batch_is_read_and_has_the_default_of_what_acts():
+    command = (README.parent / "depthcrafter_cli" / "cli" / "batch.py").read_text(encoding="utf-8")
+    acting = {
+        name: parameter.default
+        for function in (workflows.find_tasks, workflows.batch)
+        for name, parameter in inspect.signature(function).parameters.items()
+    }
+    for each in fields(BatchOptions):
+        assert f"how.{each.name}" in command, each.name
+        assert acting.get(each.name, each.default) == each.default, each.name

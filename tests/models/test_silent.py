@@ -1,0 +1,162 @@
+"""Branches that end in zeros are left out: no result changes, and the planner knows."""
+
+from itertools import product
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from simulation import Simulation
+from torch import nn
+
+from depthcrafter_cli.memory.architecture import Architecture
+from depthcrafter_cli.memory.estimate import Job, estimate
+from depthcrafter_cli.memory.work import operations
+from depthcrafter_cli.models.layout import network_configs
+from depthcrafter_cli.models.loading import load_components
+from depthcrafter_cli.models.reordered.decoder import decode_latents
+from depthcrafter_cli.models.reordered.encoder import encode_images
+from depthcrafter_cli.models.reordered.unet import WindowForward
+from depthcrafter_cli.models.residency import Residency
+from depthcrafter_cli.models.silent import mark_silent, silent_layers
+from depthcrafter_cli.training.config import ImageEncoderConfig, Optimisation, UnetConfig
+from depthcrafter_cli.training.networks import (
+    build_image_encoder,
+    build_unet,
+    identity_vae,
+    is_identity,
+    save_foundation,
+)
+from depthcrafter_cli.types import MemoryPlan, Size
+from tests.models.test_reordered import inputs
+
+CPU = torch.device("cpu")
+PLANS = [
+    MemoryPlan(values, stream_weights=stream, park_skips=stream, frugal_encode=stream)
+    for values, stream in product((3000, 10**8), (False, True))
+]
+SHAPE = UnetConfig([32, 64, 64], [1, 1, 2], [False, True, True], asleep=True, deterministic=True)
+TOWER = ImageEncoderConfig(Optimisation(steps=1, learning_rate=1e-3), 32, 1, 2, 24)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model of pixels whose temporal halves are asleep, one spatial branch of each sort too."""
+    torch.manual_seed(0)
+    unet = build_unet(SHAPE, embedding=24, latents=3)
+    nn.init.normal_(unet.conv_out.bias)
+    spatial = unet.down_blocks[1].attentions[0].transformer_blocks[0]
+    for layer in (unet.mid_block.resnets[0].spatial_res_block.conv2, spatial.attn1.to_out[0],
+                  unet.up_blocks[0].resnets[0].spatial_res_block.conv2,
+                  unet.mid_block.attentions[0].transformer_blocks[0].ff.net[2],
+                  unet.up_blocks[0].attentions[1].proj_out):  # fmt: skip
+        for parameter in layer.parameters():
+            nn.init.zeros_(parameter)
+    place = tmp_path_factory.mktemp("pixels")
+    save_foundation(place, unet, identity_vae(), build_image_encoder(TOWER))
+    return place
+
+
+@pytest.fixture
+def model(folder):
+    return load_components(folder, device=CPU, dtype=torch.float32)
+
+
+def test_the_latents_of_the_identity_are_the_pixels_in_every_precision():
+    vae = identity_vae().eval()
+    mark_silent(vae, _ends(vae))
+    pictures = torch.rand(3, 3, 24, 40, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    pictures[1] = pictures[1] * 0.01 + 0.5
+    pictures[2] = 0
+    with torch.inference_mode():
+        for plan in PLANS:
+            vae.decoder.float()
+            latents = encode_images(vae, pictures, plan)
+            assert (latents - pictures).abs().max() < 1e-5
+            for dtype, limit in (
+                (torch.float32, 1e-5), (torch.float16, 2e-3), (torch.bfloat16, 1.2e-2),
+            ):  # fmt: skip
+                decoded = decode_latents(vae.decoder.to(dtype), pictures.to(dtype), plan)
+                assert (decoded.float() - pictures).abs().max() < limit
+        assert is_identity(vae.float()) and is_identity(vae.bfloat16())
+        plain = vae.float().decoder(pictures, torch.zeros(1, 3), num_frames=3)
+        assert (plain - pictures).abs().max() < 1e-5  # its weights are exact in bfloat16, too
+    nn.init.constant_(vae.decoder.conv_out.bias, 0.1)
+    assert not is_identity(vae)
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=str)
+def test_what_is_left_out_changes_no_bit(model, plan):
+    """The layers before a silent one may hold anything: they are not asked."""
+    unet = model.unet
+    _, timestep, embeds, ids = inputs(4, 8, 12, torch.float32)
+    sample = torch.randn(4, 6, 8, 12, generator=torch.Generator().manual_seed(2))
+
+    def result():
+        with torch.inference_mode():
+            forward = WindowForward(unet, embeds, plan, Residency(CPU, plan.stream_weights))
+            return forward(sample, timestep, ids)
+
+    heard = result()
+    silent = _ends(unet)
+    mark_silent(unet, ())
+    assert torch.equal(heard, result())
+    mark_silent(unet, silent)
+    poisoned = [part for name, part in unet.named_modules() if "temporal_res_block.conv1" in name]
+    poisoned += [unet.mid_block.resnets[0].spatial_res_block.conv1]
+    poisoned += [unet.down_blocks[1].attentions[0].transformer_blocks[0].attn1.to_q]
+    poisoned += [block.ff.net[0].proj for module in unet.modules()
+                 for block in getattr(module, "temporal_transformer_blocks", ())]  # fmt: skip
+    for layer in poisoned:
+        nn.init.constant_(layer.weight, torch.nan)
+    assert torch.equal(heard, result())
+
+
+def test_only_layers_that_are_all_zero_are_silent(folder, tmp_path):
+    known = silent_layers(folder, "unet")
+    assert "up_blocks.0.attentions.1.proj_out" in known
+    assert "mid_block.resnets.1.spatial_res_block.conv2" not in known
+    weight = torch.zeros(4, 4)
+    tensors = {"a.conv2.weight": weight, "a.conv2.bias": torch.zeros(4)}
+    tensors |= {"b.conv2.weight": weight.clone(), "b.conv2.bias": torch.zeros(4)}
+    tensors |= {"c.conv2.weight": weight.clone(), "c.conv2.bias": torch.zeros(4)}
+    tensors["b.conv2.weight"][3, 3] = 1e-7
+    tensors["c.conv2.bias"][3] = -1.0
+    (tmp_path / "vae").mkdir()
+    save_file(tensors, tmp_path / "vae" / "diffusion_pytorch_model.safetensors")
+    assert silent_layers(tmp_path, "vae") == {"a.conv2"}
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        MemoryPlan(1 << 20, 4),
+        MemoryPlan(1 << 18, 2, swap_networks=True, park_skips=True, frugal_decode=True),
+        MemoryPlan(1 << 19, 1, stream_weights=True, frugal_encode=True),
+    ],
+    ids=str,
+)
+def test_the_planner_predicts_the_memory_of_what_is_computed(folder, plan):
+    simulation, job = Simulation(folder), Job(Size(96, 160), 8, 4, 2)
+    predicted = estimate(simulation.architecture, job, plan)
+    for stage, peak in simulation.peaks(job, plan).items():
+        assert getattr(predicted, stage) == pytest.approx(peak, rel=0.1), stage
+
+
+def test_the_planner_counts_no_operation_that_is_left_out(folder):
+    configs = network_configs(folder)
+    silent = {name: silent_layers(folder, name) for name in ("unet", "vae")}
+    every, heard = Architecture.of(**configs), Architecture.of(**configs, silent=silent)
+    assert every.factor == 1 and every.latent_channels == 3
+    assert operations(heard.unet, 4, 64, 64) < 0.7 * operations(every.unet, 4, 64, 64)
+    # Of the identity, the ends alone are left: 3 channels to 128 and back, in 9 places.
+    pixel = 18 * 2 * 3 * 128
+    assert operations(heard.decoder, 4, 64, 64) == 4 * 64 * 64 * pixel
+
+
+def _ends(network):
+    """Names of the layers that are all zero, from the network itself."""
+    names = {name.rpartition(".")[0] for name, _ in network.named_parameters()}
+    return {
+        name for name in names
+        if not any(p.any() for p in network.get_submodule(name).parameters())
+    }  # fmt: skip

@@ -1,0 +1,376 @@
+"""``depthcrafter train`` from a recipe to a model that runs."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from training_steps import three_stages, write_clip
+
+from depthcrafter_cli.disk import part_path
+from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.media.files import claimed
+from depthcrafter_cli.models.manifest import write_manifest
+from depthcrafter_cli.models.variants import DEPTHCRAFTER
+from depthcrafter_cli.models.weights import find_weights
+from depthcrafter_cli.training.data.origin import require_origin
+from depthcrafter_cli.training.data.sources import open_sources
+from depthcrafter_cli.training.recipe import load_recipe
+from depthcrafter_cli.workflows.validation import validator
+
+CLIP = Path(__file__).parents[1] / "data" / "parity" / "video" / "clip_a.mp4"  # 13 frames, 180x100
+
+RECIPE = """
+[settings]
+max_res = 128
+
+[sources.drawn]
+kind = "generated"
+clips = 3
+sizes = [{ frames = 3, height = 64, width = 64 }]
+
+[foundation]
+source = "drawn"
+
+[foundation.image_encoder]
+hidden = 32
+layers = 1
+heads = 2
+embedding = 32
+frames = 2
+optimisation = { steps = 2, learning_rate = 1e-3 }
+
+[foundation.vae]
+channels = [32, 32, 32, 32]
+pictures = 1
+frames = 2
+optimisation = { steps = 2, learning_rate = 1e-3 }
+
+[foundation.unet]
+channels = [32, 64]
+heads = [1, 2]
+
+[objective]
+levels = [700.0, 0.678, 0.002]
+level_shares = [0.4, 0.5, 0.1]
+rollout = 0.5
+
+[validation]
+source = "drawn"
+every = 2
+clips = 1
+frames = 2
+""" + "".join(
+    f"""
+[[stages]]
+name = "{name}"
+trains = "{trains}"
+sources = {{ drawn = 1 }}
+frames = [{frames}]
+batch = 2
+steps = 2
+learning_rate = 1e-3
+"""
+    for name, trains, frames in (
+        ("1", "all", "1, 3"),
+        ("2", "temporal", "1, 4"),
+        ("3", "spatial", "3, 3"),
+    )
+)
+
+
+def test_a_recipe_becomes_a_model_that_verifies_and_runs(cli, tmp_path):
+    recipe, model, depth = tmp_path / "small.toml", tmp_path / "model", tmp_path / "depth.npz"
+    recipe.write_text(RECIPE)
+    left = part_path(tmp_path / "work" / "latents" / "loss.png")  # by a run that was killed
+    left.parent.mkdir(parents=True)
+    left.touch()
+    train = ("train", recipe, "--out", model, "--work-dir", tmp_path / "work", "--quiet")
+    done = cli(*train, "--json")
+    assert done.code == 0 and not left.exists()
+    last = json.loads(done.out.splitlines()[-1])
+    assert (last["event"], last["outputs"]) == ("done", [str(model)])
+    assert cli("weights", "verify", model).code == 0
+    refused = cli(*train)
+    assert refused.code == 6 and "free folder" in refused.err
+    done = cli("run", CLIP, "--weights", model, "--out", depth, "--max-frames", "2", "--quiet")
+    assert done.code == 0, done.err
+    with np.load(depth) as arrays:
+        assert arrays["depth"].shape == (2, 100, 180) and np.ptp(arrays["depth"]) > 0
+    entries = [json.loads(line) for line in (tmp_path / "work" / "log.jsonl").open()]
+    for stage in "123":
+        logged = [entry for entry in entries if entry["stage"] == stage]
+        assert {"loss", "learning_rate", "abs_rel", "delta1", "temporal"} <= set().union(*logged)
+        assert cli("weights", "verify", tmp_path / "work" / f"after-{stage}").code == 0
+    assert Image.open(tmp_path / "work" / "loss.png").size[0] > 500
+
+
+def test_an_output_that_is_not_free_is_refused_before_anything_is_made(cli, tiny_folder, tmp_path):
+    model, work = tmp_path / "model", tmp_path / "work"
+    shutil.copytree(tiny_folder, model)
+    before = {path: path.read_bytes() for path in model.rglob("*") if path.is_file()}
+    assert before and not (model / "depthcrafter.json").exists()
+    recipe, file = tmp_path / "recipe.toml", tmp_path / "file"
+    write_clip(tmp_path / "clips" / "a", 0)
+    recipe.write_text(three_stages(model, tmp_path / "clips", 1))
+    file.touch()
+    for out, folder in (
+        (model, work),
+        (file, work),
+        (work, work),
+        (tmp_path / "new", tmp_path / "new" / "work"),
+    ):
+        done = cli("train", recipe, "--out", out, "--work-dir", folder, "--device", "cpu")
+        assert done.code == 6 and str(out) in done.err, done.err
+        assert not work.exists() and not (tmp_path / "new").exists()
+    assert {path: path.read_bytes() for path in model.rglob("*") if path.is_file()} == before
+
+
+def test_a_model_fine_tuned_from_non_commercial_weights_says_so(cli, tiny_folder, tmp_path):
+    start, recipe, out = tmp_path / "start", tmp_path / "recipe.toml", tmp_path / "model"
+    shutil.copytree(tiny_folder, start)
+    write_manifest(start, "depthcrafter")
+    write_clip(tmp_path / "clips" / "a", 0)
+    recipe.write_text(three_stages(start, tmp_path / "clips", 1))
+    done = cli("train", recipe, "--out", out, "--work-dir", tmp_path / "work", "--device", "cpu")
+    assert done.code == 0, done.err
+    variant = find_weights(str(out)).variant
+    assert variant.name == "custom" and variant.licences == DEPTHCRAFTER.licences
+    assert "non-commercial" in done.err
+
+
+def test_a_fine_tuned_model_keeps_the_settings_that_suit_its_start(cli, tiny_folder, tmp_path):
+    start, recipe, out = tmp_path / "start", tmp_path / "recipe.toml", tmp_path / "model"
+    shutil.copytree(tiny_folder, start)
+    write_manifest(start, "nano", settings={"window": 24, "overlap": 8, "steps": 1})
+    write_clip(tmp_path / "clips" / "a", 0)
+    recipe.write_text("settings.overlap = 6\n" + three_stages(start, tmp_path / "clips", 1))
+    done = cli("train", recipe, "--out", out, "--work-dir", tmp_path / "work", "--device", "cpu")
+    assert done.code == 0, done.err
+    suited = find_weights(str(out)).settings
+    assert (suited.window, suited.overlap, suited.steps) == (24, 6, 1)
+    assert suited.max_res == find_weights(str(start)).settings.max_res
+
+
+def test_a_model_may_keep_a_share_of_the_weights_it_started_from(cli, tiny_folder, tmp_path):
+    write_clip(tmp_path / "clips" / "a", 0)
+    recipe, unets = tmp_path / "recipe.toml", []
+    for share in (0.0, 0.25):
+        recipe.write_text(
+            f"start_share = {share}\n" + three_stages(tiny_folder, tmp_path / "clips", 1)
+        )
+        out = tmp_path / f"model{share}"
+        done = cli("train", recipe, "--out", out, "--work-dir", tmp_path / "work", "--device",
+                   "cpu")  # fmt: skip
+        assert done.code == 0, done.err
+        unets.append(load_file(out / "unet" / "diffusion_pytorch_model.safetensors"))
+    start = load_file(tiny_folder / "unet" / "diffusion_pytorch_model.safetensors")
+    trained, kept = unets
+    for name, tensor in kept.items():
+        expected = 0.75 * trained[name].float() + 0.25 * start[name].float()
+        assert torch.allclose(tensor.float(), expected, atol=2e-3)
+    assert any(not torch.equal(kept[name], trained[name]) for name in kept)
+
+
+def test_a_model_that_was_half_delivered_is_delivered_again(cli, tiny_folder, tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    write_clip(tmp_path / "clips" / "a", 0)
+    recipe.write_text(three_stages(tiny_folder, tmp_path / "clips", 1))
+    (tmp_path / "model").mkdir()
+    left = shutil.copytree(tiny_folder, part_path(tmp_path / "model"))  # as a kill leaves it
+    (left / "vae" / "stale.json").touch()
+    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work",
+               "--device", "cpu", "--quiet")  # fmt: skip
+    assert done.code == 0, done.err
+    assert cli("weights", "verify", tmp_path / "model").code == 0
+    assert not left.exists()
+    assert not list((tmp_path / "model").rglob("stale.json"))
+
+
+def test_settings_that_clash_with_those_of_the_start_are_refused(cli, tiny_folder, tmp_path):
+    start, recipe = tmp_path / "start", tmp_path / "recipe.toml"
+    shutil.copytree(tiny_folder, start)
+    write_manifest(start, "nano", settings={"window": 24, "overlap": 8, "steps": 1})
+    write_clip(tmp_path / "clips" / "a", 0)
+    recipe.write_text("settings.overlap = 30\n" + three_stages(start, tmp_path / "clips", 1))
+    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work",
+               "--device", "cpu")  # fmt: skip
+    assert done.code == 2 and "`overlap` 30 with `window` 24" in done.err
+    assert not list(tmp_path.glob("work/*.ckpt"))
+
+
+def test_the_work_folder_need_not_be_named(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("speed = 3")
+    done = cli("train", recipe, "--out", tmp_path / "model")
+    assert done.code == 2 and "speed" in done.err
+
+
+def test_validation_on_no_clips_is_refused(cli, tmp_path):
+    recipe = tmp_path / "small.toml"
+    empty = "[sources.none]\nkind = 'generated'\nsizes = [{ frames = 2, height = 64, width = 64 }]"
+    recipe.write_text(RECIPE.replace('[validation]\nsource = "drawn"', f"{empty}\n[validation]\n"
+                                     'source = "none"'))  # fmt: skip
+    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work")
+    assert done.code == 3 and "got no clip in the source 'none'" in done.err
+
+
+def test_the_folder_one_is_in_cannot_become_the_model(cli, tmp_path, monkeypatch):
+    recipe, model = tmp_path / "recipe.toml", tmp_path / "model"
+    model.mkdir()
+    recipe.write_text(RECIPE)
+    monkeypatch.chdir(model)
+    done = cli("train", recipe, "--out", ".", "--work-dir", tmp_path / "work")
+    assert done.code == 6 and "the folder you are in" in done.err
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_recipe_with_an_unknown_key_is_refused(cli, tmp_path):
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(RECIPE.replace("pictures", "photographs"))
+    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work")
+    assert done.code == 2 and "photographs" in done.err
+    assert list(tmp_path.iterdir()) == [recipe]
+
+
+def test_a_recipe_whose_stage_names_an_unknown_source_is_refused(cli, tmp_path):
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(RECIPE.replace("sources = { drawn = 1 }", "sources = { filmed = 1 }"))
+    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work")
+    assert done.code == 2 and "filmed" in done.err
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/abs", "a/b", "..", ".", "", "nul\\u0000"])
+def test_a_recipe_names_no_folder_outside_its_own(cli, tmp_path, name):
+    recipe = tmp_path / "small.toml"
+    source = RECIPE.replace("sources.drawn", f'sources."{name}"').replace('"drawn"', f'"{name}"')
+    stage = RECIPE.replace('name = "1"', f'name = "{name}"')
+    for text in (source.replace("drawn = 1", f'"{name}" = 1'), stage):
+        assert text != RECIPE
+        recipe.write_text(text)
+        done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work")
+        assert done.code == 2 and "becomes" in done.err, done.err
+        assert list(tmp_path.iterdir()) == [recipe]
+
+
+def test_a_size_that_the_network_to_be_made_does_not_take_is_refused_at_once(cli, tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE.replace("height = 64", "height = 72"))
+    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work")
+    assert done.code == 2 and "(72, 64)" in done.err and "multiples of 16" in done.err
+    assert not (tmp_path / "work").exists()
+
+
+def test_resume_without_a_checkpoint_is_refused(cli, tmp_path):
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(RECIPE)
+    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path, "--resume")
+    assert done.code == 2 and "checkpoint" in done.err
+
+
+def test_half_a_checkpoint_is_none_to_resume_from(cli, tmp_path):
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(RECIPE)
+    part_path(tmp_path / "1.ckpt").touch()
+    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path, "--resume")
+    assert done.code == 2 and "checkpoint" in done.err
+
+
+def test_two_runs_may_not_share_a_work_folder(cli, tmp_path):
+    recipe, work = tmp_path / "small.toml", tmp_path / "work"
+    recipe.write_text(RECIPE)
+    with claimed([work]):
+        done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", work)
+    assert done.code == 6 and "another run" in done.err
+    assert not list(work.glob("*.ckpt"))
+
+
+def test_clips_and_latents_are_not_taken_for_those_of_another_recipe(tmp_path):
+    def recipe(text):
+        path = tmp_path / "recipe.toml"
+        path.write_text(text)
+        return load_recipe(path)
+
+    work = tmp_path / "work"
+    require_origin(work, recipe(RECIPE), note=True)
+    require_origin(work, recipe(RECIPE.replace("clips = 3", "clips = 5")), note=True)
+    for change in (("width = 64", "width = 128"), ("hidden = 32", "hidden = 64")):
+        with pytest.raises(UsageError, match=r"sources\.drawn|foundation"):
+            require_origin(work, recipe(RECIPE.replace(*change)), note=True)
+    with pytest.raises(UsageError, match=r"objective\.rollout"):
+        require_origin(work, recipe(RECIPE.replace("rollout = 0.5", "rollout = 0.6")), note=True)
+    require_origin(work, recipe(RECIPE), note=False)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("height = 64, width = 64", "height = 192, width = 192", "32768 pixels"),
+        ("pictures = 1", "pictures = 1\ncrop = 72", "the 72 of crop"),
+        ("clips = 3", "clips = 0", "longer than 0 frames"),
+    ],
+)
+def test_clips_that_the_foundation_cannot_learn_from_are_refused_before_anything_is_made(
+    cli, tmp_path, old, new, named
+):
+    recipe = tmp_path / "small.toml"
+    assert old in RECIPE
+    recipe.write_text(RECIPE.replace(old, new))
+    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work")
+    assert done.code == 3 and named in done.err
+    assert list(tmp_path.iterdir()) == [recipe]
+
+
+def test_a_stage_may_not_take_the_name_of_a_checkpoint_of_stage_0(tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE.replace('name = "2"', 'name = "vae"'))
+    with pytest.raises(UsageError, match="different names"):
+        load_recipe(recipe)
+
+
+def test_fine_tuning_says_at_once_what_is_missing(cli, tmp_path, monkeypatch):
+    recipe = Path("examples/fine-tune.toml").resolve()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DEPTHCRAFTER_WEIGHTS", str(tmp_path / "none"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "none"))
+    train = ("train", recipe, "--out", "model", "--work-dir", "work", "--device", "cpu")
+    write_clip(tmp_path / "clips" / "realistic" / "a", 0)
+    write_clip(tmp_path / "clips" / "held-out" / "a", 1)
+    done = cli(*train)
+    assert done.code == 3 and "clips/precise" in done.err, done.err
+    write_clip(tmp_path / "clips" / "precise" / "a", 2)
+    done = cli(*train)
+    assert done.code == 3 and "45 for stage '3-spatial'" in done.err, done.err
+    write_clip(tmp_path / "clips" / "precise" / "b", 3, frames=45)
+    done = cli(*train)
+    assert done.code == 4 and "depthcrafter weights pull" in done.err, done.err
+
+
+def test_validation_does_not_depend_on_the_unit_of_a_folder(tiny, tiny_folder, tmp_path):
+    recipe, found = tmp_path / "recipe.toml", []
+    for unit in (1.0, 40_000.0):  # as 16-bit PNGs have it
+        clips = tmp_path / f"{unit}"
+        disparity = write_clip(clips / "a", 0)
+        np.savez(clips / "a" / "disparity.npz", disparity=disparity * np.float32(unit))
+        text = three_stages(tiny_folder, clips, 1) + "[validation]\nsource = 'mine'\nframes = 2\n"
+        recipe.write_text(text)
+        config = load_recipe(recipe)
+        found.append(validator(config, tiny, open_sources(config))())
+    assert found[0]["abs_rel"] > 0
+    assert found[1] == pytest.approx(found[0], rel=1e-3)
+
+
+def test_an_optimiser_that_this_pytorch_lacks_is_refused_before_anything_is_made(
+    cli, tmp_path, monkeypatch
+):
+    monkeypatch.delattr("torch.optim.Muon", raising=False)
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(RECIPE.replace('trains = "all"', 'trains = "all"\noptimizer = "muon"'))
+    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work")
+    assert done.code == 2 and "2.9" in done.err
+    assert list(tmp_path.iterdir()) == [recipe]
