@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from clips import make_clip
 
+from depthcrafter_cli import disk
 from depthcrafter_cli.cli import outlets
 from depthcrafter_cli.cli.outlets import Plain, Update, in_words, progress_line
 from depthcrafter_cli.cli.streams import Line
@@ -130,6 +131,7 @@ def test_names_reach_a_terminal_a_log_and_a_table_written_out(clip, small, tmp_p
         assert b"\\x1b]0;owned\\x07" in text.replace(b"\r\n", b"")
 
 
+@pytest.mark.skipif(disk.WINDOWS, reason="such names are not legal on Windows")
 def test_a_report_in_csv_holds_names_written_out_and_json_holds_them_as_json(cli, tmp_path):
     listing = tmp_path / "list.csv"
     listing.write_text(f'source,name\n{tmp_path}/none.mp4,"bad\x1b[2Jname"\n')
