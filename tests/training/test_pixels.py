@@ -79,9 +79,7 @@ def stacks(tmp_path):
     return tmp_path / "stacks"
 
 
-@pytest.mark.skipif(
-    disk.WINDOWS, reason="a mapped file is written anew here, which Windows refuses"
-)
+@pytest.mark.skipif(disk.WINDOWS, reason="a mapped file is written anew here")
 def test_stacks_are_read_frame_by_frame(stacks):
     known = np.load(stacks / "b" / "disparity.npy")
     known[0, 0, 0] = -1
