@@ -29,7 +29,7 @@ Formats = Annotated[
     option(
         "--format",
         "-f",
-        text="mp4 (default), mov, npz, npy, png, tif or exr; may be given several times.",
+        text="mp4 (default), mov, mkv, npz, npy, png, tif or exr; may be given several times.",
     ),
 ]
 Resume = Annotated[

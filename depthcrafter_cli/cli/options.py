@@ -126,8 +126,9 @@ Outputs = Annotated[
         "--out",
         "-o",
         text="Where to write; may be given several times. The suffix chooses the format: .mp4 or "
-        ".mov (colour video), .npz or .npy (raw disparity, float32), a folder or name_%05d.png "
-        "(16-bit grey), name.%04d.tif (16-bit grey), name.%04d.exr (raw disparity, float32).",
+        ".mov (colour video), .mkv (16-bit grey video, no loss), .npz or .npy (raw disparity, "
+        "float32), a folder or name_%05d.png (16-bit grey), name.%04d.tif (16-bit grey), "
+        "name.%04d.exr (raw disparity, float32).",
         parser=output_path,
     ),
 ]
