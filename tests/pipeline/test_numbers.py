@@ -51,6 +51,6 @@ def test_where_half_precision_overflows_the_other_precision_is_advised_and_works
     command = ["run", clip, "--out", tmp_path / "depth.npz", "--weights", model, "--steps", 1]
     command += ["--max-frames", 2]
     done = cli(*command, "--dtype", "fp16")
-    assert done.code == 2 and "--dtype fp32 --overwrite, or bf16" in done.err
+    assert done.code == 2 and "--dtype fp32 and --overwrite, or --dtype bf16" in done.err
     assert not (tmp_path / "depth.npz").exists()
     assert cli(*command, "--dtype", "fp32", "--overwrite").code == 0
