@@ -20,9 +20,6 @@ from depthcrafter_cli.media.pyav_reader import VideoFile
 from depthcrafter_cli.media.resize import require_sane
 from depthcrafter_cli.types import RgbImage, Size
 
-# Pillow's names of them. It would choose any parser by a file's content, among them one that hands
-# PostScript to Ghostscript.
-_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 _WHITE = 65535  # of 16-bit gray
 _ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # EXIF 2.3, section 4.6.4
 _FILMS = ("PNG", "TIFF", "WEBP")
@@ -94,7 +91,7 @@ def opened_image(file: Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             # What is too large is refused by us.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(file, formats=_FORMATS)
+            image = Image.open(file, formats=_formats())
         with image:
             yield image
     except InputError:
@@ -274,7 +271,18 @@ def _placed(stored: RgbImage, shift: npt.NDArray[np.signedinteger], size: Size) 
 
 
 def _by_pillow(name: str) -> _Kind:
+    """A kind by Pillow's name of it."""
     return _Kind(name, _size_by_pillow, _read_by_pillow)
+
+
+def _formats() -> list[str]:
+    """Those that Pillow may choose from.
+
+    By a file's content it would choose any parser, among them one that hands PostScript to
+    Ghostscript.
+    """
+    by_pillow = (kind.name for kind in _KINDS.values() if kind.read is _read_by_pillow)
+    return list(dict.fromkeys(by_pillow))
 
 
 def _by_ffmpeg(name: str) -> _Kind:
@@ -283,8 +291,8 @@ def _by_ffmpeg(name: str) -> _Kind:
 
 _KINDS: Mapping[str, _Kind] = {
     ".png": _by_pillow("PNG"),
-    ".jpg": _by_pillow("JPG"),
-    ".jpeg": _by_pillow("JPG"),
+    ".jpg": _by_pillow("JPEG"),
+    ".jpeg": _by_pillow("JPEG"),
     ".tif": _by_pillow("TIFF"),
     ".tiff": _by_pillow("TIFF"),
     ".bmp": _by_pillow("BMP"),

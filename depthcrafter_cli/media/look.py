@@ -15,6 +15,9 @@ class Codec:
     channel: normalised depth itself, in full range, without a colormap and without the source
     beside it. ``quality`` says that ``crf`` acts. ``tag`` is what QuickTime calls it, where
     FFmpeg chooses a name that Apple's players do not know.
+
+    Raises ValueError for pixels that are neither gray nor YUV, and a matte that is not gray of more
+    than 8 bits: others cannot hold luma as it is written.
     """
 
     encoder: str
@@ -26,6 +29,11 @@ class Codec:
     tag: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
     bytes_per_pixel: float = 0.1  # measured: 0.01 to 0.07, and 0.3 without loss
+
+    def __post_init__(self) -> None:
+        gray = self.pix_fmt.startswith("gray")
+        if not (gray or self.pix_fmt.startswith("yuv")) or self.matte > (gray and self.bits > 8):
+            raise ValueError(f"{self.encoder} with {self.pix_fmt} cannot hold depth")
 
     @property
     def columns(self) -> int:

@@ -91,7 +91,9 @@ def test_the_stream_is_tagged_as_players_and_editors_expect(tmp_path, name, suff
         context = stream.codec_context
         assert stream.codec.canonical_name == codec
         assert context.pix_fmt == pixels
-        assert context.color_range == {"tv": 1, "pc": 2}[span]
+        # ProRes has no place for it; the FFmpeg of PyAV 16 does not take it for granted.
+        if codec != "prores":
+            assert context.color_range == {"tv": 1, "pc": 2}[span]
         if not CODECS[name].matte:
             assert (context.colorspace, context.color_primaries, context.color_trc) == (1, 1, 1)
         if tag and suffix != ".mkv":

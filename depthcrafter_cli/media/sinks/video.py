@@ -64,7 +64,7 @@ class VideoSink(FileSink):
                     container, codec, pictures, Fraction(24), Fraction(1, 24), look.crf
                 )
                 stream.codec_context.open()
-        except av.error.FFmpegError as error:
+        except (av.error.FFmpegError, ValueError) as error:
             raise OutputError(
                 f"{out} would be {pictures} pixels, expected a size that {codec.encoder} encodes "
                 "(sides up to 16384): pass a smaller `size`, leave `side_by_side` out, or write "
