@@ -1,6 +1,7 @@
 """Other methods than DepthCrafter: real networks at tiny size, from the hub to the result."""
 
 import json
+import re
 import math
 import signal
 from collections.abc import Iterator
@@ -365,7 +366,7 @@ def test_a_plan_of_another_method_says_what_it_does(cli, stored, clip):
         (lambda home: (home / "model.safetensors").write_bytes(b"not one"), "copy the model"),
         (lambda home: _config(home, model_type="unheard-of"), "library can load"),
         (lambda home: _config(home, use_timm_backbone=True), "from another place"),
-        (lambda home: _config(home, hidden_size=32), "lack"),
+        (lambda home: _config(home, hidden_size=32), "lack|state_dict"),  # by transformers 4.49
         (lambda home: _processor_config(home, size="large"), "preprocessor_config.json"),
     ],
     ids=["damaged", "unknown", "elsewhere", "another shape", "processor"],
@@ -379,7 +380,7 @@ def test_a_damaged_model_is_a_sentence(cli, stored, tmp_path, clip, change, said
     assert cli(*command, "--weights", folder).code == 0
     change(folder / "model")
     done = cli(*command, "--weights", folder, "--overwrite")
-    assert (done.code, said in done.err) == (4, True), done.err
+    assert done.code == 4 and re.search(said, done.err), done.err
     assert "Traceback" not in done.err
 
 
