@@ -1,8 +1,8 @@
 """Other methods than DepthCrafter: real networks at tiny size, from the hub to the result."""
 
 import json
-import re
 import math
+import re
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
