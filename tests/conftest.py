@@ -1,6 +1,7 @@
 """Shared parts of the tests: the tiny model of the parity data, one thread, real CLI calls."""
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -43,6 +44,8 @@ def of_worker(config) -> bool:
 
 
 def pytest_configure(config):
+    if of_worker(config):  # pytest-xdist's ignore what tests of interrupts send to themselves
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("--windows-rules") and not of_worker(config):  # which has them already
         from windows_rules import sitecustomize
 
@@ -108,8 +111,6 @@ class Finished(NamedTuple):
 @pytest.fixture
 def cli(monkeypatch, capfd) -> Callable[..., Finished]:
     """Run ``depthcrafter`` with arguments, in this process, through its real entry point."""
-    import signal
-
     from depthcrafter_cli.cli import main
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -118,8 +118,8 @@ def plan(request: RunRequest, warn: Warn = ignore) -> RunPlan:
         return _planned(request, *settled, warn)
     try:
         saved = RunState(request.work_folder).saved()
-        request = replace(request, keep_work=request.keep_work or saved.request.keep_work)
-        return _planned(request, *settled, warn, saved)
+        kept = request.keep_work or saved.request.keep_work
+        return _planned(replace(request, keep_work=kept), *settled, warn, saved)
     except (UsageError, InputError):
         if request.overwrite and not request.resume_only:
             return _planned(request, *settled, warn)
