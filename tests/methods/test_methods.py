@@ -404,8 +404,9 @@ def test_a_killed_run_goes_on_from_its_spool(cli, stored, tmp_path, monkeypatch)
     monkeypatch.setitem(ENVIRONMENT, "DEPTHCRAFTER_WEIGHTS", str(stored))
     code, _events = stop_at("estimate", 20, [*given, "--out", out], signal.SIGKILL)
     assert code == -signal.SIGKILL and not out.exists()
-    window = safe_open(tmp_path / "d.npz.work" / "window.safetensors", "numpy")
-    assert 18 <= json.loads(window.metadata()["state"])["decoded"] < 60 and not window.keys()
+    with safe_open(tmp_path / "d.npz.work" / "window.safetensors", "numpy") as window:
+        assert 18 <= json.loads(window.metadata()["state"])["decoded"] < 60 and not window.keys()
+    del window  # or the file stays mapped
     other = cli("run", *given, "--out", out, "--resume", "--encode-batch", 3)
     assert other.code == 2 and "--encode-batch (3 now, 2 before)" in other.err
     other = cli("run", clip, "--out", out, "--resume", "--method", "dpt-large", "--no-record")
