@@ -20,8 +20,9 @@ from depthcrafter_cli.methods.base import Machine, MethodPlan, MethodRequest, fo
 from depthcrafter_cli.methods.registry import DEPTHCRAFTER, method_named
 from depthcrafter_cli.progress import Observer, Warn, ignore
 from depthcrafter_cli.types import Disparity, RgbImage, Size
-from depthcrafter_cli.workflows.memory import budget
+from depthcrafter_cli.workflows.memory import budget, memory_errors
 from depthcrafter_cli.workflows.model import LoadedModel
+from depthcrafter_cli.workflows.run_plan import expected_frames
 
 _READING = frozenset(vars(ReadOptions()))
 
@@ -157,7 +158,7 @@ class DepthModel:
         """
         reading = {name: options.pop(name) for name in _READING & options.keys()}
         settings = {name: value for name, value in options.items() if value is not None}
-        source = _opened(video, reading)
+        source = _opened(video, reading, self._warn)
         asked = MethodRequest(
             weights=self._weights,
             max_res=max_res,
@@ -166,11 +167,8 @@ class DepthModel:
             limits=self._limits,
         )
         plan = self._method.plan(asked, source.size)
-        if plan.exact_length and source.length is None:
-            raise UsageError(
-                "got a stream of unknown length with `noise` reference, which is drawn for the "
-                "whole video, expected a sequence: make a list of it."
-            )
+        if plan.exact_length:
+            source = source.counted()
         machine = Machine(self.device, self.dtype, budget(self.device, self._limits, self._warn))
         plan = plan.on(machine, source.length)
         written = output_size(size, source.size, plan.size)
@@ -179,32 +177,49 @@ class DepthModel:
     def _estimated(
         self, plan: MethodPlan, source: "_Source", written: Size, observer: Observer
     ) -> Iterator[Depth]:
-        estimator = self._loaded.estimator(plan, self._limits[0], observer, self._warn)
-        times: list[float] = []
-        frames = source.frames(plan.size, times)
-        stream = estimator(
-            frames, total=source.length, observer=observer, resume_from=None, keep=forget
-        )
-        done = 0
-        for disparity in stream:
-            scaled = np.stack([resize_disparity(each, written) for each in disparity])
-            yield Depth(scaled, np.array(times[done : done + len(disparity)]))
-            done += len(disparity)
+        max_vram, _ = self._limits
+        with memory_errors(plan, self.device, capped=max_vram is not None):
+            estimator = self._loaded.estimator(plan, max_vram, observer, self._warn)
+            times: list[float] = []
+            frames = source.frames(plan.size, times)
+            stream = estimator(
+                frames, total=source.length, observer=observer, resume_from=None, keep=forget
+            )
+            done = 0
+            for disparity in stream:
+                scaled = np.stack([resize_disparity(each, written) for each in disparity])
+                yield Depth(scaled, np.array(times[done : done + len(disparity)]))
+                done += len(disparity)
 
 
 class _Source(NamedTuple):
-    """What is read: a path with its options, or pictures."""
+    """What is read: a path with its options, or pictures.
+
+    ``length`` is how many frames there are, of a path about, None where that is not known.
+    """
 
     size: Size
     length: int | None
     path: Path | None
     reading: ReadOptions
     pictures: Iterable[RgbImage]
+    warn: Warn
+
+    def counted(self) -> "_Source":
+        """The same with its exact length. Raises UsageError for a stream."""
+        if self.path is not None:
+            return self._replace(length=count_frames(self.path, self.reading))
+        if self.length is None:
+            raise UsageError(
+                "got a stream of unknown length with `noise` reference, which is drawn for the "
+                "whole video, expected a sequence: make a list of it."
+            )
+        return self
 
     def frames(self, size: Size, times: list[float]) -> Iterator[RgbImage]:
         """The pictures at the size that the model sees; their ``times`` are noted."""
         if self.path is not None:
-            for frame in read_frames(self.path, size, self.reading):
+            for frame in read_frames(self.path, size, self.reading, self.warn):
                 times.append(float(frame.time))
                 yield frame.rgb
             return
@@ -219,13 +234,13 @@ class _Source(NamedTuple):
             yield scale(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24"))
 
 
-def _opened(video: Any, reading: dict[str, Any]) -> _Source:
+def _opened(video: Any, reading: dict[str, Any], warn: Warn) -> _Source:
     """What a caller handed over. Raises InputError and UsageError."""
     options = ReadOptions(**{name: _exact(value) for name, value in reading.items()})
     if isinstance(video, str | Path):
         path = Path(video).expanduser()
         info = probe(path, options)
-        return _Source(info.size, count_frames(path, options), path, options, ())
+        return _Source(info.size, expected_frames(info, options), path, options, (), warn)
     if unread := reading.keys() - {"sequence_rate"}:
         raise UsageError(
             f"got {', '.join(f'`{name}`' for name in sorted(unread))} with pictures, expected them "
@@ -236,7 +251,7 @@ def _opened(video: Any, reading: dict[str, Any]) -> _Source:
     if first is None:
         raise InputError("got no pictures, expected at least one: check what is handed over.")
     size = Size(*first.shape[:2])
-    return _Source(size, length, None, options, chain([first], pictures))
+    return _Source(size, length, None, options, chain([first], pictures), warn)
 
 
 def _exact(value: Any) -> Any:
@@ -286,6 +301,7 @@ def _rgb(picture: npt.NDArray[Any]) -> RgbImage:
 
 
 def _levels(picture: npt.NDArray[Any]) -> RgbImage:
+    """Numbers of a picture as uint8. Raises InputError."""
     levels: RgbImage = picture
     if picture.dtype == np.uint8:
         return levels

@@ -70,6 +70,15 @@ def test_a_path_gives_what_run_writes(cli, tmp_path, tiny_folder):
         assert np.array_equal(depth.times, written["times"])
 
 
+def test_damage_of_a_video_is_told(tmp_path, tiny_folder):
+    clip = make_clip(tmp_path / "clip.mkv", frames=40, size=Size(64, 64))
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
+    told = []
+    depth = infer(clip, weights=str(tiny_folder), device="cpu", warn=told.append, **SETTINGS)
+    assert 0 < len(depth.times) < 40
+    assert any("clip.mkv" in sentence for sentence in told)
+
+
 def test_frames_come_as_soon_as_they_are_final_and_steps_are_told(model, expected):
     told = []
     parts = list(model.stream(PICTURES, observer=told.append, **SETTINGS))
