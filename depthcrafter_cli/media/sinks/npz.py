@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depthcrafter_cli.media.sinks.base import DepthFrame, FileSink
+from depthcrafter_cli.media.sinks.npy import add_to_array, begin_array
 
 
 class NpzSink(FileSink):
@@ -24,13 +25,10 @@ class NpzSink(FileSink):
         self._archive = zipfile.ZipFile(self._file, "w", zipfile.ZIP_STORED)
         self._member = self._archive.open("depth.npy", "w", force_zip64=True)
         self._times: list[float] = []
-        size = self.settings.size
-        shape = (self.settings.frame_count, size.height, size.width)
-        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self._member, header)
+        begin_array(self._member, self.settings)
 
     def _write(self, frame: DepthFrame) -> None:
-        self._member.write(np.ascontiguousarray(frame.disparity, dtype="<f4").data)
+        add_to_array(self._member, frame)
         self._times.append(float(frame.time))
 
     def _end(self) -> None:

@@ -37,8 +37,6 @@ class VideoSink(FileSink):
     one is extended by repeating its last row or column.
     """
 
-    bytes_per_pixel = 0.1  # of the usual codec; each has its own
-
     @classmethod
     def check_look(cls, out: Path, look: Look) -> None:
         check_codec(out, codec_for(out, look.codec), side_by_side=look.side_by_side)
