@@ -30,14 +30,8 @@ _DECODERS = (
     "h264", "hevc", "av1", "vp9", "vp8", "mpeg4", "mpeg2video", "prores", "dnxhd", "mjpeg", "ffv1",
 )  # fmt: skip
 _LIBRARIES = (
-    "diffusers",
-    "transformers",
-    "accelerate",
-    "safetensors",
-    "huggingface_hub",
-    "numpy",
-    "psutil",
-)
+    "diffusers", "transformers", "accelerate", "safetensors", "huggingface_hub", "numpy", "psutil",
+)  # fmt: skip
 _LITTLE_RAM, _LITTLE_DISK, _LITTLE_OF_A_GPU = 4e9, 5e9, 3e9  # bytes
 _TOO_LITTLE_RAM = 1e9
 _REINSTALL = "pip install --force-reinstall"
@@ -256,11 +250,8 @@ def _ram() -> Iterator[Row]:
     facts = {"available_bytes": memory.available, "total_bytes": memory.total}
     found = f"{memory.available / 1e9:.1f} GB for a run, the machine has {memory.total / 1e9:.1f}"
     if not memory.known:
-        found, remedy = (
-            f"not told by this system; {found}, assumed",
-            "mount /proc, or pass `max_ram` in GB",
-        )
-        yield Row("ram", found, "warning", remedy, facts)
+        remedy = "mount /proc, or pass `max_ram` in GB"
+        yield Row("ram", f"not told by this system; {found}, assumed", "warning", remedy, facts)
     elif memory.available < _TOO_LITTLE_RAM:
         remedy = "close other programs, or raise the limit of the container or job"
         yield Row("ram", found, "fault", remedy, facts)
