@@ -154,6 +154,7 @@ def load_model(folder: Path) -> dict[str, Any]:
     import torch
 
     from depthcrafter_cli.models.loading import load_components
+    from depthcrafter_cli.workflows.resources import peak_resident_bytes
 
     before, start = peak_resident_bytes(), time.perf_counter()
     load_components(folder, device=torch.device("cpu"), dtype=torch.bfloat16)
@@ -169,6 +170,7 @@ def run_model(folder: Path) -> dict[str, Any]:
     import numpy as np
 
     from depthcrafter_cli import DepthCrafterPipeline
+    from depthcrafter_cli.workflows.resources import peak_resident_bytes
 
     pipeline = DepthCrafterPipeline.from_pretrained(folder, device="cpu", dtype="bf16")
     frames = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
@@ -180,14 +182,6 @@ def run_model(folder: Path) -> dict[str, Any]:
         "finite": bool(np.isfinite(disparity).all()),
         "peak_resident_bytes": peak_resident_bytes(),
     }
-
-
-def peak_resident_bytes() -> int:
-    """The most memory this process ever held, mapped file pages included (``ru_maxrss``)."""
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _print_report(measured: dict[str, Any], faults: list[str]) -> None:

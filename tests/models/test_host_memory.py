@@ -229,6 +229,16 @@ def test_a_machine_that_tells_nothing_gets_a_finite_plan_and_is_told_of(
     assert planned.code == 0 and "GB of RAM are assumed" in planned.err
 
 
+def test_a_process_is_not_told_of_the_memory_of_the_one_that_started_it():
+    program = "from depthcrafter_cli.workflows.resources import *; print(peak_resident_bytes())"
+    start_it_large = (
+        "import subprocess, sys; held = bytearray(1) * (1 << 29); held[::4096] = held[::4096]; "
+        f"subprocess.run([sys.executable, '-c', {program!r}], check=True)"
+    )
+    told = subprocess.run([sys.executable, "-c", start_it_large], capture_output=True, check=True)
+    assert 10_000_000 < int(told.stdout) < 400_000_000
+
+
 def test_apples_gpu_is_asked_for_its_own_memory(asked_anew):
     own = {"recommended_max_memory": 6 * GIB, "driver_allocated_memory": 2 * GIB}
     for name, answer in own.items():
