@@ -41,6 +41,6 @@ class TiffSink(SequenceSink):
             file = BytesIO()
             picture = Image.fromarray(levels)
             picture.save(file, format="TIFF", compression="tiff_adobe_deflate", tiffinfo=tags)
-            target.write_bytes(file.getbuffer())
+            target.write_bytes(file.getvalue())
 
         return save
