@@ -55,7 +55,7 @@ def channels_last(model: Components, shape: Shape, rounds: int) -> None:
     frames = min(shape[0], 16)
     tokens = _random(model, frames, size[0] * size[1], _channels(model))
     last = to_images(tokens, size)
-    first, values = last.contiguous(), model.plan.values
+    first, values = last.contiguous(), model.plan.chunk_values
     compare("3x3, channels last", lambda: block.conv1(first), lambda: block.conv1(last), rounds)
     compare(
         "norm, SiLU, 3x3, channels last",

@@ -13,7 +13,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 import depthcrafter_cli.models
 from depthcrafter_cli.memory.architecture import Architecture
-from depthcrafter_cli.memory.estimate import Job
+from depthcrafter_cli.memory.estimate import Workload
 from depthcrafter_cli.models.components import Components
 from depthcrafter_cli.models.silent import mark_silent, silent_layers
 from depthcrafter_cli.models.unet import DepthUNet
@@ -42,9 +42,11 @@ class Simulation:
             vae = AutoencoderKLTemporalDecoder.from_config(
                 AutoencoderKLTemporalDecoder.load_config(configs / "vae")
             )
-            clip = CLIPVisionModelWithProjection(CLIPVisionConfig.from_dict(read["image_encoder"]))
+            image_encoder = CLIPVisionModelWithProjection(
+                CLIPVisionConfig.from_dict(read["image_encoder"])
+            )
         mark_silent(unet, silent["unet"]), mark_silent(vae, silent["vae"])
-        self.networks = [unet, vae, clip]
+        self.networks = [unet, vae, image_encoder]
         for network in self.networks:
             nn.Module.to(network.eval().requires_grad_(False), dtype)
             for module in network.modules():
@@ -52,13 +54,13 @@ class Simulation:
         if self.architecture.upcast_encoder:
             vae.encoder.float(), vae.quant_conv.float()
 
-    def peaks(self, job: Job, plan: MemoryPlan, steps: int = 2) -> dict[str, int]:
+    def peaks(self, workload: Workload, plan: MemoryPlan, steps: int = 2) -> dict[str, int]:
         """Bytes at most, by stage; names as in :class:`Peaks`."""
-        height, width, frames = job.size.height, job.size.width, job.window
-        unet, vae, clip = self.networks
+        height, width, frames = workload.size.height, workload.size.width, workload.window
+        unet, vae, image_encoder = self.networks
         stages: dict[str, int] = {}
         with torch.inference_mode(), simulated() as tracker, _weights(self, plan, tracker):
-            components = Components(unet, vae, clip, DEVICE, self.dtype, plan)
+            components = Components(unet, vae, image_encoder, DEVICE, self.dtype, plan)
 
             def latents(count: int) -> torch.Tensor:
                 return torch.empty(count, *components.latent_shape(height, width), device=DEVICE)
@@ -73,7 +75,7 @@ class Simulation:
             video = torch.empty(plan.encode_batch, 3, height, width)
             tracker.restart()
             encode_embeds(components, video)
-            stages["clip"] = tracker.restart()
+            stages["image_encoder"] = tracker.restart()
             encode_latents(components, video)
             stages["encode"] = tracker.restart()
             start, schedule = latents(frames), karras_schedule(steps)
@@ -82,7 +84,7 @@ class Simulation:
                 denoise(start, velocity, None, schedule, 1.0, lambda _: None)
             del velocity, items, start
             stages["denoise"] = tracker.restart()
-            decode_rgb(components, latents(job.decode_chunk))
+            decode_rgb(components, latents(workload.decode_chunk))
             stages["decode"] = tracker.restart()
         return stages
 
@@ -90,7 +92,7 @@ class Simulation:
 @contextmanager
 def _weights(simulation: Simulation, plan: MemoryPlan, tracker: Tracker) -> Iterator[None]:
     """Weights are on the device for good, or on the host, which is simulated as well: uncounted."""
-    resident = 0 if plan.hosted else sum(_bytes(network) for network in simulation.networks)
+    resident = 0 if plan.offloaded else sum(_bytes(network) for network in simulation.networks)
     for network in simulation.networks:
         for tensor in (*network.parameters(), *network.buffers()):
             tracker.ignore(tensor)

@@ -102,10 +102,13 @@ def on_gpu(part: str, rounds: int, compiled: bool) -> int:
 
 def _variants(plan: MemoryPlan) -> tuple[tuple[str, MemoryPlan], ...]:
     return (
-        ("  chunks twice as large", replace(plan, values=2 * plan.values)),
-        ("  chunks half as large", replace(plan, values=plan.values // 2)),
-        ("  skips on the host", replace(plan, park_skips=True)),
-        ("  skips on the host, quarter", replace(plan, park_skips=True, values=plan.values // 4)),
+        ("  chunks twice as large", replace(plan, chunk_values=2 * plan.chunk_values)),
+        ("  chunks half as large", replace(plan, chunk_values=plan.chunk_values // 2)),
+        ("  skips on the host", replace(plan, offload_skips=True)),
+        (
+            "  skips on the host, quarter",
+            replace(plan, offload_skips=True, chunk_values=plan.chunk_values // 4),
+        ),
     )
 
 
@@ -128,7 +131,7 @@ def denoiser(
     embeds = torch.randn(shape[0], 1, unet.config.cross_attention_dim).to(like)
     ids = torch.tensor([[7.0, 127.0, 0.02]]).to(like)
     level = torch.tensor([1.0], device=like.device)
-    window = WindowForward(unet, embeds, plan, Residency(like.device, hosted=False))
+    window = WindowForward(unet, embeds, plan, Residency(like.device, offloaded=False))
     return compare(
         name,
         lambda: unet(sample[None], level, embeds, ids)[0],
@@ -140,13 +143,13 @@ def denoiser(
 def vae_stages(
     name: str, model: Components, height: int, width: int, rounds: int
 ) -> tuple[Pair, Pair, Pair]:
-    """Image encoder, encode and decode of 8 frames, as planned; then as frugal as can be."""
+    """Image encoder, encode and decode of 8 frames, as planned; then as recompute as can be."""
     vae, decoder, plan = model.vae, model.vae.decoder, model.plan
     video = torch.rand(8, 3, height, width) * 2 - 1
     images = video.to(vae.encoder.conv_in.weight)
     latents = torch.randn(8, 4, height // 8, width // 8).to(decoder.conv_in.weight)
     indicator = torch.zeros(1, 8).to(latents)
-    rows = replace(plan, frugal_encode=True, frugal_decode=True)
+    rows = replace(plan, encode_by_rows=True, recompute_decode=True)
 
     def embed() -> torch.Tensor:
         pixels = clip_pixels(video.to(model.device)).to(model.dtype)
@@ -165,7 +168,7 @@ def vae_stages(
     encode = line("encode", plain_encode, lambda: encode_latents(model, video))
     decode = line("decode", plain_decode, lambda: decode_latents(decoder, latents, plan))
     line("encode by rows", plain_encode, lambda: encode_images(vae, images, rows))
-    line("decode, frugal", plain_decode, lambda: decode_latents(decoder, latents, rows))
+    line("decode, recompute", plain_decode, lambda: decode_latents(decoder, latents, rows))
     return clip, encode, decode
 
 

@@ -29,8 +29,8 @@ import torch
 from depthcrafter_cli.errors import MemoryLimitError
 from depthcrafter_cli.memory.architecture import Architecture
 from depthcrafter_cli.memory.budget import Budget, card_budget
-from depthcrafter_cli.memory.estimate import Job, estimate
-from depthcrafter_cli.memory.planner import Choice, choose
+from depthcrafter_cli.memory.estimate import Workload, estimate
+from depthcrafter_cli.memory.planner import MemoryChoice, choose
 from depthcrafter_cli.models.components import Components
 from depthcrafter_cli.models.layout import network_configs
 from depthcrafter_cli.types import MemoryPlan, Size
@@ -66,11 +66,11 @@ def main() -> int:
     return measure(wanted, arguments.steps)
 
 
-def chosen(model: Architecture, size: Size, gigabytes: float) -> Choice:
+def chosen(model: Architecture, size: Size, gigabytes: float) -> MemoryChoice:
     """The planner's choice for a card."""
-    job = Job(size, WINDOW, 8, 2)
+    workload = Workload(size, WINDOW, 8, 2)
     budget = Budget(card_budget(gigabytes, "cuda"))
-    return choose(model, job, budget, "cuda", batch=BATCH, overlap=OVERLAP)
+    return choose(model, workload, budget, "cuda", batch=BATCH, overlap=OVERLAP)
 
 
 def simulate(seed: int) -> int:
@@ -81,10 +81,10 @@ def simulate(seed: int) -> int:
     simulation = Simulation(CONFIGS)
     worst, exceeded, count = 0.0, [], 0
     print(f"{'pixels':>10} {'T':>4}  {'plan':<34} {'predicted':>9} {'simulated':>9}  worst stage")
-    for job, plan, promise in _configurations(simulation.architecture, seed):
+    for workload, plan, promise in _configurations(simulation.architecture, seed):
         # Only from the second step on is the next block sent for ahead.
-        real = simulation.peaks(job, plan, steps=1 + plan.stream_weights)
-        predicted = estimate(simulation.architecture, job, plan)
+        real = simulation.peaks(workload, plan, steps=1 + plan.offload_blocks)
+        predicted = estimate(simulation.architecture, workload, plan)
         stage, error = max(
             ((name, getattr(predicted, name) / peak - 1) for name, peak in real.items()),
             key=lambda item: abs(item[1]),
@@ -92,9 +92,9 @@ def simulate(seed: int) -> int:
         peak = max(real.values())
         worst, count = max(worst, abs(error)), count + 1
         if promise and peak > promise:
-            exceeded.append(f"{job.size} in {promise / 1e9:.1f} GB")
+            exceeded.append(f"{workload.size} in {promise / 1e9:.1f} GB")
         print(
-            f"{job.size!s:>10} {job.window:>4}  {_short(plan):<34} "
+            f"{workload.size!s:>10} {workload.window:>4}  {_short(plan):<34} "
             f"{predicted.device / 1e9:>6.2f} GB {peak / 1e9:>6.2f} GB  {error:+.1%} {stage}",
             flush=True,
         )
@@ -106,31 +106,31 @@ def simulate(seed: int) -> int:
 
 def _configurations(
     model: Architecture, seed: int
-) -> Iterator[tuple[Job, MemoryPlan, float | None]]:
+) -> Iterator[tuple[Workload, MemoryPlan, float | None]]:
     """What the planner chooses for cards, then plans and pictures of all kinds, drawn by lot."""
     for size, gigabytes in BUDGETS:
         choice = chosen(model, size, gigabytes)
-        yield choice.job, choice.plan, PROMISES.get((size, gigabytes))
+        yield choice.workload, choice.plan, PROMISES.get((size, gigabytes))
     drawn = random.Random(seed)
     for _ in range(DRAWN):
         size = Size(64 * drawn.randint(4, 12), 64 * drawn.randint(4, 12))
         plan = MemoryPlan(
-            values=MemoryPlan.default("cuda").values // drawn.randint(1, 4),
+            chunk_values=MemoryPlan.default("cuda").chunk_values // drawn.randint(1, 4),
             encode_batch=drawn.choice((1, 2, 4, 8)),
-            swap_networks=drawn.random() < 0.7,
-            stream_weights=drawn.random() < 0.5,
-            park_skips=drawn.random() < 0.5,
-            frugal_encode=drawn.random() < 0.3,
-            frugal_decode=drawn.random() < 0.5,
+            offload_networks=drawn.random() < 0.7,
+            offload_blocks=drawn.random() < 0.5,
+            offload_skips=drawn.random() < 0.5,
+            encode_by_rows=drawn.random() < 0.3,
+            recompute_decode=drawn.random() < 0.5,
         )
-        yield Job(size, drawn.randint(1, WINDOW), drawn.choice((8, 8, 5, 3)), 2), plan, None
+        yield Workload(size, drawn.randint(1, WINDOW), drawn.choice((8, 8, 5, 3)), 2), plan, None
 
 
 def _short(plan: MemoryPlan) -> str:
-    words = [f"{plan.values / 1e6:.1f}M", f"b{plan.encode_batch}"]
-    words += ["swap"] * plan.swap_networks + ["stream"] * plan.stream_weights
-    words += ["park"] * plan.park_skips + ["rows"] * plan.frugal_encode
-    return " ".join(words + ["frugal"] * plan.frugal_decode)
+    words = [f"{plan.chunk_values / 1e6:.1f}M", f"b{plan.encode_batch}"]
+    words += ["swap"] * plan.offload_networks + ["stream"] * plan.offload_blocks
+    words += ["park"] * plan.offload_skips + ["rows"] * plan.encode_by_rows
+    return " ".join(words + ["recompute"] * plan.recompute_decode)
 
 
 def measure(budgets: list[tuple[Size, int]], steps: int) -> int:
@@ -182,7 +182,7 @@ def _measure(folder: Path, height: int, width: int, gigabytes: int, steps: int) 
         return {"error": str(error)}
     cap_device("cuda:0", gigabytes)
     components = load_components(folder, device=device, dtype=torch.float16, plan=choice.plan)
-    config = PipelineConfig(steps=steps, window=choice.job.window, overlap=OVERLAP)
+    config = PipelineConfig(steps=steps, window=choice.workload.window, overlap=OVERLAP)
     pipeline = DepthCrafterPipeline(components, config)
     frames = np.random.default_rng(0).integers(0, 255, (WINDOW, height, width, 3), dtype=np.uint8)
     steps_done, start = [], _now()

@@ -75,24 +75,24 @@ class MemoryPlan:
     """How the networks' work is cut up to bound memory; it never changes the result.
 
     Attributes:
-        values: numbers of a hidden layer (frames x pixels x channels) worked on at a time: some
-            frames, or some rows of one.
-        encode_batch: the most frames per VAE and CLIP encoder call.
-        swap_networks: weights live on the host; only the network at work is on the device.
-        stream_weights: of the UNet, too, only the block at work is on the device.
-        park_skips: what the UNet keeps from its way down waits on the host.
-        frugal_encode: the VAE's encoder works on some rows of a frame at a time.
-        frugal_decode: the decoder's layers wait on the host while they are enlarged, and half of
+        chunk_values: numbers of a hidden layer (frames x pixels x channels) worked on at a time:
+            some frames, or some rows of one.
+        encode_batch: the most frames per call of the VAE's encoder and of the image encoder.
+        offload_networks: weights live on the host; only the network at work is on the device.
+        offload_blocks: of the UNet, too, only the block at work is on the device.
+        offload_skips: skip tensors of the UNet wait on the host.
+        encode_by_rows: the VAE's encoder works on some rows of a frame at a time.
+        recompute_decode: the decoder's layers wait on the host while they are enlarged, and half of
             its temporal convolutions are computed twice rather than kept.
     """
 
-    values: int
+    chunk_values: int
     encode_batch: int = 8
-    swap_networks: bool = False
-    stream_weights: bool = False
-    park_skips: bool = False
-    frugal_encode: bool = False
-    frugal_decode: bool = False
+    offload_networks: bool = False
+    offload_blocks: bool = False
+    offload_skips: bool = False
+    encode_by_rows: bool = False
+    recompute_decode: bool = False
 
     @staticmethod
     def default(device: str) -> "MemoryPlan":
@@ -100,6 +100,6 @@ class MemoryPlan:
         return MemoryPlan(_CPU_VALUES if device == "cpu" else _GPU_VALUES)
 
     @property
-    def hosted(self) -> bool:
+    def offloaded(self) -> bool:
         """Whether weights live on the host."""
-        return self.swap_networks or self.stream_weights
+        return self.offload_networks or self.offload_blocks

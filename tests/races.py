@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from depthcrafter_cli.models import host, parking, residency
+from depthcrafter_cli.models import host, offload, residency
 from depthcrafter_cli.models.copies import Copies
 
 COMPUTE = "compute"
@@ -165,7 +165,7 @@ def watched():
         return cpu(tensor, *args, **kwargs)
 
     with ExitStack() as stack:
-        for module in (residency, parking):
+        for module in (residency, offload):
             stack.enter_context(mock.patch.object(module, "copies_for", lambda _: Side(world)))
         stack.enter_context(mock.patch.object(host, "host_memory", host_memory))
         stack.enter_context(mock.patch.object(Tensor, "cpu", to_cpu))

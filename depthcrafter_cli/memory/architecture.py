@@ -36,9 +36,9 @@ class Architecture:
     level_width: int  # of the noise level's embedding
     cross_width: int  # of the frames' embeddings
     unet_parameters: int
-    clip_parameters: int
-    clip_values: int  # of one of the image encoder's layers, per frame
-    clip_operations: int  # of floating-point numbers, per frame
+    image_encoder_parameters: int
+    image_encoder_values: int  # of one of the image encoder's layers, per frame
+    image_encoder_operations: int  # of floating-point numbers, per frame
     encoder_parameters: int
     decoder_parameters: int
     upcast_encoder: bool
@@ -67,9 +67,9 @@ class Architecture:
             level_width=level,
             cross_width=cross,
             unet_parameters=_unet_parameters(unet, layers, level, cross),
-            clip_parameters=_clip_parameters(image_encoder),
-            clip_values=_clip_values(image_encoder),
-            clip_operations=_clip_operations(image_encoder),
+            image_encoder_parameters=_image_encoder_parameters(image_encoder),
+            image_encoder_values=_image_encoder_values(image_encoder),
+            image_encoder_operations=_image_encoder_operations(image_encoder),
             encoder_parameters=_encoder_parameters(vae),
             decoder_parameters=_decoder_parameters(vae),
             upcast_encoder=bool(vae.get("force_upcast", True)),
@@ -235,12 +235,12 @@ def _decoder_parameters(config: Config) -> int:
     return int(last + attention + sum(parameters(layer, 0, 0) for layer in _decoder_layers(config)))
 
 
-def _clip_values(config: Config) -> int:
+def _image_encoder_values(config: Config) -> int:
     places = (config["image_size"] // config["patch_size"]) ** 2 + 1
     return int(places * (2 * config["hidden_size"] + 2 * config["intermediate_size"]))
 
 
-def _clip_parameters(config: Config) -> int:
+def _image_encoder_parameters(config: Config) -> int:
     width, inner, patch = config["hidden_size"], config["intermediate_size"], config["patch_size"]
     places = (config["image_size"] // patch) ** 2 + 1
     layer = 4 * width + 4 * (width * width + width) + 2 * width * inner + inner + width
@@ -249,7 +249,7 @@ def _clip_parameters(config: Config) -> int:
     return int(embeddings + config["num_hidden_layers"] * layer + ends)
 
 
-def _clip_operations(config: Config) -> int:
+def _image_encoder_operations(config: Config) -> int:
     width, inner, patch = config["hidden_size"], config["intermediate_size"], config["patch_size"]
     places = (config["image_size"] // patch) ** 2 + 1
     layer = places * (8 * width * width + 4 * width * inner) + 4 * places * places * width

@@ -5,15 +5,15 @@
 The peak is the data sheet's for dense fp16 with 32-bit sums. The utilisation is the one figure
 measured by others: the published program takes 0.466 s a frame at 1024x576 on an A100, 26 to 31
 teraoperations, which is 18 to 21% of that card's peak. Nothing here was timed on the other cards.
-Copies of a denoising step run beside it, so the longer of both counts; networks that are swapped
-in are waited for.
+Copies of a denoising step run beside it, so the longer of both counts; offloaded
+networks are waited for.
 """
 
 import re
 from dataclasses import dataclass
 
 from depthcrafter_cli.memory.estimate import Weights
-from depthcrafter_cli.memory.planner import Choice
+from depthcrafter_cli.memory.planner import MemoryChoice
 from depthcrafter_cli.memory.work import Work
 
 UTILISATION = 0.20
@@ -78,7 +78,7 @@ def card(name: str) -> Card | None:
 class Duration:
     """Estimated seconds of a run, by stage; ``bus`` is what of ``total`` waits for copies."""
 
-    clip: float
+    image_encoder: float
     encode: float
     denoise: float
     decode: float
@@ -87,34 +87,41 @@ class Duration:
     @property
     def total(self) -> float:
         """The whole run, without reading and writing."""
-        return self.clip + self.encode + self.denoise + self.decode + self.bus
+        return self.image_encoder + self.encode + self.denoise + self.decode + self.bus
 
 
 def duration(
-    choice: Choice, on: Card, *, frames: int, windows: int, overlap: int, passes: int, batch: int
+    choice: MemoryChoice,
+    on: Card,
+    *,
+    frames: int,
+    windows: int,
+    overlap: int,
+    passes: int,
+    batch: int,
 ) -> Duration | None:
     """Estimate a run of so many ``frames``; None in 32-bit, of whose speed nothing is known.
 
     ``passes`` are the forward passes of a window: steps, twice with guidance. ``batch`` frames are
-    read at a time, and for each of those reads swapped networks come anew.
+    read at a time, and for each of those reads offloaded networks come anew.
     """
-    job, plan = choice.job, choice.plan
-    if job.itemsize != _HALF_PRECISION:
+    workload, plan = choice.workload, choice.plan
+    if workload.itemsize != _HALF_PRECISION:
         return None
-    work, speed = Work.of(choice.model, job), on.peak * UTILISATION
+    work, speed = Work.of(choice.model, workload), on.peak * UTILISATION
     denoised = frames + (windows - 1) * overlap
     denoise = work.denoise * denoised * passes / speed
-    copied = choice.peaks.bus_bytes * passes * denoised / job.window / on.bus
-    swapped = 0.0
-    if plan.hosted:
-        weights = Weights.of(choice.model, job)
-        reads, chunks = -(-frames // batch), -(-frames // job.decode_chunk)
-        swapped = reads * (weights.clip + weights.encoder) + chunks * weights.decoder
-        swapped += 0 if plan.stream_weights else windows * weights.unet
+    copied = choice.peaks.bus_bytes * passes * denoised / workload.window / on.bus
+    copied_in = 0.0
+    if plan.offloaded:
+        weights = Weights.of(choice.model, workload)
+        reads, chunks = -(-frames // batch), -(-frames // workload.decode_chunk)
+        copied_in = reads * (weights.image_encoder + weights.encoder) + chunks * weights.decoder
+        copied_in += 0 if plan.offload_blocks else windows * weights.unet
     return Duration(
-        clip=work.clip * frames / speed,
+        image_encoder=work.image_encoder * frames / speed,
         encode=work.encode * frames / speed,
         denoise=denoise,
         decode=work.decode * frames / speed,
-        bus=max(0.0, copied - denoise) + swapped / on.bus,
+        bus=max(0.0, copied - denoise) + copied_in / on.bus,
     )

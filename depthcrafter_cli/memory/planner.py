@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from depthcrafter_cli.errors import MemoryLimitError
 from depthcrafter_cli.memory.architecture import Architecture
 from depthcrafter_cli.memory.budget import Budget, card_for, process_peak
-from depthcrafter_cli.memory.estimate import Job, Peaks, estimate
+from depthcrafter_cli.memory.estimate import Peaks, Workload, estimate
 from depthcrafter_cli.types import MemoryPlan, Scarce, Size
 
 _SMALLEST_VALUES = 1 << 18
@@ -16,7 +16,7 @@ _CUT = "smaller chunks"
 
 
 @dataclass(frozen=True)
-class Choice:
+class MemoryChoice:
     """A plan, what it is predicted to take, and the window it allows.
 
     ``concessions`` are sentences on what was given up, those that change the result last.
@@ -26,7 +26,7 @@ class Choice:
     device: str
     budget: Budget
     plan: MemoryPlan
-    job: Job
+    workload: Workload
     peaks: Peaks
     concessions: tuple[str, ...] = ()
 
@@ -44,10 +44,10 @@ class Choice:
         Where the host ran out, the device may be used up to its budget instead. Plans that were
         ``tried`` are left out, so that two shortages do not send a run to and fro.
         """
-        now = estimate(self.model, self.job, plan)
+        now = estimate(self.model, self.workload, plan)
 
         def spares(other: MemoryPlan) -> bool:
-            then = estimate(self.model, self.job, other)
+            then = estimate(self.model, self.workload, other)
             if other in tried or then.of(place) >= now.of(place):
                 return False
             if place == "host":
@@ -57,13 +57,13 @@ class Choice:
         found = next(filter(spares, plans(self.device, plan.encode_batch)), None)
         if found is None and place == "load":
             # Weights take as much under every plan left: go on with the least of all else.
-            least = _frugal(self.device)[-1]
+            least = _smallest_plans(self.device)[-1]
             found = None if least in (plan, *tried) else least
         return found
 
     def describe(self, plan: MemoryPlan) -> str:
         """What ``plan`` does to save memory, in words."""
-        cut = f"chunks of {plan.values / 1e6:.2g} M values"
+        cut = f"chunks of {plan.chunk_values / 1e6:.2g} M values"
         batch = self.plan.encode_batch + 1  # so that the frames at a time are always said
         return ", ".join((cut, *(word for word in _told(plan, self.device, batch) if word != _CUT)))
 
@@ -73,15 +73,17 @@ class Choice:
         ``free`` bytes are there for tensors now, None where that is not known; ``capped`` says that
         the user had set the limit.
         """
-        peaks = [estimate(self.model, self.job, plan) for plan in _frugal(self.device)]
+        peaks = [estimate(self.model, self.workload, plan) for plan in _smallest_plans(self.device)]
         least = min(_taken(peak, self.device) for peak in peaks)
         room = least - 1 if free is None else min(free, least - 1)
-        side = _largest_side(self.model, self.job, replace(self.budget, device=room), self.device)
+        side = _largest_side(
+            self.model, self.workload, replace(self.budget, device=room), self.device
+        )
         had = "" if free is None else f" and {free / 1e9:.2f} GB are free now"
         return (
             f"got no more memory ({words.rstrip('.')}){had}, expected {least / 1e9:.2f} GB of "
-            f"{_kind(self.device)} for {self.job.size} pixels and windows of {self.job.window} "
-            f"frames: close other programs{', raise `max_vram`' * capped}"
+            f"{_kind(self.device)} for {self.workload.size} pixels and windows of "
+            f"{self.workload.window} frames: close other programs{', raise `max_vram`' * capped}"
             f"{f', or pass `max_res={side}`' if side else ''}."
         )
 
@@ -92,63 +94,69 @@ class Choice:
 
 
 def choose(
-    model: Architecture, job: Job, budget: Budget, device: str, *, batch: int, overlap: int
-) -> Choice:
+    model: Architecture,
+    workload: Workload,
+    budget: Budget,
+    device: str,
+    *,
+    batch: int,
+    overlap: int,
+) -> MemoryChoice:
     """The first of ``plans`` that fits, then of those with a shorter window.
 
     Raises:
         MemoryLimitError: not even a window of twice the overlap fits.
     """
     for plan in plans(device, batch):
-        peaks = estimate(model, job, plan)
+        peaks = estimate(model, workload, plan)
         if _fits(peaks, budget, device):
             told = tuple(_told(plan, device, batch))
-            return Choice(model, device, budget, plan, job, peaks, told)
-    shorter = _shorter_window(model, job, budget, device, overlap)
+            return MemoryChoice(model, device, budget, plan, workload, peaks, told)
+    shorter = _shorter_window(model, workload, budget, device, overlap)
     if shorter is None:
-        raise MemoryLimitError(_nothing_fits(model, job, budget, device))
+        raise MemoryLimitError(_nothing_fits(model, workload, budget, device))
     return shorter
 
 
 def plans(device: str, batch: int) -> Iterator[MemoryPlan]:
-    """All exact plans, fastest first: chunks shrink before anything leaves the device.
+    """All exact plans, fastest first: chunks become smaller before anything is offloaded.
 
     Weights and waiting tensors go to the host only where that is other memory.
     """
     for place in _places(device):
         for share in (1, 2, 4):
             for size, by_rows in _encoders(batch):
-                for frugal in (False, True):
+                for recompute in (False, True):
                     yield replace(
                         place,
-                        values=place.values // share,
+                        chunk_values=place.chunk_values // share,
                         encode_batch=size,
-                        frugal_encode=by_rows,
-                        frugal_decode=frugal,
+                        encode_by_rows=by_rows,
+                        recompute_decode=recompute,
                     )
-    yield _frugal(device)[-1]
+    yield _smallest_plans(device)[-1]
 
 
 def _places(device: str) -> list[MemoryPlan]:
-    """What is where, fastest first."""
+    """Which tensors are offloaded to the host, fastest first."""
     start = MemoryPlan.default(device)
     if device != "cuda":
         return [start]
-    swapped = replace(start, swap_networks=True)
-    streamed = replace(swapped, stream_weights=True)
-    parked = replace(swapped, park_skips=True)
-    return [start, swapped, parked, streamed, replace(streamed, park_skips=True)]
+    networks = replace(start, offload_networks=True)
+    blocks = replace(networks, offload_blocks=True)
+    skips = replace(networks, offload_skips=True)
+    return [start, networks, skips, blocks, replace(blocks, offload_skips=True)]
 
 
-def _frugal(device: str) -> list[MemoryPlan]:
-    """The places with every concession made that is exact, the one least on the device last."""
+def _smallest_plans(device: str) -> list[MemoryPlan]:
+    """The smallest exact plan of each placement, the one least on the device last."""
     return [
         replace(
             place,
-            values=_SMALLEST_VALUES,
+            chunk_values=_SMALLEST_VALUES,
             encode_batch=1,
-            frugal_encode=True,
-            frugal_decode=True,
+            encode_by_rows=True,
+            recompute_decode=True,
         )
         for place in _places(device)
     ]
@@ -180,51 +188,51 @@ def _host_allows(peaks: Peaks, budget: Budget) -> bool:
 
 
 def _told(plan: MemoryPlan, device: str, batch: int) -> Iterator[str]:
-    if plan.values < MemoryPlan.default(device).values:
+    if plan.chunk_values < MemoryPlan.default(device).chunk_values:
         yield _CUT
-    if plan.stream_weights:
-        yield "weights streamed from host memory"
-    elif plan.swap_networks:
+    if plan.offload_blocks:
+        yield "UNet blocks on the device one at a time"
+    elif plan.offload_networks:
         yield "one network on the device at a time"
-    if plan.park_skips:
-        yield "skip tensors in host memory"
-    if plan.frugal_encode:
+    if plan.offload_skips:
+        yield "skips in host memory"
+    if plan.encode_by_rows:
         yield "encoding by rows"
     elif plan.encode_batch < batch:
         yield f"encoding {plan.encode_batch} at a time"
-    if plan.frugal_decode:
-        yield "decoding with less kept"
+    if plan.recompute_decode:
+        yield "decoding with some layers computed twice"
 
 
 def _shorter_window(
-    model: Architecture, job: Job, budget: Budget, device: str, overlap: int
-) -> Choice | None:
+    model: Architecture, workload: Workload, budget: Budget, device: str, overlap: int
+) -> MemoryChoice | None:
     """The longest window that fits with every exact concession made, under the fastest of them."""
-    windows = range(max(2 * overlap, 1), job.window)
-    best: Choice | None = None
-    for plan in _frugal(device):
+    windows = range(max(2 * overlap, 1), workload.window)
+    best: MemoryChoice | None = None
+    for plan in _smallest_plans(device):
 
         def too_long(window: int, plan: MemoryPlan = plan) -> bool:
-            peaks = estimate(model, replace(job, window=window), plan)
+            peaks = estimate(model, replace(workload, window=window), plan)
             return not _fits(peaks, budget, device)
 
         fitting = bisect_left(windows, True, key=too_long)
-        if not fitting or (best and windows[fitting - 1] <= best.job.window):
+        if not fitting or (best and windows[fitting - 1] <= best.workload.window):
             continue
-        shorter = replace(job, window=windows[fitting - 1])
+        shorter = replace(workload, window=windows[fitting - 1])
         changed = (
-            f"windows of {shorter.window} instead of {job.window} frames: this changes the result"
+            f"windows of {shorter.window} instead of {workload.window} frames: "
+            "this changes the result"
         )
         told = (*_told(plan, device, 1), changed)
         peaks = estimate(model, shorter, plan)
-        best = Choice(model, device, budget, plan, shorter, peaks, told)
+        best = MemoryChoice(model, device, budget, plan, shorter, peaks, told)
     return best
 
 
-def _nothing_fits(model: Architecture, job: Job, budget: Budget, device: str) -> str:
+def _nothing_fits(model: Architecture, workload: Workload, budget: Budget, device: str) -> str:
     """What would have to be there, and the largest picture that would do."""
-    frugal = _frugal(device)
-    peaks = [estimate(model, job, plan) for plan in frugal]
+    peaks = [estimate(model, workload, plan) for plan in _smallest_plans(device)]
     # Where the host is short, what stays on the device; the first needs nothing of the host.
     allowed = [peak for peak in peaks if _host_allows(peak, budget)] or peaks
     taken = min(_taken(peak, device) for peak in allowed)
@@ -235,22 +243,29 @@ def _nothing_fits(model: Architecture, job: Job, budget: Budget, device: str) ->
         least = card_for(_taken(peaks[-1], device), device)
         host = peaks[-1].host / 1e9 + 0.05
         advice += f", or `max_vram={least:g}` and `max_ram={host:.1f}` where that is there"
-    if side := _largest_side(model, job, budget, device):
+    if side := _largest_side(model, workload, budget, device):
         advice += f", or `max_res={side}`"
     had = "unlimited" if budget.device is None else f"{budget.device / 1e9:.2f} GB"
     return (
         f"got {had} of {_kind(device)} for tensors, expected at least {taken / 1e9:.2f} GB for "
-        f"{job.size} pixels and windows of {job.window} frames: {advice}."
+        f"{workload.size} pixels and windows of {workload.window} frames: {advice}."
     )
 
 
-def _largest_side(model: Architecture, job: Job, budget: Budget, device: str) -> int | None:
-    """The largest ``max_res`` below that of the job with which some plan fits."""
-    longer = max(job.size.height, job.size.width)
+def _largest_side(
+    model: Architecture, workload: Workload, budget: Budget, device: str
+) -> int | None:
+    """The largest ``max_res`` below that of the workload with which some plan fits."""
+    longer = max(workload.size.height, workload.size.width)
     for side in range(longer - 64, 63, -64):
-        size = Size(_scaled(job.size.height, side, longer), _scaled(job.size.width, side, longer))
-        smaller = replace(job, size=size)
-        if any(_fits(estimate(model, smaller, plan), budget, device) for plan in _frugal(device)):
+        size = Size(
+            _scaled(workload.size.height, side, longer), _scaled(workload.size.width, side, longer)
+        )
+        smaller = replace(workload, size=size)
+        if any(
+            _fits(estimate(model, smaller, plan), budget, device)
+            for plan in _smallest_plans(device)
+        ):
             return side
     return None
 

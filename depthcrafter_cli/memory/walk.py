@@ -2,15 +2,15 @@
 
 A network's peak is the largest sum, over its layers, of
 
-    weights (if streamed) + waiting + held + at work
+    weights (if offloaded) + waiting + held + at work
 
 where *waiting* are the tensors kept for the way up, *held* is the layer's input and result
 (T x pixels x channels), and *at work* is what a chunk needs on the way. A layer that was sent to
 the host still counts until the next one is there, and of one that comes back, the chunk in use and
-the next one count: :mod:`depthcrafter_cli.models.parking` keeps to that. Chunks are as in
-:mod:`depthcrafter_cli.models.reordered`: at most ``MemoryPlan.values`` values of the widest tensor
-that a layer names, a frame, row or pixel at least. With C channels and e bytes a value, a chunk
-takes per pixel (its 32-bit statistics included):
+the next one count: :mod:`depthcrafter_cli.models.offload` keeps to that. Chunks are as in
+:mod:`depthcrafter_cli.models.reordered`: at most ``MemoryPlan.chunk_values`` values of the widest
+tensor that a layer names, a frame, row or pixel at least. With C channels and e bytes a value, a
+chunk takes per pixel (its 32-bit statistics included):
 
     convolution with norm    result e C', and the larger of (4 + e) C and e (C + C')
     temporal convolution     max(4 + e, 8 + e, 3 e) C
@@ -18,7 +18,7 @@ takes per pixel (its 32-bit statistics included):
     attention                7 e C
 
 Where attention forms the products of queries and keys (``in_pieces``), it does so for at most
-``MemoryPlan.values`` of them at a time, and for their softmax: 2 e bytes each.
+``MemoryPlan.chunk_values`` of them at a time, and for their softmax: 2 e bytes each.
 """
 
 from collections.abc import Callable, Iterable
@@ -37,16 +37,17 @@ class Walk:
         height: int,
         width: int,
         itemsize: int,
-        values: int,
+        chunk_values: int,
         *,
         temporal: bool = True,
-        parked: bool = False,
-        frugal: bool = False,
+        offloaded: bool = False,
+        recompute: bool = False,
         in_pieces: bool = False,
     ) -> None:
         self.frames, self.height, self.width, self.itemsize = frames, height, width, itemsize
-        self.values, self.temporal, self.parked, self.frugal = values, temporal, parked, frugal
-        self.products = 2 * itemsize * values if in_pieces else 0
+        self.chunk_values, self.temporal = chunk_values, temporal
+        self.offloaded, self.recompute = offloaded, recompute
+        self.products = 2 * itemsize * chunk_values if in_pieces else 0
         self.waiting: list[tuple[int, int, int]] = []  # bytes, height, width
         self.own = 0  # bytes of the layer that nobody else keeps
         self.shared = False  # somebody else keeps the layer, too
@@ -79,8 +80,8 @@ class Walk:
             "enlarge": self._enlarge,
         }[layer.kind](layer)
         if layer.keep:
-            self.waiting.append((0 if self.parked else self.own, self.height, self.width))
-            self.shared, self.leaving = not self.parked, self.parked
+            self.waiting.append((0 if self.offloaded else self.own, self.height, self.width))
+            self.shared, self.leaving = not self.offloaded, self.offloaded
         return need
 
     @property
@@ -134,7 +135,7 @@ class Walk:
         m = self._pieces(self.area, self.frames * layer.outputs)
         step = self._wide(max(4 + self.itemsize, 3 * self.itemsize, _GATHERED + self.itemsize))
         chunk = self.frames * m * layer.outputs * step
-        between = 0 if self.frugal else result
+        between = 0 if self.recompute else result
         return max(space, self._waiting() + between + chunk)
 
     def _transform(self, layer: Layer) -> int:
@@ -143,8 +144,8 @@ class Walk:
         inner = self._bytes(layer.outputs)
         n = self._pieces(self.frames, self.area * layer.outputs) * self.area
         m = self._pieces(self.area, self.frames * layer.outputs) * self.frames
-        values = max(n, m) * layer.outputs * self.itemsize
-        at_work = max(16 * values, 8 * values + self.products)
+        chunk_values = max(n, m) * layer.outputs * self.itemsize
+        at_work = max(16 * chunk_values, 8 * chunk_values + self.products)
         return self._waiting() + inner + at_work
 
     def _attend(self, layer: Layer) -> int:
@@ -169,17 +170,17 @@ class Walk:
             _, self.height, self.width = self.waiting[-1]
         else:
             self.height, self.width = 2 * self.height, 2 * self.width
-        if self.frugal:
+        if self.recompute:
             self.own = 0
         self.enlarged = layer.outputs
         return self._waiting()
 
     def _from_host(self, n: int, layer: Layer) -> tuple[int, int]:
         """Bytes of ``n`` frames that waited there: those in use, and those sent for meanwhile."""
-        values = n * self.area * layer.skip if self.parked else 0
-        if self.frugal:
-            values += n * self.area * self.enlarged // 4
-        in_use = values * self.itemsize
+        chunk_values = n * self.area * layer.skip if self.offloaded else 0
+        if self.recompute:
+            chunk_values += n * self.area * self.enlarged // 4
+        in_use = chunk_values * self.itemsize
         return in_use, in_use if n < self.frames else 0
 
     def _filtered(self, n: int, inputs: int, outputs: int) -> int:
@@ -197,4 +198,4 @@ class Walk:
         return bytes_per_value if self.itemsize < 4 else min(bytes_per_value, 3 * self.itemsize)
 
     def _pieces(self, length: int, values_each: int) -> int:
-        return min(length, max(1, self.values // values_each))
+        return min(length, max(1, self.chunk_values // values_each))

@@ -18,28 +18,29 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from depthcrafter_cli.memory.architecture import Architecture, Layer
-from depthcrafter_cli.memory.estimate import Job
+from depthcrafter_cli.memory.estimate import Workload
 
 
 @dataclass(frozen=True)
 class Work:
     """Floating-point operations per frame, of a denoising step in the denoiser's case."""
 
-    clip: float
+    image_encoder: float
     encode: float
     denoise: float
     decode: float
 
     @staticmethod
-    def of(model: Architecture, job: Job) -> "Work":
+    def of(model: Architecture, workload: Workload) -> "Work":
         """As shapes tell."""
-        height, width = job.size.height, job.size.width
-        inside = job.latent_size(model)
+        height, width = workload.size.height, workload.size.width
+        inside = workload.latent_size(model)
         return Work(
-            clip=model.clip_operations,
+            image_encoder=model.image_encoder_operations,
             encode=operations(model.encoder, 1, height, width, temporal=False),
-            denoise=operations(model.unet, job.window, *inside) / job.window,
-            decode=operations(model.decoder, job.decode_chunk, *inside) / job.decode_chunk,
+            denoise=operations(model.unet, workload.window, *inside) / workload.window,
+            decode=operations(model.decoder, workload.decode_chunk, *inside)
+            / workload.decode_chunk,
         )
 
 

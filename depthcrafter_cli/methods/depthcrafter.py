@@ -9,8 +9,8 @@ from depthcrafter_cli.errors import MemoryLimitError, UsageError, WeightsError
 from depthcrafter_cli.media.resize import model_size
 from depthcrafter_cli.memory.architecture import Architecture
 from depthcrafter_cli.memory.duration import Card, Duration, duration
-from depthcrafter_cli.memory.estimate import Job
-from depthcrafter_cli.memory.planner import Choice, choose
+from depthcrafter_cli.memory.estimate import Workload
+from depthcrafter_cli.memory.planner import MemoryChoice, choose
 from depthcrafter_cli.memory.work import Work
 from depthcrafter_cli.methods.base import (
     Estimator,
@@ -33,7 +33,7 @@ from depthcrafter_cli.types import Disparity, MemoryPlan, RgbImage, Scarce, Size
 if TYPE_CHECKING:
     from depthcrafter_cli.models.components import Components
     from depthcrafter_cli.pipeline.checkpoint import Checkpoint
-    from depthcrafter_cli.pipeline.retries import StepDown
+    from depthcrafter_cli.pipeline.retries import Fallback
 
 _ITEMSIZES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _PLACES = {"load": "while the model was loaded", "host": "on the host"}
@@ -85,11 +85,11 @@ class DepthCrafterPlan(MethodPlan):
     """
 
     config: PipelineConfig
-    choice: Choice | None = None
+    choice: MemoryChoice | None = None
     weights: WeightsFolder
 
     @property
-    def memory(self) -> Choice:
+    def memory(self) -> MemoryChoice:
         """The memory plan, once the machine is known."""
         assert self.choice is not None
         return self.choice
@@ -116,11 +116,11 @@ class DepthCrafterPlan(MethodPlan):
         if choice.shortened and settings is not None:
             raise MemoryLimitError(
                 f"got a run to go on with that has windows of {config.window} frames, and no more "
-                f"than {choice.job.window} fit now, expected the memory it began with: free some, "
-                "or start again with `overwrite=True`."
+                f"than {choice.workload.window} fit now, expected the memory it began with: free "
+                "some, or start again with `overwrite=True`."
             )
         if choice.shortened:
-            config = replace(config, window=choice.job.window)
+            config = replace(config, window=choice.workload.window)
         return replace(self, machine=machine, config=config, choice=choice)
 
     @property
@@ -137,14 +137,14 @@ class DepthCrafterPlan(MethodPlan):
         """The memory plan and its peaks."""
         plan, peaks = self.memory.plan, self.memory.peaks
         switches = (
-            "encode_batch", "swap_networks", "stream_weights", "park_skips", "frugal_encode",
-            "frugal_decode",
+            "encode_batch", "offload_networks", "offload_blocks", "offload_skips", "encode_by_rows",
+            "recompute_decode",
         )  # fmt: skip
-        stages = ("clip", "encode", "denoise", "decode")
+        stages = ("image_encoder", "encode", "denoise", "decode")
         return {
-            "chunk_values": plan.values,
+            "chunk_values": plan.chunk_values,
             **{name: getattr(plan, name) for name in switches},
-            "window": self.memory.job.window,
+            "window": self.memory.workload.window,
             "predicted_bytes": {stage: getattr(peaks, stage) for stage in stages},
             "host_bytes": peaks.host,
             "bus_bytes_per_step": peaks.bus_bytes,
@@ -173,11 +173,11 @@ class DepthCrafterPlan(MethodPlan):
 
     def stage_work(self, frames: int) -> dict[str, StageWork]:
         """By operations, counted from shapes, so that the stages can be compared on any device."""
-        work, windows = Work.of(self.memory.model, self.memory.job), self.windows(frames)
+        work, windows = Work.of(self.memory.model, self.memory.workload), self.windows(frames)
         assert windows is not None
-        step = work.denoise * self.memory.job.window * self._passes
+        step = work.denoise * self.memory.workload.window * self._passes
         return {
-            "condition": StageWork(frames, work.clip + work.encode),
+            "condition": StageWork(frames, work.image_encoder + work.encode),
             "denoise": StageWork(windows * self.config.steps, step),
             "decode": StageWork(frames, work.decode),
         }
@@ -221,23 +221,23 @@ class DepthCrafterPlan(MethodPlan):
     def memory_lines(self) -> Iterator[tuple[str, str]]:
         """Stage by stage."""
         memory, plan = self.memory, self.memory.plan
-        cut = f"chunks of {plan.values / 1e6:.3g} M values"
+        cut = f"chunks of {plan.chunk_values / 1e6:.3g} M values"
         batch = f"{plan.encode_batch} frames at a time"
         rows = (
-            ("image encoder", memory.peaks.clip, batch),
-            ("VAE encoder", memory.peaks.encode, f"{batch}{', by rows' * plan.frugal_encode}"),
+            ("image encoder", memory.peaks.image_encoder, batch),
+            ("VAE encoder", memory.peaks.encode, f"{batch}{', by rows' * plan.encode_by_rows}"),
             (
                 "denoiser",
                 memory.peaks.denoise,
-                f"windows of {memory.job.window} frames, {cut}"
-                + ", weights streamed" * plan.stream_weights
-                + ", skips on the host" * plan.park_skips,
+                f"windows of {memory.workload.window} frames, {cut}"
+                + ", one block at a time" * plan.offload_blocks
+                + ", skips on the host" * plan.offload_skips,
             ),
             (
                 "VAE decoder",
                 memory.peaks.decode,
-                f"{memory.job.decode_chunk} frames together, {cut}"
-                + ", less kept" * plan.frugal_decode,
+                f"{memory.workload.decode_chunk} frames together, {cut}"
+                + ", some layers twice" * plan.recompute_decode,
             ),
         )
         yield f"{'stage':<15}{'peak':>9}  ", "how"
@@ -291,7 +291,7 @@ class DepthCrafterPlan(MethodPlan):
                 self.weights.path, device=device, dtype=dtype, plan=memory, warn=warn
             )
             observer(Progress("load", 1, 1, unit="model"))
-        components.stash.warn = warn
+        components.host_memory.warn = warn
         return components
 
 
@@ -302,7 +302,7 @@ class DepthCrafterEstimator:
         self,
         components: "Components",
         config: PipelineConfig,
-        fallback: "StepDown",
+        fallback: "Fallback",
         fallbacks: list[str],
     ) -> None:
         self.networks, self.fallbacks = components, fallbacks
@@ -362,7 +362,7 @@ def _checkpoint(point: ResumePoint) -> "Checkpoint":
 
 def _choose(
     weights: WeightsFolder, config: PipelineConfig, size: Size, frames: int | None, machine: Machine
-) -> Choice:
+) -> MemoryChoice:
     """The memory plan of a run. Raises MemoryLimitError where none fits."""
     import torch
 
@@ -375,18 +375,18 @@ def _choose(
         model = Architecture.of(**configs, silent=silent)
     window = config.window if frames is None else min(config.window, frames)
     in_pieces = attends_in_pieces(torch.device(machine.device))
-    job = Job(size, window, config.decode_chunk, _ITEMSIZES[machine.dtype], in_pieces)
+    workload = Workload(size, window, config.decode_chunk, _ITEMSIZES[machine.dtype], in_pieces)
     return choose(
-        model, job, machine.budget, machine.device.split(":")[0],
+        model, workload, machine.budget, machine.device.split(":")[0],
         batch=config.encode_batch, overlap=config.overlap,
     )  # fmt: skip
 
 
-def _fallbacks(choice: Choice, told: list[str], warn: Warn) -> "StepDown":
+def _fallbacks(choice: MemoryChoice, told: list[str], warn: Warn) -> "Fallback":
     """Gives the plan to go on with where memory ran out, which the user and the record hear of."""
     tried: set[MemoryPlan] = set()
 
-    def step_down(plan: MemoryPlan, place: Scarce) -> MemoryPlan | None:
+    def fallback(plan: MemoryPlan, place: Scarce) -> MemoryPlan | None:
         tried.add(plan)
         smaller = choice.smaller(plan, place, tried)
         if smaller is not None:
@@ -395,4 +395,4 @@ def _fallbacks(choice: Choice, told: list[str], warn: Warn) -> "StepDown":
             warn(f"{told[-1]}.")
         return smaller
 
-    return step_down
+    return fallback

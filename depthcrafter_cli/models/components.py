@@ -9,8 +9,8 @@ from torch import nn
 from transformers import CLIPVisionModelWithProjection
 
 from depthcrafter_cli.models.device_memory import release_memory
-from depthcrafter_cli.models.host import Stash
-from depthcrafter_cli.models.parking import Parking
+from depthcrafter_cli.models.host import HostMemory
+from depthcrafter_cli.models.offload import Offload
 from depthcrafter_cli.models.residency import Residency, settle
 from depthcrafter_cli.models.unet import DepthUNet
 from depthcrafter_cli.types import MemoryPlan
@@ -21,8 +21,8 @@ class Components:
     """Loaded networks, in evaluation mode, without gradients.
 
     ``dtype`` is that of the UNet, the image encoder and the VAE's decoder; the VAE's encoder
-    stays in float32 where its config says ``force_upcast``. ``stash`` is the host memory of tensors
-    that wait; it outlives plans and clips.
+    stays in float32 where its config says ``force_upcast``. ``host_memory`` holds offloaded
+    tensors; it outlives plans and videos.
     """
 
     unet: DepthUNet
@@ -31,37 +31,37 @@ class Components:
     device: torch.device
     dtype: torch.dtype
     plan: MemoryPlan
-    stash: Stash = field(default_factory=Stash, repr=False, compare=False)
+    host_memory: HostMemory = field(default_factory=HostMemory, repr=False, compare=False)
 
     def at_work(self, network: nn.Module) -> AbstractContextManager[None]:
         """Inside, the weights of ``network`` (or a part of one) are on the device.
 
-        Those of a UNet whose plan streams them come block by block instead, by :attr:`blocks`.
+        Those of a UNet whose blocks are offloaded come one at a time instead, by :attr:`blocks`.
         """
-        streamed = self.plan.stream_weights and network is self.unet
-        return Residency(self.device, self.plan.hosted and not streamed).present(network)
+        by_blocks = self.plan.offload_blocks and network is self.unet
+        return Residency(self.device, self.plan.offloaded and not by_blocks).present(network)
 
     def under(self, plan: MemoryPlan) -> "Components":
         """The same networks under another plan; weights move where it wants them.
 
         May be asked again, for this plan or another, where memory ran out half way.
         """
-        self.stash.serve(plan)
+        self.host_memory.serve(plan)
         for network in (self.unet, self.vae, self.image_encoder):
-            settle(network, self.device, plan.hosted, self.stash)
-        if plan.hosted and not self.plan.hosted:
+            settle(network, self.device, plan.offloaded, self.host_memory)
+        if plan.offloaded and not self.plan.offloaded:
             release_memory(self.device)  # of the weights that have left
         return replace(self, plan=plan)
 
     @property
     def blocks(self) -> Residency:
         """Brings a block of the UNet to the device while it works."""
-        return Residency(self.device, self.plan.stream_weights)
+        return Residency(self.device, self.plan.offload_blocks)
 
     @property
-    def parking(self) -> Parking:
+    def offload(self) -> Offload:
         """Takes tensors that wait on the host."""
-        return Parking(self.device, self.stash)
+        return Offload(self.device, self.host_memory)
 
     @property
     def side_multiple(self) -> int:

@@ -102,7 +102,7 @@ def in_pieces(target: Tensor, source: Tensor) -> Iterator[tuple[Tensor, Tensor]]
     yield from zip(target.view(-1).split(counts), source.view(-1).split(counts), strict=True)
 
 
-class Stash:
+class HostMemory:
     """Buffers of host memory, kept from step to step, from window to window, from clip to clip.
 
     Sizes repeat, so after one pass nothing is allocated any more. Where they grow, with a larger

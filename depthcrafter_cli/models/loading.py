@@ -21,7 +21,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.models.components import Components
-from depthcrafter_cli.models.host import Stash
+from depthcrafter_cli.models.host import HostMemory
 from depthcrafter_cli.models.layout import (
     CONFIGS_EXPECTED,
     SCHEDULER_CONFIG,
@@ -76,7 +76,7 @@ def load_components(
     _check_schedule(folder)
     _check_architecture(folder, configs)
     plan = plan or MemoryPlan.default(device.type)
-    stash = Stash(warn)
+    host_memory = HostMemory(warn)
     upcast = torch.float32 if configs["vae"].get("force_upcast", True) else dtype
 
     def vae_dtype(name: str) -> torch.dtype:
@@ -90,8 +90,8 @@ def load_components(
         )
 
     def homes(tensors: Sequence[Tensor]) -> list[Tensor]:
-        if plan.hosted:
-            return homes_like(tensors, device, stash)
+        if plan.offloaded:
+            return homes_like(tensors, device, host_memory)
         return [torch.empty_like(tensor, device=device) for tensor in tensors]
 
     for name, network, dtype_of in (
@@ -101,9 +101,9 @@ def load_components(
     ):
         _fill(network, folder, name, dtype_of, homes)
         note_shares(network)
-        if not plan.hosted:
+        if not plan.offloaded:
             network.to(device)  # the buffers that are in no file
-    return Components(unet, vae, image_encoder, device, dtype, plan, stash)
+    return Components(unet, vae, image_encoder, device, dtype, plan, host_memory)
 
 
 @contextmanager

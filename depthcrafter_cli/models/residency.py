@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from depthcrafter_cli.models.copies import Copies, copies_for
-from depthcrafter_cli.models.host import Stash
+from depthcrafter_cli.models.host import HostMemory
 
 _ALIGNMENT = 64
 
@@ -23,15 +23,15 @@ Modules = tuple[nn.Module, ...]
 class Residency:
     """Brings modules whose weights live on the host to ``device`` while they work.
 
-    With ``hosted`` false all weights are on the device for good, and nothing moves. Modules that
+    With ``offloaded`` false all weights are on the device for good, and nothing moves. Modules that
     come in the same order again and again are sent for one ahead: while one computes, the copy of
     the next is under way. So there is room for two at a time, never for more.
     """
 
-    def __init__(self, device: torch.device, hosted: bool, copies: Copies | None = None) -> None:
+    def __init__(self, device: torch.device, offloaded: bool, copies: Copies | None = None) -> None:
         """``copies`` is for tests."""
-        self._device, self._hosted = device, hosted
-        self._copies = copies or copies_for(device if hosted else torch.device("cpu"))
+        self._device, self._hosted = device, offloaded
+        self._copies = copies or copies_for(device if offloaded else torch.device("cpu"))
         self._following: dict[Modules, Modules] = {}
         self._last: Modules = ()
         self._ahead: tuple[Modules, list[Tensor], Any] | None = None
@@ -71,30 +71,34 @@ class Residency:
         return modules, places, self._copies.begin(places, homes)
 
 
-def settle(network: nn.Module, device: torch.device, hosted: bool, stash: Stash) -> None:
+def settle(
+    network: nn.Module, device: torch.device, offloaded: bool, host_memory: HostMemory
+) -> None:
     """Put a loaded network where its weights live, if it is not there: the device, or the host.
 
     Raises:
         MemoryLimitError: the host does not have so much memory.
     """
     tensors = _tensors(network)
-    if not hosted:
+    if not offloaded:
         network.to(device)
     elif any(tensor.device.type != "cpu" for tensor in tensors):
-        homes = homes_like(tensors, device, stash)
+        homes = homes_like(tensors, device, host_memory)
         for home, tensor in zip(homes, tensors, strict=True):
             home.copy_(tensor.data)
         _place(tensors, homes)
 
 
-def homes_like(tensors: Sequence[Tensor], device: torch.device, stash: Stash) -> list[Tensor]:
+def homes_like(
+    tensors: Sequence[Tensor], device: torch.device, host_memory: HostMemory
+) -> list[Tensor]:
     """Places on the host for tensors of such shapes and types, pinned for ``device``.
 
     Raises:
         MemoryLimitError: the host does not have so much memory.
     """
     ends = _ends(tensors)
-    memory = stash.memory(ends[-1] if ends else 0, device)
+    memory = host_memory.memory(ends[-1] if ends else 0, device)
     return [
         memory[end - _padded(tensor) :][: tensor.nbytes].view(tensor.dtype).view(tensor.shape)
         for tensor, end in zip(tensors, ends, strict=True)

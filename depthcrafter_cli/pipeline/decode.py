@@ -32,7 +32,7 @@ def decode_rgb(components: Components, latents: Tensor) -> Tensor:
     scaled = latents / components.vae.config.scaling_factor
     with components.at_work(decoder):
         on_device = scaled.to(components.device, next(decoder.parameters()).dtype)
-        return decode_latents(decoder, on_device, components.plan, components.parking).float()
+        return decode_latents(decoder, on_device, components.plan, components.offload).float()
 
 
 def decode_disparity(components: Components, latents: Tensor) -> Tensor:

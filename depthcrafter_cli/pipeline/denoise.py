@@ -63,7 +63,7 @@ def velocity_of(components: Components, conditioning: Conditioning, noise_aug: f
     """The network on one window, told of its frames."""
     unet = components.unet
     embeds = conditioning.embeds[:, None].to(unet.dtype)  # [m, 1, e]
-    forward = WindowForward(unet, embeds, components.plan, components.blocks, components.parking)
+    forward = WindowForward(unet, embeds, components.plan, components.blocks, components.offload)
     ids = torch.tensor([[FPS_ID, MOTION_BUCKET_ID, noise_aug]]).to(components.device, unet.dtype)
 
     def predict(scaled: Tensor, timestep: float) -> Tensor:

@@ -27,7 +27,7 @@ from depthcrafter_cli.pipeline.denoise import (
 )
 from depthcrafter_cli.pipeline.frames import checked
 from depthcrafter_cli.pipeline.noise import NoiseSource, noise_source
-from depthcrafter_cli.pipeline.retries import Retries, StepDown, give_up
+from depthcrafter_cli.pipeline.retries import Fallback, Retries, no_fallback
 from depthcrafter_cli.pipeline.schedule import karras_schedule
 from depthcrafter_cli.pipeline.segments import Segment, count_windows, split
 from depthcrafter_cli.pipeline.stitch import stitch
@@ -50,12 +50,12 @@ class DepthCrafterPipeline:
         self,
         components: Components,
         config: PipelineConfig | None = None,
-        step_down: StepDown = give_up,
+        fallback: Fallback = no_fallback,
     ) -> None:
-        """``step_down`` gives the plan to go on with where memory ran out, for the one call."""
+        """``fallback`` gives the plan to go on with where memory ran out, for the one call."""
         self._components = components
         self._config = config or PipelineConfig()
-        self._step_down = step_down
+        self._fallback = fallback
 
     @property
     def components(self) -> Components:
@@ -139,7 +139,7 @@ class DepthCrafterPipeline:
         if total is None and start is None and isinstance(frames, Sized):
             total = len(frames)
         clip = ClipPass(
-            self._components, self._config, total, observer, self._step_down, start, on_checkpoint
+            self._components, self._config, total, observer, self._fallback, start, on_checkpoint
         )
         yield from clip.run(frames)
 
@@ -153,12 +153,12 @@ class ClipPass:
         config: PipelineConfig,
         total: int | None,
         observer: Observer,
-        step_down: StepDown = give_up,
+        fallback: Fallback = no_fallback,
         start: Checkpoint | None = None,
         on_checkpoint: OnCheckpoint = forget,
     ) -> None:
         self.config, self.observer, self.total = config, observer, total
-        self.memory = Retries(components, step_down)
+        self.memory = Retries(components, fallback)
         self.start, self.on_checkpoint = start, on_checkpoint
         self.reached = start  # the pass as it is between two windows; None before the first
         windows = None if total is None else count_windows(total, config.window, config.overlap)

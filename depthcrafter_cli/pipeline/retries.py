@@ -15,11 +15,11 @@ from depthcrafter_cli.types import MemoryPlan, Scarce, Stage
 
 Result = TypeVar("Result")
 
-StepDown = Callable[[MemoryPlan, Scarce], MemoryPlan | None]
+Fallback = Callable[[MemoryPlan, Scarce], MemoryPlan | None]
 """The next smaller plan after one under which memory ran out somewhere; None if there is none."""
 
 
-def give_up(_plan: MemoryPlan, _place: Scarce) -> None:
+def no_fallback(_plan: MemoryPlan, _place: Scarce) -> None:
     """No smaller plan."""
 
 
@@ -28,7 +28,7 @@ def until_it_fits(
     plan: MemoryPlan,
     device: torch.device,
     place: Scarce,
-    step_down: StepDown,
+    fallback: Fallback,
 ) -> Result:
     """Do ``work`` under ``plan``, and again under a smaller one as often as memory runs out.
 
@@ -46,7 +46,7 @@ def until_it_fits(
                 raise
         # Only now, with the error gone, is its traceback, and what the failed frames held.
         gc.collect()  # a half-done layer and its source refer to each other
-        smaller = step_down(plan, "host" if shortage.on_host else place)
+        smaller = fallback(plan, "host" if shortage.on_host else place)
         if smaller is None:
             raise MemoryLimitError(
                 f"got no more memory on {device} ({shortage.words}), expected enough for the "
@@ -60,8 +60,8 @@ def until_it_fits(
 class Retries:
     """``components`` under the plan that the work so far has shown to fit."""
 
-    def __init__(self, components: Components, step_down: StepDown) -> None:
-        self.components, self._step_down = components, step_down
+    def __init__(self, components: Components, fallback: Fallback) -> None:
+        self.components, self._fallback = components, fallback
         self._settled = False  # a pass before this one may have left weights elsewhere
 
     def until_it_fits(self, stage: Stage, work: Callable[[], Result]) -> Result:
@@ -78,4 +78,4 @@ class Retries:
             return work()
 
         now = self.components
-        return until_it_fits(under, now.plan, now.device, stage, self._step_down)
+        return until_it_fits(under, now.plan, now.device, stage, self._fallback)

@@ -129,13 +129,13 @@ def _carried_out(plan: RunPlan, observer: Observer, warn: Warn, model: LoadedMod
     with claimed(_claims(request)), shortage, _state(plan) as state:
         published = state.published(overwrite=request.overwrite)
         with state.spool() as spool:
-            retreats: list[str] = []
+            fallbacks: list[str] = []
             started = time.perf_counter()
             if not state.complete(len(spool)):
                 estimator = model.estimator(plan.method, plan.request.max_vram, observer, warn)
                 started = time.perf_counter()
                 _infer(plan, estimator, state, spool, observer, warn)
-                retreats = estimator.fallbacks
+                fallbacks = estimator.fallbacks
             inferred = time.perf_counter()
             reading, made, end = plan.video.reading, plan.provenance, state.end()
             metadata = deliver(request, reading, made, spool, end, observer, published)
@@ -151,7 +151,7 @@ def _carried_out(plan: RunPlan, observer: Observer, warn: Warn, model: LoadedMod
             device=device,
         )
         timings = {"infer_seconds": inferred - started, "write_seconds": finished - inferred}
-        peaks = {"peak_memory_bytes": result.peak.bytes, "memory_retreats": retreats}
+        peaks = {"peak_memory_bytes": result.peak.bytes, "memory_fallbacks": fallbacks}
         write_record(request, {**metadata, **timings, **peaks}, published)
         _end(state, request.keep_work, warn)
     return result

@@ -16,7 +16,7 @@ from depthcrafter_cli.media.resize import model_size
 from depthcrafter_cli.media.spool import DisparitySpool, expected_spool_bytes
 from depthcrafter_cli.memory.architecture import Architecture
 from depthcrafter_cli.memory.budget import GIB, Budget, card_budget
-from depthcrafter_cli.memory.estimate import Job, estimate
+from depthcrafter_cli.memory.estimate import Workload, estimate
 from depthcrafter_cli.memory.planner import choose, plans
 from depthcrafter_cli.methods.base import Machine
 from depthcrafter_cli.methods.depthcrafter import DepthCrafterPlan
@@ -32,21 +32,23 @@ from depthcrafter_cli.workflows.resources import available_ram, free_device_memo
 NANO = Path(__file__).parents[2] / "weights" / "nano"
 CLIP = Path(__file__).parents[1] / "data" / "parity" / "video" / "clip_a.mp4"
 FULL = Architecture.of(**network_configs(CONFIGS))
-JOB = Job(Size(576, 1024), 110, 8, 2)
+WORKLOAD = Workload(Size(576, 1024), 110, 8, 2)
 
 
-def select(gigabytes: float, job: Job = JOB, host: int | None = None):
+def select(gigabytes: float, workload: Workload = WORKLOAD, host: int | None = None):
     budget = Budget(card_budget(gigabytes, "cuda"), host)
-    return choose(FULL, job, budget, "cuda", batch=8, overlap=25)
+    return choose(FULL, workload, budget, "cuda", batch=8, overlap=25)
 
 
 @pytest.mark.parametrize("folder", [CONFIGS, NANO], ids=["full size", "nano"])
 def test_parameters_are_counted_exactly(folder):
     model = Architecture.of(**network_configs(folder))
-    unet, vae, clip = Simulation(folder).networks
-    counted = [model.unet_parameters, model.clip_parameters]
+    unet, vae, image_encoder = Simulation(folder).networks
+    counted = [model.unet_parameters, model.image_encoder_parameters]
     counted += [model.encoder_parameters, model.decoder_parameters]
-    for network, count in zip((unet, clip, vae.encoder, vae.decoder), counted, strict=True):
+    for network, count in zip(
+        (unet, image_encoder, vae.encoder, vae.decoder), counted, strict=True
+    ):
         assert sum(parameter.numel() for parameter in network.parameters()) == count
 
 
@@ -59,29 +61,29 @@ def simulation():
     "plan",
     [
         MemoryPlan(1 << 20, 8),
-        MemoryPlan(1 << 18, 4, swap_networks=True),
-        MemoryPlan(1 << 19, 2, swap_networks=True, park_skips=True, frugal_decode=True),
-        MemoryPlan(1 << 19, 1, stream_weights=True, frugal_encode=True),
-        MemoryPlan(1 << 20, 1, stream_weights=True, park_skips=True, frugal_decode=True),
+        MemoryPlan(1 << 18, 4, offload_networks=True),
+        MemoryPlan(1 << 19, 2, offload_networks=True, offload_skips=True, recompute_decode=True),
+        MemoryPlan(1 << 19, 1, offload_blocks=True, encode_by_rows=True),
+        MemoryPlan(1 << 20, 1, offload_blocks=True, offload_skips=True, recompute_decode=True),
     ],
     ids=str,
 )
 def test_predicted_peaks_are_those_of_the_real_code(simulation, plan):
-    job = Job(Size(256, 320), 12, 8, 2)
-    real = simulation.peaks(job, plan, steps=2)
-    predicted = estimate(simulation.architecture, job, plan)
+    workload = Workload(Size(256, 320), 12, 8, 2)
+    real = simulation.peaks(workload, plan, steps=2)
+    predicted = estimate(simulation.architecture, workload, plan)
     for stage, peak in real.items():
         assert getattr(predicted, stage) == pytest.approx(peak, rel=0.1), stage
 
 
 def test_a_full_window_fits_a_4_gb_card_and_a_6_gb_card_keeps_the_weights():
     small, middle, large = select(4), select(6), select(24)
-    assert small.plan.stream_weights and small.plan.park_skips and small.peaks.device < 3.4e9
-    assert not middle.plan.stream_weights and middle.peaks.device < 6e9
+    assert small.plan.offload_blocks and small.plan.offload_skips and small.peaks.device < 3.4e9
+    assert not middle.plan.offload_blocks and middle.peaks.device < 6e9
     assert large.plan == replace(MemoryPlan.default("cuda"), encode_batch=8)
-    assert {choice.job.window for choice in (small, middle, large)} == {110}
-    hd = select(8, replace(JOB, size=Size(1088, 1920)))
-    assert hd.job.window == 110 and hd.peaks.device < 8e9
+    assert {choice.workload.window for choice in (small, middle, large)} == {110}
+    hd = select(8, replace(WORKLOAD, size=Size(1088, 1920)))
+    assert hd.workload.window == 110 and hd.peaks.device < 8e9
 
 
 def test_more_memory_never_means_a_later_plan():
@@ -91,15 +93,15 @@ def test_more_memory_never_means_a_later_plan():
 
 
 def test_a_window_is_shortened_only_where_no_exact_plan_fits_and_that_is_said():
-    choice = select(8, replace(JOB, size=Size(1088, 1920)), host=13 * 10**9)
-    assert 50 <= choice.job.window < 110 and choice.shortened
+    choice = select(8, replace(WORKLOAD, size=Size(1088, 1920)), host=13 * 10**9)
+    assert 50 <= choice.workload.window < 110 and choice.shortened
     assert "instead of 110" in choice.concessions[-1]
 
 
 def test_where_the_host_is_short_windows_are_what_the_card_alone_has_room_for():
     choice = select(8, host=3 * 10**9)
-    assert 60 <= choice.job.window < 110 and choice.shortened
-    assert choice.peaks.host <= 3 * 10**9 and not choice.plan.stream_weights
+    assert 60 <= choice.workload.window < 110 and choice.shortened
+    assert choice.peaks.host <= 3 * 10**9 and not choice.plan.offload_blocks
     with pytest.raises(MemoryLimitError) as refusal:
         select(4, host=3 * 10**9)
     alone, rest = str(refusal.value).split("pass `max_vram=")[1].split("`, or `max_vram=")
@@ -113,11 +115,11 @@ def test_an_advised_resolution_fits_however_the_sides_of_the_video_round(size):
     advised = 0
     for vram in (1.6, 2, 2.5, 3, 3.5, 4, 5):
         try:
-            select(vram, replace(JOB, size=size))
+            select(vram, replace(WORKLOAD, size=size))
         except MemoryLimitError as refusal:
             if "`max_res=" in str(refusal):
                 side = int(str(refusal).split("`max_res=")[1].rstrip("`."))
-                select(vram, replace(JOB, size=model_size(Size(1080, 1920), side)))
+                select(vram, replace(WORKLOAD, size=model_size(Size(1080, 1920), side)))
                 advised += 1
     assert advised
 
@@ -127,7 +129,7 @@ def test_what_fits_nowhere_is_refused_with_what_would():
         select(1)
     assert select(float(str(refusal.value).split("`max_vram=")[1].rstrip("`.")))
     with pytest.raises(MemoryLimitError, match=r"`max_res=\d+`"):
-        select(4, replace(JOB, size=Size(1088, 1920)))
+        select(4, replace(WORKLOAD, size=Size(1088, 1920)))
     with pytest.raises(MemoryLimitError, match="`max_ram="):
         select(4, host=10**9)
 
@@ -135,10 +137,10 @@ def test_what_fits_nowhere_is_refused_with_what_would():
 @pytest.mark.parametrize("stage", ["condition", "denoise", "decode"])
 @pytest.mark.parametrize("device", ["cuda", "cpu"])
 def test_every_step_down_spares_the_stage_that_failed_until_there_is_none(device, stage):
-    choice = choose(FULL, JOB, Budget(), device, batch=8, overlap=25)
+    choice = choose(FULL, WORKLOAD, Budget(), device, batch=8, overlap=25)
     plan, peaks = choice.plan, [choice.peaks]
     while (plan := choice.smaller(plan, stage)) is not None:
-        peaks.append(estimate(FULL, JOB, plan))
+        peaks.append(estimate(FULL, WORKLOAD, plan))
     assert len(peaks) > 2
     for before, after in pairwise(peaks):
         assert after.of(stage) < before.of(stage) and after.within(before)
@@ -147,12 +149,14 @@ def test_every_step_down_spares_the_stage_that_failed_until_there_is_none(device
 def test_a_step_down_keeps_what_another_stage_is_fastest_with():
     choice = select(24)
     assert choice.smaller(choice.plan, "condition") == replace(choice.plan, encode_batch=4)
-    assert choice.smaller(choice.plan, "decode") == replace(choice.plan, frugal_decode=True)
-    fewer = replace(choice.plan, values=choice.plan.values // 2)
+    assert choice.smaller(choice.plan, "decode") == replace(choice.plan, recompute_decode=True)
+    fewer = replace(choice.plan, chunk_values=choice.plan.chunk_values // 2)
     assert choice.smaller(choice.plan, "denoise") == fewer
     tight = replace(choice, budget=replace(choice.budget, host=0))
-    assert tight.smaller(fewer, "denoise") == replace(fewer, values=choice.plan.values // 4)
-    assert tight.smaller(replace(fewer, values=1), "denoise") is None
+    assert tight.smaller(fewer, "denoise") == replace(
+        fewer, chunk_values=choice.plan.chunk_values // 4
+    )
+    assert tight.smaller(replace(fewer, chunk_values=1), "denoise") is None
 
 
 @pytest.mark.slow
@@ -223,7 +227,10 @@ def test_a_run_on_a_cpu_is_held_to_the_memory_that_is_available():
 
     assert chosen(Size(192, 320)).plan == MemoryPlan.default("cpu")
     model, side = Architecture.of(**network_configs(NANO)), 64
-    while estimate(model, Job(Size(side, side), 24, 8, 4), MemoryPlan.default("cpu")).device < free:
+    while (
+        estimate(model, Workload(Size(side, side), 24, 8, 4), MemoryPlan.default("cpu")).device
+        < free
+    ):
         side += 64
     large = chosen(Size(side, side))
     assert large.measured_as < free and large.concessions and not large.shortened
@@ -238,9 +245,9 @@ def test_the_memory_limits_of_containers_count(tmp_path):
         for name, text in names.items():
             (place / name).write_text(f"{text}\n")
 
-    group(tmp_path / "job" / "step", "max", 70, "inactive_file 10")
-    group(tmp_path / "job", "100", 90, "anon 60\ninactive_file 30")
-    assert list(group_rooms("0::/job/step\n", tmp_path)) == [40]
+    group(tmp_path / "workload" / "step", "max", 70, "inactive_file 10")
+    group(tmp_path / "workload", "100", 90, "anon 60\ninactive_file 30")
+    assert list(group_rooms("0::/workload/step\n", tmp_path)) == [40]
     group(tmp_path, "1000", 2000, "inactive_file 0")
     assert list(group_rooms("2:cpu,cpuacct:/\n0::/../elsewhere\n", tmp_path)) == [0]
     old = tmp_path / "memory"

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from depthcrafter_cli.errors import MemoryLimitError
 from depthcrafter_cli.memory.architecture import Architecture
 from depthcrafter_cli.memory.budget import Budget
-from depthcrafter_cli.memory.estimate import Job, estimate
+from depthcrafter_cli.memory.estimate import Workload, estimate
 from depthcrafter_cli.memory.planner import choose
 from depthcrafter_cli.models.layout import network_configs
 from depthcrafter_cli.pipeline.config import PipelineConfig
@@ -72,8 +72,8 @@ def test_where_memory_runs_out_the_work_is_repeated_under_a_smaller_plan(tiny, t
     config = PipelineConfig(window=4, overlap=1, steps=2)
     expected = np.concatenate(list(DepthCrafterPipeline(tiny, config)(frames)))
     model = Architecture.of(**network_configs(tiny_folder))
-    job = Job(Size(64, 64), 4, 8, 4)
-    choice = choose(model, job, Budget(), "cuda", batch=8, overlap=1)
+    workload = Workload(Size(64, 64), 4, 8, 4)
+    choice = choose(model, workload, Budget(), "cuda", batch=8, overlap=1)
     retreats, left, taken = [], [], []
 
     def smaller(plan, where):
@@ -87,8 +87,8 @@ def test_where_memory_runs_out_the_work_is_repeated_under_a_smaller_plan(tiny, t
         found = np.concatenate(list(pipeline(frames)))
     assert retreats == [stage] and layers.made
     assert left == [0]  # nothing of the failed attempt is in memory when the next one begins
-    now = estimate(model, job, taken[-1])
-    assert now.of(stage) < estimate(model, job, tiny.plan).of(stage)
+    now = estimate(model, workload, taken[-1])
+    assert now.of(stage) < estimate(model, workload, tiny.plan).of(stage)
     assert np.abs(found - expected).max() <= 1e-4
 
 
@@ -101,7 +101,7 @@ def test_where_there_is_no_smaller_plan_the_run_ends_with_a_sentence(tiny):
 def test_a_pipeline_never_changes_and_each_call_is_the_first(tiny):
     frames = np.zeros((3, 64, 64, 3), np.uint8)
     config = PipelineConfig(steps=1, window=3, overlap=1)
-    smaller = MemoryPlan(1 << 16, swap_networks=True)
+    smaller = MemoryPlan(1 << 16, offload_networks=True)
     pipeline = DepthCrafterPipeline(tiny, config, lambda *_: smaller)
     for name in ("components", "config"):
         with pytest.raises(AttributeError):

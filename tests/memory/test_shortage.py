@@ -12,7 +12,7 @@ from clips import make_clip
 from depthcrafter_cli.errors import MemoryLimitError, OutputError, WeightsError
 from depthcrafter_cli.memory.architecture import Architecture
 from depthcrafter_cli.memory.budget import Budget
-from depthcrafter_cli.memory.estimate import Job, estimate
+from depthcrafter_cli.memory.estimate import Workload, estimate
 from depthcrafter_cli.memory.planner import choose
 from depthcrafter_cli.models import loading
 from depthcrafter_cli.models.device_memory import out_of_memory
@@ -133,23 +133,23 @@ def test_each_form_is_answered_by_a_smaller_plan_and_by_a_sentence_if_there_is_n
 
 def choice(folder, budget: Budget = Budget(), device: str = "cuda"):  # noqa: B008
     model = Architecture.of(**network_configs(folder))
-    return choose(model, Job(Size(64, 64), 4, 8, 4), budget, device, batch=8, overlap=1)
+    return choose(model, Workload(Size(64, 64), 4, 8, 4), budget, device, batch=8, overlap=1)
 
 
 def test_where_the_host_is_short_less_of_it_is_used_and_never_a_plan_twice(tiny_folder):
     roomy = choice(tiny_folder)
     plan = MemoryPlan(1 << 18, 1, True, True, True, True, True)
-    tried, hosts = {plan}, [estimate(roomy.model, roomy.job, plan).host]
+    tried, hosts = {plan}, [estimate(roomy.model, roomy.workload, plan).host]
     while (plan := roomy.smaller(plan, "host", tried)) is not None:
         tried.add(plan)
-        hosts.append(estimate(roomy.model, roomy.job, plan).host)
+        hosts.append(estimate(roomy.model, roomy.workload, plan).host)
     assert hosts == sorted(set(hosts), reverse=True) and hosts[-1] == 0
     everything = roomy.smaller(MemoryPlan(1 << 18, 1, True), "host")
-    assert not everything.hosted
-    device = estimate(roomy.model, roomy.job, everything).device
+    assert not everything.offloaded
+    device = estimate(roomy.model, roomy.workload, everything).device
     tight = choice(tiny_folder, Budget(device - 1, None))
     assert all(
-        estimate(tight.model, tight.job, fitting).device < device
+        estimate(tight.model, tight.workload, fitting).device < device
         for fitting in [tight.smaller(MemoryPlan(1 << 18, 1, True, True), "host")]
         if fitting
     )
@@ -157,8 +157,11 @@ def test_where_the_host_is_short_less_of_it_is_used_and_never_a_plan_twice(tiny_
 
 def test_weights_that_do_not_fit_the_card_are_kept_on_the_host(tiny_folder):
     roomy = choice(tiny_folder)
-    hosted = roomy.smaller(roomy.plan, "load")
-    assert hosted.hosted and roomy.smaller(hosted, "load", {hosted, roomy.plan}) is not None
+    offloaded = roomy.smaller(roomy.plan, "load")
+    assert (
+        offloaded.offloaded
+        and roomy.smaller(offloaded, "load", {offloaded, roomy.plan}) is not None
+    )
     alone = choice(tiny_folder, device="cpu")
     least = alone.smaller(alone.plan, "load")
     assert least.encode_batch == 1 and alone.smaller(least, "load", {alone.plan}) is None
@@ -187,7 +190,7 @@ def test_memory_that_runs_out_while_loading_is_met_by_a_smaller_plan(
     with filled(monkeypatch, [torch.OutOfMemoryError("CUDA out of memory.")]):
         done = cli(*run, out)
     assert done.code == 0 and "memory ran out while the model was loaded" in done.err
-    assert json.loads((tmp_path / "a.npz.json").read_text())["memory_retreats"]
+    assert json.loads((tmp_path / "a.npz.json").read_text())["memory_fallbacks"]
     with filled(monkeypatch, [torch.OutOfMemoryError("CUDA out of memory.")] * 99):
         done = cli(*run, tmp_path / "b.npz")
     assert done.code == 5 and "CUDA out of memory" in done.err and "close other" in done.err

@@ -12,7 +12,7 @@ from tracker import DEVICE
 from depthcrafter_cli.memory.architecture import Architecture
 from depthcrafter_cli.memory.budget import Budget, card_budget
 from depthcrafter_cli.memory.duration import Card, duration
-from depthcrafter_cli.memory.estimate import Job
+from depthcrafter_cli.memory.estimate import Workload
 from depthcrafter_cli.memory.planner import choose
 from depthcrafter_cli.memory.work import Work
 from depthcrafter_cli.models.layout import network_configs
@@ -25,24 +25,24 @@ NANO = Path(__file__).parents[2] / "weights" / "nano"
 CLIP = Path(__file__).parents[1] / "data" / "parity" / "video" / "clip_a.mp4"
 BLOCKS = "depthcrafter_cli.models.reordered.blocks"
 FULL = Architecture.of(**network_configs(CONFIGS))
-JOB = Job(Size(576, 1024), 110, 8, 2)
+WORKLOAD = Workload(Size(576, 1024), 110, 8, 2)
 
 
 def test_operations_are_those_pytorch_counts():
-    simulation, job = Simulation(NANO), Job(Size(192, 256), 6, 4, 2)
-    unet, vae, clip = simulation.networks
+    simulation, workload = Simulation(NANO), Workload(Size(192, 256), 6, 4, 2)
+    unet, vae, image_encoder = simulation.networks
     plan, like = MemoryPlan(10**12), {"device": DEVICE, "dtype": simulation.dtype}
     window, ids = torch.empty(6, 8, 24, 32, **like), torch.empty(1, 3, **like)
     embeds = torch.empty(6, 1, simulation.architecture.cross_width, **like)
     works = {
-        "denoise": lambda: WindowForward(unet, embeds, plan, Residency(DEVICE, hosted=False))(
+        "denoise": lambda: WindowForward(unet, embeds, plan, Residency(DEVICE, offloaded=False))(
             window, torch.empty(1, device=DEVICE), ids
         ),
         "decode": lambda: decode_latents(vae.decoder, torch.empty(4, 4, 24, 32, **like), plan),
         "encode": lambda: vae.encoder(torch.empty(1, 3, 192, 256, device=DEVICE)),
-        "clip": lambda: clip(torch.empty(1, 3, 224, 224, **like)),
+        "image_encoder": lambda: image_encoder(torch.empty(1, 3, 224, 224, **like)),
     }
-    counted = Work.of(simulation.architecture, job)
+    counted = Work.of(simulation.architecture, workload)
     for stage, work in works.items():
         # PyTorch 2.4 counts nothing in inference mode.
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -53,10 +53,9 @@ def test_operations_are_those_pytorch_counts():
 
 
 def test_work_of_the_published_size_is_the_known_one():
-    work = Work.of(FULL, JOB)
-    assert [round(n / 1e9) for n in (work.clip, work.encode, work.denoise, work.decode)] == [
-        335, 2609, 3087, 6943,
-    ]  # fmt: skip
+    work = Work.of(FULL, WORKLOAD)
+    stages = (work.image_encoder, work.encode, work.denoise, work.decode)
+    assert [round(n / 1e9) for n in stages] == [335, 2609, 3087, 6943]
 
 
 def test_time_is_told_for_a_known_card_and_only_for_one(cli):
@@ -78,7 +77,7 @@ def test_time_is_told_for_a_known_card_and_only_for_one(cli):
 
 def test_streaming_counts_the_bus_where_it_is_slower_than_the_card():
     budget = Budget(card_budget(4, "cuda"))
-    choice = choose(FULL, JOB, budget, "cuda", batch=8, overlap=25)
+    choice = choose(FULL, WORKLOAD, budget, "cuda", batch=8, overlap=25)
     numbers = {"windows": 1, "overlap": 25, "passes": 5, "batch": 8}
     slow = duration(choice, Card(25e12, 24e9), frames=110, **numbers)
     fast = duration(choice, Card(1e20, 24e9), frames=110, **numbers)

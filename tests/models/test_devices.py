@@ -68,7 +68,7 @@ def driver(monkeypatch, gpus: int | None) -> None:
 
 
 def test_host_memory_is_pinned_for_the_card_that_was_chosen(cards, tiny_folder):
-    plan = MemoryPlan(10_000, swap_networks=True)  # all weights are pinned, none leaves the host
+    plan = MemoryPlan(10_000, offload_networks=True)  # all weights are pinned, none leaves the host
     DepthCrafterPipeline.from_pretrained(tiny_folder, device="cuda:1", plan=plan)
     assert cards[0] == ("current", 1)
     assert ("pin", 1) in cards and ("pin", 0) not in cards

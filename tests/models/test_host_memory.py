@@ -18,7 +18,7 @@ from depthcrafter_cli.errors import MemoryLimitError, WeightsError
 from depthcrafter_cli.memory.budget import GIB, Budget, free_budget
 from depthcrafter_cli.models import device_memory, host
 from depthcrafter_cli.models.copies import SideStream
-from depthcrafter_cli.models.host import Stash, host_memory, in_pieces
+from depthcrafter_cli.models.host import HostMemory, host_memory, in_pieces
 from depthcrafter_cli.models.loading import _require_numbers, load_components
 from depthcrafter_cli.types import MemoryPlan
 from depthcrafter_cli.workflows import resources
@@ -79,8 +79,8 @@ def test_what_cuda_does_not_pin_is_used_unpinned_and_said_once(cudart, monkeypat
     real = torch.ones
     monkeypatch.setattr(torch, "ones", lambda *a, device: (launched.append(device), real(*a))[1])
     monkeypatch.setattr("torch.cuda.synchronize", lambda _device: None)
-    stash = Stash(told.append)
-    buffers = [stash.take(2 << 20, CUDA) for _ in range(4)]
+    host_memory = HostMemory(told.append)
+    buffers = [host_memory.take(2 << 20, CUDA) for _ in range(4)]
     for buffer in buffers:
         buffer.fill_(7)
     assert sum(cudart.pieces.values()) <= cudart.most
@@ -132,7 +132,7 @@ def mapped(folder: Path) -> list[str]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux what is mapped")
-@pytest.mark.parametrize("plan", [MemoryPlan(1 << 20), MemoryPlan(1 << 20, swap_networks=True)])
+@pytest.mark.parametrize("plan", [MemoryPlan(1 << 20), MemoryPlan(1 << 20, offload_networks=True)])
 def test_once_it_is_loaded_no_file_of_a_model_is_mapped(tiny_folder, plan):
     loaded = load_components(tiny_folder, device=CPU, dtype=torch.float32, plan=plan)
     assert loaded.unet.conv_in.weight.isfinite().all() and not mapped(tiny_folder)
@@ -140,7 +140,7 @@ def test_once_it_is_loaded_no_file_of_a_model_is_mapped(tiny_folder, plan):
 
 def test_hosted_weights_are_read_into_one_pinned_block_for_each_network(tiny_folder, cudart):
     cudart.most = 1 << 40
-    plan = MemoryPlan(1 << 20, swap_networks=True)
+    plan = MemoryPlan(1 << 20, offload_networks=True)
     loaded = load_components(tiny_folder, device=CUDA, dtype=torch.float32, plan=plan)
     written = load_file(next((tiny_folder / "unet").glob("*.safetensors")))
     for key, tensor in loaded.unet.state_dict().items():

@@ -13,11 +13,11 @@ from simulation import Simulation
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from depthcrafter_cli.memory.estimate import Job
+from depthcrafter_cli.memory.estimate import Workload
 from depthcrafter_cli.types import MemoryPlan, Size
 
 INT32, GRID = 2**31 - 1, 2**16 - 1
-HOSTED = MemoryPlan(MemoryPlan.default("cuda").values, 1, True, True, True, True, True)
+HOSTED = MemoryPlan(MemoryPlan.default("cuda").chunk_values, 1, True, True, True, True, True)
 COPIES = ("copy_", "_to_copy")
 
 
@@ -45,7 +45,7 @@ class Audit(TorchDispatchMode):
         return result
 
 
-def audited(job: Job, plan: MemoryPlan, configs: Path = simulation.CONFIGS) -> Counter:
+def audited(workload: Workload, plan: MemoryPlan, configs: Path = simulation.CONFIGS) -> Counter:
     audit, simulated = Audit(), simulation.simulated
     attention = tracker._flash_attention
 
@@ -63,20 +63,20 @@ def audited(job: Job, plan: MemoryPlan, configs: Path = simulation.CONFIGS) -> C
         mock.patch.object(tracker, "_flash_attention", attend),
         mock.patch.object(simulation, "simulated", both),
     ):
-        Simulation(configs).peaks(job, plan, steps=1)
+        Simulation(configs).peaks(workload, plan, steps=1)
     return audit.found
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("plan", [MemoryPlan.default("cuda"), HOSTED], ids=["default", "hosted"])
+@pytest.mark.parametrize("plan", [MemoryPlan.default("cuda"), HOSTED], ids=["default", "offloaded"])
 @pytest.mark.parametrize("size", [Size(576, 1024), Size(1088, 1920)], ids=str)
 def test_a_gpu_can_do_all_that_is_asked_of_it(size, plan):
-    assert not audited(Job(size, 110, 8, 2), plan)
+    assert not audited(Workload(size, 110, 8, 2), plan)
 
 
 def test_a_gpu_can_do_all_that_nano_asks_of_it():
     nano = Path(__file__).parents[2] / "weights" / "nano"
-    assert not audited(Job(Size(192, 320), 24, 8, 2), MemoryPlan.default("cuda"), nano)
+    assert not audited(Workload(Size(192, 320), 24, 8, 2), MemoryPlan.default("cuda"), nano)
 
 
 def test_the_audit_finds_what_it_looks_for():

@@ -14,23 +14,23 @@ from depthcrafter_cli.errors import MemoryLimitError
 from depthcrafter_cli.models.loading import load_components
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
-from depthcrafter_cli.pipeline.retries import give_up
+from depthcrafter_cli.pipeline.retries import no_fallback
 from depthcrafter_cli.types import MemoryPlan
 
 VALUES = 200_000
 EVERYTHING = MemoryPlan(40_000, 2, True, True, True, True, True)
 PLANS = {
     "resident": MemoryPlan(VALUES),
-    "skips parked": MemoryPlan(VALUES, park_skips=True),
-    "decoder's layers parked": MemoryPlan(VALUES, frugal_decode=True),
-    "networks swapped": MemoryPlan(VALUES, swap_networks=True),
-    "blocks streamed": MemoryPlan(VALUES, swap_networks=True, stream_weights=True),
+    "skips offloaded": MemoryPlan(VALUES, offload_skips=True),
+    "decoder's layers offloaded": MemoryPlan(VALUES, recompute_decode=True),
+    "networks offloaded": MemoryPlan(VALUES, offload_networks=True),
+    "blocks offloaded": MemoryPlan(VALUES, offload_networks=True, offload_blocks=True),
     "everything": EVERYTHING,
 }
 
 
 def depths(
-    folder, plan: MemoryPlan, *, sides=(64,), guidance=1.0, fail_at=(), step_down=give_up
+    folder, plan: MemoryPlan, *, sides=(64,), guidance=1.0, fail_at=(), fallback=no_fallback
 ) -> World:
     """Clips of two windows of two steps under a plan, all the way to unloading the model.
 
@@ -55,11 +55,11 @@ def depths(
             if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
                 module.register_forward_pre_hook(run_out)
     with watched() as world:
-        if plan.hosted:
+        if plan.offloaded:
             for network in networks:
                 for tensor in network.parameters():
                     world.pin(tensor)
-        pipeline = DepthCrafterPipeline(components, config, step_down)
+        pipeline = DepthCrafterPipeline(components, config, fallback)
         del components, networks, network, module
         for side in sides:
             frames = np.zeros((4, 64, side, 3), dtype=np.uint8)
@@ -87,9 +87,9 @@ def test_two_networks_that_share_their_host_memory_have_no_race(tiny_folder):
 def test_where_memory_runs_out_there_is_no_race(tiny_folder, fail_at):
     """Under a smaller plan, and where there is none any more."""
     plans = iter([EVERYTHING, MemoryPlan(30_000, 1, True, True, True, True, True)])
-    start = MemoryPlan(VALUES, swap_networks=True, park_skips=True)
+    start = MemoryPlan(VALUES, offload_networks=True, offload_skips=True)
     world = depths(
-        tiny_folder, start, fail_at=fail_at, step_down=lambda _plan, _stage: next(plans, None)
+        tiny_folder, start, fail_at=fail_at, fallback=lambda _plan, _stage: next(plans, None)
     )
     assert not world.races and world.copies
 
@@ -137,5 +137,5 @@ def test_the_detector_finds_a_wait_that_was_forgotten(
 ):
     monkeypatch.setattr(Side, "begun", Side.begin, raising=False)
     monkeypatch.setattr(Side, method, broken)
-    races = depths(tiny_folder, MemoryPlan(VALUES, park_skips=True, frugal_decode=True)).races
+    races = depths(tiny_folder, MemoryPlan(VALUES, offload_skips=True, recompute_decode=True)).races
     assert any(found in race for race in races), races

@@ -17,7 +17,7 @@ from depthcrafter_cli.types import MemoryPlan
 
 CPU = torch.device("cpu")
 PLANS = [
-    MemoryPlan(values, stream_weights=stream, park_skips=park)
+    MemoryPlan(values, offload_blocks=stream, offload_skips=park)
     for values, stream, park in product((2000, 15_000, 10**8), (False, True), (False, True))
 ]
 
@@ -76,10 +76,10 @@ def test_unet_equals_the_plain_forward(levels, shape, plan, dtype, limit):
     with torch.inference_mode():
         plain = plain_unet(levels, shape, dtype)
         before = [parameter.data_ptr() for parameter in unet.parameters()]
-        blocks = Residency(CPU, plan.stream_weights)
+        blocks = Residency(CPU, plan.offload_blocks)
         window = WindowForward(unet, embeds, plan, blocks)
         ours = window(sample, timestep, ids)
-        # From the second step on, streamed blocks are sent for ahead.
+        # From the second step on, offloaded blocks are sent for ahead.
         assert torch.equal(window(sample, timestep, ids), ours)
     assert [parameter.data_ptr() for parameter in unet.parameters()] == before
     assert ours.shape == plain.shape
@@ -104,15 +104,15 @@ def random_vae(layers: int, dtype: torch.dtype) -> AutoencoderKLTemporalDecoder:
 
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
 @pytest.mark.parametrize(("layers", "shape"), [(2, (3, 4, 4, 6)), (1, (1, 4, 5, 4))])
-@pytest.mark.parametrize("frugal", [False, True])
+@pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("values", [1, 6000, 10**8])
-def test_decoder_equals_the_plain_forward(layers, shape, values, frugal, dtype, limit):
+def test_decoder_equals_the_plain_forward(layers, shape, values, recompute, dtype, limit):
     decoder = random_vae(layers, dtype).decoder
     latents = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(dtype)
     indicator = torch.zeros(1, len(latents), dtype=dtype)
     with torch.inference_mode():
         plain = decoder(latents, indicator, num_frames=len(latents))
-        ours = decode_latents(decoder, latents, MemoryPlan(values, frugal_decode=frugal))
+        ours = decode_latents(decoder, latents, MemoryPlan(values, recompute_decode=recompute))
     assert ours.shape == plain.shape
     assert (ours - plain).abs().max() <= limit * plain.abs().max()
 
@@ -125,6 +125,6 @@ def test_encoder_equals_the_plain_forward(layers, shape, values, dtype, limit):
     images = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(dtype)
     with torch.inference_mode():
         plain = vae.encode(images).latent_dist.mode()
-        ours = encode_images(vae, images, MemoryPlan(values, frugal_encode=True))
+        ours = encode_images(vae, images, MemoryPlan(values, encode_by_rows=True))
     assert ours.shape == plain.shape
     assert (ours - plain).abs().max() <= limit * plain.abs().max()

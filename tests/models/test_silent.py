@@ -9,7 +9,7 @@ from simulation import Simulation
 from torch import nn
 
 from depthcrafter_cli.memory.architecture import Architecture
-from depthcrafter_cli.memory.estimate import Job, estimate
+from depthcrafter_cli.memory.estimate import Workload, estimate
 from depthcrafter_cli.memory.work import operations
 from depthcrafter_cli.models.layout import network_configs
 from depthcrafter_cli.models.loading import load_components
@@ -31,7 +31,7 @@ from tests.models.test_reordered import inputs
 
 CPU = torch.device("cpu")
 PLANS = [
-    MemoryPlan(values, stream_weights=stream, park_skips=stream, frugal_encode=stream)
+    MemoryPlan(values, offload_blocks=stream, offload_skips=stream, encode_by_rows=stream)
     for values, stream in product((3000, 10**8), (False, True))
 ]
 SHAPE = UnetConfig([32, 64, 64], [1, 1, 2], [False, True, True], asleep=True, deterministic=True)
@@ -93,7 +93,7 @@ def test_what_is_left_out_changes_no_bit(model, plan):
 
     def result():
         with torch.inference_mode():
-            forward = WindowForward(unet, embeds, plan, Residency(CPU, plan.stream_weights))
+            forward = WindowForward(unet, embeds, plan, Residency(CPU, plan.offload_blocks))
             return forward(sample, timestep, ids)
 
     heard = result()
@@ -130,15 +130,15 @@ def test_only_layers_that_are_all_zero_are_silent(folder, tmp_path):
     "plan",
     [
         MemoryPlan(1 << 20, 4),
-        MemoryPlan(1 << 18, 2, swap_networks=True, park_skips=True, frugal_decode=True),
-        MemoryPlan(1 << 19, 1, stream_weights=True, frugal_encode=True),
+        MemoryPlan(1 << 18, 2, offload_networks=True, offload_skips=True, recompute_decode=True),
+        MemoryPlan(1 << 19, 1, offload_blocks=True, encode_by_rows=True),
     ],
     ids=str,
 )
 def test_the_planner_predicts_the_memory_of_what_is_computed(folder, plan):
-    simulation, job = Simulation(folder), Job(Size(96, 160), 8, 4, 2)
-    predicted = estimate(simulation.architecture, job, plan)
-    for stage, peak in simulation.peaks(job, plan).items():
+    simulation, workload = Simulation(folder), Workload(Size(96, 160), 8, 4, 2)
+    predicted = estimate(simulation.architecture, workload, plan)
+    for stage, peak in simulation.peaks(workload, plan).items():
         assert getattr(predicted, stage) == pytest.approx(peak, rel=0.1), stage
 
 

@@ -14,7 +14,7 @@ from simulation import CONFIGS, Simulation
 
 from depthcrafter_cli.memory.architecture import Architecture
 from depthcrafter_cli.memory.budget import Budget
-from depthcrafter_cli.memory.estimate import Job, estimate
+from depthcrafter_cli.memory.estimate import Workload, estimate
 from depthcrafter_cli.memory.planner import choose
 from depthcrafter_cli.models.devices import attends_in_pieces, lacks_operations
 from depthcrafter_cli.models.layout import network_configs
@@ -89,7 +89,7 @@ def test_pictures_are_resized_where_that_can_be_done(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "plan", [MemoryPlan(1 << 20, 8), MemoryPlan(1 << 18, 1, frugal_decode=True)], ids=str
+    "plan", [MemoryPlan(1 << 20, 8), MemoryPlan(1 << 18, 1, recompute_decode=True)], ids=str
 )
 def test_what_attention_forms_is_predicted(elsewhere, monkeypatch, plan):
     def attention(query, key, value, **_):
@@ -98,10 +98,10 @@ def test_what_attention_forms_is_predicted(elsewhere, monkeypatch, plan):
         del products, weights
         return torch.empty_like(query)
 
-    simulation, job = Simulation(NANO), Job(Size(256, 320), 12, 8, 2, in_pieces=True)
+    simulation, workload = Simulation(NANO), Workload(Size(256, 320), 12, 8, 2, in_pieces=True)
     monkeypatch.setattr(tracker, "_flash_attention", attention)
-    real = simulation.peaks(job, plan, steps=1)
-    predicted = estimate(simulation.architecture, job, plan)
+    real = simulation.peaks(workload, plan, steps=1)
+    predicted = estimate(simulation.architecture, workload, plan)
     for stage in ("encode", "denoise", "decode"):
         assert real[stage] <= 1.1 * getattr(predicted, stage), stage
         assert getattr(predicted, stage) <= 1.35 * real[stage], stage
@@ -113,7 +113,7 @@ def test_the_published_size_needs_no_more_products_than_a_chunk_has_values():
     for size in (Size(576, 1024), Size(1088, 1920)):
         fused, pieces = (
             choose(
-                model, Job(size, 110, 8, 2, in_pieces), Budget(), "mps", batch=8, overlap=25
+                model, Workload(size, 110, 8, 2, in_pieces), Budget(), "mps", batch=8, overlap=25
             ).peaks
             for in_pieces in (False, True)
         )

@@ -127,12 +127,14 @@ def test_a_run_does_not_go_on_with_shorter_windows_than_it_began_with(tiny_folde
         clip, (tmp_path / "d.npz",), weights=str(tiny_folder), device="cpu",
         settings={"window": 400, "overlap": 2, "decode_chunk": 3},
     )  # fmt: skip
-    assert 60 < plan(replace(request, max_vram=0.54)).method.memory.job.window < 400
+    assert 60 < plan(replace(request, max_vram=0.54)).method.memory.workload.window < 400
     RunState(request.work_folder).begin(plan(request).saved)
     with pytest.raises(MemoryLimitError, match="windows of 400 frames, and no more than"):
         plan(replace(request, max_vram=0.54, resume=True))
     again = plan(replace(request, resume=True))
-    assert again.resumed and again.method.memory.job.window == again.method.config.window == 400
+    assert (
+        again.resumed and again.method.memory.workload.window == again.method.config.window == 400
+    )
 
 
 @pytest.mark.slow

@@ -36,38 +36,43 @@ def residual_in_space(
     result: Tensor,
     size: ImageSize,
     level: Tensor | None,
-    values: int,
+    chunk_values: int,
     groups: int | None,
 ) -> Moments | None:
     """A ResnetBlock2D on every frame, into ``result`` [T, h * w, C']; its moments for ``groups``.
 
     None if nobody wants moments. ``result`` may be what ``source`` reads. ``level`` [1, d] is the
-    noise level's embedding, the same for all frames; ``values``: see MemoryPlan.
+    noise level's embedding, the same for all frames; ``chunk_values``: see MemoryPlan.
     """
     widest = max(block.conv1.in_channels, block.conv1.out_channels)
     moments: Moments | None = None
-    for span in chunks(len(result), size[0] * size[1] * widest, values):
-        result[span] = _in_space(block, source(span), size, level, values)
+    for span in chunks(len(result), size[0] * size[1] * widest, chunk_values):
+        result[span] = _in_space(block, source(span), size, level, chunk_values)
         if groups is None:
             continue
-        piece = Moments.gathered(result[span], groups, values, together=True)
+        piece = Moments.gathered(result[span], groups, chunk_values, together=True)
         moments = piece if moments is None else moments.merged(piece)
     return moments
 
 
 def residual_in_time(
-    block: Any, hidden: Tensor, moments: Moments, level: Tensor | None, values: int, frugal: bool
+    block: Any,
+    hidden: Tensor,
+    moments: Moments,
+    level: Tensor | None,
+    chunk_values: int,
+    recompute: bool,
 ) -> None:
     """The temporal half of a SpatioTemporalResBlock, in place on ``hidden`` of given moments.
 
     It is a call of its own, so that the spatial half's input can be dropped before. Mixing s with
-    s + r is s plus a share of r, so the spatial result need not be kept. ``frugal`` computes the
+    s + r is s plus a share of r, so the spatial result need not be kept. ``recompute`` computes the
     first convolution again instead of keeping its result, as large as ``hidden``.
     """
     temporal, share = block.temporal_res_block, block.time_mixer.share_of_time
     frames, area, channels = hidden.shape
-    spans = chunks(area, frames * channels, values)
-    kept = None if frugal else torch.empty_like(hidden)
+    spans = chunks(area, frames * channels, chunk_values)
+    kept = None if recompute else torch.empty_like(hidden)
 
     def between(span: slice) -> Tensor:
         part = normalize(hidden[:, span], temporal.norm1, moments)
@@ -89,16 +94,16 @@ def residual_in_time(
 
 
 def _in_space(
-    block: Any, tokens: Tensor, size: ImageSize, level: Tensor | None, values: int
+    block: Any, tokens: Tensor, size: ImageSize, level: Tensor | None, chunk_values: int
 ) -> Tensor:
     if is_silent(block.conv2):
         return _shortcut(block, tokens)
-    hidden = convolve_normalized(tokens, block.norm1, block.conv1, size, values)
+    hidden = convolve_normalized(tokens, block.norm1, block.conv1, size, chunk_values)
     if level is not None:
         hidden += block.time_emb_proj(F.silu(level))
-    hidden = convolve_normalized(hidden, block.norm2, block.conv2, size, values)
+    hidden = convolve_normalized(hidden, block.norm2, block.conv2, size, chunk_values)
     for span in chunks(
-        tokens.shape[1], len(tokens) * max(tokens.shape[2], hidden.shape[2]), values
+        tokens.shape[1], len(tokens) * max(tokens.shape[2], hidden.shape[2]), chunk_values
     ):
         hidden[:, span] += _shortcut(block, tokens[:, span])
     return hidden
@@ -112,15 +117,15 @@ def _shortcut(block: Any, tokens: Tensor) -> Tensor:
     return F.linear(tokens, shortcut.weight.flatten(1), shortcut.bias)
 
 
-def transformer(model: Any, hidden: Tensor, context: Context, values: int) -> None:
+def transformer(model: Any, hidden: Tensor, context: Context, chunk_values: int) -> None:
     """A TransformerSpatioTemporalModel on ``hidden`` [T, h * w, C], in place."""
     frames, area, _ = hidden.shape
     share = model.time_mixer.share_of_time
     still = is_still(model)
     positions = _frame_embedding(model, hidden)
     inner = hidden.new_empty(frames, area, model.proj_in.out_features)
-    frame_spans = chunks(frames, area * inner.shape[2], values)
-    pixel_spans = chunks(area, frames * inner.shape[2], values)
+    frame_spans = chunks(frames, area * inner.shape[2], chunk_values)
+    pixel_spans = chunks(area, frames * inner.shape[2], chunk_values)
     for span in frame_spans:
         part = hidden[span]
         part = normalize(part, model.norm, Moments.of(part, model.norm.num_groups))
@@ -128,11 +133,11 @@ def transformer(model: Any, hidden: Tensor, context: Context, values: int) -> No
     layers = zip(model.transformer_blocks, model.temporal_transformer_blocks, context, strict=True)
     for spatial, temporal, (in_space, in_time) in layers:
         for span in frame_spans:
-            inner[span] = _attend_in_space(spatial, inner[span], in_space[span], values)
+            inner[span] = _attend_in_space(spatial, inner[span], in_space[span], chunk_values)
         for span in [] if still else pixel_spans:
             part = inner[:, span]
             seen = (part + positions).transpose(0, 1)
-            seen = _attend_in_time(temporal, seen, in_time, values).transpose(0, 1)
+            seen = _attend_in_time(temporal, seen, in_time, chunk_values).transpose(0, 1)
             part.lerp_(seen, share)
     for span in pixel_spans:
         hidden[:, span] += model.proj_out(inner[:, span])
@@ -149,22 +154,22 @@ def is_still(model: Any) -> bool:
     return is_silent(embedding, *chain(*ends)) and all(block.is_res for block in blocks)
 
 
-def _attend_in_space(block: Any, tokens: Tensor, context: Tensor, values: int) -> Tensor:
-    tokens = _attended(block, tokens, context, values)
+def _attend_in_space(block: Any, tokens: Tensor, context: Tensor, chunk_values: int) -> Tensor:
+    tokens = _attended(block, tokens, context, chunk_values)
     return _lifted(tokens, block.norm3, block.ff, True)
 
 
-def _attend_in_time(block: Any, tokens: Tensor, context: Tensor, values: int) -> Tensor:
+def _attend_in_time(block: Any, tokens: Tensor, context: Tensor, chunk_values: int) -> Tensor:
     """Tokens [p, T, c]: all frames of some pixels."""
     tokens = _lifted(tokens, block.norm_in, block.ff_in, block.is_res)
-    tokens = _attended(block, tokens, context, values)
+    tokens = _attended(block, tokens, context, chunk_values)
     return _lifted(tokens, block.norm3, block.ff, block.is_res)
 
 
-def _attended(block: Any, tokens: Tensor, context: Tensor, values: int) -> Tensor:
+def _attended(block: Any, tokens: Tensor, context: Tensor, chunk_values: int) -> Tensor:
     if is_silent(block.attn1.to_out[0]):
         return tokens + context
-    return attend(block.norm1(tokens), block.attn1, values).add_(tokens).add_(context)
+    return attend(block.norm1(tokens), block.attn1, chunk_values).add_(tokens).add_(context)
 
 
 def _lifted(tokens: Tensor, norm: nn.Module, layer: Any, is_added: bool) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from depthcrafter_cli.models.parking import Parking
+from depthcrafter_cli.models.offload import Offload
 from depthcrafter_cli.models.reordered.hidden import HiddenLayer
 from depthcrafter_cli.models.reordered.layers import convolve_time, to_images, to_tokens
 from depthcrafter_cli.models.residency import Residency
@@ -14,20 +14,20 @@ from depthcrafter_cli.types import MemoryPlan
 
 
 def decode_latents(
-    decoder: Any, latents: Tensor, plan: MemoryPlan, parking: Parking | None = None
+    decoder: Any, latents: Tensor, plan: MemoryPlan, offload: Offload | None = None
 ) -> Tensor:
     """Pictures [n, 3, H, W] of scaled latents [n, c, h, w], decoded together.
 
-    ``decoder`` is diffusers' TemporalDecoder, ``parking`` takes layers that wait on the host.
+    ``decoder`` is diffusers' TemporalDecoder, ``offload`` takes layers that wait on the host.
     """
     layer = HiddenLayer(
         lambda span: to_tokens(decoder.conv_in(latents[span])),
         len(latents),
         (latents.shape[2], latents.shape[3]),
-        plan.values,
-        Residency(latents.device, hosted=False),
-        parking or Parking(latents.device),
-        frugal=plan.frugal_decode,
+        plan.chunk_values,
+        Residency(latents.device, offloaded=False),
+        offload or Offload(latents.device),
+        recompute=plan.recompute_decode,
     )
     middle = decoder.mid_block
     layer.residual(middle.resnets[0])

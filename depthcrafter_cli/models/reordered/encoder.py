@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from depthcrafter_cli.models.devices import attends_in_pieces
-from depthcrafter_cli.models.parking import Parking
+from depthcrafter_cli.models.offload import Offload
 from depthcrafter_cli.models.reordered.hidden import HiddenLayer
 from depthcrafter_cli.models.reordered.layers import to_images, to_tokens
 from depthcrafter_cli.models.residency import Residency
@@ -24,16 +24,16 @@ def encode_images(vae: Any, images: Tensor, plan: MemoryPlan) -> Tensor:
     forms all products, memory does not allow it; branches that add nothing it would compute.
     """
     heard = not any(map(is_silent, vae.encoder.modules()))
-    if heard and not (plan.frugal_encode or attends_in_pieces(images.device)):
+    if heard and not (plan.encode_by_rows or attends_in_pieces(images.device)):
         return vae.encode(images).latent_dist.mode()
     encoder = vae.encoder
     layer = HiddenLayer(
         lambda span: to_tokens(encoder.conv_in(images[span])),
         len(images),
         (images.shape[2], images.shape[3]),
-        plan.values,
-        Residency(images.device, hosted=False),
-        Parking(images.device),
+        plan.chunk_values,
+        Residency(images.device, offloaded=False),
+        Offload(images.device),
     )
     layer.compute(encoder.conv_in.out_channels)
     for stage in encoder.down_blocks:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from depthcrafter_cli.models.parking import Parked, Parking
+from depthcrafter_cli.models.offload import Offload, Offloaded
 from depthcrafter_cli.models.reordered.blocks import (
     Context,
     Source,
@@ -33,11 +33,11 @@ from depthcrafter_cli.models.silent import is_silent
 class HiddenLayer:
     """Tokens [T, h * w, C] of all frames, or what they will be computed from.
 
-    Nothing else holds them, so a layer is freed as soon as the next one is there. ``values`` bounds
-    how much is worked on at a time (see MemoryPlan), ``blocks`` brings in the blocks' weights,
-    ``parking`` takes layers that wait on the host, ``level`` [1, d] is the noise level's embedding,
-    the same for all frames. ``frugal`` trades time for memory: layers wait on the host while they
-    are enlarged, and some are computed twice.
+    Nothing else holds them, so a layer is freed as soon as the next one is there. ``chunk_values``
+    bounds how much is worked on at a time (see MemoryPlan), ``blocks`` brings in the blocks'
+    weights, ``offload`` takes layers that wait on the host, ``level`` [1, d] is the noise level's
+    embedding, the same for all frames. ``recompute`` trades time for memory: layers wait on the
+    host while they are enlarged, and some are computed twice.
     """
 
     def __init__(
@@ -45,15 +45,15 @@ class HiddenLayer:
         source: Source,
         frames: int,
         size: ImageSize,
-        values: int,
+        chunk_values: int,
         blocks: Residency,
-        parking: Parking,
+        offload: Offload,
         level: Tensor | None = None,
-        frugal: bool = False,
+        recompute: bool = False,
     ) -> None:
-        self.size, self.frames, self.values = size, frames, values
-        self._source, self._blocks, self._parking = source, blocks, parking
-        self._level, self._frugal = level, frugal
+        self.size, self.frames, self.chunk_values = size, frames, chunk_values
+        self._source, self._blocks, self._offload = source, blocks, offload
+        self._level, self._recompute = level, recompute
         self._needed: tuple[nn.Module, ...] = ()  # what the source computes with
         self._tokens: Tensor | None = None
         self._ours = False  # the source is a layer in memory that nobody else keeps
@@ -69,9 +69,9 @@ class HiddenLayer:
         self._ours = False
         return self.tokens
 
-    def park(self) -> Parked:
+    def offload(self) -> Offloaded:
         """The layer on the host. It stays in memory, not written to, until the next is there."""
-        return self._parking.park(self.share())
+        return self._offload.send(self.share())
 
     def residual(self, block: Any) -> None:
         """Through a SpatioTemporalResBlock."""
@@ -81,7 +81,7 @@ class HiddenLayer:
             moments = self._in_space(block.spatial_res_block, groups)
             if moments is not None:
                 residual_in_time(
-                    block, self.tokens, moments, self._level, self.values, self._frugal
+                    block, self.tokens, moments, self._level, self.chunk_values, self._recompute
                 )
 
     def residual_per_frame(self, block: Any) -> None:
@@ -97,7 +97,7 @@ class HiddenLayer:
         else:
             result = block.conv2.weight.new_empty(self.frames, area, channels)
         moments = residual_in_space(
-            block, self._source, result, self.size, self._level, self.values, groups
+            block, self._source, result, self.size, self._level, self.chunk_values, groups
         )
         self._hold(result)
         return moments
@@ -111,19 +111,19 @@ class HiddenLayer:
         if is_silent(attention.to_out[0]):
             return
         tokens = self.tokens
-        for span in chunks(len(tokens), tokens[0].numel(), self.values):
+        for span in chunks(len(tokens), tokens[0].numel(), self.chunk_values):
             part, norm = tokens[span], attention.group_norm
-            part = normalize(part, norm, Moments.gathered(part, norm.num_groups, self.values))
-            tokens[span] += attend(part, attention, self.values)
+            part = normalize(part, norm, Moments.gathered(part, norm.num_groups, self.chunk_values))
+            tokens[span] += attend(part, attention, self.chunk_values)
 
     def transform(self, model: Any, context: Context) -> None:
         """Through a TransformerSpatioTemporalModel."""
         if is_silent(model.proj_out):
             return
         with self._blocks.present(model):
-            transformer(model, self.tokens, context, self.values)
+            transformer(model, self.tokens, context, self.chunk_values)
 
-    def join(self, skip: Tensor | Parked, size: ImageSize) -> None:
+    def join(self, skip: Tensor | Offloaded, size: ImageSize) -> None:
         """Append the channels of an earlier layer, wherever it waits."""
         source, self.size, self._ours = self._source, size, False
 
@@ -144,12 +144,12 @@ class HiddenLayer:
         """Through an Upsample2D, but only as frames are asked for: all at once they would be the
         largest tensor of the network.
         """
-        size, values = self.size, self.values
-        before = self.park() if self._frugal else self.tokens
-        self._parking.departed()
+        size, chunk_values = self.size, self.chunk_values
+        before = self.offload() if self._recompute else self.tokens
+        self._offload.wait()
 
         def enlarged(span: slice) -> Tensor:
-            return _convolve_enlarged(before[span], size, wanted, sampler.conv, values)
+            return _convolve_enlarged(before[span], size, wanted, sampler.conv, chunk_values)
 
         self.size, self._needed = wanted, (sampler,)
         self._source, self._tokens, self._ours = enlarged, None, False
@@ -157,7 +157,7 @@ class HiddenLayer:
     def compute(self, width: int) -> None:
         """Bring the whole layer, of ``width`` channels, into memory."""
         area, buffer = self.size[0] * self.size[1], None
-        for span in chunks(self.frames, area * width, self.values):
+        for span in chunks(self.frames, area * width, self.chunk_values):
             part = self._source(span)
             if buffer is None:
                 buffer = part.new_empty(self.frames, area, width)
@@ -170,18 +170,20 @@ class HiddenLayer:
         """Through the network's last norm and convolution: [T, h * w, C']."""
         tokens = self.tokens
         result = tokens.new_empty(*tokens.shape[:2], conv.out_channels)
-        for span in chunks(self.frames, tokens[0].numel(), self.values):
-            result[span] = convolve_normalized(tokens[span], norm, conv, self.size, self.values)
+        for span in chunks(self.frames, tokens[0].numel(), self.chunk_values):
+            result[span] = convolve_normalized(
+                tokens[span], norm, conv, self.size, self.chunk_values
+            )
         return result
 
     def _hold(self, tokens: Tensor) -> None:
-        self._parking.departed()  # the layer before goes now
+        self._offload.wait()  # the layer before goes now
         self._tokens, self._source, self._needed = tokens, tokens.__getitem__, ()
         self._ours = True
 
 
 def _convolve_enlarged(
-    tokens: Tensor, size: ImageSize, wanted: ImageSize, conv: nn.Conv2d, values: int
+    tokens: Tensor, size: ImageSize, wanted: ImageSize, conv: nn.Conv2d, chunk_values: int
 ) -> Tensor:
     """Nearest-neighbour enlargement of frames [n, h * w, C] and a 3x3 convolution.
 
@@ -190,7 +192,7 @@ def _convolve_enlarged(
     (height, width), grid = wanted, tokens.unflatten(1, size)
     down, across = (_nearest(n, m, tokens.device) for n, m in zip(wanted, size, strict=True))
     result = tokens.new_empty(len(tokens), height * width, conv.out_channels)
-    for rows in chunks(height, len(tokens) * width * tokens.shape[2], values):
+    for rows in chunks(height, len(tokens) * width * tokens.shape[2], chunk_values):
         top, bottom = max(rows.start - 1, 0), min(rows.stop + 1, height)
         part = grid.index_select(1, down[top:bottom]).index_select(2, across).flatten(1, 2)
         part = convolve(part, conv, (bottom - top, width))

@@ -14,9 +14,9 @@ from depthcrafter_cli.models.devices import attends_in_pieces, lacks_operations
 ImageSize = tuple[int, int]  # height, width
 
 
-def chunks(length: int, values_each: int, values: int) -> list[slice]:
-    """Slices that cover ``range(length)``, each of at most ``values`` values, but never empty."""
-    size = max(1, values // values_each)
+def chunks(length: int, values_each: int, chunk_values: int) -> list[slice]:
+    """Slices that cover ``range(length)``: at most ``chunk_values`` values each, never empty."""
+    size = max(1, chunk_values // values_each)
     return [slice(start, min(start + size, length)) for start in range(0, length, size)]
 
 
@@ -57,12 +57,14 @@ class Moments:
         return Moments(wide.shape[1] * by_channel.shape[2], mean, m2)
 
     @staticmethod
-    def gathered(tokens: Tensor, groups: int, values: int, *, together: bool = False) -> Moments:
-        """As :meth:`of`, from pieces of at most ``values`` values."""
+    def gathered(
+        tokens: Tensor, groups: int, chunk_values: int, *, together: bool = False
+    ) -> Moments:
+        """As :meth:`of`, from pieces of at most ``chunk_values`` values."""
         count, area, channels = tokens.shape
         first, *rest = (
             Moments.of(tokens[:, span], groups, together=together)
-            for span in chunks(area, count * channels, values)
+            for span in chunks(area, count * channels, chunk_values)
         )
         for piece in rest:
             first = first.merged(piece)
@@ -99,17 +101,17 @@ def convolve(tokens: Tensor, conv: nn.Conv2d, size: ImageSize) -> Tensor:
 
 
 def convolve_normalized(
-    tokens: Tensor, norm: nn.GroupNorm, conv: nn.Conv2d, size: ImageSize, values: int
+    tokens: Tensor, norm: nn.GroupNorm, conv: nn.Conv2d, size: ImageSize, chunk_values: int
 ) -> Tensor:
     """GroupNorm of every frame, SiLU, and a 3x3 convolution; [n, h * w, C] to [n, h * w, C'].
 
     What lies between exists for some rows at a time, each with the rows next to it.
     """
-    moments = Moments.gathered(tokens, norm.num_groups, values)
+    moments = Moments.gathered(tokens, norm.num_groups, chunk_values)
     (height, width), (count, area, channels) = size, tokens.shape
     result = tokens.new_empty(count, area, conv.out_channels)
     widest = max(channels, conv.out_channels)
-    for rows in chunks(height, count * width * widest, values):
+    for rows in chunks(height, count * width * widest, chunk_values):
         top, bottom = max(rows.start - 1, 0), min(rows.stop + 1, height)
         part = silu(normalize(tokens[:, top * width : bottom * width], norm, moments))
         part = convolve(part, conv, (bottom - top, width))
@@ -126,11 +128,11 @@ def convolve_time(tokens: Tensor, conv: nn.Conv3d) -> Tensor:
     return mixed[0].permute(1, 2, 0)
 
 
-def attend(tokens: Tensor, attention: Any, values: int) -> Tensor:
+def attend(tokens: Tensor, attention: Any, chunk_values: int) -> Tensor:
     """Multi-head self-attention over the middle axis of [n, s, C].
 
     Where PyTorch forms all products of queries and keys, for so many queries at a time that these
-    are at most ``values``, but for one query at least.
+    are at most ``chunk_values``, but for one query at least.
     """
     query, key, value = (
         project(tokens).unflatten(2, (attention.heads, -1)).transpose(1, 2)
@@ -141,7 +143,7 @@ def attend(tokens: Tensor, attention: Any, values: int) -> Tensor:
     else:
         mixed = torch.empty_like(query)
         each = len(tokens) * attention.heads * tokens.shape[1]
-        for span in chunks(tokens.shape[1], each, values):
+        for span in chunks(tokens.shape[1], each, chunk_values):
             mixed[:, :, span] = F.scaled_dot_product_attention(query[:, :, span], key, value)
     return attention.to_out[0](mixed.transpose(1, 2).flatten(2))
 

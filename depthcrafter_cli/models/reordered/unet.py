@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from depthcrafter_cli.models.parking import Parked, Parking
+from depthcrafter_cli.models.offload import Offload, Offloaded
 from depthcrafter_cli.models.reordered.blocks import Context, cross_attention
 from depthcrafter_cli.models.reordered.hidden import HiddenLayer
 from depthcrafter_cli.models.reordered.layers import ImageSize, to_images, to_tokens
@@ -14,7 +14,7 @@ from depthcrafter_cli.models.residency import Residency
 from depthcrafter_cli.models.unet import DepthUNet
 from depthcrafter_cli.types import MemoryPlan
 
-Skip = tuple["Tensor | Parked", ImageSize]
+Skip = tuple["Tensor | Offloaded", ImageSize]
 
 
 class WindowForward:
@@ -26,13 +26,13 @@ class WindowForward:
         embeds: Tensor,
         plan: MemoryPlan,
         blocks: Residency,
-        parking: Parking | None = None,
+        offload: Offload | None = None,
     ) -> None:
         """``embeds`` [T, 1, e] of the window's frames; ``blocks`` brings in blocks' weights,
-        ``parking`` takes skips that wait on the host.
+        ``offload`` takes skips that wait on the host.
         """
         self._unet, self._plan, self._blocks = unet, plan, blocks
-        self._parking = parking or Parking(embeds.device)
+        self._offload = offload or Offload(embeds.device)
         self._context: dict[nn.Module, Context] = {}
         for module in unet.modules():
             if hasattr(module, "temporal_transformer_blocks"):
@@ -49,9 +49,9 @@ class WindowForward:
             lambda span: to_tokens(unet.conv_in(sample[span])),
             len(sample),
             (sample.shape[2], sample.shape[3]),
-            self._plan.values,
+            self._plan.chunk_values,
             self._blocks,
-            self._parking,
+            self._offload,
             level,
         )
         skips: list[Skip] = []
@@ -97,4 +97,4 @@ class WindowForward:
 
     def _keep(self, layer: HiddenLayer, skips: list[Skip]) -> None:
         """Keep the layer for the way up."""
-        skips.append((layer.park() if self._plan.park_skips else layer.share(), layer.size))
+        skips.append((layer.offload() if self._plan.offload_skips else layer.share(), layer.size))

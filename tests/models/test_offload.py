@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from depthcrafter_cli.models.copies import Copies
-from depthcrafter_cli.models.host import Stash, host_memory
-from depthcrafter_cli.models.parking import Parking
+from depthcrafter_cli.models.host import HostMemory, host_memory
+from depthcrafter_cli.models.offload import Offload
 from depthcrafter_cli.models.reordered.unet import WindowForward
 from depthcrafter_cli.models.residency import Residency
 from depthcrafter_cli.types import MemoryPlan
@@ -53,25 +53,25 @@ class LateCopies(Copies):
 
 @pytest.mark.parametrize(("levels", "shape"), [(4, (5, 16, 24)), (4, (3, 9, 14))])
 @pytest.mark.parametrize("values", [3000, 30_000, 10**8])
-@pytest.mark.parametrize("streamed", [False, True])
-def test_copies_that_are_always_late_change_nothing(levels, shape, values, streamed):
+@pytest.mark.parametrize("by_blocks", [False, True])
+def test_copies_that_are_always_late_change_nothing(levels, shape, values, by_blocks):
     unet, (sample, timestep, embeds, ids) = (
         random_unet(levels, torch.float32),
         inputs(*shape, torch.float32),
     )
     plain, skips = plain_unet(levels, shape, torch.float32), LateCopies()
-    plan = MemoryPlan(values, stream_weights=streamed, park_skips=True)
+    plan = MemoryPlan(values, offload_blocks=by_blocks, offload_skips=True)
     with torch.inference_mode():
-        blocks = Residency(CPU, streamed, LateCopies())
-        window = WindowForward(unet, embeds, plan, blocks, Parking(CPU, copies=skips))
-        for _ in range(2):  # from the second step on, streamed blocks are sent for ahead
+        blocks = Residency(CPU, by_blocks, LateCopies())
+        window = WindowForward(unet, embeds, plan, blocks, Offload(CPU, copies=skips))
+        for _ in range(2):  # from the second step on, by_blocks blocks are sent for ahead
             found = window(sample, timestep, ids)
             assert (found - plain).abs().max() <= 1e-5 * plain.abs().max()
     assert skips.leaving == 1 and 1 <= skips.pieces <= 2
     assert skips.begun >= 2 * 2 * 12  # 12 skips, there and back, in each of two steps
 
 
-class CountedStash(Stash):
+class CountedStash(HostMemory):
     """Remembers every buffer it ever made."""
 
     def __init__(self) -> None:
@@ -90,48 +90,50 @@ class CountedStash(Stash):
         return sum(ref() is not None for ref in self.made)
 
 
-def forward(stash: Stash, frames: int, height: int, width: int, unet=None) -> torch.Tensor:
+def forward(
+    host_memory: HostMemory, frames: int, height: int, width: int, unet=None
+) -> torch.Tensor:
     sample, timestep, embeds, ids = inputs(frames, height, width, torch.float32)
-    plan = MemoryPlan(30_000, park_skips=True)
+    plan = MemoryPlan(30_000, offload_skips=True)
     unet = unet or random_unet(4, torch.float32)
     with torch.inference_mode():
-        parking = Parking(CPU, stash)
-        window = WindowForward(unet, embeds, plan, Residency(CPU, hosted=False), parking)
+        offload = Offload(CPU, host_memory)
+        window = WindowForward(unet, embeds, plan, Residency(CPU, offloaded=False), offload)
         return window(sample, timestep, ids)
 
 
 def test_host_memory_is_made_once_and_survives_a_change_of_size():
-    stash = CountedStash()
-    first = forward(stash, 5, 16, 24)
-    assert len(stash.made) == stash.present == 12
-    assert torch.equal(forward(stash, 5, 16, 24), first)
-    assert len(stash.made) == 12  # the next step, window or clip makes nothing new
-    forward(stash, 3, 8, 16)
-    assert len(stash.made) == 12  # a smaller one neither
-    larger = forward(stash, 6, 24, 24)
-    assert stash.present == 12  # a larger one replaces what has become too small
-    made = len(stash.made)
-    assert torch.equal(forward(stash, 6, 24, 24), larger) and len(stash.made) == made
-    assert torch.equal(forward(stash, 5, 16, 24), first) and len(stash.made) == made
-    stash.clear()
-    assert stash.present == 0
+    host_memory = CountedStash()
+    first = forward(host_memory, 5, 16, 24)
+    assert len(host_memory.made) == host_memory.present == 12
+    assert torch.equal(forward(host_memory, 5, 16, 24), first)
+    assert len(host_memory.made) == 12  # the next step, window or clip makes nothing new
+    forward(host_memory, 3, 8, 16)
+    assert len(host_memory.made) == 12  # a smaller one neither
+    larger = forward(host_memory, 6, 24, 24)
+    assert host_memory.present == 12  # a larger one replaces what has become too small
+    made = len(host_memory.made)
+    assert torch.equal(forward(host_memory, 6, 24, 24), larger) and len(host_memory.made) == made
+    assert torch.equal(forward(host_memory, 5, 16, 24), first) and len(host_memory.made) == made
+    host_memory.clear()
+    assert host_memory.present == 0
 
 
 def test_a_failed_pass_gives_its_host_memory_back():
-    stash, unet = CountedStash(), random_unet(4, torch.float32)
+    host_memory, unet = CountedStash(), random_unet(4, torch.float32)
 
     def fail(*_):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     handle = unet.up_blocks[3].resnets[1].spatial_res_block.conv1.register_forward_pre_hook(fail)
     try:
-        forward(stash, 5, 16, 24)
+        forward(host_memory, 5, 16, 24)
         pytest.fail("it did not fail")
     except torch.OutOfMemoryError:
         handle.remove()
-    expected = forward(stash, 5, 16, 24)
-    assert len(stash.made) == 12
-    assert torch.equal(forward(Stash(), 5, 16, 24), expected)
+    expected = forward(host_memory, 5, 16, 24)
+    assert len(host_memory.made) == 12
+    assert torch.equal(forward(HostMemory(), 5, 16, 24), expected)
 
 
 def test_host_memory_is_as_large_as_asked_for():

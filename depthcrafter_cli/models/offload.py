@@ -9,43 +9,46 @@ import torch
 from torch import Tensor
 
 from depthcrafter_cli.models.copies import Copies, copies_for
-from depthcrafter_cli.models.host import Stash
+from depthcrafter_cli.models.host import HostMemory
 
 
-class Parking:
-    """The way to the host and back, beside the computation."""
+class Offload:
+    """Copies tensors to the host and back while the device computes."""
 
     def __init__(
-        self, device: torch.device, stash: Stash | None = None, copies: Copies | None = None
+        self,
+        device: torch.device,
+        host_memory: HostMemory | None = None,
+        copies: Copies | None = None,
     ) -> None:
-        """``stash`` keeps the host memory for the next one; ``copies`` is for tests."""
+        """``host_memory`` keeps the buffers for the next one; ``copies`` is for tests."""
         self.device = device
-        self.stash = Stash() if stash is None else stash
+        self.host_memory = HostMemory() if host_memory is None else host_memory
         self.copies = copies_for(device) if copies is None else copies
         self._leaving: list[tuple[Tensor, Any]] = []
 
-    def park(self, tensor: Tensor) -> Parked:
-        """Send a contiguous tensor to the host. Until :meth:`departed` it must not be changed."""
-        buffer = self.stash.take(tensor.nbytes, self.device)
-        parked = Parked(self, buffer, tensor)
-        parked.mark = self.copies.begin([parked.host], [tensor])
-        self._leaving.append((tensor, parked.mark))
-        return parked
+    def send(self, tensor: Tensor) -> Offloaded:
+        """Send a contiguous tensor to the host. Until :meth:`wait` it must not be changed."""
+        buffer = self.host_memory.take(tensor.nbytes, self.device)
+        offloaded = Offloaded(self, buffer, tensor)
+        offloaded.mark = self.copies.begin([offloaded.host], [tensor])
+        self._leaving.append((tensor, offloaded.mark))
+        return offloaded
 
-    def departed(self) -> None:
-        """What was parked is on the host: its place on the device may be used again."""
+    def wait(self) -> None:
+        """Wait until all copies to the host are done: their places on the device are free."""
         for _, mark in self._leaving:
             self.copies.wait(mark)
         self._leaving.clear()
 
 
-class Parked:
+class Offloaded:
     """A tensor on the host, read from front to back in pieces, each sent for while the one
     before it is used: never more than two pieces are on the device.
     """
 
-    def __init__(self, parking: Parking, buffer: Tensor, like: Tensor) -> None:
-        self._parking, self._buffer = parking, buffer
+    def __init__(self, offload: Offload, buffer: Tensor, like: Tensor) -> None:
+        self._offload, self._buffer = offload, buffer
         self.host = buffer[: like.nbytes].view(like.dtype).view(like.shape)
         self.mark: Any = None  # of the last copy from or to the buffer
         self._ahead: tuple[slice, Tensor] | None = None
@@ -55,7 +58,7 @@ class Parked:
         ahead, self._ahead = self._ahead, None
         if ahead is None or ahead[0] != span:
             ahead = self._send_for(span)
-        self._parking.copies.wait(self.mark)
+        self._offload.copies.wait(self.mark)
         following = slice(span.stop, min(2 * span.stop - span.start, len(self.host)))
         if following.start < following.stop:
             self._ahead = self._send_for(following)
@@ -63,10 +66,10 @@ class Parked:
 
     def _send_for(self, span: slice) -> tuple[slice, Tensor]:
         host = self.host[span]
-        piece = torch.empty_like(host, device=self._parking.device)
-        self.mark = self._parking.copies.begin([piece], [host])
+        piece = torch.empty_like(host, device=self._offload.device)
+        self.mark = self._offload.copies.begin([piece], [host])
         return span, piece
 
     def __del__(self) -> None:
-        finish = partial(self._parking.copies.finish, self.mark)
-        self._parking.stash.give_back(self._buffer, finish)
+        finish = partial(self._offload.copies.finish, self.mark)
+        self._offload.host_memory.give_back(self._buffer, finish)
