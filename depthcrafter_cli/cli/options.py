@@ -15,7 +15,7 @@ import typer
 
 from depthcrafter_cli.errors import DepthCrafterError, UsageError
 from depthcrafter_cli.options import Option, options_of
-from depthcrafter_cli.text import expanded, numbered, video_path
+from depthcrafter_cli.text import expanded, video_path
 from depthcrafter_cli.workflows.request import RunRequest
 
 _FIELD = re.compile(r"`(\w+)(?:=([^`]*))?`")
@@ -104,7 +104,7 @@ def as_typed(sentence: str, names: Mapping[str, str]) -> str:
 
 def output_path(text: str) -> Path:
     """An output as typed; what ends in a slash is a folder, also if its name has a dot."""
-    path = numbered(expanded(text))
+    path = expanded(text)
     if text.endswith(("/", os.sep)) and path.suffix and not path.is_dir():
         from depthcrafter_cli.media.sinks.png16 import PngSink
 

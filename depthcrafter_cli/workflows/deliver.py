@@ -1,6 +1,6 @@
 """The second pass: choose the range, write every output. It needs no model."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from fractions import Fraction
 from itertools import count, repeat
@@ -8,12 +8,13 @@ from typing import Any
 
 from depthcrafter_cli.depth.normalize import normalize, value_range
 from depthcrafter_cli.media.identity import require_unchanged
+from depthcrafter_cli.media.images import is_picture
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.reader import frame_numbers, read_frames
 from depthcrafter_cli.media.scale import resize_disparity
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.media.sinks.base import DepthFrame, SinkSettings
-from depthcrafter_cli.media.sinks.registry import sink_for
+from depthcrafter_cli.media.sinks.registry import are_numbered, sink_for
 from depthcrafter_cli.media.spool import DisparitySpool
 from depthcrafter_cli.media.timestamps import common_unit
 from depthcrafter_cli.progress import Observer, Progress
@@ -68,16 +69,18 @@ def deliver(
     sinks = [sink_for(out, settings) for out in request.outputs]
     wants_source = any(sink.needs_rgb for sink in sinks)
     pictures = _source_pictures(request, reading, size) if wants_source else repeat(None)
-    reads_source = wants_source or request.start_number == FROM_SOURCE
+    reads_numbers = numbers_from_source(request, provenance)
+    reads_source = wants_source or reads_numbers
     if reads_source:
         require_unchanged(request.source, provenance.input)
-    numbers = _numbers(request, reading)
+    numbers = frame_numbers(request.source, reading) if reads_numbers else None
     with ExitStack() as stack:
         for sink in sinks:
             stack.enter_context(sink)
         observer(Progress("write", 0, len(spool)))
         frames = enumerate(zip(spool.frames(), pictures, strict=False))
-        for (index, ((raw, shown), rgb)), number in zip(frames, numbers, strict=False):
+        counted = numbers or count(request.first_number)
+        for (index, ((raw, shown), rgb)), number in zip(frames, counted, strict=False):
             disparity = resize_disparity(raw, size)
             frame = DepthFrame(number, shown, disparity, normalize(disparity, values), rgb)
             for sink in sinks:
@@ -88,11 +91,10 @@ def deliver(
     return metadata
 
 
-def _numbers(request: RunRequest, reading: ReadOptions) -> Iterable[int]:
-    """Those of the frames, without end where they are counted."""
-    if request.start_number != FROM_SOURCE:
-        return count(request.first_number)
-    return frame_numbers(request.source, reading) or count()
+def numbers_from_source(request: RunRequest, provenance: Provenance) -> bool:
+    """Whether the names of the source's images are read, to number those of the results."""
+    images = "files" in provenance.input or is_picture(request.source)
+    return images and request.start_number == FROM_SOURCE and are_numbered(request.outputs)
 
 
 def _source_pictures(request: RunRequest, reading: ReadOptions, size: Size) -> Iterator[RgbImage]:

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from depthcrafter_cli.errors import DepthCrafterError, OutputError
-from depthcrafter_cli.media.files import output_errors
+from depthcrafter_cli.media.files import output_errors, require_folder
 from depthcrafter_cli.media.identity import identity
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.methods.registry import method_named
@@ -15,13 +15,18 @@ from depthcrafter_cli.workflows.request import RunRequest
 
 
 def check_record(request: RunRequest, *, overwrite: bool) -> None:
-    """Raises OutputError if the record's name is taken and ``overwrite`` is off."""
+    """Raises OutputError if the record's name is taken and ``overwrite`` is off.
+
+    Also where its folder takes no files.
+    """
     path = request.record_path
     if path is not None and path.exists() and not overwrite:
         raise OutputError(
             f"{path} exists, expected a free name for the run's record: "
             "pass `overwrite=True`, or `record=False`."
         )
+    if path is not None:
+        require_folder(path.parent, path, is_made=True)
 
 
 def write_record(request: RunRequest, record: dict[str, Any], published: Published) -> None:

@@ -3,6 +3,7 @@
 The command line's options are declared here, so little is imported before it is needed.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from depthcrafter_cli.depth.normalize import NORMALIZATIONS, Normalization, read_normalization
-from depthcrafter_cli.disk import derived
+from depthcrafter_cli.disk import derived, nearest_folder
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.look import CODECS, Look
-from depthcrafter_cli.media.numbered import NUMBER
+from depthcrafter_cli.media.numbered import NUMBER, without_places
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.options import check_options, documented, option, options_of, settings_of
 from depthcrafter_cli.pipeline.config import PipelineConfig
-from depthcrafter_cli.text import expanded, read_gigabytes
+from depthcrafter_cli.text import expanded, numbered, read_gigabytes
 
 if TYPE_CHECKING:
     from depthcrafter_cli.types import Size
@@ -103,9 +104,9 @@ class RunRequest:
         choices=tuple(CODECS),
     )
     start_number: str = option(
-        "0",
-        help="Number of the first PNG (default: {default}), or source: as the source's images are "
-        "numbered.",
+        FROM_SOURCE,
+        help="Number of the first image of a sequence, or {default} (default): as the source's "
+        "images are numbered, and from 0 where it has no numbers.",
         part="look",
         accepts=_is_first_number,
         form=f"a whole number or {FROM_SOURCE}",
@@ -192,6 +193,7 @@ class RunRequest:
 
     def __post_init__(self) -> None:
         check_options(self)
+        object.__setattr__(self, "outputs", tuple(map(numbered, self.outputs)))
         for place in (*self.outputs, *([self.work_dir] if self.work_dir else [])):
             if not (place.name.strip(".") or place.resolve().name):
                 raise UsageError(
@@ -237,8 +239,21 @@ class RunRequest:
 
     @property
     def record_path(self) -> Path | None:
-        """Where the run's record goes, beside the first output; None if none is wanted."""
-        return derived(self.first_output, ".json") if self.record else None
+        """Where the run's record goes; None if none is wanted.
+
+        It lies beside the first output: ``depth.mp4.json``. For the images ``shot/d.%04d.exr``,
+        whose folder is to hold images alone, it is ``shot.d.exr.json`` beside that folder.
+        """
+        if not self.record:
+            return None
+        first = self.first_output
+        if NUMBER.search(first.name):
+            folder, name = first.absolute().parent, without_places(first.stem)
+            above = nearest_folder(folder.parent)
+            if folder.name and above is not None and os.access(above, os.W_OK):
+                own = f".{name}" * (name not in ("", folder.name))
+                first = folder.with_name(f"{folder.name}{own}{first.suffix}")
+        return derived(first, ".json")
 
     def output_size(self, source: "Size", model: "Size") -> "Size":
         """The size of the results of a video and a model of these sizes. Raises UsageError."""

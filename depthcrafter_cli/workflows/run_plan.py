@@ -9,7 +9,7 @@ from typing import Any
 
 from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.media.identity import changed, identity
-from depthcrafter_cli.media.reader import count_frames, probe
+from depthcrafter_cli.media.reader import count_frames, frame_numbers, probe
 from depthcrafter_cli.media.resize import reference_stride
 from depthcrafter_cli.media.selection import ReadOptions, selected_rate
 from depthcrafter_cli.media.sinks.registry import check_numbers, check_size
@@ -22,7 +22,7 @@ from depthcrafter_cli.types import Size, VideoInfo
 from depthcrafter_cli.workflows.memory import budget
 from depthcrafter_cli.workflows.places import check_disk, check_places, disk_bytes
 from depthcrafter_cli.workflows.provenance import Provenance
-from depthcrafter_cli.workflows.request import RunRequest
+from depthcrafter_cli.workflows.request import FROM_SOURCE, RunRequest
 from depthcrafter_cli.workflows.resources import device_name
 from depthcrafter_cli.workflows.state import RunState, SavedRun
 
@@ -203,8 +203,11 @@ def _settle(request: RunRequest) -> tuple[Video, MethodPlan]:
         )
     written = request.output_size(info.size, method.size)
     check_size(request.outputs, written, request.look)
+    by_source = request.start_number == FROM_SOURCE
+    numbers = frame_numbers(request.source, reading) if by_source else None
     # How many frames a video has is known only about, if at all.
-    check_numbers(request.outputs, request.first_number + 2 * (frames or 0))
+    last = max(numbers) if numbers else request.first_number + 2 * (frames or 0)
+    check_numbers(request.outputs, last)
     if request.outputs and frames is not None and not _goes_on(request):
         check_disk(request, frames, method.size, written)
     return Video(info, reading, rate, frames), method

@@ -27,7 +27,7 @@ from depthcrafter_cli.methods.base import Estimator, ResumePoint
 from depthcrafter_cli.progress import Observer, Warn, ignore
 from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.types import RgbImage, ValueRange
-from depthcrafter_cli.workflows.deliver import deliver
+from depthcrafter_cli.workflows.deliver import deliver, numbers_from_source
 from depthcrafter_cli.workflows.memory import memory_errors
 from depthcrafter_cli.workflows.model import LoadedModel
 from depthcrafter_cli.workflows.record import (
@@ -35,7 +35,7 @@ from depthcrafter_cli.workflows.record import (
     is_complete,
     write_record,
 )
-from depthcrafter_cli.workflows.request import FROM_SOURCE, RunRequest
+from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.resources import PeakMemory, peak_memory
 from depthcrafter_cli.workflows.run_plan import RunPlan, plan
 from depthcrafter_cli.workflows.state import RunState
@@ -207,7 +207,7 @@ def finish(folder: Path, outputs: Sequence[Path], observer: Observer = ignore, *
     made, reading = saved.provenance, saved.reading
     own = {"outputs": tuple(outputs), "create_folders": True, "overwrite": False}
     request = replace(saved.request, **{**own, **look})
-    if request.side_by_side or request.start_number == FROM_SOURCE:
+    if request.side_by_side or numbers_from_source(request, made):
         require_unchanged(request.source, made.input)
     check_outputs(
         request.outputs,

@@ -115,11 +115,11 @@ def test_sequences_and_folders_as_compositors_name_them(cli, small, tmp_path):
     asked = [part for out in outputs for part in ("--out", out)]
     done = cli("run", source, *asked, *small, "--sequence-rate", "23.976", "--keep-work")
     assert done.code == 0, done.err
-    assert (deep / "sh010_depth.v001" / "depth_00000.png").is_file()
-    assert (deep / "x.0000.png").is_file() and np.load(deep / "d.npz")["depth"].shape[0] == 1
+    assert (deep / "sh010_depth.v001" / "depth_00001.png").is_file()
+    assert (deep / "x.0001.png").is_file() and np.load(deep / "d.npz")["depth"].shape[0] == 1
     (work,) = deep.rglob("*.work")
     made = cli("finish", work, "--out", tmp_path / "other" / "f.####.png")
-    assert made.code == 0 and (tmp_path / "other" / "f.0000.png").is_file(), made.err
+    assert made.code == 0 and (tmp_path / "other" / "f.0001.png").is_file(), made.err
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "cp1252", "utf-16"])

@@ -1,5 +1,6 @@
 """Folders of images, numbered patterns and single pictures as videos."""
 
+import json
 from fractions import Fraction
 
 import numpy as np
@@ -295,33 +296,39 @@ def test_a_broken_page_ends_the_result_with_a_warning(tmp_path):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ([], [0, 1, 2, 3]),
+        ([], [1001, 1002, 1003, 1004]),
+        (["--start-number", "0"], [0, 1, 2, 3]),
         (["--start-number", "7"], [7, 8, 9, 10]),
-        (["--start-number", "source"], [1001, 1002, 1003, 1004]),
-        (["--start-number", "source", "--fps", "12"], [1001, 1003]),
+        (["--fps", "12"], [1001, 1003]),
         (["--start-number", "source", "--start", "0.05"], [1003, 1004]),
     ],
 )
-def test_results_are_numbered_as_their_source_where_that_is_asked(
+def test_results_are_numbered_as_their_source_or_as_is_asked(
     cli, tmp_path, tiny_folder, options, expected
 ):
     folder, out = numbered(tmp_path / "in", range(1001, 1005)), tmp_path / "out"
     told = ["--weights", tiny_folder, "--steps", 1, "--max-res", 64, *options]
-    done = cli("run", folder / "shot.%04d.png", "--out", out, *told, "--size", "64x64")
+    done = cli(
+        "run", folder / "shot.%04d.png", "--out", out / "d.####.png", *told, "--size", "64x64"
+    )
     assert done.code == 0, done.err
-    assert sorted(file.name for file in out.iterdir()) == [f"depth_{k:05d}.png" for k in expected]
+    assert sorted(file.name for file in out.iterdir()) == [f"d.{k:04d}.png" for k in expected]
+    record = json.loads((tmp_path / "out.d.png.json").read_text())
+    assert record["outputs"][0]["files"] == len(expected)
 
 
 def test_other_results_of_a_kept_run_are_numbered_too(cli, tmp_path, tiny_folder, clip):
     folder, work = numbered(tmp_path / "in", [7, 8]), tmp_path / "a.npz.work"
     told = ["--weights", tiny_folder, "--steps", 1, "--size", "64x64", "--keep-work"]
     assert cli("run", folder, "--out", tmp_path / "a.npz", *told).code == 0
-    again = cli("finish", work, "--out", tmp_path / "out", "--start-number", "source")
+    again = cli("finish", work, "--out", tmp_path / "out")
     assert again.code == 0, again.err
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
         "depth_00007.png", "depth_00008.png"
     ]  # fmt: skip
     Image.fromarray(picture(1)).save(folder / "shot.0009.png")
-    changed = cli("finish", work, "--out", tmp_path / "b", "--start-number", "source")
+    changed = cli("finish", work, "--out", tmp_path / "b")
     assert changed.code == 3 and "not what it was" in changed.err
+    assert cli("finish", work, "--out", tmp_path / "b", "--start-number", "0").code == 0
+    assert cli("finish", work, "--out", tmp_path / "b.npz").code == 0
     assert cli("run", clip, "--out", tmp_path / "c", "--start-number", "first").code == 2

@@ -14,6 +14,7 @@ from depthcrafter_cli.media.sinks.exr import ExrSink
 from depthcrafter_cli.media.sinks.npy import NpySink
 from depthcrafter_cli.media.sinks.npz import NpzSink
 from depthcrafter_cli.media.sinks.png16 import PngSink
+from depthcrafter_cli.media.sinks.sequence import SequenceSink
 from depthcrafter_cli.media.sinks.tiff import TiffSink
 from depthcrafter_cli.media.sinks.video import VideoSink
 from depthcrafter_cli.types import Size
@@ -91,6 +92,11 @@ def check_outputs(
     for out, kind in zip(outputs, kinds, strict=True):
         kind.check_look(out, look)
         _check_place(out, kind, overwrite=overwrite, create_folders=create_folders)
+
+
+def are_numbered(outputs: Iterable[Path]) -> bool:
+    """Whether one of the outputs is a file for each frame. Raises UsageError."""
+    return any(issubclass(_sink_class(out), SequenceSink) for out in outputs)
 
 
 def existing_files(out: Path) -> list[Path]:
