@@ -64,5 +64,5 @@ def finish(
         request = replace(RunState(folder).saved().request, outputs=tuple(out), **look)
         console.keep_log_apart(*files_of(request))
         with console.watching() as observer:
-            frames = workflows.finish(folder, out, observer, **look)
+            frames = workflows.finish(folder, out, observer, console.warn, **look)
         console.done(out, frames=frames)

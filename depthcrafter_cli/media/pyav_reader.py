@@ -81,6 +81,17 @@ class VideoFile:
             require_sane(self.path, size)
             return VideoInfo(self.path, size, rate_of(stream), peak_rate_of(stream), count)
 
+    def first_shown(self) -> tuple[Fraction, str]:
+        """When the first picture is shown, in seconds on the file's clock, and its timecode.
+
+        The timecode is empty where the file has none. Raises InputError.
+        """
+        with self._opened() as (container, stream):
+            first = next(Decoder(container, stream).pictures(), None)
+            named = (stream, *container.streams.data, container)
+            codes = (each.metadata.get("timecode", "") for each in named)
+            return seconds_of(first) or Fraction(0), next(filter(None, codes), "")
+
     def stored_size(self) -> Size:
         """The size of the pictures as they are stored, from the header alone.
 
@@ -184,13 +195,14 @@ class VideoFile:
     def _opened(
         self, threads: str = "AUTO"
     ) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-        container = self._open()
+        container = self.open()
         with container:
             stream = self._video_stream(container)
             stream.thread_type = threads
             yield container, stream
 
-    def _open(self) -> av.container.InputContainer:
+    def open(self) -> av.container.InputContainer:
+        """The file, to be closed by the caller. Raises InputError."""
         try:
             size = require_regular(self.path).st_size
             if not size:

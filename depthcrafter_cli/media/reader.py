@@ -1,6 +1,7 @@
 """Videos in: what a path holds, and its frames at the size the model or the output needs."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeAlias
@@ -11,8 +12,10 @@ from depthcrafter_cli.media.images import kinds_read, may_hold_several
 from depthcrafter_cli.media.pages import PagedImage, film_format
 from depthcrafter_cli.media.pyav_reader import VideoFile
 from depthcrafter_cli.media.scale import PictureScaler
-from depthcrafter_cli.media.selection import ReadOptions, select, selected_rate
+from depthcrafter_cli.media.selection import ReadOptions, first_selected, select, selected_rate
+from depthcrafter_cli.media.sound import Sound
 from depthcrafter_cli.progress import Warn, ignore
+from depthcrafter_cli.shots.timecode import later
 from depthcrafter_cli.types import Frame, Size, VideoInfo
 
 Source: TypeAlias = VideoFile | ImageSequence | PagedImage
@@ -102,6 +105,37 @@ def _source(path: Path, options: ReadOptions) -> Source:
     if film is not None:
         return PagedImage(path, options.sequence_rate)
     return ImageSequence(path, options.sequence_rate, options.gaps, options.exposure)
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What a video has beside its pictures.
+
+    ``timecode`` is that of the first frame read, and counts at the video's own ``rate``.
+    """
+
+    rate: Fraction
+    sound: Sound | None = None
+    timecode: str = ""
+
+
+def carried_by(path: Path, options: ReadOptions, warn: Warn = ignore) -> Carried:
+    """The sound and timecode that belong to the frames :func:`read_frames` hands out.
+
+    Nothing of images. Raises InputError as :func:`probe` does.
+    """
+    source = _source(path, options)
+    if not isinstance(source, VideoFile):
+        return Carried(options.sequence_rate)
+    info, (zero, timecode) = source.info(), source.first_shown()
+    pictures = source.pictures(options.start or Fraction(0), ignore)
+    time = first_selected(pictures, options, 1 / info.rate) or Fraction(0)
+    whole = options.end is None and options.max_frames is None
+    return Carried(
+        info.rate,
+        Sound(path, zero + time, whole, warn),
+        later(timecode, time * info.rate, info.rate),
+    )
 
 
 def frame_numbers(path: Path, options: ReadOptions = _WHOLE) -> list[int] | None:

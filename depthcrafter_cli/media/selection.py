@@ -137,6 +137,15 @@ def selected_rate(info: "VideoInfo", options: ReadOptions) -> Fraction:
     return options.fps
 
 
+def first_selected(
+    pictures: Iterable[Timed[Picture]], options: ReadOptions, frame_duration: Fraction
+) -> Fraction | None:
+    """The time of the first picture that :func:`select` hands out, before it becomes 0."""
+    start = options.start or Fraction(0)
+    first = next(_between(pictures, start, options.end, frame_duration), None)
+    return None if first is None else first[0]
+
+
 def select(
     pictures: Iterable[Timed[Picture]], options: ReadOptions, frame_duration: Fraction
 ) -> Iterator[Timed[Picture]]:

@@ -32,9 +32,24 @@ def seconds_of(timecode: str, rate: Fraction) -> Fraction:
     return (hours * 60 + minutes) * 60 + seconds + frames / rate
 
 
-def timecode_of(frame: int, rate: Fraction) -> str:
-    """The non-drop timecode of a frame."""
+def later(timecode: str, frames: Fraction, rate: Fraction) -> str:
+    """The timecode so many frames later, of the same kind; empty for what is no timecode."""
+    try:
+        first = frames_of(timecode, rate)
+    except ValueError:
+        return ""
+    return timecode_of(first + round(frames), rate, drop=";" in timecode)
+
+
+def timecode_of(frame: int, rate: Fraction, *, drop: bool = False) -> str:
+    """The timecode of a frame; with ``drop`` that which leaves out numbers."""
     nominal = round(rate)
+    if drop:
+        left_out = _dropped(nominal)
+        tens, rest = divmod(frame, nominal * 600 - 9 * left_out)
+        minutes = max(0, rest - left_out) // (nominal * 60 - left_out)
+        whole = timecode_of(frame + left_out * (9 * tens + minutes), rate)
+        return f"{whole[:-3]};{whole[-2:]}"
     seconds, frames = divmod(frame, nominal)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)

@@ -7,17 +7,18 @@ from itertools import count, repeat
 from typing import Any
 
 from depthcrafter_cli.depth.normalize import normalize, value_range
+from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.identity import require_unchanged
 from depthcrafter_cli.media.images import is_picture
 from depthcrafter_cli.media.published import Published
-from depthcrafter_cli.media.reader import frame_numbers, read_frames
+from depthcrafter_cli.media.reader import carried_by, frame_numbers, read_frames
 from depthcrafter_cli.media.scale import resize_disparity
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.media.sinks.base import DepthFrame, SinkSettings
-from depthcrafter_cli.media.sinks.registry import are_numbered, sink_for
+from depthcrafter_cli.media.sinks.registry import are_numbered, are_videos, sink_for
 from depthcrafter_cli.media.spool import DisparitySpool
 from depthcrafter_cli.media.timestamps import common_unit
-from depthcrafter_cli.progress import Observer, Progress
+from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
 from depthcrafter_cli.types import RgbImage, Size
 from depthcrafter_cli.workflows.provenance import Provenance
 from depthcrafter_cli.workflows.request import FROM_SOURCE, RunRequest
@@ -31,11 +32,12 @@ def deliver(
     end: Fraction | None,
     observer: Observer,
     published: Published,
+    warn: Warn = ignore,
 ) -> dict[str, Any]:
     """Normalise, scale and hand each frame to every sink; returns the outputs' metadata.
 
     ``reading`` selects the source's frames again where they are shown; ``end`` is when the last
-    frame ends, in seconds, None if only the rate tells.
+    frame ends, in seconds, None if only the rate tells. ``warn`` hears of sound that is left out.
 
     Raises:
         OutputError: an output cannot be written, or the spool not be read.
@@ -65,6 +67,7 @@ def deliver(
         look=request.look,
         metadata=metadata,
         published=published,
+        **_carried(request, reading, provenance, warn),
     )
     sinks = [sink_for(out, settings) for out in request.outputs]
     wants_source = any(sink.needs_rgb for sink in sinks)
@@ -89,6 +92,29 @@ def deliver(
         if reads_source:
             require_unchanged(request.source, provenance.input)
     return metadata
+
+
+def _carried(
+    request: RunRequest, reading: ReadOptions, provenance: Provenance, warn: Warn
+) -> dict[str, Any]:
+    """The sound and timecode of the source, for videos of the depth.
+
+    Not of a source that is gone or has changed, which only is told, nor for the reference, whose
+    frames have other times.
+    """
+    if request.reference or not are_videos(request.outputs):
+        return {}
+    try:
+        require_unchanged(request.source, provenance.input)
+        carried = carried_by(request.source, reading, warn)
+    except InputError as error:
+        warn(f"Sound and timecode are left out: {error}")
+        return {}
+    same_count = round(provenance.rate) == round(carried.rate)
+    return {
+        "sound": carried.sound if request.audio == "copy" else None,
+        "timecode": carried.timecode if same_count else "",
+    }
 
 
 def numbers_from_source(request: RunRequest, provenance: Provenance) -> bool:

@@ -111,6 +111,12 @@ class RunRequest:
         accepts=_is_first_number,
         form=f"a whole number or {FROM_SOURCE}",
     )
+    audio: str = option(
+        "copy",
+        help="Sound of the source, for videos of its depth: {default} (default) or none.",
+        part="look",
+        choices=("copy", "none"),
+    )
     overwrite: bool = option(False, help="Replace existing outputs.", part="writing", saved=False)
     record: bool = option(
         True, help="Write OUT.json, which says how OUT was made. Default.", part="writing"

@@ -138,7 +138,7 @@ def _carried_out(plan: RunPlan, observer: Observer, warn: Warn, model: LoadedMod
                 fallbacks = estimator.fallbacks
             inferred = time.perf_counter()
             reading, made, end = plan.video.reading, plan.provenance, state.end()
-            metadata = deliver(request, reading, made, spool, end, observer, published)
+            metadata = deliver(request, reading, made, spool, end, observer, published, warn)
             frames = len(spool)
         finished = time.perf_counter()
         result = RunResult(
@@ -191,11 +191,18 @@ def finished_before(request: RunRequest, warn: Warn = ignore) -> bool:
     return True
 
 
-def finish(folder: Path, outputs: Sequence[Path], observer: Observer = ignore, **look: Any) -> int:
+def finish(
+    folder: Path,
+    outputs: Sequence[Path],
+    observer: Observer = ignore,
+    warn: Warn = ignore,
+    **look: Any,
+) -> int:
     """Make other outputs of a run that was kept in ``folder``; returns their frame count.
 
     No model is needed. ``look`` are fields of the run's request that say how the outputs look, such
-    as ``colormap``, and whether files are replaced (``overwrite``).
+    as ``colormap``, and whether files are replaced (``overwrite``). ``warn`` hears of sound that is
+    left out.
 
     Raises:
         UsageError: the folder is no run's, or its disparity is not complete.
@@ -231,7 +238,7 @@ def finish(folder: Path, outputs: Sequence[Path], observer: Observer = ignore, *
                 f"all: go on with `depthcrafter resume {quoted(state.path)} --keep-work` first."
             )
         end = state.end()
-        metadata = deliver(request, reading, made, spool, end, observer, published)
+        metadata = deliver(request, reading, made, spool, end, observer, published, warn)
         write_record(request, metadata, published)
         return len(spool)
 

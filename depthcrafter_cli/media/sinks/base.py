@@ -14,6 +14,7 @@ from depthcrafter_cli.disk import NewFile, derived, new_part
 from depthcrafter_cli.media.files import output_errors
 from depthcrafter_cli.media.look import Look
 from depthcrafter_cli.media.published import Published
+from depthcrafter_cli.media.sound import Sound
 from depthcrafter_cli.types import Disparity, RgbImage, Size, ValueRange
 
 
@@ -40,7 +41,8 @@ class SinkSettings:
     ``rate`` is frames per second, ``time_base`` the unit in seconds of which all frame times
     are multiples, ``end`` when the last frame ends (None: as the rate has it),
     ``value_range`` the raw disparities that became 0 and 1, ``metadata`` plain
-    values for the formats that can carry them.
+    values for the formats that can carry them. ``sound``, and the ``timecode`` of the first frame,
+    are for videos.
     """
 
     size: Size
@@ -52,6 +54,8 @@ class SinkSettings:
     look: Look = field(default_factory=Look)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     published: Published = field(default_factory=Published)
+    sound: Sound | None = None
+    timecode: str = ""
 
 
 class DisparitySink(ABC):

@@ -99,6 +99,11 @@ def are_numbered(outputs: Iterable[Path]) -> bool:
     return any(issubclass(_sink_class(out), SequenceSink) for out in outputs)
 
 
+def are_videos(outputs: Iterable[Path]) -> bool:
+    """Whether one of the outputs is a video. Raises UsageError."""
+    return any(issubclass(_sink_class(out), VideoSink) for out in outputs)
+
+
 def existing_files(out: Path) -> list[Path]:
     """The files that are there under an output's name or pattern. Raises UsageError."""
     return _sink_class(out).existing(out)

@@ -18,6 +18,7 @@ from depthcrafter_cli.depth.colorize import colorize
 from depthcrafter_cli.errors import OutputError
 from depthcrafter_cli.media.look import Codec, Look, check_codec, codec_for
 from depthcrafter_cli.media.sinks.base import DepthFrame, FileSink
+from depthcrafter_cli.media.sound import SoundCopy
 from depthcrafter_cli.types import Disparity, RgbImage, Size
 
 _BT709 = 1  # the same code for primaries, transfer and matrix, ITU-T H.273
@@ -36,6 +37,8 @@ class VideoSink(FileSink):
     the source stands to the left. Where colour is stored at half the size, sides are even: an odd
     one is extended by repeating its last row or column.
     """
+
+    _sound: SoundCopy | None = None
 
     @classmethod
     def check_look(cls, out: Path, look: Look) -> None:
@@ -94,13 +97,21 @@ class VideoSink(FileSink):
             settings.time_base,
             settings.look.crf,
         )
+        if settings.timecode:
+            self._stream.metadata["timecode"] = settings.timecode
+        if settings.sound is not None:
+            self._sound = settings.sound.into(self._container, self.path)
 
     def _write(self, frame: DepthFrame) -> None:
         picture = self._picture(frame)
         picture.time_base = self.settings.time_base
         picture.pts = self._units(frame.time)
         picture.duration = max(self._units(1 / self.settings.rate), 1)
-        self._mux(self._encoded(picture))
+        packets = self._encoded(picture)
+        if self._sound is not None:
+            self._sound.copy(until=frame.time)
+        self._ends = frame.time + 1 / self.settings.rate
+        self._mux(packets)
 
     def _encoded(self, picture: av.VideoFrame | None) -> list[av.Packet]:
         """The packets that come with a picture, with None those that are left."""
@@ -160,6 +171,8 @@ class VideoSink(FileSink):
         packets = self._encoded(None)
         if packets and self.settings.end is not None:
             self._show_until(self._units(self.settings.end), packets)
+        if self._sound is not None:
+            self._sound.end(self.settings.end or self._ends)
         self._mux(packets)
         self._container.close()
 
@@ -176,6 +189,8 @@ class VideoSink(FileSink):
         )
 
     def _release(self) -> None:
+        if self._sound is not None:
+            self._sound.close()
         if hasattr(self, "_container"):
             with suppress(av.error.FFmpegError):
                 self._container.close()

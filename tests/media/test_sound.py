@@ -1,0 +1,116 @@
+"""Sound and timecode of a video go on to the video of its depth."""
+
+import subprocess
+from fractions import Fraction
+
+import av
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from clips import ffmpeg
+
+from depthcrafter_cli.shots.timecode import later
+
+RATE = "24000/1001"
+TONE = "aevalsrc=sin(2*PI*t*(400+300*t)):s=48000:d=3"  # a rising tone: each moment is another one
+
+
+def film(path, *codec):
+    """Three seconds with a rising tone; the first picture has the timecode 01:00:00:00."""
+    picture = f"testsrc=s=64x64:r={RATE}:d=3"
+    ffmpeg("-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", TONE, "-timecode", "01:00:00:00",
+           "-c:v", "libx264", "-bf", "2", "-g", "12", *codec, path)  # fmt: skip
+    return path
+
+
+def heard(path):
+    """Samples at 48 kHz, on the clock of the first picture: as an editor would place them."""
+    with av.open(str(path)) as container:
+        first = next(container.decode(video=0))
+        zero = round(float(first.pts * first.time_base) * 48000)
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-copyts", "-i", str(path),
+               "-af", "aresample=async=1:first_pts=0", "-ac", "1", "-f", "f32le", "-"]  # fmt: skip
+    raw = subprocess.run(command, check=True, capture_output=True).stdout
+    line = np.frombuffer(raw, np.float32)[zero:]
+    return np.pad(line, (0, 4 * 48000 - len(line)))
+
+
+def run(cli, source, out, *options):
+    return cli("run", source, "--out", out, "--method", "trivial-constant", *options, "--no-record")
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "out"),
+    [
+        ("a.mp4", ["-c:a", "aac"], "d.mp4"),
+        ("a.mp4", ["-c:a", "aac"], "d.mkv"),
+        ("a.mov", ["-c:a", "pcm_s16le"], "d.mov"),
+        ("a.ts", ["-c:a", "aac"], "d.mov"),
+        ("a.mkv", ["-c:a", "libopus"], "d.mp4"),
+        ("a.mkv", ["-c:a", "flac"], "d.mkv"),
+    ],
+)
+@pytest.mark.parametrize("part", [(), ("--start", "2.1", "--end", "2.6")], ids=["whole", "part"])
+def test_sound_is_heard_at_the_same_pictures(cli, tmp_path, name, codec, out, part):
+    source, made = film(tmp_path / name, *codec), tmp_path / out
+    done = run(cli, source, made, *part)
+    assert done.code == 0 and "without the sound" not in done.err, done.err
+    before, after = heard(source), heard(made)
+    rate = Fraction(24000, 1001)
+    first = Fraction(51) / rate if part else Fraction(0)
+    length = 0.45 if part else 2.9
+    begin, quiet = round(float(first) * 48000), 4800  # a coder starts from packets before
+    expected = before[begin + quiet : begin + round(length * 48000)]
+    likeness = {
+        late: np.corrcoef(expected, after[quiet + late :][: len(expected)])[0, 1]
+        for late in range(-96, 97)
+    }
+    late = max(likeness, key=likeness.__getitem__)
+    assert likeness[late] > 0.99
+    assert abs(late) <= 48 * (".mkv" in name + out)  # whose clock counts milliseconds
+    assert not part or not after[round(0.6 * 48000) :].any()
+    with av.open(str(made)) as container:
+        picture = next(container.decode(video=0))
+        assert picture.pts == 0
+
+
+def test_sound_is_left_out_where_that_is_asked_or_where_nothing_holds_it(cli, tmp_path):
+    source = film(tmp_path / "a.mkv", "-c:a", "libvorbis")
+    done = run(cli, source, tmp_path / "none.mkv", "--audio", "none")
+    assert done.code == 0, done.err
+    told = run(cli, source, tmp_path / "d.mov")
+    assert told.code == 0 and "without the sound of" in told.err and ".mkv" in told.err
+    for out in ("none.mkv", "d.mov"):
+        with av.open(str(tmp_path / out)) as container:
+            assert not container.streams.audio
+
+
+def test_sound_of_a_kept_run_needs_its_source_and_says_so(cli, tmp_path):
+    source = film(tmp_path / "a.mp4", "-c:a", "aac")
+    assert run(cli, source, tmp_path / "d.npz", "--keep-work").code == 0
+    work = tmp_path / "d.npz.work"
+    assert cli("finish", work, "--out", tmp_path / "d.mp4", "--no-record").code == 0
+    with av.open(str(tmp_path / "d.mp4")) as container:
+        assert container.streams.audio
+    source.unlink()
+    done = cli("finish", work, "--out", tmp_path / "e.mp4", "--no-record")
+    assert done.code == 0 and "Sound and timecode are left out" in done.err
+
+
+@pytest.mark.parametrize("out", ["d.mov", "d.mp4", "d.mkv"])
+def test_the_timecode_is_that_of_the_first_frame_that_is_read(cli, tmp_path, out):
+    source = film(tmp_path / "a.mov", "-c:a", "aac")
+    assert run(cli, source, tmp_path / out, "--start", "1.5").code == 0
+    with av.open(str(tmp_path / out)) as container:
+        (stream,) = container.streams.video
+        told = {**container.metadata, **stream.metadata}
+    assert {name.lower(): text for name, text in told.items()}["timecode"] == "01:00:01:12"
+
+
+def test_a_timecode_counts_on_and_drops_as_it_did():
+    ntsc = Fraction(30000, 1001)
+    assert later("01:00:00:00", Fraction(36), Fraction(24000, 1001)) == "01:00:01:12"
+    assert later("00:00:59;29", Fraction(1), ntsc) == "00:01:00;02"
+    assert later("00:09:59;29", Fraction(1), ntsc) == "00:10:00;00"
+    assert later("00:59:59;29", Fraction(1), ntsc) == "01:00:00;00"
+    assert later("", Fraction(1), ntsc) == later("soon", Fraction(1), ntsc) == ""
