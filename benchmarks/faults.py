@@ -248,13 +248,13 @@ def _hub() -> Iterator[None]:
     """
     from fake_hub import REVISION, FakeHub, serve
 
-    from depthcrafter_cli.models.variants import NANO, VARIANTS, HubFile
+    from depthcrafter_cli.models.registry import MODELS, NANO, HubFile
 
     lot = random.Random(1)
     files = {f"part{n}.safetensors": lot.randbytes(200_000) for n in range(2)}
     files |= {"config.json": b'{"a": 1}\n', "other/config.json": b'{"b": 2}\n'}
     sources = tuple(HubFile("lab/tiny", REVISION, name, name) for name in files)
-    VARIANTS["tiny"] = replace(NANO, name="tiny", sources=sources)
+    MODELS["tiny"] = replace(NANO, name="tiny", sources=sources)
     with serve(FakeHub({"lab/tiny": files})) as hub:
         os.environ["HF_ENDPOINT"] = hub.address
         yield

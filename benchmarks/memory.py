@@ -105,7 +105,7 @@ def run_batch(folder: Path, arguments: argparse.Namespace) -> bool:
     )
     after = []
     for line in process.stdout:
-        if json.loads(line).get("event") == "clip":
+        if json.loads(line).get("event") == "video":
             after.append((process.memory_info().rss, process.num_fds()))
             if len(after) % max(arguments.clips // 10, 1) == 0:
                 memory, files = after[-1]

@@ -1,4 +1,4 @@
-"""Compare this implementation with arrays of the published program, case by case.
+"""Compare this implementation with arrays of the reference program, case by case.
 
     python benchmarks/parity.py FOLDER
 
@@ -40,9 +40,9 @@ from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.pipeline.decode import decode_rgb, on_grid
 from depthcrafter_cli.pipeline.denoise import Velocity, euler_step
 from depthcrafter_cli.pipeline.noise import NoiseSource, ReferenceNoise
-from depthcrafter_cli.pipeline.pipeline import ClipPass
+from depthcrafter_cli.pipeline.pipeline import ShotPass
 from depthcrafter_cli.pipeline.schedule import karras_schedule
-from depthcrafter_cli.pipeline.segments import Segment
+from depthcrafter_cli.pipeline.windows import FilledWindow
 from depthcrafter_cli.progress import ignore
 from depthcrafter_cli.types import ValueRange
 
@@ -62,8 +62,8 @@ class Deviation:
         return self.error <= self.limit  # NaN fails
 
 
-class Recorder(ClipPass):
-    """A clip pass that keeps what the published program's arrays show."""
+class Recorder(ShotPass):
+    """A clip pass that keeps what the reference program's arrays show."""
 
     def __init__(self, components: Components, config: PipelineConfig, total: int) -> None:
         super().__init__(components, config, total, ignore)
@@ -103,11 +103,11 @@ class Recorder(ClipPass):
             yield item
 
     def denoised(
-        self, segment: Segment[Conditioning], noise: NoiseSource, overlap: Tensor | None
+        self, filled: FilledWindow[Conditioning], noise: NoiseSource, overlap: Tensor | None
     ) -> Tensor:
         self.first_call.append(len(self.unet_calls))
         self.steps.append([])
-        self.windows.append(super().denoised(segment, noise, overlap))
+        self.windows.append(super().denoised(filled, noise, overlap))
         return self.windows[-1]
 
     def step_done(self, latents: Tensor) -> None:
@@ -232,7 +232,7 @@ def video_case(case: Arrays, meta: dict[str, Any], folder: Path) -> Iterator[Dev
     total, height, width, _ = frames.shape
     if "noise_aug" in case:
         yield from noise_arrays(case, config, height, width, total)
-    raw = np.concatenate(list(ClipPass(components, config, total, ignore).run(frames)))
+    raw = np.concatenate(list(ShotPass(components, config, total, ignore).run(frames)))
     yield from depth_arrays(case, raw, limits(components, config.steps)[0])
 
 

@@ -5,7 +5,7 @@
     python benchmarks/speed.py --compile        # and the levers fused by torch.compile
     OMP_NUM_THREADS=1 python benchmarks/speed.py --cpu  # nano and a model of 62 M parameters
 
-Plain is what the published program runs: fp16, fp32 VAE encode, 8 frames a chunk. Runs of both
+Plain is what the reference program runs: fp16, fp32 VAE encode, 8 frames a chunk. Runs of both
 kinds alternate; a line gives the best time of each (CPU time on a CPU), their ratio, the largest
 difference of the results relative to the largest one, and the ratio of floating-point operations.
 Needs 5 GB of temporary disk on a GPU.

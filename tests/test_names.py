@@ -15,7 +15,7 @@ from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.numbered import numbered_files
 from depthcrafter_cli.media.sinks import check_outputs
 from depthcrafter_cli.workflows.batches.names import output_paths
-from depthcrafter_cli.workflows.batches.sources import Clip
+from depthcrafter_cli.workflows.batches.sources import BatchVideo
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.run_plan import check_run
 
@@ -100,7 +100,7 @@ def test_how_long_a_numbered_name_is_counts_with_the_numbers_it_gets(cli, clip, 
 @pytest.mark.parametrize("name", ["aux.mp4", "CON", "nul/d.mp4", "d.mp4 ", "d.", "a:b.mp4",
                                   "com1.%d.png", "what?.npz"])  # fmt: skip
 def test_names_that_windows_takes_for_something_else_are_refused_there(tmp_path, monkeypatch, name):
-    clip = [Clip(tmp_path / "a.mp4", name, "list.csv, line 2")]
+    clip = [BatchVideo(tmp_path / "a.mp4", name, "list.csv, line 2")]
     if Path(name).suffix in (".mp4", ".npz", ".png"):
         check_outputs([tmp_path / name], create_folders=True)
     output_paths(clip, tmp_path, ["png"])
@@ -176,8 +176,8 @@ def test_the_record_replaces_neither_the_input_nor_an_output(cli, clip, options,
         ("a.mp4,x\nb.mp4,x.npz", ["npz", "png"], "would both become"),
         ("a.mp4,x\nb.mp4,x.npz.json", ["npz", "png"], "would both become"),
         ("a.mp4,x\nb.mp4,x.npz.work", ["npz", "png"], "would both become"),
-        ("a.mp4,x\nb.mp4,x.npz/y", ["npz"], "below what another clip"),
-        ("a.mp4,x\nb.mp4,x.npz.work/y", ["npz"], "below what another clip"),
+        ("a.mp4,x\nb.mp4,x.npz/y", ["npz"], "below what another video"),
+        ("a.mp4,x\nb.mp4,x.npz.work/y", ["npz"], "below what another video"),
         ("a.mp4,b\nb.mp4,x", ["mp4"], "which is the source"),
         ("a.mp4,B\nb.mp4,x", ["mp4"], "which is the source"),
         ("a.mp4,link/b\nb.mp4,x", ["mp4"], "which is the source"),
@@ -191,7 +191,7 @@ def test_names_of_a_batch_that_would_be_one_file_are_refused(tmp_path, clip, row
     for name in ("a.mp4", "b.mp4"):
         shutil.copy(clip, tmp_path / name)
     clips = [
-        Clip(tmp_path / source, name, "list.csv")
+        BatchVideo(tmp_path / source, name, "list.csv")
         for source, name in (row.split(",") for row in rows.splitlines())
     ]
     with pytest.raises(UsageError, match=says):

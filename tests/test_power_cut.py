@@ -11,7 +11,7 @@ from training_steps import three_stages, write_clip
 
 from depthcrafter_cli import disk
 from depthcrafter_cli.models.download import pull
-from depthcrafter_cli.models.variants import NANO, HubFile
+from depthcrafter_cli.models.registry import NANO, HubFile
 
 Version = tuple[int, int, int, int]
 
@@ -122,10 +122,10 @@ def test_a_run_removes_its_state_after_its_results_are_on_the_disk(
 def test_a_pulled_model_is_on_the_disk(tmp_path, order):
     files = {"unet/a.safetensors": bytes(5000), "unet/config.json": b"{}"}
     sources = tuple(HubFile("lab/tiny", REVISION, name, name) for name in files)
-    variant = replace(NANO, name="tiny", sources=sources)
+    spec = replace(NANO, name="tiny", sources=sources)
     with serve(FakeHub({"lab/tiny": files})) as hub:
         for _ in range(2):
-            pull(variant, tmp_path, endpoint=hub.address)
+            pull(spec, tmp_path, endpoint=hub.address)
             (tmp_path / "tiny" / "unet" / "config.json").write_bytes(b"[]")
     order.finish("a.safetensors", "config.json", "depthcrafter.json")
 

@@ -21,11 +21,11 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the rules are s
 COMMANDS = """
 import json, sys
 from depthcrafter_cli.cli import main
-from depthcrafter_cli.models.variants import NANO, VARIANTS, HubFile
+from depthcrafter_cli.models.registry import NANO, MODELS, HubFile
 from dataclasses import replace
 commands, files, revision = json.loads(sys.argv[1])
 sources = tuple(HubFile("lab/tiny", revision, name, name) for name in files)
-VARIANTS["tiny"] = replace(NANO, name="tiny", sources=sources)
+MODELS["tiny"] = replace(NANO, name="tiny", sources=sources)
 for command in commands:
     sys.argv = ["depthcrafter", *command]
     try:

@@ -15,7 +15,7 @@ from depthcrafter_cli.cli.train import train
 from depthcrafter_cli.cli.weights import app as weights
 
 EXIT_CODES = """
-Exit codes: 0 done, 1 unexpected, 2 usage, 3 input, 4 weights, 5 memory, 6 output, 7 clips of a
+Exit codes: 0 done, 1 unexpected, 2 usage, 3 input, 4 weights, 5 memory, 6 output, 7 videos of a
 batch failed, 130 interrupted.
 """
 

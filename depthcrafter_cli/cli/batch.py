@@ -1,4 +1,4 @@
-"""``depthcrafter batch``: find the clips, check them all, carry out what is to do, report."""
+"""``depthcrafter batch``: find the videos, check them all, carry out what is to do, report."""
 
 from functools import partial
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from depthcrafter_cli.cli.batch_options import NAMES, BatchOptions, OutFolder, Sources
 from depthcrafter_cli.cli.console import Reporting, reported
-from depthcrafter_cli.cli.groups import ClipValues, Values, spread
+from depthcrafter_cli.cli.groups import Values, VideoValues, spread
 from depthcrafter_cli.cli.options import as_typed
 from depthcrafter_cli.cli.outlets import counted
 from depthcrafter_cli.cli.run import files_of
@@ -15,7 +15,7 @@ from depthcrafter_cli.options import build
 from depthcrafter_cli.workflows.request import COLUMNS, RunRequest
 
 if TYPE_CHECKING:
-    from depthcrafter_cli.workflows.batches.sources import Clip
+    from depthcrafter_cli.workflows.batches.sources import BatchVideo
 
 
 @spread
@@ -23,12 +23,12 @@ def batch(
     sources: Sources,
     out: OutFolder,
     how: BatchOptions,
-    asked: ClipValues,
+    asked: VideoValues,
     reporting: Reporting,
 ) -> None:
-    """Turn many clips into depth: each as 'run' would, with the model loaded once.
+    """Turn many videos into depth: each as 'run' would, with the model loaded once.
 
-    A clip that fails is reported, and the others are done. Stopped or killed at any moment, the
+    A video that fails is reported, and the others are done. Stopped or killed at any moment, the
     same command with --resume goes on.
 
     \b
@@ -61,7 +61,7 @@ def batch(
             warn=console.warn,
         )
         console.keep_log_apart(*(path for task in tasks for path in files_of(task.request)))
-        clips = workflows.batch(
+        videos = workflows.batch(
             tasks,
             BatchView(console),
             console.warn,
@@ -75,32 +75,32 @@ def batch(
             words=partial(as_typed, names=NAMES),
         )
         console.hint = ""
-        failed = sum(clip.status == "failed" for clip in clips)
+        failed = sum(video.status == "failed" for video in videos)
         if failed:
             where = f"see {how.report}" if how.report and not how.dry_run else "see above"
             raise BatchError(
-                f"{failed} of {counted(len(clips), 'clip')} failed, expected all to be done: "
+                f"{failed} of {counted(len(videos), 'video')} failed, expected all to be done: "
                 f"{where}, and run the same command with --resume when the causes are gone."
             )
         if how.dry_run:
             return
-        made = [clip for clip in clips if clip.status == "done"]
-        outputs = [Path(path) for clip in made for path in clip.outputs]
-        frames = sum(clip.frames or 0 for clip in made)
+        made = [video for video in videos if video.status == "done"]
+        outputs = [Path(path) for video in made for path in video.outputs]
+        frames = sum(video.frames or 0 for video in made)
         console.done(outputs, paths=(), frames=frames)
 
 
 def _request(
-    how: BatchOptions, asked: Values, clip: "Clip", outputs: tuple[Path, ...]
+    how: BatchOptions, asked: Values, video: "BatchVideo", outputs: tuple[Path, ...]
 ) -> RunRequest:
-    """What is asked of a clip, which may have options of its own. Raises UsageError."""
-    cells = {COLUMNS[column]: text for column, text in clip.options.items()}
+    """What is asked of a video, which may have options of its own. Raises UsageError."""
+    cells = {COLUMNS[column]: text for column, text in video.options.items()}
     every = {"keep_work": how.keep_work, "resume": how.resume, "create_folders": True}
     try:
-        return build(RunRequest, {**asked, **cells}, source=clip.source, outputs=outputs, **every)
+        return build(RunRequest, {**asked, **cells}, source=video.source, outputs=outputs, **every)
     except UsageError as error:
         if not cells:
             raise
         names = {field: f"column {column}" for column, field in COLUMNS.items()}
         told = as_typed(str(error), {field: names[field] for field in cells})
-        raise UsageError(f"{clip.origin}: {told}") from error
+        raise UsageError(f"{video.origin}: {told}") from error

@@ -43,20 +43,20 @@ SkipExisting = Annotated[
     bool,
     option(
         "--skip-existing",
-        text="Skip clips whose results are complete, by their records and contents.",
+        text="Skip videos whose results are complete, by their records and contents.",
     ),
 ]
 Retries = Annotated[
     int,
     option(
         "--retries",
-        text="How often a clip is tried again if memory, a disk or a worker failed. Default: 2.",
+        text="How often a video is tried again if memory, a disk or a worker failed. Default: 2.",
     ),
 ]
-DryRun = Annotated[bool, option("--dry-run", text="Check every clip and say what would be done.")]
+DryRun = Annotated[bool, option("--dry-run", text="Check every video and say what would be done.")]
 Report = Annotated[
     Path | None,
-    option("--report", text="Write what came of every clip: .json or .csv.", parser=expanded),
+    option("--report", text="Write what came of every video: .json or .csv.", parser=expanded),
 ]
 Shard = Annotated[
     str | None,
@@ -88,7 +88,7 @@ WorkDir = Annotated[
     Path | None,
     option(
         "--work-dir",
-        text="Where the clips keep their state. Default: beside the results.",
+        text="Where the videos keep their state. Default: beside the results.",
         parser=expanded,
     ),
 ]
@@ -96,7 +96,7 @@ WorkDir = Annotated[
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """How a batch is carried out, apart from what is asked of its clips."""
+    """How a batch is carried out, apart from what is asked of its videos."""
 
     format: Formats = None
     resume: Resume = False

@@ -1,4 +1,4 @@
-"""What a batch says of its clips, through the console that all commands use."""
+"""What a batch says of its videos, through the console that all commands use."""
 
 import time
 from collections import Counter
@@ -13,9 +13,9 @@ from depthcrafter_cli.cli.outlets import Draw, Update, counted
 from depthcrafter_cli.cli.streams import Line
 from depthcrafter_cli.progress import Meter, Observer, Progress, Reading, ignore
 from depthcrafter_cli.workflows.batches.batch import BatchObserver
-from depthcrafter_cli.workflows.batches.clip import Ended, Task
 from depthcrafter_cli.workflows.batches.engine import Engine
-from depthcrafter_cli.workflows.batches.report import ClipReport
+from depthcrafter_cli.workflows.batches.report import TaskReport
+from depthcrafter_cli.workflows.batches.task import EndedAttempt, Task
 
 _ROWS = 40  # of a summary; failures are always shown
 _DETAIL = " " * 8
@@ -25,7 +25,7 @@ _STYLES = {
 
 
 class BatchView(BatchObserver):
-    """Tells of each clip what becomes of it, and how far the batch is, in frames."""
+    """Tells of each video what becomes of it, and how far the batch is, in frames."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -34,32 +34,32 @@ class BatchView(BatchObserver):
         self._meters: dict[str, Meter] = {}
         self._frames: dict[str, int] = {}
         self._under_way: dict[str, float] = {}
-        self._settled = self._clips = 0
+        self._settled = self._videos = 0
         self._share, self._begun = 0.0, time.monotonic()
         self._made = 0
 
-    def checked(self, clips: Sequence[ClipReport]) -> None:
-        to_do = [clip for clip in clips if clip.open]
-        known = [clip.frames for clip in to_do if clip.frames]
+    def checked(self, reports: Sequence[TaskReport]) -> None:
+        to_do = [report for report in reports if report.open]
+        known = [report.frames for report in to_do if report.frames]
         typical = round(sum(known) / len(known)) if known else 1
-        self._frames = {clip.name: clip.frames or typical for clip in to_do}
-        found = Line(f"{counted(len(clips), 'clip')}: {_in_words(clips)}", "batch   ")
-        self._console.say("batch", _counts(clips), found)
-        for clip in clips:
-            if clip.error:
-                self._console.say("", {}, _problem(clip), level="error")
+        self._frames = {report.name: report.frames or typical for report in to_do}
+        found = Line(f"{counted(len(reports), 'video')}: {_in_words(reports)}", "batch   ")
+        self._console.say("batch", _counts(reports), found)
+        for report in reports:
+            if report.error:
+                self._console.say("", {}, _problem(report), level="error")
 
     @contextmanager
-    def working(self, engine: Engine, clips: int) -> Iterator[None]:
-        self._clips, self._begun = clips, time.monotonic()
+    def working(self, engine: Engine, videos: int) -> Iterator[None]:
+        self._videos, self._begun = videos, time.monotonic()
         with (
-            self._console.drawing(clips) as self._draw,
+            self._console.drawing(videos) as self._draw,
             engine.interruptible(self._console.stopping) as self._beat,
         ):
             self._draw(Update(self._reading(None), batch=self._far()))
             yield
 
-    def watch(self, task: Task, worker: str, event: Progress) -> None:
+    def on_progress(self, task: Task, worker: str, event: Progress) -> None:
         self._console.hint = "Go on with: the same command with --resume."
         if event.stage == "load" and not self._settled:
             self._begun = time.monotonic()
@@ -83,9 +83,9 @@ class BatchView(BatchObserver):
         return replace(of_stage, eta=eta, share=self._share)
 
     def _far(self) -> str:
-        return f"{self._settled}/{self._clips} clips"
+        return f"{self._settled}/{self._videos} videos"
 
-    def failed(self, ended: Ended, again: bool) -> None:
+    def failed(self, ended: EndedAttempt, again: bool) -> None:
         name, worker, outcome = ended.task.name, ended.worker, ended.outcome
         self._console.trace(outcome.trace)
         if again:
@@ -93,55 +93,55 @@ class BatchView(BatchObserver):
             self._draw(Update(None, worker, name))
             error = as_typed(outcome.error, NAMES)
             line = Line(f"{name}: {error}", "again later ", "yellow")
-            values = {"clip": name, "worker": worker, "message": error}
+            values = {"video": name, "worker": worker, "message": error}
             self._console.say("retry", values, line)
 
-    def settled(self, clip: ClipReport) -> None:
+    def settled(self, report: TaskReport) -> None:
         self._settled += 1
-        self._made += self._frames.get(clip.name, 0)
-        self._under_way.pop(clip.name, None)
-        self._meters.pop(clip.name, None)
-        self._draw(Update(None, clip.worker, clip.name))
+        self._made += self._frames.get(report.name, 0)
+        self._under_way.pop(report.name, None)
+        self._meters.pop(report.name, None)
+        self._draw(Update(None, report.worker, report.name))
         self._draw(Update(self._reading(None), batch=self._far()))
-        if clip.error:
-            self._console.say("clip", asdict(clip), _problem(clip), level="error")
+        if report.error:
+            self._console.say("video", asdict(report), _problem(report), level="error")
         else:
-            self._console.say("clip", asdict(clip))
+            self._console.say("video", asdict(report))
 
-    def finished(self, clips: Sequence[ClipReport]) -> None:
-        lines = [Line("clip", f"{'status':<8}{'frames':>8}{'seconds':>9}  ")]
-        lines += [line for clip in _shown(clips) for line in _row(clip)]
-        if len(clips) > _ROWS:
-            lines.append(Line(f"and others, of {len(clips)} in all: --report lists them"))
-        lines.append(Line(f"{counted(len(clips), 'clip')}: {_in_words(clips)}"))
-        values = {**_counts(clips), "clips": [asdict(clip) for clip in clips]}
+    def finished(self, reports: Sequence[TaskReport]) -> None:
+        lines = [Line("video", f"{'status':<8}{'frames':>8}{'seconds':>9}  ")]
+        lines += [line for report in _shown(reports) for line in _row(report)]
+        if len(reports) > _ROWS:
+            lines.append(Line(f"and others, of {len(reports)} in all: --report lists them"))
+        lines.append(Line(f"{counted(len(reports), 'video')}: {_in_words(reports)}"))
+        values = {**_counts(reports), "videos": [asdict(report) for report in reports]}
         self._console.say("summary", values, *lines, level="result")
 
 
-def _problem(clip: ClipReport) -> Line:
-    return Line(f"{clip.name}: {clip.error}", f"{clip.status} ", _STYLES[clip.status])
+def _problem(report: TaskReport) -> Line:
+    return Line(f"{report.name}: {report.error}", f"{report.status} ", _STYLES[report.status])
 
 
-def _row(clip: ClipReport) -> Iterator[Line]:
-    """A clip and its numbers, and below it what came of it."""
-    frames = "" if clip.frames is None else str(clip.frames)
-    seconds = f"{clip.seconds:.1f}" if clip.seconds else ""
-    yield Line(clip.name, f"{clip.status:<8}{frames:>8}{seconds:>9}  ", _STYLES[clip.status])
-    for text in (clip.error or clip.outputs[0], *clip.warnings):
+def _row(report: TaskReport) -> Iterator[Line]:
+    """A video and its numbers, and below it what came of it."""
+    frames = "" if report.frames is None else str(report.frames)
+    seconds = f"{report.seconds:.1f}" if report.seconds else ""
+    yield Line(report.name, f"{report.status:<8}{frames:>8}{seconds:>9}  ", _STYLES[report.status])
+    for text in (report.error or report.outputs[0], *report.warnings):
         yield Line(text, _DETAIL)
 
 
-def _counts(clips: Sequence[ClipReport]) -> dict[str, int]:
-    return dict(Counter(clip.status for clip in clips))
+def _counts(reports: Sequence[TaskReport]) -> dict[str, int]:
+    return dict(Counter(report.status for report in reports))
 
 
-def _in_words(clips: Sequence[ClipReport]) -> str:
-    return ", ".join(f"{number} {status}" for status, number in _counts(clips).items())
+def _in_words(reports: Sequence[TaskReport]) -> str:
+    return ", ".join(f"{number} {status}" for status, number in _counts(reports).items())
 
 
-def _shown(clips: Sequence[ClipReport]) -> Sequence[ClipReport]:
+def _shown(reports: Sequence[TaskReport]) -> Sequence[TaskReport]:
     """What a table has room for: all, or at least what failed."""
-    if len(clips) <= _ROWS:
-        return clips
-    failed = [clip for clip in clips if clip.status == "failed"]
-    return failed or clips[:_ROWS]
+    if len(reports) <= _ROWS:
+        return reports
+    failed = [report for report in reports if report.status == "failed"]
+    return failed or reports[:_ROWS]

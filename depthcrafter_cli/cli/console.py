@@ -26,7 +26,7 @@ from depthcrafter_cli.cli.outlets import (
     in_words,
 )
 from depthcrafter_cli.cli.streams import Line, errors_alone, is_terminal
-from depthcrafter_cli.cli.summary import facts_of, summary_of
+from depthcrafter_cli.cli.summary import details_of, summary_of
 from depthcrafter_cli.errors import INTERRUPTED_EXIT_CODE, DepthCrafterError, unexpected
 from depthcrafter_cli.progress import Meter, Observer
 from depthcrafter_cli.shell import quoted
@@ -88,10 +88,10 @@ class Console:
                 outlet.keep_apart(paths)
 
     @contextmanager
-    def drawing(self, clips: int = 0) -> Iterator[Draw]:
+    def drawing(self, videos: int = 0) -> Iterator[Draw]:
         """Inside, work is under way; the function shows how far it is."""
         with ExitStack() as stack:
-            draws = [stack.enter_context(outlet.drawing(clips)) for outlet in self._outlets]
+            draws = [stack.enter_context(outlet.drawing(videos)) for outlet in self._outlets]
 
             def draw(update: Update) -> None:
                 for each in draws:
@@ -123,7 +123,7 @@ class Console:
 
         self.work, self._meter = RunState(plan.request.work_folder), Meter(plan.stage_work())
         lines = (Line(text, f"{label:<8}") for label, text in summary_of(plan))
-        self.say("plan", facts_of(plan), *lines)
+        self.say("plan", details_of(plan), *lines)
 
     def stopping(self) -> None:
         """A first signal came; may be called in another thread than the rest."""

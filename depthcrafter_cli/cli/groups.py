@@ -28,7 +28,7 @@ class Some:
 DEPTH: tuple[Part, ...] = ("depth", "memory")
 RESULT: tuple[Part, ...] = ("look", "writing")
 RunValues = Annotated[Values, Some(RunRequest, *RESULT, *DEPTH, "run")]
-ClipValues = Annotated[Values, Some(RunRequest, *RESULT, *DEPTH)]
+VideoValues = Annotated[Values, Some(RunRequest, *RESULT, *DEPTH)]
 PlanValues = Annotated[Values, Some(RunRequest, *DEPTH, names=("device",))]
 ResultValues = Annotated[Values, Some(RunRequest, *RESULT)]
 ResumeValues = Annotated[Values, Some(RunRequest, "memory", names=("keep_work",))]

@@ -64,12 +64,12 @@ class Said:
 
 @dataclass(frozen=True)
 class Update:
-    """How far the work is; ``worker`` and ``clip`` where a batch has several, ``batch`` is how
+    """How far the work is; ``worker`` and ``video`` where a batch has several, ``batch`` is how
     far that is in words. Without a reading, the worker has nothing to do any more."""
 
     reading: Reading | None
     worker: str = ""
-    clip: str = ""
+    video: str = ""
     batch: str = ""
 
 
@@ -83,8 +83,8 @@ class Outlet(Protocol):
         """Tell one thing."""
 
     @contextmanager
-    def drawing(self, clips: int = 0) -> Iterator[Draw]:
-        """Inside, work is under way, of a batch of so many ``clips`` or of a single run."""
+    def drawing(self, videos: int = 0) -> Iterator[Draw]:
+        """Inside, work is under way, of a batch of so many ``videos`` or of a single run."""
 
 
 class Errors:
@@ -99,7 +99,7 @@ class Errors:
             complain(*said.lines, stream=self._stream)
 
     @contextmanager
-    def drawing(self, clips: int = 0) -> Iterator[Draw]:
+    def drawing(self, videos: int = 0) -> Iterator[Draw]:
         yield lambda _update: None
 
 
@@ -119,17 +119,17 @@ class JsonLines:
             complain(*said.lines)
 
     @contextmanager
-    def drawing(self, clips: int = 0) -> Iterator[Draw]:
+    def drawing(self, videos: int = 0) -> Iterator[Draw]:
         pace = Pace(_EVENT_SECONDS)
 
         def draw(update: Update) -> None:
             if update.reading is None or not update.reading.event.stage:
                 return
             event = update.reading.event
-            is_due = pace.due((update.worker, update.clip, event.stage))
+            is_due = pace.due((update.worker, update.video, event.stage))
             if not is_due and event.done != event.total:
                 return
-            where = {"clip": update.clip, "worker": update.worker} if clips else {}
+            where = {"video": update.video, "worker": update.worker} if videos else {}
             told = {"rate": _rounded(update.reading.rate), "eta": _rounded(update.reading.eta)}
             _try(emit, "progress", **where, **vars(event), **told)
 
@@ -174,7 +174,7 @@ class Plain:
         complain(*lines)
 
     @contextmanager
-    def drawing(self, clips: int = 0) -> Iterator[Draw]:
+    def drawing(self, videos: int = 0) -> Iterator[Draw]:
         yield _once_a_minute(lambda line: complain(Line(f"depthcrafter: {line}")))
 
 
@@ -198,7 +198,7 @@ def progress_line(update: Update) -> str:
     parts.append(
         "time left not known yet" if reading.eta is None else f"about {in_words(reading.eta)} left"
     )
-    where = ": ".join(name for name in (update.worker, update.clip) if name)
+    where = ": ".join(name for name in (update.worker, update.video) if name)
     return (f"{where}: " if where else "") + ", ".join(parts)
 
 
@@ -287,7 +287,7 @@ class LogFile:
         self.write(*texts, *(f"{prefix}{printable(str(path))}" for path in said.paths))
 
     @contextmanager
-    def drawing(self, clips: int = 0) -> Iterator[Draw]:
+    def drawing(self, videos: int = 0) -> Iterator[Draw]:
         yield _once_a_minute(self.write)
 
     def write(self, *texts: str) -> None:

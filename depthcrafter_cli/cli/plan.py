@@ -44,7 +44,7 @@ def plan(
         if json:
             seconds = {"card": name, "estimated_seconds": None if time is None else _seconds(time)}
             disk = {"disk_bytes": _disk_bytes(planned)}
-            memory = planned.method.memory_facts
+            memory = planned.method.memory_details
             emit("memory_plan", **{**_overview(planned), **memory, **seconds, **disk})
         else:
             tell(*_lines(planned), *_disk_lines(planned), *_time_lines(planned, name, time))
@@ -59,7 +59,7 @@ def _overview(planned: "RunPlan") -> dict[str, Any]:
         "model_size": str(method.size),
         "frames": planned.video.frames,
         "windows": planned.windows,
-        **method.facts,
+        **method.details,
         "device": planned.machine.device,
         "dtype": planned.machine.dtype,
         "predicted_peak_bytes": method.peak_bytes,

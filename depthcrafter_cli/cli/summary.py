@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 _SAME_SHAPE = 0.01  # of width to height
 
 
-def facts_of(plan: "RunPlan") -> dict[str, Any]:
+def details_of(plan: "RunPlan") -> dict[str, Any]:
     """What will be done, as plain JSON values."""
     method, weights = plan.method, plan.method.weights
     return {
@@ -22,11 +22,11 @@ def facts_of(plan: "RunPlan") -> dict[str, Any]:
         "frames": plan.video.frames,
         "rate": float(plan.video.rate),
         "windows": plan.windows,
-        **method.facts,
+        **method.details,
         "method": plan.request.method,
         "model": method.spec.name,
         "weights": None if weights is None else str(weights.path),
-        "memory": dict(method.memory_facts),
+        "memory": dict(method.memory_details),
         "device": plan.machine.device,
         "dtype": plan.machine.dtype,
         "outputs": [str(path) for path in plan.request.outputs],

@@ -61,8 +61,8 @@ class Terminal(Plain):
             self._screen.print(text)  # above the bars, if there are any
 
     @contextmanager
-    def drawing(self, clips: int = 0) -> Iterator[Draw]:
-        board = _Board(self._screen, self._width, clips)
+    def drawing(self, videos: int = 0) -> Iterator[Draw]:
+        board = _Board(self._screen, self._width, videos)
         try:
             yield board.draw
             board.end()
@@ -73,7 +73,7 @@ class Terminal(Plain):
 class _Board:
     """The bars: of the whole, and below it of each stage of a run or each worker of a batch."""
 
-    def __init__(self, screen: "Console", width: int, clips: int) -> None:
+    def __init__(self, screen: "Console", width: int, videos: int) -> None:
         from rich.progress import BarColumn, ProgressColumn, TextColumn
         from rich.progress import Progress as Bars
         from rich.table import Column
@@ -85,7 +85,7 @@ class _Board:
             def render(self, task: "Task") -> Text:
                 return Text(_note(task), no_wrap=True, overflow="ellipsis")
 
-        self._width, self._clips = width, clips
+        self._width, self._videos = width, videos
         self._rows: dict[str, TaskID] = {}
         self._widest = {"far": 0, "note": 0}
         self._bar = BarColumn(bar_width=_LONGEST_BAR)
@@ -95,7 +95,7 @@ class _Board:
             TextColumn("{task.fields[far]}", markup=False),
             Note(table_column=Column(no_wrap=True, overflow="ellipsis")),
             console=screen,
-            transient=bool(clips),
+            transient=bool(videos),
         )
 
     def draw(self, update: Update) -> None:
@@ -108,7 +108,7 @@ class _Board:
         ends = None if reading.eta is None else time.monotonic() + reading.eta
         if reading.share is not None:
             far = update.batch or f"{reading.share:.0%}"
-            name = "batch" if self._clips else _WHOLE
+            name = "batch" if self._videos else _WHOLE
             self._show(name, reading.share, 1.0, far, "", ends=ends)
         if not reading.event.stage:
             return
@@ -116,9 +116,9 @@ class _Board:
         # A container's frame count may be an estimate; a bar never passes its end.
         total = None if event.total is None else max(event.total, event.done)
         stage = STAGES.get(event.stage, event.stage)
-        if self._clips:
+        if self._videos:
             far = f"{stage} {amount(event).rpartition(' ')[0]}"
-            self._show(update.worker, event.done, total, far, update.clip)
+            self._show(update.worker, event.done, total, far, update.video)
         else:
             self._show(stage, event.done, total, amount(event), event.detail or speed(reading))
 

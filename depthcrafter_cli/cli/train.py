@@ -81,6 +81,6 @@ def train(
 
         if not PartialState().is_main_process:
             return
-        if find_weights(str(out.resolve())).variant.non_commercial:
+        if find_weights(str(out.resolve())).spec.non_commercial:
             console.warn(_NON_COMMERCIAL)
         console.done([out])

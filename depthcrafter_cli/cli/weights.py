@@ -16,7 +16,7 @@ from depthcrafter_cli.cli.streams import Line, put, tell, tell_paths
 from depthcrafter_cli.text import expanded
 
 if TYPE_CHECKING:
-    from depthcrafter_cli.models.variants import ModelSpec
+    from depthcrafter_cli.models.registry import ModelSpec
 
 app = typer.Typer(help="List, pull and check model weights.", no_args_is_help=True)
 
@@ -32,9 +32,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text."
 def list_weights(as_json: Json = False, debug: opt.Debug = False) -> None:
     """Show every model: where it is, its size and its licence."""
     with reported(quiet=False, json=as_json, debug=debug):
-        from depthcrafter_cli.models.variants import VARIANTS
+        from depthcrafter_cli.models.registry import MODELS
 
-        rows = [_describe(variant) for variant in VARIANTS.values()]
+        rows = [_describe(spec) for spec in MODELS.values()]
         if as_json:
             put(json.dumps(rows, indent=2) + "\n")
         else:
@@ -90,11 +90,11 @@ def pull_weights(
     with reported(**vars(how)) as console:
         from depthcrafter_cli.errors import UsageError
         from depthcrafter_cli.models.download import pull
-        from depthcrafter_cli.models.variants import licence_notice
-        from depthcrafter_cli.models.weights import known_variant, pull_root
+        from depthcrafter_cli.models.registry import licence_notice
+        from depthcrafter_cli.models.weights import pull_root, registered
 
-        variant, root = known_variant(name), to or pull_root()
-        notice = licence_notice(variant)
+        spec, root = registered(name), to or pull_root()
+        notice = licence_notice(spec)
         lines = map(Line, notice.splitlines())
         console.say("licence", {"model": name, "notice": notice}, *lines, level="result")
         if more and not given:
@@ -103,9 +103,7 @@ def pull_weights(
                 "the command."
             )
         with console.observing() as observer:
-            found = pull(
-                variant, root, observer, console.warn, given=(*(given or ()), *(more or ()))
-            )
+            found = pull(spec, root, observer, console.warn, given=(*(given or ()), *(more or ())))
         complete = Line(f"{name} is complete and checked")
         console.done([found.path], complete, model=name, path=str(found.path))
 
@@ -135,8 +133,8 @@ def verify_weights(
                 f"{len(damaged)} of {len(checks)} files in {found.path} are not as recorded "
                 f"({', '.join(damaged)}), expected all intact: "
                 + (
-                    f"repair them with: {pull_command(found.variant.name)}"
-                    if found.variant.sources
+                    f"repair them with: {pull_command(found.spec.name)}"
+                    if found.spec.sources
                     else "copy or install the model again."
                 )
             )
@@ -151,17 +149,17 @@ def weights_path(name: NameOrFolder = None, debug: opt.Debug = False) -> None:
         tell_paths(find_weights(name).path)
 
 
-def _describe(variant: "ModelSpec") -> dict[str, Any]:
-    from depthcrafter_cli.models.weights import find_variant, pull_command
+def _describe(spec: "ModelSpec") -> dict[str, Any]:
+    from depthcrafter_cli.models.weights import find_installed, pull_command
 
-    found = find_variant(variant)
+    found = find_installed(spec)
     files = [path for path in found.path.rglob("*") if path.is_file()] if found else []
     return {
-        "name": variant.name,
-        "description": variant.description,
+        "name": spec.name,
+        "description": spec.description,
         "path": str(found.path) if found else None,
-        "bytes": sum(path.stat().st_size for path in files) or variant.download_bytes,
-        "licences": [f"{licence.covers}: {licence.title}" for licence in variant.licences],
-        "non_commercial": variant.non_commercial,
-        "command": pull_command(variant.name) if variant.sources else None,
+        "bytes": sum(path.stat().st_size for path in files) or spec.download_bytes,
+        "licences": [f"{licence.covers}: {licence.title}" for licence in spec.licences],
+        "non_commercial": spec.non_commercial,
+        "command": pull_command(spec.name) if spec.sources else None,
     }

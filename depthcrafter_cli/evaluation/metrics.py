@@ -2,7 +2,7 @@
 
 Names and definitions are those of Eigen et al. 2014 and the KITTI depth benchmark. A metric is a
 mean over the valid pixels of a frame, then over the frames that have any, then over clips. The
-published program pools two of them otherwise inside a clip: log10 is one mean over all pixels,
+reference program pools two of them otherwise inside a clip: log10 is one mean over all pixels,
 and silog the root of the mean variance of the frames.
 """
 

@@ -74,7 +74,7 @@ class ImageSequence:
         """(seconds from the first image, seconds it is shown, picture) in order.
 
         They begin not much earlier than ``start``. Raises InputError for one that the system cannot
-        read; ``warn`` hears of one that is broken, and of what is taken for no sequence.
+        read; ``warn`` is told of one that is broken, and of what is taken for no sequence.
         """
         images = self._images(warn)
         is_film = None

@@ -55,7 +55,7 @@ class PagedImage:
     def pictures(self, start: Fraction, warn: Warn) -> Iterator[Timed[av.VideoFrame]]:
         """(seconds from the first picture, seconds it is shown, picture) in order, from the first.
 
-        Raises InputError for what the system cannot read; ``warn`` hears of a picture that is
+        Raises InputError for what the system cannot read; ``warn`` is told of a picture that is
         broken.
         """
         try:

@@ -3,7 +3,7 @@
     seconds = operations / (peak x utilisation), and the bytes over the bus / its speed
 
 The peak is the data sheet's for dense fp16 with 32-bit sums. The utilisation is the one figure
-measured by others: the published program takes 0.466 s a frame at 1024x576 on an A100, 26 to 31
+measured by others: the reference program takes 0.466 s a frame at 1024x576 on an A100, 26 to 31
 teraoperations, which is 18 to 21% of that card's peak. Nothing here was timed on the other cards.
 Copies of a denoising step run beside it, so the longer of both counts; offloaded
 networks are waited for.

@@ -15,8 +15,8 @@ from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.resize import model_size, within
 from depthcrafter_cli.memory.budget import Budget
 from depthcrafter_cli.memory.duration import Card, Duration
-from depthcrafter_cli.models.variants import ModelSpec
-from depthcrafter_cli.models.weights import WeightsFolder
+from depthcrafter_cli.models.registry import ModelSpec
+from depthcrafter_cli.models.weights import InstalledModel
 from depthcrafter_cli.progress import Observer, StageWork, Warn
 from depthcrafter_cli.types import Disparity, MemoryPlan, RgbImage, Size
 
@@ -34,7 +34,7 @@ class MethodRequest:
     Attributes:
         weights: a registered name or a model folder.
         max_res: the longest side of the pictures that the method sees, in pixels.
-        reference: whether the published program is to be reproduced.
+        reference: whether the reference program is to be reproduced.
         settings: of the method, by name.
         dtype: ``auto`` or a precision.
         limits: GB of the device and of the host that may be used, None for what is free.
@@ -135,7 +135,7 @@ class MethodPlan(ABC):
         machine: where it computes; None until :meth:`on` has settled it.
     """
 
-    weights: WeightsFolder | None
+    weights: InstalledModel | None
     spec: ModelSpec
     size: Size
     multiple: int
@@ -180,7 +180,7 @@ class MethodPlan(ABC):
         return self
 
     @property
-    def memory_facts(self) -> Mapping[str, Any]:
+    def memory_details(self) -> Mapping[str, Any]:
         """How memory is used, as plain JSON values."""
         return {}
 
@@ -231,7 +231,7 @@ class MethodPlan(ABC):
         return "as much as the model takes: not predicted for this method"
 
     @property
-    def facts(self) -> Mapping[str, Any]:
+    def details(self) -> Mapping[str, Any]:
         """What else ``plan`` and the start of a run tell programs; plain values."""
         return {}
 
@@ -253,7 +253,7 @@ class MethodPlan(ABC):
     def load(self, networks: Any, observer: Observer, warn: Warn) -> Estimator:
         """What does it; ``networks`` are those of the last estimator of the same model, or None.
 
-        ``warn`` hears of what is done where memory runs out.
+        ``warn`` is told of what is done where memory runs out.
 
         Raises:
             WeightsError: the weights are missing, damaged or of another architecture.
@@ -268,7 +268,7 @@ class DepthMethod(Protocol):
     def name(self) -> str:
         """As users type it."""
 
-    def find(self, weights: str | None) -> WeightsFolder | None:
+    def find(self, weights: str | None) -> InstalledModel | None:
         """The model folder that ``--weights`` means; None for a method without weights.
 
         Raises WeightsError if it is missing or not complete.

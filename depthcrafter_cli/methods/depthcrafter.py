@@ -23,16 +23,16 @@ from depthcrafter_cli.methods.base import (
     size_within,
 )
 from depthcrafter_cli.models.layout import CONFIGS_EXPECTED, DEPTHCRAFTER_LAYOUT, network_configs
-from depthcrafter_cli.models.weights import WeightsFolder, find_configs, find_weights
+from depthcrafter_cli.models.weights import InstalledModel, find_configs, find_weights
 from depthcrafter_cli.pipeline.config import PipelineConfig
-from depthcrafter_cli.pipeline.segments import count_windows
+from depthcrafter_cli.pipeline.windows import count_windows
 from depthcrafter_cli.progress import Observer, Progress, StageWork, Warn
 from depthcrafter_cli.structured import content_errors
 from depthcrafter_cli.types import Disparity, MemoryPlan, RgbImage, Scarce, Size
 
 if TYPE_CHECKING:
     from depthcrafter_cli.models.components import Components
-    from depthcrafter_cli.pipeline.checkpoint import Checkpoint
+    from depthcrafter_cli.pipeline.resume_point import WindowPoint
     from depthcrafter_cli.pipeline.retries import Fallback
 
 _ITEMSIZES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -44,10 +44,10 @@ class DepthCrafterMethod:
 
     name: ClassVar[str] = "depthcrafter"
 
-    def find(self, weights: str | None) -> WeightsFolder:
+    def find(self, weights: str | None) -> InstalledModel:
         """The model folder that ``--weights`` means; None is the best one present."""
         found = find_weights(weights)
-        if found.variant.layout != DEPTHCRAFTER_LAYOUT:
+        if found.spec.layout != DEPTHCRAFTER_LAYOUT:
             raise UsageError(
                 f"got `weights` {weights}, which is a method of its own, expected a model of "
                 f'DepthCrafter networks: pass `method="{weights}"` instead.'
@@ -57,7 +57,7 @@ class DepthCrafterMethod:
     def plan(self, request: MethodRequest, source: Size) -> "DepthCrafterPlan":
         """Settle what is asked. Raises UsageError, WeightsError."""
         found = find_configs(request.weights) if request.planned_only else None
-        if found is None or found.variant.layout != DEPTHCRAFTER_LAYOUT:
+        if found is None or found.spec.layout != DEPTHCRAFTER_LAYOUT:
             found = self.find(request.weights)
         suited = found.settings
         config = PipelineConfig(
@@ -70,7 +70,7 @@ class DepthCrafterMethod:
         size_of = model_size if request.reference else size_within
         return DepthCrafterPlan(
             weights=found,
-            spec=found.variant,
+            spec=found.spec,
             size=size_of(source, longest, suited.multiple),
             multiple=suited.multiple,
             config=configured(config, request, self.name),
@@ -86,7 +86,7 @@ class DepthCrafterPlan(MethodPlan):
 
     config: PipelineConfig
     choice: MemoryChoice | None = None
-    weights: WeightsFolder
+    weights: InstalledModel
 
     @property
     def memory(self) -> MemoryChoice:
@@ -133,7 +133,7 @@ class DepthCrafterPlan(MethodPlan):
         return replace(self, choice=replace(self.memory, plan=plan))
 
     @property
-    def memory_facts(self) -> Mapping[str, Any]:
+    def memory_details(self) -> Mapping[str, Any]:
         """The memory plan and its peaks."""
         plan, peaks = self.memory.plan, self.memory.peaks
         switches = (
@@ -206,7 +206,7 @@ class DepthCrafterPlan(MethodPlan):
         return f"{windows}, {steps} each"
 
     @property
-    def facts(self) -> Mapping[str, Any]:
+    def details(self) -> Mapping[str, Any]:
         """The window and the overlap."""
         return {"window": self.config.window, "overlap": self.config.overlap}
 
@@ -296,7 +296,7 @@ class DepthCrafterPlan(MethodPlan):
 
 
 class DepthCrafterEstimator:
-    """One pass of the pipeline, and its checkpoints as points to go on from."""
+    """One pass of the pipeline, with its points to go on from."""
 
     def __init__(
         self,
@@ -310,7 +310,7 @@ class DepthCrafterEstimator:
 
     def first_read(self, point: ResumePoint) -> int:
         """Batches are encoded as if nothing had stopped, to the bit."""
-        return _checkpoint(point).first_read(self._config.encode_batch)
+        return _window_point(point).first_read(self._config.encode_batch)
 
     def __call__(
         self,
@@ -329,30 +329,30 @@ class DepthCrafterEstimator:
             frames,
             total=total,
             observer=observer,
-            start=None if resume_from is None else _checkpoint(resume_from),
-            on_checkpoint=lambda checkpoint: keep(_point(checkpoint)),
+            start=None if resume_from is None else _window_point(resume_from),
+            keep=lambda point: keep(_point(point)),
         )
 
 
-def _point(checkpoint: "Checkpoint") -> ResumePoint:
-    tensors = {name: getattr(checkpoint, name) for name in ("latents", "overlap", "under_way")}
+def _point(point: "WindowPoint") -> ResumePoint:
+    tensors = {name: getattr(point, name) for name in ("latents", "overlap", "under_way")}
     return ResumePoint(
-        decoded=checkpoint.decoded,
-        waiting=len(checkpoint.latents),
-        last=checkpoint.last,
-        midway=checkpoint.under_way is not None,
-        counts={"windows": checkpoint.windows, "steps": checkpoint.steps},
+        decoded=point.decoded,
+        waiting=len(point.latents),
+        last=point.last,
+        midway=point.under_way is not None,
+        counts={"windows": point.windows, "steps": point.steps},
         tensors={name: tensor for name, tensor in tensors.items() if tensor is not None},
     )
 
 
-def _checkpoint(point: ResumePoint) -> "Checkpoint":
-    from depthcrafter_cli.pipeline.checkpoint import Checkpoint
+def _window_point(point: ResumePoint) -> "WindowPoint":
+    from depthcrafter_cli.pipeline.resume_point import WindowPoint
 
     parts: dict[str, Any] = {"overlap": None, **point.tensors, **point.counts}
     latents = parts.pop("latents")
     # The frames that were decoded since the point was kept need no latents any more.
-    return Checkpoint(
+    return WindowPoint(
         decoded=point.decoded,
         latents=latents[len(latents) - point.waiting :],
         last=point.last,
@@ -361,7 +361,11 @@ def _checkpoint(point: ResumePoint) -> "Checkpoint":
 
 
 def _choose(
-    weights: WeightsFolder, config: PipelineConfig, size: Size, frames: int | None, machine: Machine
+    weights: InstalledModel,
+    config: PipelineConfig,
+    size: Size,
+    frames: int | None,
+    machine: Machine,
 ) -> MemoryChoice:
     """The memory plan of a run. Raises MemoryLimitError where none fits."""
     import torch

@@ -14,7 +14,7 @@ from depthcrafter_cli.methods.per_frame import (
     require_whole,
 )
 from depthcrafter_cli.models.layout import SCHEDULER_CONFIG, read_json
-from depthcrafter_cli.models.weights import WeightsFolder
+from depthcrafter_cli.models.weights import InstalledModel
 from depthcrafter_cli.structured import content_errors
 from depthcrafter_cli.types import Size
 
@@ -37,7 +37,9 @@ class MarigoldConfig(PerFrameConfig):
 class MarigoldMethod(PerFrameMethod):
     """A model that diffusers' MarigoldDepthPipeline runs."""
 
-    def _plan(self, request: MethodRequest, source: Size, weights: WeightsFolder) -> "MarigoldPlan":
+    def _plan(
+        self, request: MethodRequest, source: Size, weights: InstalledModel
+    ) -> "MarigoldPlan":
         path = weights.path / "model_index.json"
         index = read_json(path)
         with content_errors(path, WeightsError, "expected a Marigold model's: pull it again"):
@@ -46,7 +48,7 @@ class MarigoldMethod(PerFrameMethod):
         size = size_within(source, request.max_res or longest, _MULTIPLE)
         config = configured(MarigoldConfig(steps=steps), request, self.name)
         return MarigoldPlan(
-            weights=weights, spec=weights.variant, size=size, multiple=_MULTIPLE, config=config
+            weights=weights, spec=weights.spec, size=size, multiple=_MULTIPLE, config=config
         )
 
 

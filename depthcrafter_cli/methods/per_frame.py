@@ -24,8 +24,8 @@ from depthcrafter_cli.methods.base import (
     ResumePoint,
     refuse,
 )
-from depthcrafter_cli.models.variants import VARIANTS, ModelSpec
-from depthcrafter_cli.models.weights import WeightsFolder, find_weights
+from depthcrafter_cli.models.registry import MODELS, ModelSpec
+from depthcrafter_cli.models.weights import InstalledModel, find_weights
 from depthcrafter_cli.progress import Observer, Progress, StageWork, Warn
 from depthcrafter_cli.structured import content_errors
 from depthcrafter_cli.types import Disparity, MemoryPlan, RgbImage, Scarce, Size
@@ -202,19 +202,19 @@ class PerFrameMethod(ABC):
         """As users type it."""
         return self.spec.name
 
-    def find(self, weights: str | None) -> WeightsFolder:
+    def find(self, weights: str | None) -> InstalledModel:
         """The registered model, or a folder with other weights for it, of the same convention.
 
         Raises UsageError for the name of another model, WeightsError where there is none.
         """
         spec = self.spec
-        if weights in VARIANTS and weights != spec.name:
+        if weights in MODELS and weights != spec.name:
             raise UsageError(
                 f"got `weights` {weights} with `method` {self.name}, expected {spec.name} or a "
                 "folder in its layout: leave `weights` out."
             )
         found = find_weights(weights or spec.name, spec.layout)
-        return replace(found, variant=replace(found.variant, convention=spec.convention))
+        return replace(found, spec=replace(found.spec, convention=spec.convention))
 
     def plan(self, request: MethodRequest, source: Size) -> PerFramePlan:
         """Settle what is asked. Raises UsageError, WeightsError."""
@@ -224,7 +224,7 @@ class PerFrameMethod(ABC):
 
     @abstractmethod
     def _plan(
-        self, request: MethodRequest, source: Size, weights: WeightsFolder
+        self, request: MethodRequest, source: Size, weights: InstalledModel
     ) -> PerFramePlan: ...
 
 

@@ -22,7 +22,7 @@ from depthcrafter_cli.methods.per_frame import (
     require_whole,
 )
 from depthcrafter_cli.models.layout import read_json
-from depthcrafter_cli.models.weights import WeightsFolder
+from depthcrafter_cli.models.weights import InstalledModel
 from depthcrafter_cli.structured import content_errors
 from depthcrafter_cli.types import Size
 
@@ -84,7 +84,7 @@ class TransformersMethod(PerFrameMethod):
     """A model that transformers' AutoModelForDepthEstimation loads."""
 
     def _plan(
-        self, request: MethodRequest, source: Size, weights: WeightsFolder
+        self, request: MethodRequest, source: Size, weights: InstalledModel
     ) -> "TransformersPlan":
         processor = Processor.read(weights.path / "model")
         config = configured(PerFrameConfig(), request, self.name)
@@ -103,7 +103,7 @@ class TransformersMethod(PerFrameMethod):
             round(taken.width * source.width / whole.width),
         )
         return TransformersPlan(
-            weights=weights, spec=weights.variant, size=size, multiple=processor.multiple,
+            weights=weights, spec=weights.spec, size=size, multiple=processor.multiple,
             config=config, processor=processor, taken=taken,
         )  # fmt: skip
 

@@ -23,8 +23,8 @@ from depthcrafter_cli.methods.base import (
     size_within,
 )
 from depthcrafter_cli.models.layout import Layout
-from depthcrafter_cli.models.variants import ModelSpec
-from depthcrafter_cli.models.weights import WeightsFolder
+from depthcrafter_cli.models.registry import ModelSpec
+from depthcrafter_cli.models.weights import InstalledModel
 from depthcrafter_cli.progress import Observer, Progress, Warn
 from depthcrafter_cli.structured import content_errors
 from depthcrafter_cli.text import expanded
@@ -50,7 +50,7 @@ class TrivialMethod:
         """As users type it."""
         return f"trivial-{self.kind}"
 
-    def find(self, weights: str | None) -> WeightsFolder | None:
+    def find(self, weights: str | None) -> InstalledModel | None:
         """None: there is no model folder."""
         del weights
         return None

@@ -32,7 +32,7 @@ class Fault(NamedTuple):
 def pick_device(name: str, warn: Warn = ignore) -> torch.device:
     """``auto`` takes CUDA, then Apple's GPU, then the CPU.
 
-    ``warn`` hears of a GPU that is there and not used.
+    ``warn`` is told of a GPU that is there and not used.
 
     Raises:
         UsageError: a device that is not here, or that this PyTorch cannot use.
@@ -156,7 +156,7 @@ def cuda_index(device: str) -> int:
 def pick_dtype(name: str, device: torch.device, warn: Warn = ignore) -> torch.dtype:
     """``auto`` is fp16 on a GPU, as published, and fp32 on the CPU and where fp16 is broken.
 
-    ``warn`` hears of a precision that does not suit the device.
+    ``warn`` is told of a precision that does not suit the device.
 
     Raises:
         UsageError: a precision that does not exist, or not on this device.

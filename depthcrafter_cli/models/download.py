@@ -1,4 +1,4 @@
-"""Pull a variant's weights: exactly the needed files, at pinned revisions, checked."""
+"""Pull a model's weights: exactly the needed files, at pinned revisions, checked."""
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,15 +18,15 @@ from depthcrafter_cli.models.manifest import (
     write_manifest,
 )
 from depthcrafter_cli.models.offers import Offer, Source, obtain
-from depthcrafter_cli.models.variants import HubFile, ModelSpec
-from depthcrafter_cli.models.weights import WeightsFolder, opened
+from depthcrafter_cli.models.registry import HubFile, ModelSpec
+from depthcrafter_cli.models.weights import InstalledModel, opened
 from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
 
 _SPARE_BYTES = 64 << 20  # left free on the disk beyond the download itself
 
 
 def pull(
-    variant: ModelSpec,
+    spec: ModelSpec,
     root: Path,
     observer: Observer = ignore,
     warn: Warn = ignore,
@@ -34,30 +34,30 @@ def pull(
     given: Sequence[Path] = (),
     endpoint: str | None = None,
     token: str | None = None,
-) -> WeightsFolder:
-    """Make ``root/<variant name>`` a complete, checked copy of a variant and return it.
+) -> InstalledModel:
+    """Make ``root/<name>`` a complete, checked copy of a model and return it.
 
     Files already there are kept if their checksums are right, so a second pull needs no network
     and a pull after damage repairs. ``given`` are folders and files to take it all from, instead
     of the hub. ``endpoint`` and ``token`` default to huggingface_hub's own (``HF_ENDPOINT``,
-    ``HF_TOKEN`` or a stored login). ``warn`` hears what a user should know: what is waited for, and
-    the SHA-256 of files of which none was known before.
+    ``HF_TOKEN`` or a stored login). ``warn`` is told what a user should know: what is waited for,
+    and the SHA-256 of files of which none was known before.
 
     Raises:
         WeightsError: no such download, no connection, no permission, no space, wrong content.
     """
-    if not variant.sources:
+    if not spec.sources:
         raise WeightsError(
-            f"the {variant.name} model is not on the hub, expected a downloadable one: "
+            f"the {spec.name} model is not on the hub, expected a downloadable one: "
             "it is shipped with the program and needs no pull."
         )
-    folder = root / variant.name
+    folder = root / spec.name
     try:
         with _claimed(folder):
             known = _recorded(folder)
-            if not _intact(folder, variant, known, observer):
+            if not _intact(folder, spec, known, observer):
                 source = GivenFiles([*given, folder]) if given else Hub(endpoint, token, warn)
-                _pull_claimed(variant, folder, source, known, observer, warn)
+                _pull_claimed(spec, folder, source, known, observer, warn)
     except (WeightsError, BrokenPipeError):  # the latter: nobody reads our own output any more
         raise
     except OSError as error:
@@ -65,7 +65,7 @@ def pull(
             f"cannot write the weights to {folder} ({error.strerror or error}): free space or "
             "permissions there, or set DEPTHCRAFTER_WEIGHTS to another folder, and pull again."
         ) from error
-    return opened(folder, variant)
+    return opened(folder, spec)
 
 
 @contextmanager
@@ -94,24 +94,24 @@ def _recorded(folder: Path) -> Mapping[str, FileRecord]:
 
 
 def _intact(
-    folder: Path, variant: ModelSpec, known: Mapping[str, FileRecord], observer: Observer
+    folder: Path, spec: ModelSpec, known: Mapping[str, FileRecord], observer: Observer
 ) -> bool:
     if {k: record.source for k, record in known.items()} != {
-        file.target: file.origin for file in variant.sources
+        file.target: file.origin for file in spec.sources
     }:
         return False
     return all(check.problem is None for check in verify(folder, observer))
 
 
 def _pull_claimed(
-    variant: ModelSpec,
+    spec: ModelSpec,
     folder: Path,
     source: Source,
     known: Mapping[str, FileRecord],
     observer: Observer,
     warn: Warn,
 ) -> None:
-    files = [_as_recorded(file, known) for file in variant.sources]
+    files = [_as_recorded(file, known) for file in spec.sources]
     offers = source.offers(files)
     wanted = [offer for offer in offers if not offer.matches(folder / offer.file.target)]
     _require_space(folder, wanted)
@@ -120,16 +120,16 @@ def _pull_claimed(
     before = sum(offer.size or 0 for offer in offers if offer not in wanted)
     for offer in wanted:
 
-        def report(done: int, offer: Offer = offer, before: int = before) -> None:
+        def on_bytes(done: int, offer: Offer = offer, before: int = before) -> None:
             observer(Progress("download", before + done, total, "bytes", offer.file.target))
 
-        obtain(source, offer, folder / offer.file.target, report)
+        obtain(source, offer, folder / offer.file.target, on_bytes)
         before += (folder / offer.file.target).stat().st_size
     records = {
         offer.file.target: record_of(folder / offer.file.target, offer.file.origin, offer.sha256)
         for offer in offers
     }
-    write_manifest(folder, variant.name, files=records)
+    write_manifest(folder, spec.name, files=records)
     for file in files:
         if file.sha256 is None:
             warn(

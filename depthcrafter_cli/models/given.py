@@ -5,8 +5,8 @@ from pathlib import Path, PurePosixPath
 
 from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.models.manifest import sha256_of
-from depthcrafter_cli.models.offers import Offer, Report, fault
-from depthcrafter_cli.models.variants import HubFile
+from depthcrafter_cli.models.offers import Offer, OnBytes, fault
+from depthcrafter_cli.models.registry import HubFile
 
 _BLOCK_BYTES = 1 << 20
 
@@ -44,13 +44,13 @@ class GivenFiles:
             if isinstance(path, Path)
         ]
 
-    def fetch(self, offer: Offer, partial: Path, report: Report) -> None:
+    def fetch(self, offer: Offer, partial: Path, on_bytes: OnBytes) -> None:
         """Copy a file: a link to it would share whatever is done to it later."""
         done = 0
         with Path(offer.place).open("rb") as source, partial.open("wb") as copy:
             while block := source.read(_BLOCK_BYTES):
                 done += copy.write(block)
-                report(done)
+                on_bytes(done)
 
     def _find(self, file: HubFile, files: Sequence[HubFile]) -> Path | str:
         """The given file that is the wanted one, or why none is: empty if none has its name."""

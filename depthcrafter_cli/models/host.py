@@ -38,7 +38,7 @@ def host_memory(size: int, device: torch.device, warn: Warn = ignore) -> Tensor:
 
     PyTorch's own pinned memory comes in powers of two and is never given back; this is as large
     as asked for, and goes with the last tensor in it. What CUDA refuses to pin is used all the
-    same, only copied more slowly, and ``warn`` hears of it.
+    same, only copied more slowly, and ``warn`` is told of it.
 
     Raises:
         MemoryLimitError: the system does not have so much.
@@ -110,7 +110,7 @@ class HostMemory:
     """
 
     def __init__(self, warn: Warn = ignore) -> None:
-        """``warn`` hears once if host memory cannot be pinned."""
+        """``warn`` is told once if host memory cannot be pinned."""
         self._free: list[tuple[Tensor, Callable[[], None]]] = []
         self.warn, self._warned = warn, False
         self._plan: MemoryPlan | None = None

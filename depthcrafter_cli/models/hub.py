@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from depthcrafter_cli.errors import WeightsError
-from depthcrafter_cli.models.offers import Offer, Report, other_file
-from depthcrafter_cli.models.variants import HubFile
+from depthcrafter_cli.models.offers import Offer, OnBytes, other_file
+from depthcrafter_cli.models.registry import HubFile
 from depthcrafter_cli.progress import Warn
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class TransferError(Exception):
 
 
 class Hub:
-    """The hub at HF_ENDPOINT or ``endpoint``; ``warn`` hears a sentence whenever it is waited for.
+    """The hub at HF_ENDPOINT or ``endpoint``; ``warn`` is told when it is waited for.
 
     Raises WeightsError where the settings of this machine make no sense.
     """
@@ -92,7 +92,7 @@ class Hub:
         sure = linked or file.size is not None
         return Offer(file, url, file.size or size, file.sha256 or checksum, sure)
 
-    def fetch(self, offer: Offer, partial: Path, report: Report) -> None:
+    def fetch(self, offer: Offer, partial: Path, on_bytes: OnBytes) -> None:
         """Continue or start a download, until it has all its bytes or the connection is hopeless.
 
         Raises WeightsError; the partial file stays for the next attempt, unless it is too long.
@@ -101,7 +101,7 @@ class Hub:
         while True:
             try:
                 with _explained(offer.file):
-                    return self._receive(offer, partial, report)
+                    return self._receive(offer, partial, on_bytes)
             except TransferError as error:
                 done = partial.stat().st_size if partial.is_file() else 0
                 failures = 0 if done >= furthest + _LEAST_BYTES else failures + 1
@@ -110,7 +110,7 @@ class Hub:
                     raise _unreachable(offer.file, error) from error
                 time.sleep(_PAUSE)
 
-    def _receive(self, offer: Offer, partial: Path, report: Report) -> None:
+    def _receive(self, offer: Offer, partial: Path, on_bytes: OnBytes) -> None:
         start = partial.stat().st_size if partial.is_file() else 0
         if start and start == offer.size:
             return
@@ -135,7 +135,7 @@ class Hub:
                     done += stream.write(block)
                     if done > limit:
                         break
-                    report(done)
+                    on_bytes(done)
         if done > limit:
             partial.unlink()
             raise WeightsError(

@@ -64,7 +64,7 @@ def load_components(
 ) -> Components:
     """Load the networks of ``folder`` (``unet/``, ``vae/``, ``image_encoder/``).
 
-    Without a ``plan`` all of them are put on the device. ``warn`` hears of host memory that CUDA
+    Without a ``plan`` all of them are put on the device. ``warn`` is told of host memory that CUDA
     does not pin.
 
     Raises:

@@ -1,6 +1,6 @@
 """What a model folder says about itself, and whether its files still agree with that.
 
-The manifest, ``depthcrafter.json``, lies beside the networks. It names the variant whose
+The manifest, ``depthcrafter.json``, lies beside the networks. It names the model whose
 settings suit the folder, may override them, and records every file's size and SHA-256.
 """
 
@@ -21,7 +21,7 @@ from depthcrafter_cli.text import parts_below
 
 MANIFEST_NAME = "depthcrafter.json"
 SETTINGS = {"max_res": 64, "window": 1, "overlap": 0, "steps": 1, "multiple": 1}
-"""What a model folder may override of its variant, with the least values that make sense."""
+"""What a model folder may override of its settings, with the least values that make sense."""
 
 _READ_BYTES = 1 << 20
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
@@ -43,12 +43,13 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """``settings`` may override the variant's :data:`SETTINGS`.
+    """What a model folder says of itself.
 
-    ``base`` names the registered variant that weights of one's own were trained on from.
+    ``model`` is its name, ``settings`` may override the model's :data:`SETTINGS`, ``base`` names
+    the registered model that weights of one's own were trained on from.
     """
 
-    variant: str
+    model: str
     created: str
     files: dict[str, FileRecord]
     settings: dict[str, int] = field(default_factory=dict)
@@ -70,7 +71,10 @@ def read_manifest(folder: Path) -> Manifest | None:
         return None
     expected = "expected the JSON that `depthcrafter weights pull` writes: delete it and pull again"
     with content_errors(path, WeightsError, expected):
-        manifest: Manifest = typed(Manifest, json_object(path), path.name)
+        content = json_object(path)
+        if "variant" in content:  # of version 0.1
+            content["model"] = content.pop("variant")
+        manifest: Manifest = typed(Manifest, content, path.name)
         for name in manifest.files:
             if not parts_below(name):
                 raise ValueError(f"{name!r} is no file of its folder")
@@ -83,7 +87,7 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 def write_manifest(
     folder: Path,
-    variant: str,
+    model: str,
     *,
     files: Mapping[str, FileRecord] | None = None,
     settings: Mapping[str, int] | None = None,
@@ -93,7 +97,7 @@ def write_manifest(
     if files is None:
         files = {name: record_of(folder / name) for name in _model_files(folder)}
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    manifest = Manifest(variant, created, dict(files), dict(settings or {}), base)
+    manifest = Manifest(model, created, dict(files), dict(settings or {}), base)
     content: dict[str, Any] = asdict(manifest)
     write_whole(folder / MANIFEST_NAME, (json.dumps(content, indent=2) + "\n").encode())
     return manifest
@@ -114,10 +118,10 @@ def verify(folder: Path, observer: Observer = ignore) -> list[FileCheck]:
     checks, before = [], 0
     for name, record in manifest.files.items():
 
-        def report(done: int, name: str = name, before: int = before) -> None:
+        def on_bytes(done: int, name: str = name, before: int = before) -> None:
             observer(Progress("verify", before + done, total, "bytes", name))
 
-        checks.append(FileCheck(name, _problem(folder / name, record, report)))
+        checks.append(FileCheck(name, _problem(folder / name, record, on_bytes)))
         before += record.size
     observer(Progress("verify", total, total, "bytes"))
     return checks
@@ -183,20 +187,20 @@ def sample_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def sha256_of(path: Path, report: Callable[[int], None] | None = None) -> str:
-    """SHA-256 in hexadecimal; ``report`` hears the number of bytes read so far."""
-    return hash_file(path, hashlib.sha256(), report)
+def sha256_of(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
+    """SHA-256 in hexadecimal; ``on_bytes`` is told the number of bytes read so far."""
+    return hash_file(path, hashlib.sha256(), on_bytes)
 
 
-def hash_file(path: Path, digest: Any, report: Callable[[int], None] | None = None) -> str:
+def hash_file(path: Path, digest: Any, on_bytes: Callable[[int], None] | None = None) -> str:
     """Feed a file to a hashlib ``digest`` and return it in hexadecimal."""
     done = 0
     with path.open("rb") as stream:
         while block := stream.read(_READ_BYTES):
             digest.update(block)
             done += len(block)
-            if report:
-                report(done)
+            if on_bytes:
+                on_bytes(done)
     return str(digest.hexdigest())
 
 
@@ -210,12 +214,12 @@ def record_of(path: Path, source: str = "", sha256: str | None = None) -> FileRe
     return FileRecord(path.stat().st_size, sha256 or sha256_of(path), source, sample_of(path))
 
 
-def _problem(path: Path, record: FileRecord, report: Callable[[int], None]) -> str | None:
+def _problem(path: Path, record: FileRecord, on_bytes: Callable[[int], None]) -> str | None:
     if not path.is_file():
         return "is missing"
     size = path.stat().st_size
     if size != record.size:
         return f"has {size:,} bytes, expected {record.size:,}"
-    if sha256_of(path, report) != record.sha256:
+    if sha256_of(path, on_bytes) != record.sha256:
         return "differs from its recorded SHA-256"
     return None

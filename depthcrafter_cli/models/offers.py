@@ -10,11 +10,11 @@ from depthcrafter_cli.disk import is_own_file, make_folder, publish, remove
 from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.models.layout import read_json
 from depthcrafter_cli.models.manifest import hash_file, sha256_of
-from depthcrafter_cli.models.variants import HubFile
+from depthcrafter_cli.models.registry import HubFile
 
 _SHA256_DIGITS = 64
 
-Report = Callable[[int], None]
+OnBytes = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,11 @@ class Source(Protocol):
     def offers(self, files: Sequence[HubFile]) -> list[Offer]:
         """One offer for each file. Raises WeightsError if one cannot be had."""
 
-    def fetch(self, offer: Offer, partial: Path, report: Report) -> None:
-        """Write a file, or the rest of it; ``report`` hears how many bytes it has."""
+    def fetch(self, offer: Offer, partial: Path, on_bytes: OnBytes) -> None:
+        """Write a file, or the rest of it; ``on_bytes`` is told how many bytes it has."""
 
 
-def obtain(source: Source, offer: Offer, target: Path, report: Report) -> None:
+def obtain(source: Source, offer: Offer, target: Path, on_bytes: OnBytes) -> None:
     """Fetch a file, or the rest of it, check it, and only then give it its name.
 
     Raises WeightsError if what came is not what was offered; it is removed.
@@ -74,7 +74,7 @@ def obtain(source: Source, offer: Offer, target: Path, report: Report) -> None:
     partial = target.with_name(f"{target.name}.{known[:12]}.partial")
     if not is_own_file(partial) or partial.stat().st_size > (offer.size or offer.file.most_bytes):
         remove(partial)
-    source.fetch(offer, partial, report)
+    source.fetch(offer, partial, on_bytes)
     reason = fault(offer.file, partial) if offer.file.class_name or not offer.checksum else None
     if reason is None and not offer.matches(partial):
         reason = f"its checksum is not {str(offer.checksum)[:8]}..., which was expected"

@@ -14,7 +14,7 @@ from depthcrafter_cli.models.layout import (
     require_complete,
 )
 from depthcrafter_cli.models.manifest import file_hashes, read_manifest
-from depthcrafter_cli.models.variants import VARIANTS, ModelSettings, ModelSpec, custom_variant
+from depthcrafter_cli.models.registry import MODELS, ModelSettings, ModelSpec, unregistered
 from depthcrafter_cli.text import expanded
 
 ROOT_VARIABLE = "DEPTHCRAFTER_WEIGHTS"
@@ -23,11 +23,11 @@ _CHECKOUT = _PACKAGE.parent
 
 
 @dataclass(frozen=True)
-class WeightsFolder:
+class InstalledModel:
     """A complete model folder, what is known of its model, and the settings that suit it."""
 
     path: Path
-    variant: ModelSpec
+    spec: ModelSpec
     settings: ModelSettings
 
     def hashes(self) -> dict[str, str]:
@@ -36,12 +36,12 @@ class WeightsFolder:
 
 
 def pull_command(name: str) -> str:
-    """The command that fetches a variant, as users type it."""
+    """The command that fetches a model, as users type it."""
     return f"depthcrafter weights pull {name}"
 
 
 def weights_roots() -> list[Path]:
-    """The folders in which variants are looked for, in this order.
+    """The folders in which models are looked for, in this order.
 
     ``$DEPTHCRAFTER_WEIGHTS``, the ``weights`` folder of a source checkout, the per-user data
     folder, and last what an installed wheel carries.
@@ -62,7 +62,7 @@ def pull_root() -> Path:
 
 def find_weights(
     name_or_dir: str | None = None, layout: Layout = DEPTHCRAFTER_LAYOUT
-) -> WeightsFolder:
+) -> InstalledModel:
     """The model to use: a registered name, a folder, or None for the best one present.
 
     A bare name of the registry always means that model; a folder of the same name is reached as
@@ -72,48 +72,48 @@ def find_weights(
     """
     if name_or_dir is None:
         return _best_installed(layout)
-    if name_or_dir in VARIANTS:
-        return _installed(VARIANTS[name_or_dir])
+    if name_or_dir in MODELS:
+        return _installed(MODELS[name_or_dir])
     return _open_folder(expanded(name_or_dir), layout)
 
 
 def find_configs(
     name_or_dir: str | None = None, layout: Layout = DEPTHCRAFTER_LAYOUT
-) -> WeightsFolder:
+) -> InstalledModel:
     """As :func:`find_weights`, but the configs of the registry do for a model that is not here."""
-    spec = VARIANTS.get(name_or_dir or "")
-    if spec is not None and spec.configs is not None and find_variant(spec) is None:
+    spec = MODELS.get(name_or_dir or "")
+    if spec is not None and spec.configs is not None and find_installed(spec) is None:
         return opened(spec.configs, spec)
     return find_weights(name_or_dir, layout)
 
 
-def opened(folder: Path, spec: ModelSpec) -> WeightsFolder:
+def opened(folder: Path, spec: ModelSpec) -> InstalledModel:
     """A model's folder with the settings of its manifest. Raises WeightsError for a damaged one."""
     manifest = read_manifest(folder)
-    return WeightsFolder(folder, spec, ModelSettings(**manifest.settings if manifest else {}))
+    return InstalledModel(folder, spec, ModelSettings(**manifest.settings if manifest else {}))
 
 
-def known_variant(name: str) -> ModelSpec:
-    """The registered variant of this name. Raises WeightsError for any other."""
-    if name not in VARIANTS:
+def registered(name: str) -> ModelSpec:
+    """The registered model of this name. Raises WeightsError for any other."""
+    if name not in MODELS:
         raise WeightsError(
-            f"got the model '{name}', expected one of {', '.join(VARIANTS)}: "
+            f"got the model '{name}', expected one of {', '.join(MODELS)}: "
             "see `depthcrafter weights list`."
         )
-    return VARIANTS[name]
+    return MODELS[name]
 
 
-def find_variant(variant: ModelSpec) -> WeightsFolder | None:
-    """The first complete copy of a registered variant, None if there is none."""
-    for folder in _places(variant):
-        if not missing_files(folder, variant.layout):
-            return opened(folder, variant)
+def find_installed(spec: ModelSpec) -> InstalledModel | None:
+    """The first complete copy of a registered model, None if there is none."""
+    for folder in _places(spec):
+        if not missing_files(folder, spec.layout):
+            return opened(folder, spec)
     return None
 
 
-def _best_installed(layout: Layout) -> WeightsFolder:
-    for spec in VARIANTS.values():
-        if spec.layout == layout and (found := find_variant(spec)) is not None:
+def _best_installed(layout: Layout) -> InstalledModel:
+    for spec in MODELS.values():
+        if spec.layout == layout and (found := find_installed(spec)) is not None:
             return found
     raise WeightsError(
         f"no model weights were found in {_listed(weights_roots())}; {_advice(layout)}"
@@ -122,32 +122,32 @@ def _best_installed(layout: Layout) -> WeightsFolder:
 
 def _advice(layout: Layout) -> str:
     """How to get the model of a layout that can be had and is best."""
-    best = next(spec for spec in VARIANTS.values() if spec.layout == layout and spec.sources)
+    best = next(spec for spec in MODELS.values() if spec.layout == layout and spec.sources)
     return f"get {best.title}'s weights with: {pull_command(best.name)}"
 
 
-def _installed(variant: ModelSpec) -> WeightsFolder:
-    found = find_variant(variant)
+def _installed(spec: ModelSpec) -> InstalledModel:
+    found = find_installed(spec)
     if found is not None:
         return found
-    if not variant.sources:
+    if not spec.sources:
         raise WeightsError(
-            f"the shipped model {variant.name} was not found in {_listed(weights_roots())}; "
-            f"reinstall depthcrafter, or {_advice(variant.layout)}"
+            f"the shipped model {spec.name} was not found in {_listed(weights_roots())}; "
+            f"reinstall depthcrafter, or {_advice(spec.layout)}"
         )
-    for folder in _places(variant):
+    for folder in _places(spec):
         if any(folder.glob("*/*")):  # more than what a killed pull leaves before its first byte
-            remedy = f"finish the download with: {pull_command(variant.name)}"
-            require_complete(folder, remedy, variant.layout)
+            remedy = f"finish the download with: {pull_command(spec.name)}"
+            require_complete(folder, remedy, spec.layout)
     raise WeightsError(
-        f"the {variant.name} weights are not on this machine (looked in "
-        f"{_listed(weights_roots())}); get them with: {pull_command(variant.name)}"
+        f"the {spec.name} weights are not on this machine (looked in "
+        f"{_listed(weights_roots())}); get them with: {pull_command(spec.name)}"
     )
 
 
-def _open_folder(folder: Path, layout: Layout) -> WeightsFolder:
+def _open_folder(folder: Path, layout: Layout) -> InstalledModel:
     if not folder.is_dir():
-        named = (spec.name for spec in VARIANTS.values() if spec.layout == layout)
+        named = (spec.name for spec in MODELS.values() if spec.layout == layout)
         raise WeightsError(
             f"'{folder}' is neither a model ({', '.join(named)}) nor a folder; give a folder "
             f"in the Hugging Face layout, or {_advice(layout)}"
@@ -157,14 +157,14 @@ def _open_folder(folder: Path, layout: Layout) -> WeightsFolder:
     remedy = f"expected the Hugging Face layout ({held}); {_advice(layout)}"
     require_complete(folder, remedy, layout)
     manifest = read_manifest(folder)
-    spec = custom_variant(folder.name, layout, manifest.base if manifest else "")
+    spec = unregistered(folder.name, layout, manifest.base if manifest else "")
     if manifest and not manifest.base:  # trained weights keep the licence of those they began as
-        spec = VARIANTS.get(manifest.variant, spec)
+        spec = MODELS.get(manifest.model, spec)
     return opened(folder, spec)
 
 
-def _places(variant: ModelSpec) -> list[Path]:
-    return [root / variant.name for root in weights_roots()]
+def _places(spec: ModelSpec) -> list[Path]:
+    return [root / spec.name for root in weights_roots()]
 
 
 def _listed(folders: list[Path]) -> str:

@@ -12,14 +12,14 @@ NoiseKind = Literal["frame", "reference"]
 @documented
 @dataclass(frozen=True)
 class PipelineConfig:
-    """Settings of one run; the defaults are those of the published program.
+    """Settings of one run; the defaults are those of the reference program.
 
     ``guidance`` of 1 and below runs the network once per step. Each window shares its first
     ``overlap`` frames with the one before it, in [0, window). ``noise_aug`` is a standard
     deviation. The temporal VAE decodes ``decode_chunk`` frames on a grid counted from frame 0, and
     sees nothing beyond them. ``encode_batch`` frames are a call of the image encoder and of the VAE
     encoder; it does not change the result. ``noise`` of ``frame`` draws each frame's noise from
-    (seed, frame index) alone; ``reference`` draws those of the published program on a CPU, which
+    (seed, frame index) alone; ``reference`` draws those of the reference program on a CPU, which
     depend on the clip's length.
 
     Raises UsageError for a value outside its range.

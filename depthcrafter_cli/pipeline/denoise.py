@@ -35,8 +35,8 @@ def anchor(noise: Tensor, overlap_latents: Tensor | None, schedule: Schedule) ->
 
 def denoise(
     latents: Tensor,
-    seen: Velocity,
-    blind: Velocity | None,
+    conditional: Velocity,
+    unconditional: Velocity | None,
     schedule: Schedule,
     guidance: float,
     on_step: Callable[[Tensor], None],
@@ -44,15 +44,16 @@ def denoise(
 ) -> Tensor:
     """Run the Euler steps from ``first`` on: a window's latents [m, 4, h, w] in, clean ones out.
 
-    ``seen`` is the network told of the frames; ``blind``, needed for guidance, is told nothing.
+    ``conditional`` is the network with the frames' condition, ``unconditional``, needed for
+    guidance, without it.
     """
     for step in range(first, len(schedule.timesteps)):
         timestep = schedule.timesteps[step]
         sigma, following = schedule.sigmas[step : step + 2]
         scaled = latents / (sigma**2 + 1) ** 0.5
-        velocity = seen(scaled, timestep)
-        if blind is not None:
-            free = blind(scaled, timestep)
+        velocity = conditional(scaled, timestep)
+        if unconditional is not None:
+            free = unconditional(scaled, timestep)
             velocity = free + guidance * (velocity - free)
         latents = euler_step(latents, velocity, sigma, following)
         on_step(latents)
@@ -60,7 +61,7 @@ def denoise(
 
 
 def velocity_of(components: Components, conditioning: Conditioning, noise_aug: float) -> Velocity:
-    """The network on one window, told of its frames."""
+    """The network on one window, with the condition of its frames."""
     unet = components.unet
     embeds = conditioning.embeds[:, None].to(unet.dtype)  # [m, 1, e]
     forward = WindowForward(unet, embeds, components.plan, components.blocks, components.offload)

@@ -2,7 +2,7 @@
 
 Two sources. ``FrameNoise``: a frame's noise is a pure function of (seed, frame index), so a
 result depends neither on chunking nor on the clip's length, nor on where a run was resumed.
-``ReferenceNoise``: the tensors that the published program draws on a CPU, for a whole clip at
+``ReferenceNoise``: the tensors that the reference program draws on a CPU, for a whole clip at
 once. On a GPU it draws others, which depend on the card and take 3.5 GB for 1000 frames of
 1024x576.
 """
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.pipeline.config import PipelineConfig
-from depthcrafter_cli.pipeline.segments import Window
+from depthcrafter_cli.pipeline.windows import Window
 
 Shape = tuple[int, int, int]  # channels, height, width
 
@@ -53,7 +53,7 @@ class FrameNoise:
 
 
 class ReferenceNoise:
-    """The published program's draws on a CPU: all image noise, then one tensor of ``window`` slots.
+    """The reference program's draws on a CPU: all image noise, then one tensor of ``window`` slots.
 
     Slot j of window k uses the tensor's entry (j - k * overlap) mod slots: the tensor is rolled
     right by the overlap before each further window, so an overlapped frame keeps its noise.

@@ -1,4 +1,4 @@
-"""The algorithm on one screen: frames in, raw disparity out, nothing held for the whole clip."""
+"""The algorithm on one screen: frames in, raw disparity out, nothing held for the whole shot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.models.components import Components
-from depthcrafter_cli.pipeline.checkpoint import Checkpoint, OnCheckpoint, forget
 from depthcrafter_cli.pipeline.conditioning import Conditioning, condition, encode
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.pipeline.decode import decode_disparity, on_grid
@@ -27,10 +26,11 @@ from depthcrafter_cli.pipeline.denoise import (
 )
 from depthcrafter_cli.pipeline.frames import checked
 from depthcrafter_cli.pipeline.noise import NoiseSource, noise_source
+from depthcrafter_cli.pipeline.resume_point import Keep, WindowPoint, forget
 from depthcrafter_cli.pipeline.retries import Fallback, Retries, no_fallback
 from depthcrafter_cli.pipeline.schedule import karras_schedule
-from depthcrafter_cli.pipeline.segments import Segment, count_windows, split
 from depthcrafter_cli.pipeline.stitch import stitch
+from depthcrafter_cli.pipeline.windows import FilledWindow, count_windows, split
 from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
 from depthcrafter_cli.types import Disparity, MemoryPlan, RgbImage
 
@@ -80,7 +80,7 @@ class DepthCrafterPipeline:
     ) -> DepthCrafterPipeline:
         """Load weights by name (``nano``, ``depthcrafter``) or folder; None takes the best present.
 
-        ``plan`` bounds memory; without one everything is on the device. ``warn`` hears of host
+        ``plan`` bounds memory; without one everything is on the device. ``warn`` is told of host
         memory that CUDA does not pin. ``settings`` are fields of :class:`PipelineConfig`; the
         model's own defaults fill the rest.
 
@@ -115,8 +115,8 @@ class DepthCrafterPipeline:
         *,
         total: int | None = None,
         observer: Observer = ignore,
-        start: Checkpoint | None = None,
-        on_checkpoint: OnCheckpoint = forget,
+        start: WindowPoint | None = None,
+        keep: Keep = forget,
     ) -> Iterator[Disparity]:
         """Yield raw disparity, float32 [n, H, W] in [0, 1], in order, as soon as it is final.
 
@@ -125,10 +125,10 @@ class DepthCrafterPipeline:
                 ``components.side_multiple`` (64 for the published model).
             total: how many frames will come, where known; reference noise needs it.
             observer: receives a :class:`Progress` per batch, step and chunk.
-            start: where another pass over the clip stopped. ``frames`` then begin with frame
+            start: where another pass over the shot stopped. ``frames`` then begin with frame
                 ``start.first_read(config.encode_batch)``, and the result with ``start.decoded``.
-            on_checkpoint: receives a :class:`Checkpoint` after each step, and after each window
-                before its decoding; for each, before the observer hears of it.
+            keep: receives a :class:`WindowPoint` after each step, and after each window
+                before its decoding; for each, before the observer is told of it.
 
         Raises:
             InputError: no frames, or frames of another type or size than expected.
@@ -138,14 +138,14 @@ class DepthCrafterPipeline:
         """
         if total is None and start is None and isinstance(frames, Sized):
             total = len(frames)
-        clip = ClipPass(
-            self._components, self._config, total, observer, self._fallback, start, on_checkpoint
+        shot = ShotPass(
+            self._components, self._config, total, observer, self._fallback, start, keep
         )
-        yield from clip.run(frames)
+        yield from shot.run(frames)
 
 
-class ClipPass:
-    """One pass over one clip: the stages, chained, each reporting what it did."""
+class ShotPass:
+    """One pass over one shot: the stages, chained, each reporting what it did."""
 
     def __init__(
         self,
@@ -154,12 +154,12 @@ class ClipPass:
         total: int | None,
         observer: Observer,
         fallback: Fallback = no_fallback,
-        start: Checkpoint | None = None,
-        on_checkpoint: OnCheckpoint = forget,
+        start: WindowPoint | None = None,
+        keep: Keep = forget,
     ) -> None:
         self.config, self.observer, self.total = config, observer, total
         self.memory = Retries(components, fallback)
-        self.start, self.on_checkpoint = start, on_checkpoint
+        self.start, self.keep = start, keep
         self.reached = start  # the pass as it is between two windows; None before the first
         windows = None if total is None else count_windows(total, config.window, config.overlap)
         self.total_steps = None if windows is None else windows * config.steps
@@ -200,22 +200,22 @@ class ClipPass:
         noise = noise_source(config, (3, *first.shape[:2]), latents, self.total)
         passed = 0 if self.start is None else self.start.windows
         conditioning = self._conditioning(sound, noise)
-        for segment in split(conditioning, config.window, config.overlap, passed):
-            work = partial(self.denoised, segment, noise, overlap)
+        for filled in split(conditioning, config.window, config.overlap, passed):
+            work = partial(self.denoised, filled, noise, overlap)
             window = self.memory.until_it_fits("denoise", work)
             stitched = stitch(window, overlap)
-            final = len(stitched) if segment.last else config.window - config.overlap
-            overlap = stitched[final:] if config.overlap and not segment.last else None
+            final = len(stitched) if filled.last else config.window - config.overlap
+            overlap = stitched[final:] if config.overlap and not filled.last else None
             waiting = torch.cat([self.between(stitched).latents.to(device), stitched[:final]])
-            done = segment.window.index + 1
-            self.reached = Checkpoint(done, self.frames_decoded, waiting, overlap, segment.last)
-            self.on_checkpoint(self.reached)
+            done = filled.window.index + 1
+            self.reached = WindowPoint(done, self.frames_decoded, waiting, overlap, filled.last)
+            self.keep(self.reached)
             yield stitched[:final]
 
-    def between(self, like: Tensor) -> Checkpoint:
+    def between(self, like: Tensor) -> WindowPoint:
         """The pass as it is before the window under way, whose latents are ``like`` these."""
         if self.reached is None:
-            return Checkpoint(0, 0, like[:0], None, last=False)
+            return WindowPoint(0, 0, like[:0], None, last=False)
         return self.reached.after(self.frames_decoded)
 
     def _conditioning(
@@ -232,21 +232,23 @@ class ClipPass:
         return self.memory.until_it_fits("condition", lambda: encode(self.components, video, noisy))
 
     def denoised(
-        self, segment: Segment[Conditioning], noise: NoiseSource, overlap: Tensor | None
+        self, filled: FilledWindow[Conditioning], noise: NoiseSource, overlap: Tensor | None
     ) -> Tensor:
         """One window's latents [m, 4, h, w], before they are blended into the result."""
         device, guidance = self.components.device, self.config.guidance
-        at, steps = segment.window.index, 0
-        start = anchor(noise.latents(segment.window).to(device), overlap, self.schedule)
+        at, steps = filled.window.index, 0
+        start = anchor(noise.latents(filled.window).to(device), overlap, self.schedule)
         if self.start is not None and self.start.under_way is not None and at == self.start.windows:
             start, steps = self.start.under_way.to(device), self.start.steps
         self.steps_done = at * self.config.steps + steps
         self.observer(Progress("denoise", self.steps_done, self.total_steps, unit="steps"))
-        conditioning = Conditioning.join(segment.items)
+        conditioning = Conditioning.join(filled.items)
         with self.components.at_work(self.components.unet):
-            seen = self.velocity(conditioning)
-            blind = self.velocity(conditioning.blank()) if guidance > 1 else None
-            return denoise(start, seen, blind, self.schedule, guidance, self.step_done, steps)
+            conditional = self.velocity(conditioning)
+            unconditional = self.velocity(conditioning.blank()) if guidance > 1 else None
+            return denoise(
+                start, conditional, unconditional, self.schedule, guidance, self.step_done, steps
+            )
 
     def velocity(self, conditioning: Conditioning) -> Velocity:
         """The network on one window."""
@@ -272,6 +274,6 @@ class ClipPass:
         steps = self.steps_done % self.config.steps
         # Before anything of it is kept to go on from.
         require_numbers(latents, self.components.dtype, f"in step {steps or self.config.steps}")
-        if steps:  # after the last one comes the window's own checkpoint
-            self.on_checkpoint(replace(self.between(latents), steps=steps, under_way=latents))
+        if steps:  # after the last one comes the window's own point
+            self.keep(replace(self.between(latents), steps=steps, under_way=latents))
         self.observer(Progress("denoise", self.steps_done, self.total_steps, unit="steps"))

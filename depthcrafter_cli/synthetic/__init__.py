@@ -30,7 +30,7 @@ def _atlas(number: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Clip:
+class BatchVideo:
     """``rgb`` uint8 [T, H, W, 3] and ``depth`` float32 [T, H, W], metres, infinite for sky."""
 
     rgb: Tensor
@@ -40,7 +40,7 @@ class Clip:
 def draw_clip(
     seed: int, frames: int, height: int, width: int, device: torch.device | str = "cpu",
     *, style: Style = "realistic",
-) -> Clip:  # fmt: skip
+) -> BatchVideo:  # fmt: skip
     """The clip of a seed at 24 frames a second or slower; the same on every call.
 
     ``"realistic"`` adds the defects of lenses, sensors, codecs and artists; ``"precise"`` is the
@@ -58,10 +58,10 @@ def draw_clip(
         if worth >= 1:
             break
     assert best is not None
-    return Clip(effects.develop(rng, best, style == "precise"), best.depth)
+    return BatchVideo(effects.develop(rng, best, style == "precise"), best.depth)
 
 
-def draw_views(seed: int, views: int, height: int, width: int, atlas: Tensor) -> list[Clip]:
+def draw_views(seed: int, views: int, height: int, width: int, atlas: Tensor) -> list[BatchVideo]:
     """Single frames of one scene, a second apart, each from a place and at an angle of its own.
 
     A scene costs more than a frame of it, and what no two frames share is more to learn from.
@@ -78,7 +78,7 @@ def draw_views(seed: int, views: int, height: int, width: int, atlas: Tensor) ->
     )
     clean = rng.random() < 0.35
     return [
-        Clip(effects.develop(rng, one, clean), one.depth)
+        BatchVideo(effects.develop(rng, one, clean), one.depth)
         for one in map(image.frame, range(views))
         if _worth(one.depth[0]) >= 0.5
     ]

@@ -21,7 +21,7 @@ from depthcrafter_cli.errors import DepthCrafterError, first_line
 if TYPE_CHECKING:
     import torch
 
-    from depthcrafter_cli.models.variants import ModelSpec
+    from depthcrafter_cli.models.registry import ModelSpec
 
 Level = Literal["ok", "warning", "fault"]
 
@@ -43,7 +43,7 @@ class Row:
     """What was found of one part of the machine.
 
     ``level`` is ``fault`` where a run could not work, ``warning`` where it works less well than it
-    could. ``facts`` are JSON values under the same names on every machine, empty where the part
+    could. ``details`` are JSON values under the same names on every machine, empty where the part
     could not be looked at.
     """
 
@@ -51,7 +51,7 @@ class Row:
     found: str
     level: Level = "ok"
     remedy: str = ""
-    facts: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,15 +95,15 @@ def _words(error: Exception) -> str:
 
 def _program() -> Iterator[Row]:
     version, place = depthcrafter_cli.__version__, Path(depthcrafter_cli.__file__).parent
-    facts = {
+    details = {
         "version": version,
         "folder": str(place),
         "python": platform.python_version(),
         "executable": sys.executable,
         "system": platform.platform(),
     }
-    yield Row("program", f"depthcrafter {version} in {place}", facts=facts)
-    yield Row("python", f"{facts['python']}, {sys.executable}, on {facts['system']}")
+    yield Row("program", f"depthcrafter {version} in {place}", details=details)
+    yield Row("python", f"{details['python']}, {sys.executable}, on {details['system']}")
 
 
 def _pytorch() -> Iterator[Row]:
@@ -111,8 +111,8 @@ def _pytorch() -> Iterator[Row]:
 
     cuda, hip = torch.version.cuda, torch.version.hip
     built = f"with CUDA {cuda}" if cuda else f"with ROCm {hip}" if hip else "without CUDA"
-    facts = {"version": torch.__version__, "cuda": cuda, "rocm": hip}
-    yield Row("pytorch", f"{torch.__version__}, built {built}", facts=facts)
+    details = {"version": torch.__version__, "cuda": cuda, "rocm": hip}
+    yield Row("pytorch", f"{torch.__version__}, built {built}", details=details)
 
 
 def _libraries() -> Iterator[Row]:
@@ -128,7 +128,7 @@ def _libraries() -> Iterator[Row]:
             yield Row("libraries", f"{name}: {_words(error)}", "fault", f"{_REINSTALL} {name}")
             return
     import_module("depthcrafter_cli.models.loading")  # what a run needs of them
-    yield Row("libraries", ", ".join(" ".join(item) for item in versions.items()), facts=versions)
+    yield Row("libraries", ", ".join(" ".join(item) for item in versions.items()), details=versions)
 
 
 def _driver() -> Iterator[Row]:
@@ -138,7 +138,7 @@ def _driver() -> Iterator[Row]:
         library = ctypes.CDLL("nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1")
         status = library.nvmlInit_v2() or library.nvmlSystemGetDriverVersion(text, len(text))
     except (OSError, AttributeError):
-        yield Row("driver", "no NVIDIA driver", facts={"nvidia": None})
+        yield Row("driver", "no NVIDIA driver", details={"nvidia": None})
         return
     found = text.value.decode(errors="replace") or None
     if status or not found:
@@ -148,7 +148,7 @@ def _driver() -> Iterator[Row]:
             {"nvidia": None},
         )  # fmt: skip
         return
-    yield Row("driver", f"NVIDIA {found}", facts={"nvidia": found})
+    yield Row("driver", f"NVIDIA {found}", details={"nvidia": found})
 
 
 def _gpus() -> Iterator[Row]:
@@ -193,14 +193,14 @@ def _gpu(
     """One GPU: what is free of it, and whether it computes."""
     from depthcrafter_cli.models.device_memory import free_memory
 
-    facts: dict[str, Any] = {
+    details: dict[str, Any] = {
         "device": str(device), "name": name, "total_bytes": total, "free_bytes": None,
         "capability": None, "part_of_card": False, "computes": False, **(more or {}),
     }  # fmt: skip
     try:
-        free = facts["free_bytes"] = free_memory(device)
+        free = details["free_bytes"] = free_memory(device)
         _compute(device)
-        facts["computes"] = True
+        details["computes"] = True
     except Exception as error:  # of a driver or a library, in any words
         words = _words(error)
         remedy = "mend the driver, or leave this GPU out with `device`"
@@ -209,14 +209,14 @@ def _gpu(
 
             remedy = f"install a PyTorch that has kernels for it: {cuda_install()}"
         level: Level = "fault" if str(device) in _TAKEN_BY_AUTO else "warning"
-        return Row("gpu", f"{device}: {name}: {words}", level, remedy, facts)
+        return Row("gpu", f"{device}: {name}: {words}", level, remedy, details)
     room = "" if free is None else f", {free / 1e9:.1f}"
     room += "" if free is None or total is None else f" of {total / 1e9:.1f}"
     found = f"{device}: {name}{room}{' GB free' * bool(room)}"
     if free is not None and free < _LITTLE_OF_A_GPU:
         remedy = "close the programs that hold its memory; the published weights need about 3 GB"
-        return Row("gpu", found, "warning", remedy, facts)
-    return Row("gpu", found, facts=facts)
+        return Row("gpu", found, "warning", remedy, details)
+    return Row("gpu", found, details=details)
 
 
 def _compute(device: "torch.device") -> None:
@@ -239,26 +239,26 @@ def _auto() -> Iterator[Row]:
         "mps": "an Apple GPU is here",
         "cpu": "no GPU can be used; nano takes minutes here, the published weights days",
     }[device.type]
-    facts = {"device": str(device), "dtype": dtype}
-    yield Row("auto", " ".join([f"{device} in {dtype}: {why}", *told]), facts=facts)
+    details = {"device": str(device), "dtype": dtype}
+    yield Row("auto", " ".join([f"{device} in {dtype}: {why}", *told]), details=details)
 
 
 def _ram() -> Iterator[Row]:
     from depthcrafter_cli.workflows.resources import ram
 
     memory = ram()
-    facts = {"available_bytes": memory.available, "total_bytes": memory.total}
+    details = {"available_bytes": memory.available, "total_bytes": memory.total}
     found = f"{memory.available / 1e9:.1f} GB for a run, the machine has {memory.total / 1e9:.1f}"
     if not memory.known:
         remedy = "mount /proc, or pass `max_ram` in GB"
-        yield Row("ram", f"not told by this system; {found}, assumed", "warning", remedy, facts)
+        yield Row("ram", f"not told by this system; {found}, assumed", "warning", remedy, details)
     elif memory.available < _TOO_LITTLE_RAM:
         remedy = "close other programs, or raise the limit of the container or job"
-        yield Row("ram", found, "fault", remedy, facts)
+        yield Row("ram", found, "fault", remedy, details)
     else:
         tight = memory.available < _LITTLE_RAM
         remedy = "close other programs: the published weights need more" if tight else ""
-        yield Row("ram", found, "warning" if tight else "ok", remedy, facts)
+        yield Row("ram", found, "warning" if tight else "ok", remedy, details)
 
 
 def _disk() -> Iterator[Row]:
@@ -274,21 +274,26 @@ def _disk() -> Iterator[Row]:
 
 def _place(use: str, place: Path) -> Row:
     """A folder that is to be written to, or the one in which it will be made."""
-    facts: dict[str, Any] = {"use": use, "path": str(place), "free_bytes": None, "writable": False}
+    details: dict[str, Any] = {
+        "use": use,
+        "path": str(place),
+        "free_bytes": None,
+        "writable": False,
+    }
     try:
         folder = next(path for path in (place, *place.parents) if os.path.lexists(path))
-        free = facts["free_bytes"] = shutil.disk_usage(folder).free
+        free = details["free_bytes"] = shutil.disk_usage(folder).free
         with tempfile.TemporaryFile(dir=folder):
-            facts["writable"] = True
+            details["writable"] = True
     except (OSError, StopIteration) as error:
         words = getattr(error, "strerror", None) or "there is no such disk"
         remedy = "choose another folder, or change its permissions"
-        return Row("disk", f"{use}, {place}: {words}", "warning", remedy, facts)
+        return Row("disk", f"{use}, {place}: {words}", "warning", remedy, details)
     found = f"{use}, {place}: {free / 1e9:.1f} GB free"
     if free < _LITTLE_DISK:
         remedy = "free some space: the published weights take 4.5 GB, a film's state more"
-        return Row("disk", found, "warning", remedy, facts)
-    return Row("disk", found, facts=facts)
+        return Row("disk", found, "warning", remedy, details)
+    return Row("disk", found, details=details)
 
 
 def _video() -> Iterator[Row]:
@@ -307,22 +312,22 @@ def _video() -> Iterator[Row]:
 
     lacking = [name for name in _DECODERS if not has(name, "r")]
     ffmpeg = ".".join(map(str, av.library_versions["libavcodec"]))
-    facts = {
+    details = {
         "pyav": av.__version__,
         "libavcodec": ffmpeg,
         "decoders": [name for name in _DECODERS if name not in lacking],
         "encoder": encoder if has(encoder, "w") else None,
     }
     found = f"PyAV {av.__version__} with FFmpeg's libavcodec {ffmpeg}, reads "
-    found += ", ".join(facts["decoders"])
+    found += ", ".join(details["decoders"])
     if lacking:
         remedy = f"{_REINSTALL} av, or convert such videos to H.264 first"
-        yield Row("video", f"{found}; not {', '.join(lacking)}", "warning", remedy, facts)
-    elif facts["encoder"] is None:
+        yield Row("video", f"{found}; not {', '.join(lacking)}", "warning", remedy, details)
+    elif details["encoder"] is None:
         remedy = f"{_REINSTALL} av, or write PNG and NPZ"
-        yield Row("video", f"{found}; {encoder} is missing, so no MP4", "warning", remedy, facts)
+        yield Row("video", f"{found}; {encoder} is missing, so no MP4", "warning", remedy, details)
     else:
-        yield Row("video", f"{found}; writes H.264", facts=facts)
+        yield Row("video", f"{found}; writes H.264", details=details)
 
 
 def _outputs() -> Iterator[Row]:
@@ -336,45 +341,45 @@ def _outputs() -> Iterator[Row]:
 
 def _weights() -> Iterator[Row]:
     from depthcrafter_cli.models.layout import DEPTHCRAFTER_LAYOUT
-    from depthcrafter_cli.models.variants import VARIANTS
-    from depthcrafter_cli.models.weights import find_variant, find_weights
+    from depthcrafter_cli.models.registry import MODELS
+    from depthcrafter_cli.models.weights import find_installed, find_weights
 
-    for variant in VARIANTS.values():
+    for spec in MODELS.values():
         # Of the models of other methods, those that are here.
-        if variant.layout == DEPTHCRAFTER_LAYOUT or find_variant(variant) is not None:
-            yield _model(variant)
+        if spec.layout == DEPTHCRAFTER_LAYOUT or find_installed(spec) is not None:
+            yield _model(spec)
     chosen = find_weights()
     yield Row(
-        "weights", f"a run takes {chosen.variant.name} unless `weights` says otherwise",
-        facts={"chosen": chosen.variant.name, "path": str(chosen.path)},
+        "weights", f"a run takes {chosen.spec.name} unless `weights` says otherwise",
+        details={"chosen": chosen.spec.name, "path": str(chosen.path)},
     )  # fmt: skip
 
 
-def _model(variant: "ModelSpec") -> Row:
+def _model(spec: "ModelSpec") -> Row:
     """A registered model: where it is, and whether its files have the sizes they should have."""
     from depthcrafter_cli.models.manifest import read_manifest
-    from depthcrafter_cli.models.weights import find_variant, pull_command
+    from depthcrafter_cli.models.weights import find_installed, pull_command
 
-    found = find_variant(variant)
-    facts: dict[str, Any] = {"name": variant.name, "path": None, "damaged": []}
+    found = find_installed(spec)
+    details: dict[str, Any] = {"name": spec.name, "path": None, "damaged": []}
     if found is None:
-        if not variant.sources:
-            return Row("weights", f"{variant.name} was not found", "warning", _AGAIN, facts)
-        remedy = f"{pull_command(variant.name)} gets them"
-        return Row("weights", f"{variant.name} is not on this machine", "ok", remedy, facts)
+        if not spec.sources:
+            return Row("weights", f"{spec.name} was not found", "warning", _AGAIN, details)
+        remedy = f"{pull_command(spec.name)} gets them"
+        return Row("weights", f"{spec.name} is not on this machine", "ok", remedy, details)
     manifest = read_manifest(found.path)
     records = manifest.files if manifest else {}
     damaged = [
         name for name, record in records.items()
         if not (found.path / name).is_file() or (found.path / name).stat().st_size != record.size
     ]  # fmt: skip
-    facts |= {"path": str(found.path), "damaged": damaged}
+    details |= {"path": str(found.path), "damaged": damaged}
     if damaged:
-        told = f"{variant.name} in {found.path} is damaged: {', '.join(damaged)}"
-        remedy = pull_command(variant.name) if variant.sources else "install depthcrafter again"
-        return Row("weights", told, "fault", remedy, facts)
-    told = f"{variant.name} in {found.path}{', files of the right size' * bool(manifest)}"
-    return Row("weights", told, facts=facts)
+        told = f"{spec.name} in {found.path} is damaged: {', '.join(damaged)}"
+        remedy = pull_command(spec.name) if spec.sources else "install depthcrafter again"
+        return Row("weights", told, "fault", remedy, details)
+    told = f"{spec.name} in {found.path}{', files of the right size' * bool(manifest)}"
+    return Row("weights", told, details=details)
 
 
 _AGAIN = f"{_REINSTALL} ., in depthcrafter's folder"

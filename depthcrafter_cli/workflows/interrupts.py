@@ -21,7 +21,7 @@ KEPT = ("denoise", "decode", "estimate", "write")
 _IMPORTS = "<frozen importlib._bootstrap>"
 
 
-Say = Callable[[], None]
+OnInterrupt = Callable[[], None]
 """Tells the user that a step under way is waited for, and how not to wait."""
 
 
@@ -75,15 +75,15 @@ def _send(number: int, main_thread: int) -> None:
 @contextmanager
 def stopping_between_steps(
     observer: Observer,
-    say: Say,
+    on_interrupt: OnInterrupt,
     numbers: Sequence[int] = _SIGNALS,
     kept: Collection[str] = KEPT,
 ) -> Iterator[Observer]:
     """An observer that raises :class:`Interrupted` once what was under way at a signal is kept.
 
-    ``say`` is called in another thread when there is something to wait for, before this ends at
-    the latest. The second signal, or one in a stage that is none of ``kept`` and so leaves nothing
-    behind at each event, raises where it arrives.
+    ``on_interrupt`` is called in another thread when there is something to wait for, before this
+    ends at the latest. The second signal, or one in a stage that is none of ``kept`` and so leaves
+    nothing behind at each event, raises where it arrives.
     """
     asked, stage = False, ""
     worth_waiting: SimpleQueue[bool] = SimpleQueue()  # may be filled in a handler, unlike an Event
@@ -108,7 +108,7 @@ def stopping_between_steps(
 
     def announce() -> None:
         if worth_waiting.get():
-            say()
+            on_interrupt()
 
     teller = Thread(target=announce, daemon=True)
     teller.start()

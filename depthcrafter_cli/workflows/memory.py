@@ -29,7 +29,7 @@ Limits = tuple[float | None, float | None]  # GB of the device and of the host
 def budget(device: str, limits: Limits, warn: Warn = ignore) -> Budget:
     """What a run may take of this machine; ``limits`` are what was asked for, None for auto.
 
-    ``warn`` hears where the system does not tell its memory, and some is assumed.
+    ``warn`` is told where the system does not tell its memory, and some is assumed.
     """
     vram, ram_gigabytes = limits
     kind = device.split(":")[0]

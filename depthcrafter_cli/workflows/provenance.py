@@ -32,7 +32,7 @@ class Provenance:
         non_commercial: whether a licence allows no commercial use.
         settings: of the method, by name; only the method reads them.
         memory: how memory was used, as plain JSON values.
-        reference: whether the published program is reproduced.
+        reference: whether the reference program is reproduced.
         device: the kind of device, such as ``cuda``.
         dtype: the precision, such as ``float16``.
     """

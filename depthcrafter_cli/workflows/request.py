@@ -143,7 +143,7 @@ class RunRequest:
     settings: Mapping[str, Any] = settings_of(PipelineConfig)
     reference: bool = option(
         False,
-        help="Reproduce the published program: its noise as drawn on a CPU (a GPU draws other "
+        help="Reproduce the reference program: its noise as drawn on a CPU (a GPU draws other "
         "numbers), its frame choice, rate label and size.",
         part="depth",
     )
@@ -325,9 +325,9 @@ COLUMNS = {
 
 
 def _absolute_folder(weights: str | None) -> str | None:
-    """A variant's name means the variant, whatever folders there are (as for find_weights)."""
-    from depthcrafter_cli.models.variants import VARIANTS
+    """A registered name means that model, whatever folders there are (as for find_weights)."""
+    from depthcrafter_cli.models.registry import MODELS
 
-    if weights is None or weights in VARIANTS or not Path(weights).is_dir():
+    if weights is None or weights in MODELS or not Path(weights).is_dir():
         return weights
     return str(Path(weights).absolute())

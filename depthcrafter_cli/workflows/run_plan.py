@@ -107,7 +107,7 @@ def plan(request: RunRequest, warn: Warn = ignore) -> RunPlan:
 
     With ``resume``, a run that stopped or was kept goes on, with whatever look is asked for now.
     With ``overwrite`` too, one that cannot be gone on with is begun again, unless it lacks memory
-    only for now. ``warn`` hears of a device or precision that does not suit.
+    only for now. ``warn`` is told of a device or precision that does not suit.
 
     Raises:
         UsageError, InputError, WeightsError, MemoryLimitError, OutputError: whatever would stop
@@ -172,7 +172,7 @@ def _planned(
     settings = None if saved is None else saved.provenance.settings
     method = method.on(machine, video.frames, settings)
     if saved is None:
-        provenance = replace(provenance, settings=method.settings, memory=method.memory_facts)
+        provenance = replace(provenance, settings=method.settings, memory=method.memory_details)
     else:
         provenance = saved.provenance
         if request.limits == saved.request.limits and saved.memory_plan is not None:

@@ -169,8 +169,8 @@ def finished_before(request: RunRequest, warn: Warn = ignore) -> bool:
     """Whether this very request was carried out before, and its outputs are as they were.
 
     Of a run that was killed before it had removed its locks and its state, what is left is removed
-    now, the state unless it is to be kept. ``warn`` hears of state that cannot be removed, of other
-    weights and of another version of the program.
+    now, the state unless it is to be kept. ``warn`` is told of state that cannot be removed, of
+    other weights and of another version of the program.
 
     Raises WeightsError if there are no weights to compare with.
     """

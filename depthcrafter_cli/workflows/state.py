@@ -22,7 +22,7 @@ from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.media.spool import DisparitySpool
 from depthcrafter_cli.methods.base import ResumePoint
-from depthcrafter_cli.models.variants import VARIANTS
+from depthcrafter_cli.models.registry import MODELS
 from depthcrafter_cli.structured import content_errors, json_object, parse_object, plain, typed
 from depthcrafter_cli.types import MemoryPlan
 from depthcrafter_cli.workflows.provenance import Provenance
@@ -84,7 +84,7 @@ class SavedRun:
             max_ram=typed(float | None, max_ram, "limits[1]"),
         )
         provenance = Provenance.from_json(values["provenance"])
-        if request.weights is None and provenance.model in VARIANTS:
+        if request.weights is None and provenance.model in MODELS:
             # The best ones may be others by now.
             request = replace(request, weights=provenance.model)
         return SavedRun(

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from depthcrafter_cli.datasets.clip import ClipSource
     from depthcrafter_cli.models.components import Components
-    from depthcrafter_cli.models.variants import ModelSettings
-    from depthcrafter_cli.models.weights import WeightsFolder
+    from depthcrafter_cli.models.registry import ModelSettings
+    from depthcrafter_cli.models.weights import InstalledModel
     from depthcrafter_cli.training.config import TrainingConfig
     from depthcrafter_cli.training.data.batches import Readable
     from depthcrafter_cli.training.data.latents import Encoder
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def train(
     config: "TrainingConfig",
-    variant: str,
+    name: str,
     work: Path,
     out: Path,
     observer: Observer,
@@ -40,7 +40,7 @@ def train(
 ) -> None:
     """Train a model and write its folder ``out``, and one after every stage into ``work``.
 
-    Started by ``accelerate launch`` or ``torchrun``, all processes share the work. ``warn`` hears
+    Started by ``accelerate launch`` or ``torchrun``, all processes share the work. ``warn`` is told
     of a GPU that is there and not used.
 
     Raises:
@@ -68,7 +68,7 @@ def train(
     with claimed([work, out] if session.leads else []):
         require_origin(work, config, note=session.leads)
         require_same_stages(work, config)
-        _carry_out(config, variant, clips, out, session)
+        _carry_out(config, name, clips, out, session)
         if session.leads:
             remove_parts(work)  # what a run that was killed left, of files that were not due again
     session.accelerator.wait_for_everyone()
@@ -76,13 +76,13 @@ def train(
 
 def _carry_out(
     config: "TrainingConfig",
-    variant: str,
+    name: str,
     clips: "dict[str, ClipSource]",
     out: Path,
     session: "Session",
 ) -> None:
     from depthcrafter_cli.models.manifest import MANIFEST_NAME
-    from depthcrafter_cli.models.variants import base_of
+    from depthcrafter_cli.models.registry import base_of
     from depthcrafter_cli.training.data.latents import Encoder
     from depthcrafter_cli.training.networks import average_with_start
     from depthcrafter_cli.training.precision import Precision
@@ -100,7 +100,7 @@ def _carry_out(
         session = session.validated(validator(config, networks, clips), config.validation.every)
     tuned = any(stage.trains == "decoder" for stage in config.stages)
     decoder = networks.vae.decoder if tuned else None
-    manifest = {"variant": variant, "settings": config.settings, "base": base_of(start.variant)}
+    manifest = {"model": name, "settings": config.settings, "base": base_of(start.spec)}
     deliver = partial(_deliver, start.path, networks.unet, decoder, manifest)
     for stage in config.stages:
         shown = {name: clips[name] for name in stage.sources}
@@ -213,7 +213,7 @@ def _start(
     clips: "dict[str, ClipSource]",
     precision: "Precision",
     session: "Session",
-) -> "WeightsFolder":
+) -> "InstalledModel":
     """The model that the denoiser's stages start from."""
     from depthcrafter_cli.models.weights import find_weights
     from depthcrafter_cli.training.foundation import make_foundation

@@ -138,7 +138,7 @@ def test_a_report_in_csv_holds_names_written_out_and_json_holds_them_as_json(cli
     for report in (tmp_path / "r.csv", tmp_path / "r.json"):
         cli("batch", listing, "--out", tmp_path / "out", "--report", report, "--quiet")
     assert b"\x1b" not in (tmp_path / "r.csv").read_bytes()
-    (row,) = json.loads((tmp_path / "r.json").read_text())["clips"]
+    (row,) = json.loads((tmp_path / "r.json").read_text())["videos"]
     assert row["name"] == "bad\x1b[2Jname"
 
 

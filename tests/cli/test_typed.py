@@ -133,7 +133,7 @@ def test_lists_as_excel_writes_them(cli, clip, small, tmp_path, encoding, delimi
     done = cli("batch", listing, "--out", tmp_path / "out", *small, "--dry-run", "--json")
     summary = json.loads(done.out.splitlines()[-1])
     assert done.code == 0, done
-    assert summary["clips"][0]["outputs"] == [str(tmp_path / "out" / "grün" / "a.mp4")]
+    assert summary["videos"][0]["outputs"] == [str(tmp_path / "out" / "grün" / "a.mp4")]
 
 
 def test_paths_of_a_list_begin_at_home(cli, clip, small, tmp_path, monkeypatch):

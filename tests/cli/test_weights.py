@@ -12,7 +12,7 @@ import pytest
 from fake_hub import REVISION, FakeHub, serve, use
 
 from depthcrafter_cli.models import weights
-from depthcrafter_cli.models.variants import DEPTHCRAFTER, VARIANTS, HubFile
+from depthcrafter_cli.models.registry import DEPTHCRAFTER, MODELS, HubFile
 
 TINY = Path(__file__).parents[1] / "data" / "parity" / "tiny_model"
 
@@ -24,7 +24,7 @@ def hub(monkeypatch) -> Iterator[FakeHub]:
     tree = {name: (TINY / name).read_bytes() for name in names}
     sources = tuple(HubFile("lab/tiny", REVISION, name, name) for name in names)
     tiny = replace(DEPTHCRAFTER, name="tiny", sources=sources)
-    monkeypatch.setitem(VARIANTS, "tiny", tiny)
+    monkeypatch.setitem(MODELS, "tiny", tiny)
     with serve(FakeHub({"lab/tiny": tree})) as running:
         use(running, monkeypatch)
         yield running

@@ -1,4 +1,4 @@
-"""The metrics: equal to the published program, and with the properties they promise."""
+"""The metrics: equal to the reference program, and with the properties they promise."""
 
 import json
 import tracemalloc

@@ -46,7 +46,7 @@ from pathlib import Path
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.reader import read_frames
 from depthcrafter_cli.types import Size
-from depthcrafter_cli.workflows.batches.clip import failure
+from depthcrafter_cli.workflows.batches.task import failure
 try:
     print(sum(1 for _ in read_frames(Path(sys.argv[1]), Size(64, 64), warn=print)), "frames")
 except InputError as error:

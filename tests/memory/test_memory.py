@@ -219,9 +219,7 @@ def test_a_run_on_a_cpu_is_held_to_the_memory_that_is_available():
     config = PipelineConfig(window=24, overlap=8)
 
     def chosen(size: Size):
-        plan = DepthCrafterPlan(
-            weights=nano, spec=nano.variant, size=size, multiple=64, config=config
-        )
+        plan = DepthCrafterPlan(weights=nano, spec=nano.spec, size=size, multiple=64, config=config)
         machine = Machine("cpu", "float32", budget("cpu", (None, None)))
         return plan.on(machine, 24).memory
 

@@ -20,7 +20,7 @@ from depthcrafter_cli.models.layout import network_configs
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
 from depthcrafter_cli.types import MemoryPlan, Size
-from depthcrafter_cli.workflows.batches.clip import failure
+from depthcrafter_cli.workflows.batches.task import failure
 from tests.memory.test_retries import PARTS, failing
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -206,7 +206,7 @@ def test_a_batch_goes_on_past_a_clip_that_memory_ran_out_for(
     with filled(monkeypatch, [MemoryError()] * 2):  # the smallest plan is the second
         done = cli(*batch, *ends)
     report = json.loads((tmp_path / "report.json").read_text())
-    found = {entry["name"]: (entry["status"], entry["exit_code"]) for entry in report["clips"]}
+    found = {entry["name"]: (entry["status"], entry["exit_code"]) for entry in report["videos"]}
     assert done.code == 7 and found == {"clip": ("failed", 5), "second": ("done", 0)}
 
 

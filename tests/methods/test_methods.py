@@ -21,7 +21,7 @@ from depthcrafter_cli.errors import UsageError, WeightsError
 from depthcrafter_cli.memory.budget import Budget
 from depthcrafter_cli.methods.base import Machine, MethodRequest, forget
 from depthcrafter_cli.methods.registry import method_named, methods
-from depthcrafter_cli.models.variants import IMAGE_MODELS, VARIANTS
+from depthcrafter_cli.models.registry import IMAGE_MODELS, MODELS
 from depthcrafter_cli.progress import ignore
 from depthcrafter_cli.types import Size
 
@@ -49,7 +49,7 @@ def store(tmp_path_factory, repositories) -> Path:
 
     root = tmp_path_factory.mktemp("store")
     for name, repository in repositories.items():
-        for file in VARIANTS[name].sources:
+        for file in MODELS[name].sources:
             (root / name / file.target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(repository / file.path, root / name / file.target)
     return root
@@ -66,8 +66,8 @@ def stored(store, root, monkeypatch) -> Path:
 def hub(repositories, root, monkeypatch) -> Iterator[FakeHub]:
     """The hub with all of them, at whatever revision is its newest."""
     files = {
-        VARIANTS[name].sources[0].repo: {
-            file.path: (repository / file.path).read_bytes() for file in VARIANTS[name].sources
+        MODELS[name].sources[0].repo: {
+            file.path: (repository / file.path).read_bytes() for file in MODELS[name].sources
         }
         for name, repository in repositories.items()
     }
@@ -281,7 +281,7 @@ def test_a_pulled_model_runs_and_its_record_says_what_it_is(cli, hub, tmp_path, 
     assert missing.code == 4 and f"depthcrafter weights pull {name}" in missing.err
     pulled = cli("weights", "pull", name)
     assert pulled.code == 0, pulled.err
-    assert VARIANTS[name].licences[0].title in pulled.err + pulled.out
+    assert MODELS[name].licences[0].title in pulled.err + pulled.out
     listed = json.loads(cli("weights", "list", "--json").out)
     assert {row["name"]: row["path"] for row in listed}[name] == str(root / name)
     done = cli("run", clip, "--out", tmp_path / "d.npz", "--method", name, "--device", "cpu")
@@ -300,7 +300,7 @@ def test_what_the_first_pull_got_is_what_later_ones_must_get(cli, hub, root):
     name = "dpt-large"
     assert cli("weights", "pull", name).code == 0
     (root / name / "model" / "model.safetensors").unlink()
-    tree = hub.files[VARIANTS[name].sources[0].repo]
+    tree = hub.files[MODELS[name].sources[0].repo]
     tree["model.safetensors"] = tree["model.safetensors"] + b"\0"  # a newer one
     refused = cli("weights", "pull", name)
     assert refused.code == 4 and "model.safetensors" in refused.err

@@ -18,7 +18,7 @@ from fake_hub import REVISION, FakeHub, serve
 from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.models.download import pull
 from depthcrafter_cli.models.manifest import read_manifest, verify
-from depthcrafter_cli.models.variants import NANO, HubFile, ModelSpec
+from depthcrafter_cli.models.registry import NANO, HubFile, ModelSpec
 from depthcrafter_cli.progress import Progress
 
 KIB = 1 << 10
@@ -64,7 +64,7 @@ def test_pull_takes_exactly_the_listed_files(hub, tmp_path, contents):
     }  # fmt: skip
     assert (found.path / "unet" / UNET).read_bytes() == contents["lab/unet"][UNET]
     manifest = read_manifest(found.path)
-    assert manifest.variant == "tiny"
+    assert manifest.spec == "tiny"
     assert manifest.files[VAE].source == f"lab/svd@{REVISION}:{VAE}"
     downloads = [event for event in events if event.stage == "download"]
     done = [event.done for event in downloads]

@@ -21,10 +21,10 @@ from depthcrafter_cli.models.manifest import (
     verify,
     write_manifest,
 )
-from depthcrafter_cli.models.variants import (
+from depthcrafter_cli.models.registry import (
     DEPTHCRAFTER,
+    MODELS,
     NANO,
-    VARIANTS,
     ModelSettings,
     base_of,
     licence_notice,
@@ -52,10 +52,10 @@ def _install(folder: Path) -> Path:
 
 def test_published_weights_come_before_nano(root):
     _install(root / "nano")
-    assert find_weights().variant is NANO
+    assert find_weights().spec is NANO
     published = _install(root / "depthcrafter")
     found = find_weights()
-    assert (found.path, found.variant) == (published, DEPTHCRAFTER)
+    assert (found.path, found.spec) == (published, DEPTHCRAFTER)
     assert find_weights("nano").path == root / "nano"
 
 
@@ -63,7 +63,7 @@ def test_incomplete_published_weights_are_passed_over_and_named(root):
     _install(root / "nano")
     _install(root / "depthcrafter")
     (root / "depthcrafter/unet/diffusion_pytorch_model.safetensors").unlink()
-    assert find_weights().variant is NANO
+    assert find_weights().spec is NANO
     with pytest.raises(WeightsError, match=r"lacks unet/diffusion_pytorch_model\.safetensors") as e:
         find_weights("depthcrafter")
     assert "depthcrafter weights pull depthcrafter" in str(e.value)
@@ -104,33 +104,33 @@ def test_roots_are_searched_in_order(root, tmp_path, monkeypatch):
 def test_folder_of_ones_own_takes_published_settings(root, tmp_path):
     folder = _install(tmp_path / "mine")
     found = find_weights(str(folder))
-    assert (found.variant.name, found.variant.title) == ("custom", "mine")
+    assert (found.spec.name, found.spec.title) == ("custom", "mine")
     assert found.settings == ModelSettings(window=110, overlap=25, steps=5, max_res=1024)
-    assert found.variant.licences == ()
+    assert found.spec.licences == ()
 
 
 def test_weights_trained_on_from_others_keep_their_licences(root, tmp_path):
     folder = _install(tmp_path / "mine")
     for base, licences in (("depthcrafter", DEPTHCRAFTER.licences), ("nano", NANO.licences)):
         write_manifest(folder, "fine-tune", base=base)
-        variant = find_weights(str(folder)).variant
-        assert (variant.name, variant.licences) == ("custom", licences)
-        assert variant.non_commercial == (base == "depthcrafter")
-        write_manifest(folder, "again", base=base_of(variant))
-        assert find_weights(str(folder)).variant.licences == licences
+        spec = find_weights(str(folder)).spec
+        assert (spec.name, spec.licences) == ("custom", licences)
+        assert spec.non_commercial == (base == "depthcrafter")
+        write_manifest(folder, "again", base=base_of(spec))
+        assert find_weights(str(folder)).spec.licences == licences
     write_manifest(folder, "nano", base="depthcrafter")  # a recipe may be called nano.toml
-    assert find_weights(str(folder)).variant.non_commercial
+    assert find_weights(str(folder)).spec.non_commercial
     write_manifest(folder, base)
-    assert base_of(find_weights(str(folder)).variant) == base
+    assert base_of(find_weights(str(folder)).spec) == base
 
 
 def test_manifest_says_which_settings_suit_a_folder(root, tmp_path):
     folder = _install(tmp_path / "mine")
     write_manifest(folder, "nano")
-    assert find_weights(str(folder)).variant is NANO
+    assert find_weights(str(folder)).spec is NANO
     write_manifest(folder, "my-own", settings={"max_res": 256, "window": 16, "overlap": 4})
     found = find_weights(str(folder))
-    assert found.variant.name == "custom"
+    assert found.spec.name == "custom"
     assert found.settings == ModelSettings(max_res=256, window=16, overlap=4, steps=5)
     for settings, said in (({"colour": 3}, "sets colour"), ({"max_res": -5}, "max_res to -5")):
         write_manifest(folder, "nano", settings=settings)
@@ -278,7 +278,7 @@ def test_licence_notice_says_non_commercial():
 
 
 def test_registry_names_are_its_keys():
-    assert all(name == variant.name for name, variant in VARIANTS.items())
+    assert all(name == spec.name for name, spec in MODELS.items())
 
 
 def test_finding_weights_loads_no_torch():

@@ -10,7 +10,7 @@ import pytest
 from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.models.download import pull
 from depthcrafter_cli.models.manifest import sha256_of, verify
-from depthcrafter_cli.models.variants import DEPTHCRAFTER, VARIANTS, HubFile, ModelSpec
+from depthcrafter_cli.models.registry import DEPTHCRAFTER, MODELS, HubFile, ModelSpec
 
 TINY = Path(__file__).parents[1] / "data" / "parity" / "tiny_model"
 REVISION = "0" * 40
@@ -22,7 +22,7 @@ SVD = (
 
 
 @pytest.fixture
-def variant(monkeypatch) -> ModelSpec:
+def spec(monkeypatch) -> ModelSpec:
     """As the published one: the UNet in its own repository and not pinned, the rest pinned."""
     kind = json.loads((TINY / "unet/config.json").read_text())["_class_name"]
     pinned = [(name, (TINY / name).stat().st_size, sha256_of(TINY / name)) for name in SVD]
@@ -32,7 +32,7 @@ def variant(monkeypatch) -> ModelSpec:
         *(HubFile("lab/svd", REVISION, name, name, size, sha) for name, size, sha in pinned),
     )
     tiny = replace(DEPTHCRAFTER, name="tiny", sources=sources)
-    monkeypatch.setitem(VARIANTS, "tiny", tiny)
+    monkeypatch.setitem(MODELS, "tiny", tiny)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     return tiny
 
@@ -75,51 +75,51 @@ def _check(folder: Path) -> None:
     assert not list(folder.rglob("*.partial")) and not (folder / ".pull.lock").exists()
 
 
-def test_a_folder_of_another_machine_is_installed(variant, tmp_path):
+def test_a_folder_of_another_machine_is_installed(spec, tmp_path):
     other = Path(shutil.copytree(TINY, tmp_path / "stick"))
-    folder = pull(variant, tmp_path / "root", given=[other]).path
+    folder = pull(spec, tmp_path / "root", given=[other]).path
     _check(folder)
     shutil.rmtree(other)  # nothing is shared with what was given
     _check(folder)
-    assert pull(variant, tmp_path / "root").path == folder  # and nothing is left to pull
+    assert pull(spec, tmp_path / "root").path == folder  # and nothing is left to pull
 
 
-def test_a_cache_of_huggingface_hub_is_installed(variant, tmp_path):
-    _check(pull(variant, tmp_path / "root", given=[_as_cache(tmp_path / "hub")]).path)
+def test_a_cache_of_huggingface_hub_is_installed(spec, tmp_path):
+    _check(pull(spec, tmp_path / "root", given=[_as_cache(tmp_path / "hub")]).path)
 
 
-def test_single_files_are_installed_and_what_was_not_pinned_is_said(variant, tmp_path):
+def test_single_files_are_installed_and_what_was_not_pinned_is_said(spec, tmp_path):
     told: list[str] = []
     given = _as_files(tmp_path / "files")
-    _check(pull(variant, tmp_path / "root", warn=told.append, given=given).path)
+    _check(pull(spec, tmp_path / "root", warn=told.append, given=given).path)
     assert [sha256_of(TINY / "unet" / UNET) in sentence for sentence in told] == [False, True]
 
 
-def test_what_lies_there_already_need_not_be_given(variant, tmp_path):
+def test_what_lies_there_already_need_not_be_given(spec, tmp_path):
     given = _as_files(tmp_path / "files")
     place = tmp_path / "root" / "tiny" / VAE
     place.parent.mkdir(parents=True)
     shutil.copyfile(TINY / VAE, place)
-    _check(pull(variant, tmp_path / "root", given=[*given[:3], *given[4:]]).path)
+    _check(pull(spec, tmp_path / "root", given=[*given[:3], *given[4:]]).path)
 
 
-def _refused(variant: ModelSpec, root: Path, *given: Path) -> str:
+def _refused(spec: ModelSpec, root: Path, *given: Path) -> str:
     with pytest.raises(WeightsError) as caught:
-        pull(variant, root, given=given)
+        pull(spec, root, given=given)
     assert not root.exists() or list(root.iterdir()) == []
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def test_what_is_lacking_is_named(variant, tmp_path):
+def test_what_is_lacking_is_named(spec, tmp_path):
     other = Path(shutil.copytree(TINY, tmp_path / "stick"))
     (other / VAE).unlink()
     (other / "unet/config.json").unlink()
-    told = _refused(variant, tmp_path / "root", other)
+    told = _refused(spec, tmp_path / "root", other)
     assert f"lacks unet/config.json, {VAE}, expected all 7 files" in told
 
 
-def test_files_of_another_model_are_refused_by_name(variant, tmp_path):
+def test_files_of_another_model_are_refused_by_name(spec, tmp_path):
     other = Path(shutil.copytree(TINY, tmp_path / "stick"))
     config = json.loads((other / "unet/config.json").read_text())
     config["_class_name"] = "UNetSpatioTemporalConditionModel"
@@ -129,20 +129,20 @@ def test_files_of_another_model_are_refused_by_name(variant, tmp_path):
     (other / VAE).write_bytes(data)
     (other / "unet" / UNET).write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     (other / "scheduler/scheduler_config.json").write_text("{}")
-    told = _refused(variant, tmp_path / "root", other)
+    told = _refused(spec, tmp_path / "root", other)
     assert "it describes a UNetSpatioTemporalConditionModel" in told
     assert f"{VAE} has another SHA-256" in told
     assert "no whole safetensors file" in told
     assert "scheduler_config.json has 2 bytes, expected" in told
 
 
-def test_paths_with_nothing_there_are_named(variant, tmp_path):
-    assert "there is no" in _refused(variant, tmp_path / "root", tmp_path / "nowhere")
+def test_paths_with_nothing_there_are_named(spec, tmp_path):
+    assert "there is no" in _refused(spec, tmp_path / "root", tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    assert "lacks unet/config.json" in _refused(variant, tmp_path / "root", tmp_path / "empty")
+    assert "lacks unet/config.json" in _refused(spec, tmp_path / "root", tmp_path / "empty")
 
 
-def test_the_command_takes_folders_and_files_and_prints_the_licence(variant, tmp_path, cli):
+def test_the_command_takes_folders_and_files_and_prints_the_licence(spec, tmp_path, cli):
     given = _as_files(tmp_path / "files")
     for index, files in enumerate(([given[0].parent.parent], given)):
         root = tmp_path / f"root{index}"

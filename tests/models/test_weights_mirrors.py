@@ -17,7 +17,7 @@ from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.models import hub as hub_module
 from depthcrafter_cli.models.download import pull
 from depthcrafter_cli.models.manifest import read_manifest, sha256_of, verify
-from depthcrafter_cli.models.variants import NANO, HubFile, ModelSpec
+from depthcrafter_cli.models.registry import NANO, HubFile, ModelSpec
 
 CONFIG = b'{"a": 1}\n'
 WEIGHTS = save({"a": np.random.default_rng(1).integers(0, 255, 300_000, dtype=np.uint8)})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fake_hub import REVISION, FakeHub, serve, use
 
-from depthcrafter_cli.models.variants import VARIANTS, HubFile, ModelSpec
+from depthcrafter_cli.models.registry import MODELS, HubFile, ModelSpec
 
 TINY = Path(__file__).parents[1] / "data" / "parity" / "tiny_model"
 
@@ -28,7 +28,7 @@ def micro(monkeypatch, hub) -> ModelSpec:
         name="micro",
         title="Micro",
         description="A model of this test.",
-        licences=VARIANTS["nano"].licences,
+        licences=MODELS["nano"].licences,
         sources=tuple(
             HubFile("lab/tiny", REVISION, name, name) for name in sorted(hub.files["lab/tiny"])
         ),
@@ -36,7 +36,7 @@ def micro(monkeypatch, hub) -> ModelSpec:
         configs=TINY,
         advice="For tests alone.",
     )
-    monkeypatch.setitem(VARIANTS, "micro", spec)
+    monkeypatch.setitem(MODELS, "micro", spec)
     return spec
 
 

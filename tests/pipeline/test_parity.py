@@ -1,4 +1,4 @@
-"""Every array the published program produced, reproduced by our pipeline, stage by stage."""
+"""Every array the reference program produced, reproduced by our pipeline, stage by stage."""
 
 import json
 from functools import lru_cache

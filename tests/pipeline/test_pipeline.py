@@ -9,11 +9,11 @@ from PIL import Image
 
 from depthcrafter_cli import DepthCrafterPipeline, PipelineConfig
 from depthcrafter_cli.errors import InputError, UsageError
-from depthcrafter_cli.pipeline.checkpoint import Checkpoint
 from depthcrafter_cli.pipeline.decode import on_grid
 from depthcrafter_cli.pipeline.noise import FrameNoise, ReferenceNoise
-from depthcrafter_cli.pipeline.segments import Window, count_windows
+from depthcrafter_cli.pipeline.resume_point import WindowPoint
 from depthcrafter_cli.pipeline.stitch import stitch
+from depthcrafter_cli.pipeline.windows import Window, count_windows
 from depthcrafter_cli.types import MemoryPlan
 
 FAST = PipelineConfig(steps=2, window=6, overlap=2)
@@ -201,8 +201,8 @@ def test_a_pass_goes_on_from_any_step_to_the_same_bits(tiny, noise, overlap):
     config = replace(
         FAST, steps=2, window=6, overlap=overlap, decode_chunk=4, encode_batch=5, noise=noise
     )
-    kept: list[Checkpoint] = []
-    whole = depth_of(tiny, frames, config, on_checkpoint=kept.append)
+    kept: list[WindowPoint] = []
+    whole = depth_of(tiny, frames, config, keep=kept.append)
     assert len(kept) == 2 * count_windows(17, 6, overlap) and kept[-1].last
     for start in kept:
         assert start.decoded % 4 == 0

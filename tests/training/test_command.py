@@ -15,7 +15,7 @@ from depthcrafter_cli.disk import part_path
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.files import claimed
 from depthcrafter_cli.models.manifest import write_manifest
-from depthcrafter_cli.models.variants import DEPTHCRAFTER
+from depthcrafter_cli.models.registry import DEPTHCRAFTER
 from depthcrafter_cli.models.weights import find_weights
 from depthcrafter_cli.training.data.origin import require_origin
 from depthcrafter_cli.training.data.sources import open_sources
@@ -138,8 +138,8 @@ def test_a_model_fine_tuned_from_non_commercial_weights_says_so(cli, tiny_folder
     recipe.write_text(three_stages(start, tmp_path / "clips", 1))
     done = cli("train", recipe, "--out", out, "--work-dir", tmp_path / "work", "--device", "cpu")
     assert done.code == 0, done.err
-    variant = find_weights(str(out)).variant
-    assert variant.name == "custom" and variant.licences == DEPTHCRAFTER.licences
+    spec = find_weights(str(out)).spec
+    assert spec.name == "custom" and spec.licences == DEPTHCRAFTER.licences
     assert "non-commercial" in done.err
 
 

@@ -16,10 +16,10 @@ from filelock import FileLock
 from processes import ENVIRONMENT, assert_gone, workers_of
 
 from depthcrafter_cli.types import Size
-from depthcrafter_cli.workflows.batches.clip import Task
 from depthcrafter_cli.workflows.batches.engine import LocalEngine
 from depthcrafter_cli.workflows.batches.on_ray import RayEngine
-from depthcrafter_cli.workflows.batches.queue import carry_out_all
+from depthcrafter_cli.workflows.batches.queue import run_tasks
+from depthcrafter_cli.workflows.batches.task import Task
 from depthcrafter_cli.workflows.request import RunRequest
 
 BROKEN = {"empty", "cut", "deep/text", "deep/sound", "deep/header"}
@@ -76,7 +76,7 @@ def killed_at(clips: int, arguments: list[object], *, worker_first: bool = False
             os.kill(workers_of(process.pid)[0], signal.SIGKILL)
             worker_first = False
         retries += [event] if event["event"] == "retry" else []
-        clips -= event["event"] == "clip"
+        clips -= event["event"] == "video"
         if clips <= 0 and under_way:
             break
     workers = workers_of(process.pid)
@@ -94,11 +94,11 @@ def test_a_night_of_clips_some_broken_killed_twice_and_resumed(cli, shots, optio
     report = tmp_path / "report.json"
     done = cli("batch", shots, "--out", whole, *formats, *options, "--report", report)
     assert done.code == 7, done.err
-    told = {clip["name"]: clip for clip in json.loads(report.read_text())["clips"]}
+    told = {clip["name"]: clip for clip in json.loads(report.read_text())["videos"]}
     assert len(told) == 30
     assert {name for name, clip in told.items() if clip["status"] == "failed"} == BROKEN
     assert all(told[name]["exit_code"] == 3 and told[name]["error"] for name in BROKEN)
-    assert "5 of 30 clips failed" in done.err and "Traceback" not in done.err
+    assert "5 of 30 videos failed" in done.err and "Traceback" not in done.err
     made = files(whole)
     assert len(made) == 50
     for name in ("clip00", "deep/er/clip05"):
@@ -153,7 +153,7 @@ def carried_out(tasks, engine, kill=lambda worker: None, retried=lambda ended: N
             retries.append(ended)
             retried(ended)
 
-    reports = carry_out_all(tasks, engine, retries=1, watch=watch, failed=failed)
+    reports = run_tasks(tasks, engine, retries=1, on_progress=watch, failed=failed)
     return {report.name: report for report in reports}, retries
 
 
@@ -189,7 +189,7 @@ def test_windows_that_memory_shortens_are_said_of_the_clip(cli, tiny_folder, tmp
     command = ["batch", tmp_path / "long.mp4", "--out", tmp_path / "out", "--report", report,
                "--weights", tiny_folder, "--steps", 1, "--window", 100, "--overlap", 2]  # fmt: skip
     assert cli(*command, "--max-vram", 0.53).code == 0
-    [clip] = json.loads(report.read_text())["clips"]
+    [clip] = json.loads(report.read_text())["videos"]
     assert any("changes the result" in warning for warning in clip["warnings"])
 
 
@@ -231,5 +231,5 @@ def test_an_interrupt_stops_all_workers_and_says_how_to_go_on(shots, options, tm
     last = json.loads(out.splitlines()[-1])
     assert "the same command with --resume" in last["message"]
     assert_gone(workers)
-    statuses = [clip["status"] for clip in json.loads(report.read_text())["clips"]]
+    statuses = [clip["status"] for clip in json.loads(report.read_text())["videos"]]
     assert {"to do", "stopped"} <= set(statuses) and statuses.count("failed") == 3

@@ -12,10 +12,10 @@ from processes import assert_gone, workers_of
 
 from depthcrafter_cli.media.reader import count_frames
 from depthcrafter_cli.workflows.batches import processes
-from depthcrafter_cli.workflows.batches.clip import Task
 from depthcrafter_cli.workflows.batches.engine import LocalEngine
 from depthcrafter_cli.workflows.batches.processes import ProcessEngine
-from depthcrafter_cli.workflows.batches.queue import carry_out_all
+from depthcrafter_cli.workflows.batches.queue import run_tasks
+from depthcrafter_cli.workflows.batches.task import Task
 from depthcrafter_cli.workflows.interrupts import Interrupted
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.state import RunState
@@ -43,7 +43,7 @@ def held_in_a_step(task, engine, then, stage="denoise", at=1, after=0.0):
 
     try:
         with engine.interruptible(said.set):
-            list(carry_out_all([task], engine, retries=0, watch=watch, failed=lambda *_: None))
+            list(run_tasks([task], engine, retries=0, on_progress=watch, failed=lambda *_: None))
     finally:
         assert said.is_set()
 
@@ -112,7 +112,7 @@ def test_a_clip_rests_before_it_is_tried_again_and_each_time_longer(task):
             rests.append(event.total)
 
     tasks, engine = [replace(task, request=quick)], LocalEngine("cpu")
-    (report,) = carry_out_all(tasks, engine, retries=2, watch=watch, failed=failed)
+    (report,) = run_tasks(tasks, engine, retries=2, on_progress=watch, failed=failed)
     assert (report.status, report.attempts, rests) == ("done", 3, [2, 8])
     assert failures[1] - failures[0] >= 2 and time.monotonic() - failures[1] >= 8
 
@@ -128,5 +128,5 @@ def test_an_interrupt_ends_a_pause(task):
                 begun.append(time.monotonic())
                 Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
 
-        list(carry_out_all([task], engine, retries=1, watch=watch, failed=lambda *_: None))
+        list(run_tasks([task], engine, retries=1, on_progress=watch, failed=lambda *_: None))
     assert time.monotonic() - begun[0] < 1.5

@@ -14,7 +14,7 @@ from PIL import Image
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.types import Size
 from depthcrafter_cli.workflows.batches.names import output_paths
-from depthcrafter_cli.workflows.batches.sources import find_clips
+from depthcrafter_cli.workflows.batches.sources import find_videos
 from depthcrafter_cli.workflows.request import COLUMNS
 
 
@@ -40,7 +40,7 @@ def tree(tmp_path, clip) -> Path:
 
 
 def names(sources, out) -> list[str]:
-    return [clip.name for clip in find_clips([str(source) for source in sources], out, COLUMNS)]
+    return [clip.name for clip in find_videos([str(source) for source in sources], out, COLUMNS)]
 
 
 def test_folders_patterns_and_lists_give_mirrored_names(tree, tmp_path):
@@ -52,7 +52,7 @@ def test_folders_patterns_and_lists_give_mirrored_names(tree, tmp_path):
     listing = tmp_path / "list.txt"
     listing.write_text(f"# a comment\nin/b/a.MOV\n\n{tree / 'a.mp4'}\nin/frames/%d.png\n")
     assert names([listing], out) == ["in/b/a", "a", "in/frames/%d"]
-    clips = find_clips([str(listing)], out, COLUMNS)
+    clips = find_videos([str(listing)], out, COLUMNS)
     paths = output_paths(clips, out, ["npz", "png"])
     assert paths[0] == (out / "in/b/a.npz", out / "in/b/a/a_%05d.png")
     assert paths[2][0] == out / "in/frames.npz"
@@ -82,21 +82,21 @@ def test_lists_of_windows_and_of_spreadsheets_are_read(tree, tmp_path):
     assert names([quoted], tmp_path / "out") == ["a", '"in']
     table = tmp_path / "table.csv"
     table.write_text("Source;Name;Side-by-Side\nin/a.mp4;first;yes\n")
-    (clip,) = find_clips([str(table)], tmp_path / "out", COLUMNS)
+    (clip,) = find_videos([str(table)], tmp_path / "out", COLUMNS)
     assert (clip.name, clip.options) == ("first", {"side_by_side": "yes"})
 
 
 def test_an_address_in_a_list_is_refused_by_its_line(tmp_path):
     (tmp_path / "list.txt").write_text("\nhttps://example.org/a.mp4\n")
     with pytest.raises(InputError, match=r"list.txt, line 2: got the address"):
-        find_clips([str(tmp_path / "list.txt")], tmp_path / "out", COLUMNS)
+        find_videos([str(tmp_path / "list.txt")], tmp_path / "out", COLUMNS)
 
 
 def test_links_that_lead_round_end_a_pattern_too(tree, tmp_path):
     for name in ("one", "two"):
         (tree / "b" / name).symlink_to(tree)
     found = [
-        str(clip.source) for clip in find_clips([str(tree / "**" / "*.*")], tree / "out", COLUMNS)
+        str(clip.source) for clip in find_videos([str(tree / "**" / "*.*")], tree / "out", COLUMNS)
     ]
     assert found == [str(tree / "a.mp4"), str(tree / "b" / "a.MOV")]
 
@@ -105,12 +105,12 @@ def test_what_is_hidden_is_left_out_and_named(tree, tmp_path):
     (tree / ".trash").mkdir()
     shutil.copy(tree / "a.mp4", tree / ".trash" / "old.mp4")
     told = []
-    find_clips([str(tree)], tree / "out", COLUMNS, told.append)
+    find_videos([str(tree)], tree / "out", COLUMNS, told.append)
     assert len(told) == 1 and "2 hidden" in told[0] and "2 of other kinds (.spool, .txt)" in told[0]
     assert ".hidden.mp4" in told[0] and ".trash" in told[0]
     told.clear()
-    with pytest.raises(InputError, match="holds no clip"):
-        find_clips([str(tree / "b" / ".*")], tree / "out", COLUMNS, told.append)
+    with pytest.raises(InputError, match="holds no video"):
+        find_videos([str(tree / "b" / ".*")], tree / "out", COLUMNS, told.append)
     assert "1 hidden" in told[0]
     assert names([tree / "b" / ".hidden.mp4"], tree / "out") == [".hidden"]
 
@@ -181,7 +181,7 @@ def test_no_name_leads_out_of_the_output_folder(cli, clip, tmp_path, name, says)
         ("source,name\nA,x\nB,x\n", "would both become"),
         ("source,name\nA,Shot/x\nB,shot/X\n", "would both become"),
         ("source,name\n,x\n", "line 2"),
-        ("source\n", "holds no clip"),
+        ("source\n", "holds no video"),
         ('"source,name\nA,x\n', "is not CSV"),
     ],
 )
@@ -220,7 +220,7 @@ def test_a_dry_run_writes_nothing_and_tells_what_would_be_done(cli, tree, tiny_f
     out, report = tmp_path / "out", tmp_path / "report.json"
     command = ["batch", tree, "--out", out, "--weights", tiny_folder, "--report", report]
     told = cli(*command, "--dry-run")
-    assert told.code == 7 and "1 of 5 clips" in told.err
+    assert told.code == 7 and "1 of 5 videos" in told.err
     assert "4 to do, 1 failed" in told.out
     assert not out.exists() and not report.exists()
 
@@ -244,7 +244,7 @@ def test_every_clip_is_in_one_shard(cli, tree, tiny_folder, tmp_path):
     command = ["batch", tree, "--out", tmp_path / "out", "--weights", tiny_folder, "--dry-run"]
     parts = [cli(*command, "--json", "--shard", f"{part}/3") for part in (1, 2, 3)]
     ends = [json.loads(part.out.splitlines()[-1]) for part in parts]
-    found = [clip["name"] for end in ends for clip in end["clips"]]
+    found = [clip["name"] for end in ends for clip in end["videos"]]
     assert sorted(found) == ["a", "b/a", "frames", "out/old"]
     assert len(found) == 4
     refused = cli(*command, "--shard", "0/3")
@@ -286,10 +286,10 @@ def test_a_clip_of_another_version_is_skipped_with_a_warning_or_made_again(
     record.write_text(record.read_text().replace('"program": "depthcrafter ', '"program": "older '))
     again = [*command, "--resume", "--report", report]
     assert cli(*again).code == 0
-    (told,) = json.loads(report.read_text())["clips"]
+    (told,) = json.loads(report.read_text())["videos"]
     assert told["status"] == "skipped" and "made by older" in told["warnings"][0]
     assert cli(*again, "--overwrite").code == 0
-    (told,) = json.loads(report.read_text())["clips"]
+    (told,) = json.loads(report.read_text())["videos"]
     assert (told["status"], told["warnings"]) == ("done", [])
 
 
@@ -331,13 +331,13 @@ def test_what_is_left_out_is_named_with_its_reason(tmp_path, clip):
     root, told = tmp_path / "in", []
     root.mkdir()
     shutil.copy(clip, root / "a.mp4")
-    find_clips([str(root)], tmp_path / "out", COLUMNS, told.append)
+    find_videos([str(root)], tmp_path / "out", COLUMNS, told.append)
     assert told == []
     for name in ("a.foo", "b.webm_", "poster.jpg", "a.srt", "notes.txt", "LICENSE"):
         (root / name).touch()
     for source in (root, root / "*"):
         told.clear()
-        (found,) = find_clips([str(source)], tmp_path / "out", COLUMNS, told.append)
+        (found,) = find_videos([str(source)], tmp_path / "out", COLUMNS, told.append)
         assert found.name == "a" and len(told) == 1
         assert "4 whose names are of no video" in told[0] and "a.foo" in told[0]
         assert "2 of other kinds (.srt, .txt)" in told[0] and "a.srt" not in told[0]
@@ -355,7 +355,7 @@ def test_brackets_of_folders_and_names_are_themselves(tmp_path, clip, pattern):
 def test_a_numbered_pattern_is_one_clip(tmp_path, pattern):
     for number in range(1, 4):
         Image.new("RGB", (64, 64)).save(tmp_path / f"s[1].{number:04d}.png")
-    clips = find_clips([str(tmp_path / pattern)], tmp_path / "out", COLUMNS)
+    clips = find_videos([str(tmp_path / pattern)], tmp_path / "out", COLUMNS)
     assert output_paths(clips, tmp_path / "out", ["mp4"]) == [(tmp_path / "out" / "s[1].mp4",)]
 
 

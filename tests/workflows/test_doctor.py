@@ -55,15 +55,15 @@ def test_a_sound_machine_is_told_to_people_and_to_programs(cli, monkeypatch):
     rows = by_subject(event)
     if not torch.cuda.is_available():
         assert [row["subject"] for row in event["rows"]] == SUBJECTS
-        assert rows["auto"][0]["facts"] == {"device": "cpu", "dtype": "float32"}
+        assert rows["auto"][0]["details"] == {"device": "cpu", "dtype": "float32"}
     for row in event["rows"]:
-        assert set(row) == {"subject", "found", "level", "remedy", "facts"}
+        assert set(row) == {"subject", "found", "level", "remedy", "details"}
         assert row["level"] in ("ok", "warning")
         # What is free changes meanwhile.
         assert row["subject"] in ("ram", "disk", "gpu") or row["found"] in done.out
-    assert rows["pytorch"][0]["facts"]["version"] == torch.__version__
-    assert isinstance(rows["ram"][0]["facts"]["available_bytes"], int)
-    assert rows["weights"][-1]["facts"]["chosen"]
+    assert rows["pytorch"][0]["details"]["version"] == torch.__version__
+    assert isinstance(rows["ram"][0]["details"]["available_bytes"], int)
+    assert rows["weights"][-1]["details"]["chosen"]
 
 
 def test_a_pytorch_that_cannot_be_imported_hides_nothing_else(tmp_path):
@@ -99,8 +99,8 @@ def test_each_broken_part_is_told_with_its_remedy(tmp_path):
     assert {"video", "libraries"} <= faults
     assert rows["libraries"][0]["found"].startswith("diffusers: ")
     assert rows["auto"][0]["level"] == "ok"  # PyTorch itself is sound
-    unusable = [row for row in rows["disk"] if not row["facts"]["writable"]]
-    assert {row["facts"]["use"] for row in unusable} == {"weights", "temporary files"}
+    unusable = [row for row in rows["disk"] if not row["details"]["writable"]]
+    assert {row["details"]["use"] for row in unusable} == {"weights", "temporary files"}
     for row in event["rows"]:
         assert row["remedy"] or row["level"] == "ok", row
 
@@ -114,7 +114,7 @@ def test_weights_that_lost_a_part_are_a_fault_that_names_it(cli, tmp_path, monke
     monkeypatch.setenv("DEPTHCRAFTER_WEIGHTS", str(tmp_path))
     done = cli("doctor", "--json")
     (row,) = [row for row in json.loads(done.out)["rows"] if row["level"] == "fault"]
-    assert done.code == 1 and row["facts"]["damaged"] == [f"unet/{whole.name}"]
+    assert done.code == 1 and row["details"]["damaged"] == [f"unet/{whole.name}"]
 
 
 @pytest.mark.parametrize(
@@ -146,4 +146,4 @@ def test_a_card_that_does_not_compute_is_a_fault(monkeypatch, words, remedy):
     first, second = _gpus()
     assert (first.level, second.level) == ("fault", "warning")  # auto takes the first
     assert words in first.found and remedy in first.remedy
-    assert first.facts["free_bytes"] == 30 * 10**9 and first.facts["capability"] == "12.0"
+    assert first.details["free_bytes"] == 30 * 10**9 and first.details["capability"] == "12.0"

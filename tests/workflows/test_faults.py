@@ -176,7 +176,7 @@ def test_what_may_not_be_read_is_said_with_its_exit_code(clip, options, tmp_path
         for source in (tmp_path, tmp_path / "*"):
             command = [*program, "batch", str(source), "--out", str(tmp_path / "o"), "--dry-run"]
             done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
-            assert done.returncode == 7 and "1 of 2 clips" in done.stderr, done.stderr
+            assert done.returncode == 7 and "1 of 2 videos" in done.stderr, done.stderr
             assert f"warning: {closed} cannot be read" in done.stderr
     finally:
         closed.chmod(0o700)

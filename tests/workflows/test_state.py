@@ -19,7 +19,7 @@ from processes import KILLED, in_child, kill_this_process
 
 from depthcrafter_cli.errors import OutputError
 from depthcrafter_cli.types import Size
-from depthcrafter_cli.workflows.batches.report import ClipReport, ReportFile
+from depthcrafter_cli.workflows.batches.report import ReportFile, TaskReport
 from depthcrafter_cli.workflows.state import RunState
 
 FILES = ("job.json", "window.safetensors", "disparity.spool")
@@ -206,10 +206,10 @@ def killed_at_the_second_with_an_eager_report():
 def test_the_report_of_a_batch_is_whole_after_a_kill(cli, batch):
     command, report = batch
     assert in_child(command, killed_at_the_second_with_an_eager_report) == KILLED
-    told = json.loads(report.read_text())["clips"]
+    told = json.loads(report.read_text())["videos"]
     assert [(clip["name"], clip["status"]) for clip in told] == [("a", "done"), ("b", "to do")]
     assert cli(*command, "--resume").code == 0
-    told = json.loads(report.read_text())["clips"]
+    told = json.loads(report.read_text())["videos"]
     assert [clip["status"] for clip in told] == ["skipped", "done"]
 
 
@@ -229,13 +229,13 @@ def stopped_after_the_first():
 def test_a_clip_that_ends_as_the_batch_is_stopped_is_reported_done(cli, batch):
     command, report = batch
     assert in_child(command, stopped_after_the_first) == 130
-    told = json.loads(report.read_text())["clips"]
+    told = json.loads(report.read_text())["videos"]
     assert [(clip["name"], clip["status"]) for clip in told] == [("a", "done"), ("b", "to do")]
     assert not (report.parent / "out" / "a.npz.work").exists()
 
 
 def test_the_report_of_many_clips_takes_little_of_the_batch(tmp_path, monkeypatch):
-    clips = [ClipReport(f"shots/{k:05d}", "to do", "a", ("b",)) for k in range(1000)]
+    clips = [TaskReport(f"shots/{k:05d}", "to do", "a", ("b",)) for k in range(1000)]
     report, writes, clock = ReportFile(tmp_path / "r.json"), 0, 0.0
 
     def fsync(descriptor):
@@ -250,7 +250,7 @@ def test_the_report_of_many_clips_takes_little_of_the_batch(tmp_path, monkeypatc
         clock += 0.1
         report.update(clips)
     assert 0.02 * clock < 0.5 * writes < 0.06 * clock
-    assert len(json.loads((tmp_path / "r.json").read_text())["clips"]) == 1000
+    assert len(json.loads((tmp_path / "r.json").read_text())["videos"]) == 1000
 
 
 def killed_once_removed(work, files):
@@ -456,11 +456,11 @@ def noted_in_format_2():
     def note(state, run):
         real(state, run)
         job = json.loads(state._job.read_text())
-        facts = job.pop("provenance")
+        details = job.pop("provenance")
         del job["key"], job["sha256"]
-        sizes = {name: [int(side) for side in facts[name].split("x")][::-1]
+        sizes = {name: [int(side) for side in details[name].split("x")][::-1]
                  for name in ("source_size", "model_size")}  # fmt: skip
-        job |= {"format": 2, "facts": facts, **sizes}
+        job |= {"format": 2, "facts": details, **sizes}
         text = json.dumps(job, sort_keys=True)
         # To which the other files are tied.
         job["sha256"] = state._known_key = hashlib.sha256(text.encode()).hexdigest()

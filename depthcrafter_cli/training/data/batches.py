@@ -23,7 +23,7 @@ from depthcrafter_cli.training.config import StageConfig, ViewSize
 from depthcrafter_cli.training.data.latents import Latents
 from depthcrafter_cli.training.data.views import drawn_size, view
 
-Clip = Latents | Sample
+BatchVideo = Latents | Sample
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Piece:
     ``seeds`` fix all that is random about each of the ``clips``, of ``frames`` frames in all.
     """
 
-    clips: list[Clip]
+    clips: list[BatchVideo]
     seeds: list[list[int]]
     weight: float
     frames: int
@@ -54,7 +54,7 @@ class Readable(Protocol):
         """Frames, height and width of every clip."""
         ...
 
-    def read(self, index: int, frames: int, rng: np.random.Generator) -> Clip:
+    def read(self, index: int, frames: int, rng: np.random.Generator) -> BatchVideo:
         """``frames`` consecutive frames of a clip, from a random start."""
         ...
 

@@ -6,52 +6,52 @@ from contextlib import suppress
 from dataclasses import replace
 
 from depthcrafter_cli.errors import DepthCrafterError, UsageError, WeightsError
-from depthcrafter_cli.workflows.batches.clip import Outcome, Task, failure
-from depthcrafter_cli.workflows.batches.report import ClipReport
+from depthcrafter_cli.workflows.batches.report import TaskReport
+from depthcrafter_cli.workflows.batches.task import Outcome, Task, failure
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.run_plan import check_run
 from depthcrafter_cli.workflows.runs import finished_before
 from depthcrafter_cli.workflows.state import RunState
 
 
-def check_clips(tasks: Sequence[Task], *, skip_complete: bool) -> dict[str, ClipReport]:
-    """The state of every clip by its name; open ones are ``to do`` or were ``stopped``.
+def check_tasks(tasks: Sequence[Task], *, skip_complete: bool) -> dict[str, TaskReport]:
+    """The state of every video by its name; open ones are ``to do`` or were ``stopped``.
 
-    What is wrong with one clip is that clip's failure.
+    What is wrong with one video is that video's failure.
 
     Raises:
-        UsageError, WeightsError: what is wrong with the options, of all clips or of one.
+        UsageError, WeightsError: what is wrong with the options, of all videos or of one.
     """
     return {task.name: _check(task, skip_complete) for task in tasks}
 
 
-def _check(task: Task, skip_complete: bool) -> ClipReport:
+def _check(task: Task, skip_complete: bool) -> TaskReport:
     warnings: list[str] = []
     try:
         if skip_complete and finished_before(task.request, warnings.append):
-            return ClipReport.of(task, "skipped", Outcome(warnings=tuple(warnings)))
+            return TaskReport.of(task, "skipped", Outcome(warnings=tuple(warnings)))
         checked = check_run(task.request)
     except (UsageError, WeightsError) as error:
         raise type(error)(f"{task.name}: {error}") from error
     except Exception as error:  # also of a kind nobody has thought of: the others are to be done
         failed = replace(failure(error), warnings=tuple(warnings))
-        return ClipReport.of(task, "failed", failed)
-    return left_open(ClipReport.of(task, "to do", frames=checked.frames), task)
+        return TaskReport.of(task, "failed", failed)
+    return left_open(TaskReport.of(task, "to do", frames=checked.frames), task)
 
 
-def left_open(clip: ClipReport, task: Task, since: float = math.inf) -> ClipReport:
-    """A clip to do as it is now: ``stopped`` if there is something to go on from.
+def left_open(report: TaskReport, task: Task, since: float = math.inf) -> TaskReport:
+    """A video to do as it is now: ``stopped`` if there is something to go on from.
 
     ``done`` if it was finished ``since`` a time of the clock, though the batch was stopped before
     it heard of that.
     """
-    if not clip.open:
-        return clip
+    if not report.open:
+        return report
     if _finished(task.request, since):
-        return replace(clip, status="done")
+        return replace(report, status="done")
     if RunState(task.request.work_folder).progressed:
-        return replace(clip, status="stopped")
-    return clip
+        return replace(report, status="stopped")
+    return report
 
 
 def _finished(request: RunRequest, since: float) -> bool:

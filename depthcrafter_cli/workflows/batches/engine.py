@@ -1,4 +1,4 @@
-"""What carries out clips: here, in processes of this machine, or on a Ray cluster."""
+"""What carries out videos: here, in processes of this machine, or on a Ray cluster."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -6,15 +6,15 @@ from typing import Protocol
 
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.progress import Observer, Warn, ignore
-from depthcrafter_cli.workflows.batches.clip import Ended, Task, Watch, attempt
-from depthcrafter_cli.workflows.interrupts import Say, stopping_between_steps
+from depthcrafter_cli.workflows.batches.task import EndedAttempt, Task, TaskObserver, attempt
+from depthcrafter_cli.workflows.interrupts import OnInterrupt, stopping_between_steps
 from depthcrafter_cli.workflows.model import LoadedModel
 
 
 class Engine(AbstractContextManager["Engine"], Protocol):
-    """Workers that carry out one clip each at a time, each with the model loaded once.
+    """Workers that carry out one video each at a time, each with the model loaded once.
 
-    A worker that dies is an :class:`Ended` of its clip, whose outcome may pass. Leaving the
+    A worker that dies is an :class:`EndedAttempt` of its video, whose outcome may pass. Leaving the
     context stops the workers, and all that they leave can be resumed.
     """
 
@@ -24,19 +24,22 @@ class Engine(AbstractContextManager["Engine"], Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether a worker is not."""
+        """Whether a worker is at work."""
 
     def start(self, task: Task) -> None:
-        """Give a clip to an idle worker."""
+        """Give a video to an idle worker."""
 
-    def wait(self, watch: Watch) -> Sequence[Ended]:
-        """Wait for something to happen; ``watch`` hears of progress, the ends are returned."""
+    def wait(self, on_progress: TaskObserver) -> Sequence[EndedAttempt]:
+        """Wait for something to happen, and return the attempts that ended.
 
-    def interruptible(self, say: Say) -> AbstractContextManager[Observer]:
+        ``on_progress`` receives the progress of all workers.
+        """
+
+    def interruptible(self, on_interrupt: OnInterrupt) -> AbstractContextManager[Observer]:
         """Inside, SIGINT and SIGTERM raise Interrupted, the first one when that loses least.
 
-        ``say`` is called if that, or leaving the engine, takes a step under way; the observer is
-        to hear of all progress.
+        ``on_interrupt`` is called if that, or leaving the engine, takes a step under way; the
+        observer must be given all progress.
         """
 
 
@@ -49,7 +52,7 @@ class LocalEngine(AbstractContextManager["LocalEngine"]):
         self._task: Task | None = None
 
     def __exit__(self, *_exception: object) -> None:
-        """There is nothing to stop: a clip is carried out inside :meth:`wait`."""
+        """There is nothing to stop: a video is carried out inside :meth:`wait`."""
 
     @property
     def free(self) -> bool:
@@ -62,25 +65,25 @@ class LocalEngine(AbstractContextManager["LocalEngine"]):
     def start(self, task: Task) -> None:
         self._task = task
 
-    def interruptible(self, say: Say) -> AbstractContextManager[Observer]:
-        return stopping_between_steps(ignore, say)
+    def interruptible(self, on_interrupt: OnInterrupt) -> AbstractContextManager[Observer]:
+        return stopping_between_steps(ignore, on_interrupt)
 
-    def wait(self, watch: Watch) -> Sequence[Ended]:
+    def wait(self, on_progress: TaskObserver) -> Sequence[EndedAttempt]:
         task, self._task = self._task, None
         if task is None:
             return ()
         outcome = attempt(
-            task.on(self._device), self._model, lambda event: watch(task, self._device, event)
+            task.on(self._device), self._model, lambda event: on_progress(task, self._device, event)
         )
         if outcome.unexpected:
             self._model = LoadedModel()  # nobody knows what state the networks are in
-        return (Ended(task, self._device, outcome),)
+        return (EndedAttempt(task, self._device, outcome),)
 
 
 def engine_for(kind: str, devices: str, ray_address: str | None, warn: Warn = ignore) -> Engine:
     """The engine ``auto``, ``local``, ``processes`` or ``ray``, with workers for ``devices``.
 
-    ``warn`` hears of a GPU that is here and not used.
+    ``warn`` is told of a GPU that is here and not used.
 
     Raises UsageError for one that is unknown, not installed, or not fit for the devices.
     """
@@ -103,7 +106,7 @@ def engine_for(kind: str, devices: str, ray_address: str | None, warn: Warn = ig
             f"got {len(present)} devices for the engine local, expected one, as it has one "
             'process: use `engine="processes"`.'
         )
-    # A GPU can become unusable to a process for good, and a night's clips with it.
+    # A GPU can become unusable to a process for good, and a night's videos with it.
     alone = kind == "auto" and len(present) == 1 and not present[0].startswith("cuda")
     if kind == "local" or alone:
         return LocalEngine(present[0])

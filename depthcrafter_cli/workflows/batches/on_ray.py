@@ -13,11 +13,11 @@ from typing import Any
 
 from depthcrafter_cli.errors import DepthCrafterError, UsageError, first_line
 from depthcrafter_cli.progress import Progress, spaced
-from depthcrafter_cli.workflows.batches.clip import (
-    Ended,
+from depthcrafter_cli.workflows.batches.task import (
+    EndedAttempt,
     Outcome,
     Task,
-    Watch,
+    TaskObserver,
     attempt,
     lost,
 )
@@ -26,7 +26,7 @@ from depthcrafter_cli.workflows.model import LoadedModel
 
 _STORE_BYTES = 100_000_000  # only requests and outcomes pass through it
 _ANSWER_SECONDS = 10
-_DEATHS = 3  # a worker, in a row and without a clip finished meanwhile
+_DEATHS = 3  # a worker, in a row and without a video finished meanwhile
 
 
 class _Actor:
@@ -44,12 +44,12 @@ class _Actor:
         return f"{platform.node()}/{os.getpid()}"
 
     def attempt(self, task: Task) -> Outcome:
-        """One clip from start to end."""
+        """One video from start to end."""
         tell = spaced(lambda event: self._events.put((task.name, event)))
         return attempt(task.on(self._device), self._model, tell)
 
     def progress(self) -> tuple[str, Progress]:
-        """The next event and its clip, when there is one."""
+        """The next event and its video, when there is one."""
         return self._events.get()
 
 
@@ -128,7 +128,7 @@ class RayEngine(WorkerEngine[_Worker]):
         if not worker.listening:
             self._listen(worker)
 
-    def wait(self, watch: Watch) -> Sequence[Ended]:
+    def wait(self, on_progress: TaskObserver) -> Sequence[EndedAttempt]:
         ends = []
         for reference in self._ray.wait(list(self._awaited))[0]:
             worker = self._awaited.pop(reference)
@@ -148,7 +148,7 @@ class RayEngine(WorkerEngine[_Worker]):
                 self._listen(worker)
                 name, event = told
                 if worker.task is not None and worker.task.name == name:
-                    watch(worker.task, worker.name, event)
+                    on_progress(worker.task, worker.name, event)
         return ends
 
     def _idle(self) -> list[_Worker]:
@@ -167,8 +167,8 @@ class RayEngine(WorkerEngine[_Worker]):
         self._workers.append(worker)
         self._awaited[worker.actor.place.remote()] = worker
 
-    def _replace(self, worker: _Worker, error: Exception) -> list[Ended]:
-        """Another worker for one that is gone, with the end of the clip it held."""
+    def _replace(self, worker: _Worker, error: Exception) -> list[EndedAttempt]:
+        """Another worker for one that is gone, with the end of the video it held."""
         self._deaths += 1
         how = first_line(error)
         if self._deaths > _DEATHS * len(self._workers):

@@ -11,18 +11,18 @@ from multiprocessing.context import SpawnProcess
 from threading import Event, Thread
 
 from depthcrafter_cli.progress import Observer, Progress, ignore, spaced
-from depthcrafter_cli.workflows.batches.clip import (
-    Ended,
+from depthcrafter_cli.workflows.batches.task import (
+    EndedAttempt,
     Outcome,
     Task,
-    Watch,
+    TaskObserver,
     attempt,
     lost,
 )
 from depthcrafter_cli.workflows.batches.workers import Worker, WorkerEngine
 from depthcrafter_cli.workflows.interrupts import (
     Interrupted,
-    Say,
+    OnInterrupt,
     raise_on_signals,
     stopping_between_steps,
 )
@@ -30,7 +30,7 @@ from depthcrafter_cli.workflows.model import LoadedModel
 
 _STOP = (signal.SIGTERM,)
 _STOP_SECONDS = 60  # for a process that has nothing left to do
-_DEATHS = 2  # in a row, without a clip between them, before a worker is not replaced
+_DEATHS = 2  # in a row, without a video between them, before a worker is not replaced
 
 
 @dataclass(eq=False, kw_only=True)
@@ -43,7 +43,7 @@ class _Worker(Worker):
     deaths: int = 0
 
     def send(self, task: Task) -> None:
-        """Give it a clip; its process is started if it has none."""
+        """Give it a video; its process is started if it has none."""
         if self.channel is None:
             context = get_context("spawn")
             self.channel, theirs = context.Pipe()
@@ -56,14 +56,14 @@ class _Worker(Worker):
             self.channel.send(task)
 
     def dismiss(self) -> None:
-        """End its process; another takes the next clip."""
+        """End its process; another takes the next video."""
         assert self.process is not None and self.channel is not None
         self.channel.close()
         self.channel = None
         self.process.kill()
 
-    def died(self) -> Ended:
-        """Its process is gone, and the clip with it."""
+    def died(self) -> EndedAttempt:
+        """Its process is gone, and the video with it."""
         assert self.process is not None and self.channel is not None
         self.process.join(_STOP_SECONDS)
         self.process.kill()  # if a driver keeps it from its end
@@ -81,7 +81,7 @@ class ProcessEngine(WorkerEngine[_Worker]):
             f"{device} #{devices[:at].count(device) + 1}" if devices.count(device) > 1 else device
             for at, device in enumerate(devices)
         ]
-        self._say: Say = lambda: None
+        self._on_interrupt: OnInterrupt = lambda: None
         super().__init__(
             [
                 _Worker(name=name, device=device, threads=threads)
@@ -99,7 +99,7 @@ class ProcessEngine(WorkerEngine[_Worker]):
             for process in processes:
                 process.terminate()
             if any(processes.values()):
-                self._say()
+                self._on_interrupt()
             for process, at_work in processes.items():
                 process.join(None if at_work else _STOP_SECONDS)
         finally:
@@ -107,14 +107,14 @@ class ProcessEngine(WorkerEngine[_Worker]):
                 process.kill()
 
     @contextmanager
-    def interruptible(self, say: Say) -> Iterator[Observer]:
-        self._say = say
+    def interruptible(self, on_interrupt: OnInterrupt) -> Iterator[Observer]:
+        self._on_interrupt = on_interrupt
         yield ignore  # a signal raises where it arrives: the steps under way are the workers' own
 
     def _send(self, worker: _Worker, task: Task) -> None:
         worker.send(task)
 
-    def wait(self, watch: Watch) -> Sequence[Ended]:
+    def wait(self, on_progress: TaskObserver) -> Sequence[EndedAttempt]:
         listening = [(w.channel, w) for w in self._workers if w.task and w.channel]
         ready = connection.wait([channel for channel, _ in listening])
         ends = []
@@ -132,17 +132,17 @@ class ProcessEngine(WorkerEngine[_Worker]):
                 if told.unexpected:
                     worker.dismiss()
             elif worker.task is not None:
-                watch(worker.task, worker.name, told)
+                on_progress(worker.task, worker.name, told)
         return ends
 
     def _idle(self) -> list[_Worker]:
-        """Workers without a clip; one that only dies is left out while there are others."""
+        """Workers without a video; one that only dies is left out while there are others."""
         alive = [worker for worker in self._workers if worker.deaths < _DEATHS]
         return [worker for worker in alive or self._workers if worker.task is None]
 
 
 def _serve(channel: Connection, device: str, threads: int) -> None:
-    """A worker's life: clips in, progress and outcomes out."""
+    """A worker's life: videos in, progress and outcomes out."""
     Thread(target=_die_with_parent, daemon=True).start()
     # Ctrl-C reaches the whole process group; the batch decides what becomes of its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

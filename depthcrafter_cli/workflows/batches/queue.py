@@ -1,4 +1,4 @@
-"""Work for an engine: every clip once, and again what may succeed later."""
+"""Work for an engine: every video once, and again what may succeed later."""
 
 import math
 import time
@@ -6,26 +6,26 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 
 from depthcrafter_cli.progress import Progress
-from depthcrafter_cli.workflows.batches.clip import Ended, Task, Watch
 from depthcrafter_cli.workflows.batches.engine import Engine
-from depthcrafter_cli.workflows.batches.report import ClipReport
+from depthcrafter_cli.workflows.batches.report import TaskReport
+from depthcrafter_cli.workflows.batches.task import EndedAttempt, Task, TaskObserver
 
-# Before a clip is tried again: a share or a full disk may need as long to come back.
+# Before a video is tried again: a share or a full disk may need as long to come back.
 _PAUSE_SECONDS, _PAUSE_GROWTH, _LONGEST_PAUSE = 2.0, 4, 60.0
 
 
-def carry_out_all(
+def run_tasks(
     tasks: Iterable[Task],
     engine: Engine,
     retries: int,
-    watch: Watch,
-    failed: Callable[[Ended, bool], None],
-) -> Generator[ClipReport, None, None]:
+    on_progress: TaskObserver,
+    failed: Callable[[EndedAttempt, bool], None],
+) -> Generator[TaskReport, None, None]:
     """Every task, in order; failures that may pass again after the others, ``retries`` times, each
-    after a longer pause (of which ``watch`` hears as of a stage, if nothing else is to do).
+    after a longer pause (of which ``on_progress`` is told as of a stage, if nothing else is to do).
 
-    Gives each clip as soon as it is done, or failed for good; ``failed`` hears of each failure,
-    and whether the clip will be tried again.
+    Gives each video as soon as it is done, or failed for good; ``failed`` is told of each failure,
+    and whether the video will be tried again.
     """
     waiting, due = deque(tasks), dict[str, float]()
     with engine:
@@ -35,9 +35,9 @@ def carry_out_all(
                 if pause > 0 and engine.busy:
                     break
                 if pause > 0:
-                    _rest(waiting[0], pause, watch)
+                    _rest(waiting[0], pause, on_progress)
                 engine.start(waiting.popleft())
-            for ended in engine.wait(watch):
+            for ended in engine.wait(on_progress):
                 task, outcome = ended.task, ended.outcome
                 again = outcome.passing and task.attempt <= retries
                 if outcome.error:
@@ -47,7 +47,7 @@ def carry_out_all(
                     waiting.append(task.again(ended.worker))
                     continue
                 status = "failed" if outcome.error else "done"
-                yield ClipReport.of(
+                yield TaskReport.of(
                     task, status, outcome, attempts=task.attempt, worker=ended.worker
                 )
 
@@ -56,6 +56,6 @@ def _pause_after(attempt: int) -> float:
     return float(min(_PAUSE_SECONDS * _PAUSE_GROWTH ** (attempt - 1), _LONGEST_PAUSE))
 
 
-def _rest(task: Task, seconds: float, watch: Watch) -> None:
-    watch(task, task.avoid, Progress("pause", 0, math.ceil(seconds), unit="seconds"))
+def _rest(task: Task, seconds: float, on_progress: TaskObserver) -> None:
+    on_progress(task, task.avoid, Progress("pause", 0, math.ceil(seconds), unit="seconds"))
     time.sleep(seconds)

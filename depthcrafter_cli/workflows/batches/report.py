@@ -1,4 +1,4 @@
-"""What came of every clip, for people and programs: a record each, and files of them."""
+"""What came of every video of a batch, for people and programs: a report each, and their file."""
 
 import csv
 import dataclasses
@@ -15,16 +15,16 @@ import depthcrafter_cli
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.files import require_folder, write_whole
 from depthcrafter_cli.text import printable
-from depthcrafter_cli.workflows.batches.clip import Outcome, Task
+from depthcrafter_cli.workflows.batches.task import Outcome, Task
 
 _UPDATE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class ClipReport:
+class TaskReport:
     """``status`` is ``done``, ``skipped`` (complete before), ``failed``, ``to do``, or ``stopped``.
 
-    ``frames`` are those made, or for a clip to do those expected if known; ``seconds`` and
+    ``frames`` are those made, or for a video to do those expected if known; ``seconds`` and
     ``worker`` are of the last of ``attempts``; ``error`` and ``exit_code`` are what ``run`` would
     have said.
     """
@@ -43,10 +43,10 @@ class ClipReport:
 
     @property
     def open(self) -> bool:
-        """Whether the clip is neither done nor failed for good."""
+        """Whether the video is neither done nor failed for good."""
         return self.status in ("to do", "stopped")
 
-    def reworded(self, words: Callable[[str], str]) -> "ClipReport":
+    def reworded(self, words: Callable[[str], str]) -> "TaskReport":
         """The same, its sentences in other words."""
         warnings = tuple(map(words, self.warnings))
         return dataclasses.replace(self, error=words(self.error), warnings=warnings)
@@ -60,10 +60,10 @@ class ClipReport:
         frames: int | None = None,
         attempts: int = 0,
         worker: str = "",
-    ) -> "ClipReport":
+    ) -> "TaskReport":
         """The report of a task, with what an attempt came to if there was one."""
         came = outcome or Outcome()
-        return ClipReport(
+        return TaskReport(
             name=task.name,
             status=status,
             source=str(task.request.source),
@@ -93,7 +93,7 @@ def check_report(path: Path, *, replace: bool) -> None:
 
 
 def _is_report(path: Path) -> bool:
-    """Whether a file may be replaced by a report: it is one, and not a list of clips, say."""
+    """Whether a file may be replaced by a report: it is one, and not a list of videos, say."""
     try:
         with path.open(encoding="utf-8", errors="surrogateescape") as file:
             first = file.readline()
@@ -105,16 +105,16 @@ def _is_report(path: Path) -> bool:
 class ReportFile:
     """A report that is written as a batch goes: whole after any kill, and seldom a second old.
 
-    All clips are written each time, so for many clips less often: writing takes a twentieth of the
-    batch's time at most.
+    All videos are written each time, so the more there are, the less often: writing takes a
+    twentieth of the batch's time at most.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._due = 0.0
 
-    def update(self, clips: Collection[ClipReport]) -> None:
-        """Write the clips as they are now, unless that was done just before.
+    def update(self, reports: Collection[TaskReport]) -> None:
+        """Write the videos as they are now, unless that was done just before.
 
         What fails here is tried again later: the batch goes on.
         """
@@ -122,34 +122,34 @@ class ReportFile:
         if began < self._due:
             return
         with suppress(OutputError):
-            self.write(clips)
+            self.write(reports)
         ended = time.monotonic()
         self._due = ended + max(_UPDATE_SECONDS, 20 * (ended - began))
 
-    def write(self, clips: Collection[ClipReport]) -> None:
-        """All clips as JSON, or as CSV with a line each. Raises OutputError."""
-        text = _csv(clips) if self._path.suffix.lower() == ".csv" else _json(clips)
+    def write(self, reports: Collection[TaskReport]) -> None:
+        """All videos as JSON, or as CSV with a line each. Raises OutputError."""
+        text = _csv(reports) if self._path.suffix.lower() == ".csv" else _json(reports)
         # A name may be of no encoding.
         write_whole(self._path, text.encode("utf-8", "surrogateescape"))
 
 
-def _json(clips: Collection[ClipReport]) -> str:
+def _json(reports: Collection[TaskReport]) -> str:
     whole = {
         "program": f"depthcrafter {depthcrafter_cli.__version__}",
-        "counts": Counter(clip.status for clip in clips),
-        "clips": [asdict(clip) for clip in clips],
+        "counts": Counter(report.status for report in reports),
+        "videos": [asdict(report) for report in reports],
     }
     return json.dumps(whole, indent=2) + "\n"
 
 
-def _csv(clips: Collection[ClipReport]) -> str:
+def _csv(reports: Collection[TaskReport]) -> str:
     text = io.StringIO()
-    names = [field.name for field in fields(ClipReport)]
+    names = [field.name for field in fields(TaskReport)]
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
-    for clip in clips:
-        lists = {"outputs": " | ".join(clip.outputs), "warnings": " | ".join(clip.warnings)}
-        row = {**asdict(clip), **lists}
+    for report in reports:
+        lists = {"outputs": " | ".join(report.outputs), "warnings": " | ".join(report.warnings)}
+        row = {**asdict(report), **lists}
         writer.writerow(
             {
                 name: printable(cell, keep_bytes=True) if isinstance(cell, str) else cell

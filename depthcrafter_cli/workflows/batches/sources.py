@@ -1,4 +1,4 @@
-"""Which clips a batch is about: what folders, patterns and lists hold."""
+"""Which videos a batch is about: what folders, patterns and lists hold."""
 
 import csv
 import glob
@@ -53,7 +53,7 @@ _SOURCE, _NAME = "source", "name"
 
 
 @dataclass(frozen=True)
-class Clip:
+class BatchVideo:
     """A source, the ``name`` its results shall have (relative, no suffix) and its own options.
 
     ``origin`` is where it was found, for errors: a folder, or a line of a list.
@@ -64,50 +64,53 @@ class Clip:
     origin: str
     options: Mapping[str, str] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        return f"{self.source} ({self.origin})"
 
-def find_clips(
+
+def find_videos(
     sources: Sequence[str],
     out: Path,
     columns: Collection[str],
     warn: Warn = ignore,
-) -> list[Clip]:
-    """The clips of folders (with all below), patterns, lists (.txt, .csv) and single videos.
+) -> list[BatchVideo]:
+    """The videos of folders (with all below), patterns, lists (.txt, .csv) and single videos.
 
     Folders and patterns are read in sorted order, and ``out`` is left out of them. A folder that
-    holds images and no video is one clip. ``columns`` are the options that a CSV may set. ``warn``
+    holds images and no video is one video. ``columns`` are the options that a CSV may set. ``warn``
     gets a sentence for each folder that cannot be read, and one for the files of each source that
-    are taken for no clip.
+    are taken for no video.
 
     Raises:
         UsageError: a list with a line or column that makes no sense.
         InputError: nothing is there, or a list cannot be read.
     """
-    clips: list[Clip] = []
+    videos: list[BatchVideo] = []
 
     for source in sources:
         search = _Search(out.resolve(), warn)
-        found = list(search.clips_of(source, columns))
+        found = list(search.videos_of(source, columns))
         if search.left_out:
             warn(_left_out_of(source, search.left_out))
         if not found:
             raise InputError(
-                f"{source} holds no clip, expected videos, folders of images, or a list of them: "
+                f"{source} holds no video, expected videos, folders of images, or a list of them: "
                 f"check the path, and quote patterns; what is in {out} is never a source."
             )
-        clips += found
-    return clips
+        videos += found
+    return videos
 
 
 @dataclass(frozen=True)
 class _Search:
-    """A search of one source for clips; what lies in ``out`` is a result, never a clip."""
+    """A search of one source for videos; what lies in ``out`` is a result, never a video."""
 
     out: Path
     warn: Warn
     left_out: list[Path] = field(default_factory=list)
-    """Files, and hidden folders, that were taken for no clip."""
+    """Files, and hidden folders, that were taken for no video."""
 
-    def clips_of(self, source: str, columns: Collection[str]) -> Iterator[Clip]:
+    def videos_of(self, source: str, columns: Collection[str]) -> Iterator[BatchVideo]:
         path = video_path(source)
         if path.is_dir():
             for found in self._below(path):
@@ -117,7 +120,7 @@ class _Search:
         elif path.suffix.lower() in (".txt", ".list") and path.is_file():
             yield from _lines(path)
         elif path.exists() or (is_number_pattern(path) and files_under(path)):
-            yield Clip(path, _stem(path), source)
+            yield BatchVideo(path, _stem(path), source)
         elif glob.has_magic(source):
             yield from self._matches(path)
 
@@ -149,7 +152,7 @@ class _Search:
             paths = (here / name for name in sorted(files))
             yield here, [path for path in paths if not self._is_result(path)]
 
-    def _matches(self, pattern: Path) -> Iterator[Clip]:
+    def _matches(self, pattern: Path) -> Iterator[BatchVideo]:
         root, parts = _fixed_part(pattern)
         # A pattern such as shots/* also finds sidecars; what *.dat finds is meant.
         suffix = pattern.suffix.lower()
@@ -180,7 +183,7 @@ class _Search:
         return found
 
     def _is_sequence(self, folder: Path) -> bool:
-        """Whether images, and no video among them, make a folder one clip; hidden ones are none."""
+        """Whether a folder is one video: it holds images and no video file that is not hidden."""
         try:
             videos = [file for file in folder.iterdir() if _is_video(file)]
             return bool(images_in(folder)) and all(map(_is_hidden, videos))
@@ -193,11 +196,11 @@ class _Search:
 
     def _unreadable(self, error: OSError) -> None:
         said = f"{error.filename} cannot be read ({error.strerror})"
-        self.warn(f"{said}, and no clip is taken from it.")
+        self.warn(f"{said}, and no video is taken from it.")
 
 
 def _left_out_of(source: str, files: Sequence[Path]) -> str:
-    """What to say of files, and of hidden folders, that are taken for no clip."""
+    """What to say of files, and of hidden folders, that are taken for no video."""
     hidden = [file for file in files if _is_hidden(file)]
     seen = [file for file in files if not _is_hidden(file)]
     unknown = [file for file in seen if file.suffix.lower() not in _SIDE_FILES]
@@ -213,7 +216,7 @@ def _left_out_of(source: str, files: Sequence[Path]) -> str:
         kinds = sorted({file.suffix.lower() for file in seen} & _SIDE_FILES)
         told.append(f"{beside} of other kinds ({', '.join(kinds)})")
     remedy = "; name a file itself to have it read" if unknown or hidden else ""
-    return f"Of the files of {source}, these are taken for no clip: {' and '.join(told)}{remedy}."
+    return f"Of the files of {source}, these are taken for no video: {' and '.join(told)}{remedy}."
 
 
 def _names_of(files: Sequence[Path]) -> str:
@@ -259,17 +262,17 @@ def _fixed_part(pattern: Path) -> tuple[Path, list[str]]:
     return root, parts
 
 
-def _mirrored(path: Path, root: Path) -> Clip:
+def _mirrored(path: Path, root: Path) -> BatchVideo:
     relative = path.relative_to(root)
     name = root.resolve().name if path == root else (relative.parent / _stem(path)).as_posix()
-    return Clip(path, name, str(root))
+    return BatchVideo(path, name, str(root))
 
 
 def _stem(path: Path) -> str:
     return path.name if path.is_dir() else path.stem
 
 
-def _lines(path: Path) -> Iterator[Clip]:
+def _lines(path: Path) -> Iterator[BatchVideo]:
     for number, line in enumerate(_text(path).splitlines(), 1):
         text = line.strip()
         if text[:1] == text[-1:] == '"':  # of Windows' "Copy as path", in whose names is none
@@ -278,7 +281,7 @@ def _lines(path: Path) -> Iterator[Clip]:
             yield _listed(path, number, text, None, {})
 
 
-def _csv_rows(path: Path, columns: Collection[str]) -> Iterator[Clip]:
+def _csv_rows(path: Path, columns: Collection[str]) -> Iterator[BatchVideo]:
     lines = _text(path).splitlines()
     delimiter = delimiter_of("".join(lines[:1]))
     reader = csv.DictReader(lines, strict=True, delimiter=delimiter)
@@ -314,8 +317,8 @@ def _header(path: Path, reader: "csv.DictReader[str]", columns: Collection[str])
 
 def _listed(
     path: Path, number: int, source: str, name: str | None, options: Mapping[str, str]
-) -> Clip:
-    """A clip as a line of a list names it: relative to the list's folder, like its result."""
+) -> BatchVideo:
+    """A video as a line of a list names it: relative to the list's folder, like its result."""
     try:
         written = video_path(source)
     except (InputError, UsageError) as error:
@@ -325,7 +328,7 @@ def _listed(
         mirrored = not written.is_absolute() and ".." not in written.parts
         folder = written.parent if mirrored else Path()
         name = (folder / _stem(found)).as_posix()
-    return Clip(found, name, f"{path}, line {number}", options)
+    return BatchVideo(found, name, f"{path}, line {number}", options)
 
 
 def _text(path: Path) -> str:

@@ -7,30 +7,30 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from depthcrafter_cli.progress import Observer, ignore
-from depthcrafter_cli.workflows.batches.clip import Ended, Outcome, Task, Watch
-from depthcrafter_cli.workflows.interrupts import Say, stopping_between_steps
+from depthcrafter_cli.workflows.batches.task import EndedAttempt, Outcome, Task, TaskObserver
+from depthcrafter_cli.workflows.interrupts import OnInterrupt, stopping_between_steps
 
 
 @dataclass(eq=False, kw_only=True)
 class Worker:
-    """One that carries out a clip at a time on its ``device``; ``name`` is what people see."""
+    """One that carries out a video at a time on its ``device``; ``name`` is what people see."""
 
     name: str = ""
     device: str
     task: Task | None = None
 
-    def ended(self, outcome: Outcome) -> Ended:
+    def ended(self, outcome: Outcome) -> EndedAttempt:
         """It is idle again."""
         task, self.task = self.task, None
         assert task is not None
-        return Ended(task, self.name, outcome)
+        return EndedAttempt(task, self.name, outcome)
 
 
 W = TypeVar("W", bound=Worker)
 
 
 class WorkerEngine(AbstractContextManager["WorkerEngine[W]"], Generic[W], ABC):
-    """Gives clips to idle workers, and to another one than last time where it can."""
+    """Gives videos to idle workers, and to another one than last time where it can."""
 
     def __init__(self, workers: Sequence[W] = ()) -> None:
         self._workers = list(workers)
@@ -49,17 +49,17 @@ class WorkerEngine(AbstractContextManager["WorkerEngine[W]"], Generic[W], ABC):
         worker.task = task
         self._send(worker, task)
 
-    def interruptible(self, say: Say) -> AbstractContextManager[Observer]:
+    def interruptible(self, on_interrupt: OnInterrupt) -> AbstractContextManager[Observer]:
         """As every engine's; by default the first step that ends is waited for."""
-        return stopping_between_steps(ignore, say)
+        return stopping_between_steps(ignore, on_interrupt)
 
     @abstractmethod
-    def wait(self, watch: Watch) -> Sequence[Ended]:
+    def wait(self, on_progress: TaskObserver) -> Sequence[EndedAttempt]:
         """As every engine's."""
 
     @abstractmethod
     def _idle(self) -> list[W]:
-        """The workers that may be given a clip."""
+        """The workers that may be given a video."""
 
     @abstractmethod
     def _send(self, worker: W, task: Task) -> None:

@@ -1,4 +1,4 @@
-"""All that crosses from one step to the next, so that a pass can go on where another stopped."""
+"""Where a pass over a shot can go on: all that one step hands to the next."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class WindowPoint:
     """A pass between two windows, or between two steps of one.
 
     Attributes:
@@ -17,7 +17,7 @@ class Checkpoint:
         decoded: frames whose disparity has been handed out, on a border of the decode grid.
         latents: float32 [n, 4, h, w], final but not decoded: those of frame ``decoded`` and on.
         overlap: float32 [o, 4, h, w] of the frames the next window shares, None without overlap.
-        last: whether the clip has no frames beyond ``latents``.
+        last: whether the shot has no frames beyond ``latents``.
         steps: of the next window, how many are done.
         under_way: float32 [m, 4, h, w], that window after ``steps``; None if it is not begun.
     """
@@ -44,13 +44,13 @@ class Checkpoint:
         """The frame to read from: batches are encoded as if nothing had stopped, to the bit."""
         return self.next_frame // encode_batch * encode_batch
 
-    def after(self, decoded: int) -> Checkpoint:
+    def after(self, decoded: int) -> WindowPoint:
         """The same pass with ``decoded`` frames handed out."""
         return replace(self, decoded=decoded, latents=self.latents[decoded - self.decoded :])
 
 
-OnCheckpoint = Callable[[Checkpoint], None]
+Keep = Callable[[WindowPoint], None]
 
 
-def forget(_checkpoint: Checkpoint) -> None:
-    """For a pass that nobody will go on with."""
+def forget(_point: WindowPoint) -> None:
+    """Keeps nothing: for a pass that is not to go on."""

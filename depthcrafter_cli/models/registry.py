@@ -26,7 +26,7 @@ _LARGEST_CONFIG, _LARGEST_NETWORK = 1 << 20, 1 << 32  # bytes
 
 @dataclass(frozen=True)
 class Licence:
-    """The terms some of a variant's weights come under."""
+    """The terms some of a model's weights come under."""
 
     title: str
     covers: str
@@ -64,7 +64,7 @@ class HubFile:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """The sizes and counts that suit a model; the defaults are those of the published program.
+    """The sizes and counts that suit a model; the defaults are those of the reference program.
 
     ``max_res`` bounds the longer side of the processed picture in pixels, ``window`` and
     ``overlap`` count frames, ``steps`` counts denoising steps. Sides of the processed picture are
@@ -307,34 +307,34 @@ IMAGE_MODELS = (
     ),
 )
 
-VARIANTS: dict[str, ModelSpec] = {spec.name: spec for spec in (DEPTHCRAFTER, NANO, *IMAGE_MODELS)}
+MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in (DEPTHCRAFTER, NANO, *IMAGE_MODELS)}
 """By name. Of those of one layout, a run takes the first that is on this machine."""
 
 
-def custom_variant(title: str, layout: Layout, base: str = "") -> ModelSpec:
+def unregistered(title: str, layout: Layout, base: str = "") -> ModelSpec:
     """What is known of a folder of one's own.
 
-    Its licences are those of the variant ``base``; nothing is claimed where that is not known.
+    Its licences are those of the model ``base``; nothing is claimed where that is not known.
     """
     return ModelSpec(
         name="custom",
         title=title,
         description="A model folder of your own.",
-        licences=VARIANTS[base].licences if base in VARIANTS else (),
+        licences=MODELS[base].licences if base in MODELS else (),
         layout=layout,
         base=base,
     )
 
 
-def base_of(variant: ModelSpec) -> str:
+def base_of(spec: ModelSpec) -> str:
     """The ``base`` of weights that are trained on from these."""
-    return variant.name if variant.name in VARIANTS else variant.base
+    return spec.name if spec.name in MODELS else spec.base
 
 
-def licence_notice(variant: ModelSpec) -> str:
+def licence_notice(spec: ModelSpec) -> str:
     """What must be said before the weights are fetched: one line per licence, then the limit."""
-    lines = [f"{licence.covers}: {licence.title} - {licence.url}" for licence in variant.licences]
-    if variant.non_commercial:
+    lines = [f"{licence.covers}: {licence.title} - {licence.url}" for licence in spec.licences]
+    if spec.non_commercial:
         lines.append(
             "These licences allow non-commercial use only. "
             "By downloading and using the weights you accept them."

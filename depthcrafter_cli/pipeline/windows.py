@@ -1,6 +1,6 @@
 """Which frames are denoised together (algorithm: overlapping windows). No torch.
 
-Windows start every ``window - overlap`` frames. A clip that fits one window has no overlap;
+Windows start every ``window - overlap`` frames. A shot that fits one window has no overlap;
 a further window exists only where it brings at least one new frame, so it holds between
 ``overlap + 1`` and ``window`` frames.
 """
@@ -27,8 +27,8 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Segment(Generic[Item]):
-    """A window with what belongs to each of its frames; ``last`` ends the clip."""
+class FilledWindow(Generic[Item]):
+    """A window with what belongs to each of its frames; ``last`` ends the shot."""
 
     window: Window
     items: tuple[Item, ...]
@@ -37,8 +37,8 @@ class Segment(Generic[Item]):
 
 def split(
     items: Iterable[Item], window: int, overlap: int, index: int = 0
-) -> Iterator[Segment[Item]]:
-    """Cut a stream of unknown length into segments, reading one item ahead of each.
+) -> Iterator[FilledWindow[Item]]:
+    """Cut a stream of unknown length into windows, reading one item ahead of each.
 
     ``items`` begin with those of window ``index``.
     """
@@ -47,7 +47,9 @@ def split(
     start, shared = index * (window - overlap), overlap if index else 0
     while held:
         ahead = list(islice(stream, 1))
-        yield Segment(Window(index, start, start + len(held), shared), tuple(held), last=not ahead)
+        yield FilledWindow(
+            Window(index, start, start + len(held), shared), tuple(held), last=not ahead
+        )
         if not ahead:
             return
         kept = held[window - overlap :]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from depthcrafter_cli.pipeline.segments import count_windows, split
+from depthcrafter_cli.pipeline.windows import count_windows, split
 
 
 def by_the_published_rule(total: int, window: int, overlap: int) -> list[tuple[int, int]]:
@@ -24,9 +24,9 @@ def test_streamed_windows_are_the_published_ones_at_every_length(window: int, ov
         assert [(s.window.start, s.window.stop) for s in segments] == expected
         assert count_windows(total, window, overlap) == len(expected)
         assert [s.last for s in segments] == [False] * (len(segments) - 1) + [True]
-        for segment in segments:
-            assert segment.items == tuple(range(segment.window.start, segment.window.stop))
-            assert segment.window.overlap == (overlap if segment.window.index else 0)
+        for filled in segments:
+            assert filled.items == tuple(range(filled.window.start, filled.window.stop))
+            assert filled.window.overlap == (overlap if filled.window.index else 0)
 
 
 def test_an_empty_stream_has_no_windows():

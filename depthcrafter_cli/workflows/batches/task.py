@@ -1,4 +1,4 @@
-"""One clip on its way through a batch: what is to be done, and what came of it."""
+"""One video on its way through a batch: what is to be done, and what came of it."""
 
 import errno
 import time
@@ -35,7 +35,7 @@ _PASSING = frozenset(
 
 @dataclass(frozen=True)
 class Task:
-    """A clip to be carried out for the ``attempt``-th time, not by the worker ``avoid``."""
+    """A video to be carried out for the ``attempt``-th time, not by the worker ``avoid``."""
 
     name: str
     request: RunRequest
@@ -74,7 +74,7 @@ class Outcome:
         return self.exit_code == 1
 
 
-class Ended(NamedTuple):
+class EndedAttempt(NamedTuple):
     """An attempt that ended, by which worker and how."""
 
     task: Task
@@ -83,7 +83,7 @@ class Ended(NamedTuple):
 
 
 def attempt(request: RunRequest, model: "LoadedModel", observer: Observer) -> Outcome:
-    """Run one clip here; whatever goes wrong becomes part of the outcome."""
+    """Run one video here; whatever goes wrong becomes part of the outcome."""
     from depthcrafter_cli.workflows.run_plan import plan
     from depthcrafter_cli.workflows.runs import run
 
@@ -96,7 +96,7 @@ def attempt(request: RunRequest, model: "LoadedModel", observer: Observer) -> Ou
 
     try:
         # What is complete though it was to be overwritten may be older than this batch. Otherwise
-        # the worker that finished a clip may have died before it could say so.
+        # the worker that finished a video may have died before it could say so.
         asked = plan(request, warnings.append) if request.overwrite else request
         result = run(asked, observer, warnings.append, planned=planned, model=model)
     except Exception as error:
@@ -119,9 +119,9 @@ def failure(error: Exception, trace: str = "") -> Outcome:
 
 
 def lost(worker: str, how: str) -> Outcome:
-    """The outcome of a clip whose worker is gone."""
+    """The outcome of a video whose worker is gone."""
     error = (
-        f"the worker {worker} died ({how}), expected it to finish the clip: look for a lack of "
+        f"the worker {worker} died ({how}), expected it to finish the video: look for a lack of "
         "memory in the system's log, then run the batch again with `resume=True`."
     )
     return Outcome(error=error, exit_code=1, passing=True)
@@ -139,5 +139,5 @@ def _may_pass(error: BaseException) -> bool:
     return isinstance(error, InputError) and cause is not None and _may_pass(cause)
 
 
-Watch = Callable[[Task, str, Progress], None]
-"""Receives how far a worker is with a clip."""
+TaskObserver = Callable[[Task, str, Progress], None]
+"""Receives how far a worker is with a video."""
