@@ -18,8 +18,8 @@ from depthcrafter_cli.progress import Warn, ignore
 class Sound:
     """The sound of ``path`` from ``start``, seconds on the file's clock, which becomes time 0.
 
-    ``whole`` says that it goes on to its own end; otherwise it ends with the depth. ``warn`` hears
-    of sound that a container cannot hold, and of damage.
+    ``whole`` says that it goes on to its own end; otherwise it ends with the depth. ``warn`` is
+    told of sound that a container cannot hold, and of damage.
     """
 
     path: Path

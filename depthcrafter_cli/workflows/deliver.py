@@ -37,7 +37,7 @@ def deliver(
     """Normalise, scale and hand each frame to every sink; returns the outputs' metadata.
 
     ``reading`` selects the source's frames again where they are shown; ``end`` is when the last
-    frame ends, in seconds, None if only the rate tells. ``warn`` hears of sound that is left out.
+    frame ends, in seconds, None if only the rate tells. ``warn`` is told of sound that is left out.
 
     Raises:
         OutputError: an output cannot be written, or the spool not be read.

@@ -201,8 +201,8 @@ def finish(
     """Make other outputs of a run that was kept in ``folder``; returns their frame count.
 
     No model is needed. ``look`` are fields of the run's request that say how the outputs look, such
-    as ``colormap``, and whether files are replaced (``overwrite``). ``warn`` hears of sound that is
-    left out.
+    as ``colormap``, and whether files are replaced (``overwrite``). ``warn`` is told of
+    sound that is left out.
 
     Raises:
         UsageError: the folder is no run's, or its disparity is not complete.
