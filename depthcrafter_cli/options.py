@@ -43,7 +43,8 @@ class Option:
     ``short`` one letter for it. ``kind`` is its type where it has a value, ``owner`` the field of
     the whole that holds the object that it belongs to, empty for the whole itself. ``minimum`` and
     ``maximum`` belong to the range, ``above`` does not; ``accepts`` is any other rule. ``read``
-    makes a value of text, and raises ValueError. ``form`` says what ``read`` and ``accepts``
+    makes a value of text, and raises ValueError; texts that are given ``many`` times are one, with
+    spaces between. ``form`` says what ``read`` and ``accepts``
     expect, and how to mend it. What is not ``saved`` may differ where a run goes on: it says how
     one is carried out, not what comes of it.
     """
@@ -61,6 +62,7 @@ class Option:
     form: str = ""
     typed: str = ""
     short: str = ""
+    many: bool = False
     name: str = ""
     kind: Any = None
     default: Any = None

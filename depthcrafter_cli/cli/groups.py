@@ -93,4 +93,10 @@ def _keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
 
 def _given(options: dict[str, Option], values: Values) -> Values:
     """The values without those of options that were not given."""
+    joined = {
+        n: " ".join(v) or None
+        for n, v in values.items()
+        if n in options and options[n].many and v is not None
+    }
+    values = {**values, **joined}
     return {n: value for n, value in values.items() if value is not None or n not in options}

@@ -78,6 +78,8 @@ def declared(each: Option) -> Any:
         flag += f"/--no-{flag[2:]}" * bool(each.default)
     elif each.read is not None and kind is not Path:
         kind = str
+    if each.many:
+        kind = list[str]
     short = [f"-{each.short}"] * bool(each.short)
     return Annotated[kind | None, option(flag, *short, text=each.help, parser=parser)]
 

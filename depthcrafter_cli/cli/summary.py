@@ -42,6 +42,7 @@ def _disk_bytes(plan: "RunPlan") -> int | None:
 
 def summary_of(plan: "RunPlan") -> Iterator[tuple[str, str]]:
     """(label, text) lines: what will be done."""
+    from depthcrafter_cli.media.look import codec_instead
     from depthcrafter_cli.media.sinks.registry import size_in
 
     video = plan.video
@@ -70,6 +71,8 @@ def summary_of(plan: "RunPlan") -> Iterator[tuple[str, str]]:
         size = size_in(out, plan.output_size, plan.request.look)
         if size != plan.output_size:
             yield "", f"{out.name} will be {size}."
+        if instead := codec_instead(out, plan.request.look):
+            yield "", f"{out.name} will be in {instead}, as it cannot hold {plan.request.codec}."
 
 
 def _changes_of_size(plan: "RunPlan") -> Iterator[str]:

@@ -103,12 +103,13 @@ def value_range(normalization: Normalization, statistics: DisparityStatistics) -
 def normalize(disparity: "Disparity", values: "ValueRange") -> "Disparity":
     """Raw disparity as float32 in [0, 1]; outside ``values`` it is clamped.
 
-    A range of width 0 (a constant clip) gives 0 everywhere.
+    Where ``low`` is above ``high``, near becomes 0. A range of width 0 (a constant clip) gives 0
+    everywhere.
     """
     import numpy as np
 
     width = np.float32(values.high) - np.float32(values.low)
-    if width <= 0:
+    if width == 0:
         return np.zeros_like(disparity, dtype=np.float32)
     scaled = (disparity - np.float32(values.low)) / width
     clamped: Disparity = np.clip(scaled, 0.0, 1.0, out=scaled)

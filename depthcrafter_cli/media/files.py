@@ -1,6 +1,7 @@
 """Files that appear under their final name only when they are complete."""
 
 import errno
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -58,6 +59,19 @@ def require_folder(folder: Path, out: Path, *, is_made: bool) -> None:
         )
     with output_errors(out), tempfile.TemporaryFile(dir=there):
         pass
+
+
+def missing_package(file: Path, package: str, extra: str, otherwise: str) -> str:
+    """What to say of a file for which a package is not installed; empty if it is.
+
+    ``extra`` is the one of depthcrafter's that brings it, ``otherwise`` what to do instead.
+    """
+    if importlib.util.find_spec(package) is not None:
+        return ""
+    return (
+        f"{file} needs the package {package}, which is not installed, expected it beside "
+        f'depthcrafter: pip install "depthcrafter[{extra}]", or {otherwise}.'
+    )
 
 
 @contextmanager

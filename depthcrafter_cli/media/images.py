@@ -1,6 +1,5 @@
 """Single pictures: which kinds of files are read, and how. To add one, add an entry to _KINDS."""
 
-import importlib.util
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -16,6 +15,7 @@ from PIL import Image, ImageOps
 
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.decoding import require_regular
+from depthcrafter_cli.media.files import missing_package
 from depthcrafter_cli.media.pyav_reader import VideoFile
 from depthcrafter_cli.media.resize import require_sane
 from depthcrafter_cli.types import RgbImage, Size
@@ -199,11 +199,8 @@ def _read_exr(file: Path, exposure: float) -> Picture:
 def _opened_exr(file: Path, *, header_only: bool) -> Iterator[Any]:
     """An image of the package OpenEXR, inside which its errors raise InputError."""
     require_regular(file)
-    if importlib.util.find_spec("OpenEXR") is None:
-        raise InputError(
-            f"{file} needs the package OpenEXR, which is not installed, expected it beside "
-            'depthcrafter: pip install "depthcrafter[exr]", or convert it to 16-bit PNG or TIFF.'
-        )
+    if lacking := missing_package(file, "OpenEXR", "exr", "convert it to 16-bit PNG or TIFF"):
+        raise InputError(lacking)
     import OpenEXR
 
     try:

@@ -1,10 +1,12 @@
 """How depth is shown, and the codecs for it: to add one, add an entry to :data:`CODECS`."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from depthcrafter_cli.errors import OutputError, UsageError
+from depthcrafter_cli.options import check_options, documented, option
 
 
 @dataclass(frozen=True)
@@ -103,38 +105,135 @@ CODECS: Mapping[str, Codec] = {
 _DEFAULTS = {".mp4": "h264", ".mov": "h264", ".mkv": "ffv1"}
 
 
-@dataclass(frozen=True)
+def _is_channel(text: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*", text) is not None
+
+
+def _are_options(text: str) -> bool:
+    return all(name and equals for name, equals, _value in _pairs(text))
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
 class Look:
     """How depth is shown where it is a picture; each format takes what it has.
 
-    Attributes:
-        colormap: one of matplotlib's.
-        side_by_side: whether the source stands to the left of the depth.
-        crf: the quality of codecs that have one, 0 is the best.
-        codec: one of :data:`CODECS`; None is the usual one of the container.
+    Of several videos those whose container cannot hold ``codec`` have their usual one.
+
+    Raises UsageError for a value outside its range.
     """
 
-    colormap: str = "inferno"
-    side_by_side: bool = False
-    crf: int = 18
-    codec: str | None = None
+    colormap: str = option(
+        "inferno",
+        help="Any matplotlib colormap for videos. Default: {default}.",
+        part="look",
+    )
+    side_by_side: bool = option(False, help="Video: the source left of the depth.", part="look")
+    crf: int = option(
+        18,
+        help="Quality of H.264, HEVC and AV1, 0 (the best) to 51. Default: {default}.",
+        part="look",
+        minimum=0,
+        maximum=51,
+    )
+    codec: str | None = option(
+        None,
+        help=f"Video: {', '.join(CODECS)}. Default: h264, in .mkv ffv1 (16 bits of gray, no loss).",
+        part="look",
+        choices=tuple(CODECS),
+    )
+    pix_fmt: str | None = option(
+        None,
+        help="Video: pixel format of the encoder by FFmpeg's name, such as yuv422p10le. Default: "
+        "the codec's.",
+        part="look",
+    )
+    encoder_option: str = option(
+        "",
+        help="Video: NAME=VALUE for the encoder, such as preset=slow; may be given several times.",
+        part="look",
+        many=True,
+        accepts=_are_options,
+        form="NAME=VALUE: write preset=slow",
+    )
+    invert: bool = option(
+        False,
+        help="Far is 1 (white) and near 0 where depth is normalised. Default: near is white.",
+        part="look",
+    )
+    exr_half: bool = option(False, help="OpenEXR: floats of 16 bits, not 32.", part="look")
+    exr_channel: str = option(
+        "Z",
+        help="OpenEXR: name of the channel. Default: {default}; or depth.Z, Y ...",
+        part="look",
+        accepts=_is_channel,
+        form="letters, digits, dots and underscores, such as depth.Z",
+    )
+    exr_normalized: bool = option(
+        False, help="OpenEXR: depth from 0 to 1, not raw disparity.", part="look"
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
-def codec_for(out: Path, name: str | None) -> Codec:
-    """The codec called ``name``, or the usual one of the container; None means that.
+_PIXELS = re.compile(r"(?:gray|yuv4(?:20|22|44)p)(?:(9|10|12|14|16)le)?")
 
-    Raises UsageError for one that there is not, or that the container cannot hold.
+
+def codec_for(out: Path, look: Look) -> Codec:
+    """How the pictures of a video are encoded: by ``codec`` if its container can hold that.
+
+    Raises UsageError for pixels that the codec has not, or that cannot hold depth.
     """
-    suffix = out.suffix.lower()
-    codec = CODECS.get(name or _DEFAULTS[suffix])
-    if codec is None:
-        raise UsageError(f"got `codec` {name}, expected one of {', '.join(CODECS)}: choose one.")
-    if suffix not in codec.suffixes:
-        fitting = " or ".join(codec.suffixes)
+    codec = CODECS[look.codec or _DEFAULTS[out.suffix.lower()]]
+    if out.suffix.lower() not in codec.suffixes:
+        codec = CODECS[_DEFAULTS[out.suffix.lower()]]
+    if look.pix_fmt is None or look.pix_fmt == codec.pix_fmt:
+        return codec
+    offered = [name for name in _pixels_of(codec.encoder) if _PIXELS.fullmatch(name)]
+    offered = [name for name in offered if name != "gray"]  # which would not be a matte
+    if look.pix_fmt not in offered:
         raise UsageError(
-            f"got {out} with `codec` {name}, expected {fitting} for it: rename the output."
+            f"got `pix_fmt` {look.pix_fmt} for {out} by {codec.encoder}, expected one of "
+            f"{', '.join(offered)}: choose one, or another `codec`."
         )
-    return codec
+    bits = int(_PIXELS.fullmatch(look.pix_fmt).group(1) or 8)  # type: ignore[union-attr]
+    is_matte = look.pix_fmt.startswith("gray")
+    return replace(codec, pix_fmt=look.pix_fmt, bits=bits, matte=is_matte)
+
+
+def _pixels_of(encoder: str) -> list[str]:
+    import av
+
+    formats = av.Codec(encoder, "w").video_formats or []
+    return [each.name for each in formats]
+
+
+def require_holder(outputs: Iterable[Path], look: Look) -> None:
+    """Raises UsageError if there are videos, and none of them can hold the codec asked for."""
+    videos = [out for out in outputs if out.suffix.lower() in _DEFAULTS]
+    asked = CODECS.get(look.codec or "")
+    if videos and asked and not any(out.suffix.lower() in asked.suffixes for out in videos):
+        raise UsageError(
+            f"got {videos[0]} with `codec` {look.codec}, expected {' or '.join(asked.suffixes)} "
+            "for it: rename the output."
+        )
+
+
+def codec_instead(out: Path, look: Look) -> str:
+    """The codec of a video whose container cannot hold the one asked for; empty if it can."""
+    asked, suffix = CODECS.get(look.codec or ""), out.suffix.lower()
+    holds = asked is None or suffix in asked.suffixes
+    return "" if holds else _DEFAULTS.get(suffix, "")
+
+
+def encoder_options(text: str) -> dict[str, str]:
+    """Options as typed, such as ``preset=slow tune=film``."""
+    return {name: value for name, _equals, value in _pairs(text)}
+
+
+def _pairs(text: str) -> list[tuple[str, str, str]]:
+    return [part.partition("=") for part in text.split()]
 
 
 def check_codec(out: Path, codec: Codec, *, side_by_side: bool) -> None:

@@ -19,7 +19,7 @@ from depthcrafter_cli.media.sinks.registry import are_numbered, are_videos, sink
 from depthcrafter_cli.media.spool import DisparitySpool
 from depthcrafter_cli.media.timestamps import common_unit
 from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
-from depthcrafter_cli.types import RgbImage, Size
+from depthcrafter_cli.types import RgbImage, Size, ValueRange
 from depthcrafter_cli.workflows.provenance import Provenance
 from depthcrafter_cli.workflows.request import FROM_SOURCE, RunRequest
 
@@ -48,6 +48,8 @@ def deliver(
     if reads_all:
         observer(Progress("normalize", 0, 1, unit="pass"))
     values = value_range(request.normalization, spool)
+    if request.invert:
+        values = ValueRange(values.high, values.low)
     if reads_all:
         observer(Progress("normalize", 1, 1, unit="pass"))
     metadata = {

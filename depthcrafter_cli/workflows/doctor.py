@@ -333,10 +333,10 @@ def _video() -> Iterator[Row]:
 def _outputs() -> Iterator[Row]:
     from depthcrafter_cli.depth.colorize import check_colormap
     from depthcrafter_cli.media import spool  # noqa: F401  # with its compression
-    from depthcrafter_cli.media.sinks import registry  # noqa: F401  # with all formats
+    from depthcrafter_cli.media.sinks.registry import formats_here
 
     check_colormap("inferno")
-    yield Row("outputs", "colourised video, 16-bit PNG, NPZ")
+    yield Row("outputs", formats_here())
 
 
 def _weights() -> Iterator[Row]:

@@ -6,7 +6,7 @@ The command line's options are declared here, so little is imported before it is
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from depthcrafter_cli.depth.normalize import NORMALIZATIONS, Normalization, read_normalization
 from depthcrafter_cli.disk import derived, nearest_folder
 from depthcrafter_cli.errors import UsageError
-from depthcrafter_cli.media.look import CODECS, Look
+from depthcrafter_cli.media.look import Look
 from depthcrafter_cli.media.numbered import NUMBER, without_places
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.options import check_options, documented, option, options_of, settings_of
@@ -57,7 +57,7 @@ def _is_first_number(text: str) -> bool:
 
 @documented
 @dataclass(frozen=True)
-class RunRequest:
+class RunRequest(Look):
     """One video and what shall become of it, as the user asked; None means the default.
 
     ``settings`` are those of the method that override the model's own: a method reads all or some
@@ -83,25 +83,6 @@ class RunRequest:
         typed="normalize",
         read=read_normalization,
         form=NORMALIZATIONS,
-    )
-    colormap: str = option(
-        "inferno",
-        help="Any matplotlib colormap for videos. Default: {default}.",
-        part="look",
-    )
-    side_by_side: bool = option(False, help="Video: the source left of the depth.", part="look")
-    crf: int = option(
-        18,
-        help="Quality of H.264, HEVC and AV1, 0 (the best) to 51. Default: {default}.",
-        part="look",
-        minimum=0,
-        maximum=51,
-    )
-    codec: str | None = option(
-        None,
-        help=f"Video: {', '.join(CODECS)}. Default: h264, in .mkv ffv1 (16 bits of gray, no loss).",
-        part="look",
-        choices=tuple(CODECS),
     )
     start_number: str = option(
         FROM_SOURCE,
@@ -217,7 +198,7 @@ class RunRequest:
     @property
     def look(self) -> Look:
         """How the depth is shown."""
-        return Look(self.colormap, self.side_by_side, self.crf, self.codec)
+        return Look(**{each.name: getattr(self, each.name) for each in fields(Look)})
 
     @property
     def limits(self) -> tuple[float | None, float | None]:

@@ -37,7 +37,8 @@ OPTIONS = options_of(RunRequest)
 # A value that is not the default, as it is typed, for each option of another kind than a flag.
 TYPED = {
     "size": "model", "normalization": "percentile 2 98", "colormap": "gray", "crf": "20",
-    "codec": "prores", "audio": "none",
+    "codec": "prores", "audio": "none", "pix_fmt": "gray10le", "encoder_option": "preset=slow",
+    "exr_channel": "depth.Z",
     "start_number": "7", "method": "trivial-mean", "weights": "nano", "max_res": "320",
     "start": "1:05", "end": "1:20.5", "max_frames": "5", "fps": "23.976", "stream": "1",
     "gaps": "hold", "sequence_rate": "25",

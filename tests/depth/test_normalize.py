@@ -68,6 +68,12 @@ def test_a_constant_clip_becomes_zero():
         assert (normalized == 0).all()
 
 
+def test_a_range_from_high_to_low_makes_near_black():
+    values = ValueRange(0.25, 0.75)
+    inverted = normalize(CLIP.values, ValueRange(0.75, 0.25))
+    np.testing.assert_allclose(inverted, 1 - normalize(CLIP.values, values), atol=1e-6)
+
+
 def test_the_input_is_left_alone():
     before = CLIP.values.copy()
     normalize(CLIP.values, ValueRange(0.3, 0.4))

@@ -4,6 +4,7 @@ import json
 import subprocess
 from fractions import Fraction
 
+import av
 import imageio_ffmpeg
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.look import CODECS
 from depthcrafter_cli.media.reader import read_frames
 from depthcrafter_cli.media.sinks import DepthFrame, Look, SinkSettings, check_outputs, sink_for
+from depthcrafter_cli.media.sinks.registry import check_size
 from depthcrafter_cli.types import Size, ValueRange
 
 SIZE = Size(96, 128)
@@ -82,8 +84,6 @@ TAGS = {
 
 @pytest.mark.parametrize(("name", "suffix"), EVERY)
 def test_the_stream_is_tagged_as_players_and_editors_expect(tmp_path, name, suffix):
-    import av
-
     out = write(tmp_path / f"d{suffix}", name)
     codec, pixels, span, tag = TAGS[name]
     with av.open(str(out)) as container:
@@ -131,7 +131,9 @@ def test_colours_are_colours_in_ten_bits_as_well(tmp_path):
     ("name", "look", "says"),
     [
         ("d.mp4", {"codec": "prores"}, r"`codec` prores, expected .mov"),
-        ("d.mp4", {"codec": "xvid"}, r"`codec` xvid, expected one of h264, "),
+        ("d.mp4", {"codec": "xvid"}, r"`codec` 'xvid', expected one of h264, "),
+        ("d.mov", {"pix_fmt": "rgb24"}, "expected one of yuv420p, "),
+        ("d.mp4", {"encoder_option": "slow"}, "expected NAME=VALUE"),
         ("d.mkv", {"side_by_side": True}, "matte"),
         ("d.mov", {"codec": "hevc-10", "side_by_side": True}, "matte"),
     ],
@@ -139,6 +141,45 @@ def test_colours_are_colours_in_ten_bits_as_well(tmp_path):
 def test_what_does_not_go_together_is_refused_before_any_work(tmp_path, name, look, says):
     with pytest.raises(UsageError, match=says):
         check_outputs([tmp_path / name], look=Look(**look))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "look", "pixels"),
+    [
+        (".mov", {"codec": "prores", "pix_fmt": "yuv444p10le"}, "yuv444p"),
+        (".mkv", {"codec": "ffv1", "pix_fmt": "gray12le"}, "gray12le"),
+        (".mp4", {"pix_fmt": "yuv422p10le", "encoder_option": "preset=slow crf=4"}, "yuv422p10le"),
+    ],
+)
+def test_pixels_and_options_of_the_encoder_are_those_asked_for(tmp_path, suffix, look, pixels):
+    out = tmp_path / f"d{suffix}"
+    check_outputs([out], look=Look(**look))
+    check_size([out], SIZE, Look(**look))
+    write(out, look.pop("codec", None), colormap="gray", **look)
+    with av.open(str(out)) as container:
+        assert container.streams.video[0].codec_context.pix_fmt.startswith(pixels)
+    error = np.abs(decoded(out) - np.stack([disparity(index) for index in range(4)]))
+    assert error.max() * 65535 <= 300
+
+
+def test_an_option_that_the_encoder_does_not_know_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"got `encoder_option` speed for .*libx264"):
+        check_size([tmp_path / "d.mp4"], SIZE, Look(encoder_option="preset=slow speed=9"))
+
+
+def test_a_codec_is_for_the_containers_that_hold_it(cli, clip, tmp_path):
+    outs = ["--out", tmp_path / "d.mov", "--out", tmp_path / "d.mp4"]
+    asked = ["--codec", "prores", "--method", "trivial-gradient", "--invert"]
+    options = ["--encoder-option", "bits_per_mb=2000", "--encoder-option", "vendor=abcd"]
+    refused = cli("run", clip, *outs, *asked, *options)
+    assert refused.code == 2 and "bits_per_mb for" in refused.err  # of the one that is H.264
+    assert cli("run", clip, *outs[:2], *asked, *options, "--no-record").code == 0
+    done = cli("run", clip, *outs, *asked, "--overwrite")
+    assert done.code == 0 and "d.mp4 will be in h264, as it cannot hold prores" in done.err
+    with av.open(str(tmp_path / "d.mov")) as mov, av.open(str(tmp_path / "d.mp4")) as mp4:
+        assert mov.streams.video[0].codec.canonical_name == "prores"
+        assert mp4.streams.video[0].codec.canonical_name == "h264"
+        assert "0 to 1 is raw 0.992188 to 0.0078125" in mp4.metadata["comment"]
 
 
 def test_a_run_writes_ffv1_and_says_nothing_else(cli, clip, options, tmp_path):

@@ -193,6 +193,18 @@ def test_exr_keeps_raw_disparity_exactly_in_z_with_its_range_rate_and_time(tmp_p
             assert header["disparity_high"] == pytest.approx(0.8)
 
 
+def test_exr_is_half_normalised_or_in_a_layer_where_that_is_asked(tmp_path):
+    look = {"exr_half": True, "exr_channel": "depth.Z", "exr_normalized": True}
+    write(tmp_path / "d.%04d.exr", CONSTANT[:2], **look)
+    for index in range(2):
+        with OpenEXR.File(str(tmp_path / f"d.{index:04}.exr")) as image:
+            header, (channel,) = image.header(), image.channels().values()
+            expected = normalize(raw_disparity(index), RANGE).astype(np.float16)
+            assert channel.name == "depth.Z" and channel.pixels.dtype == np.float16
+            assert np.array_equal(channel.pixels, expected)
+            assert "normalised" in header["comments"] and header["frame"] == index
+
+
 def test_exr_without_its_package_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "OpenEXR", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

@@ -51,6 +51,7 @@ def test_a_sound_machine_is_told_to_people_and_to_programs(cli, monkeypatch):
     done = cli("doctor")
     assert done.code == 0 and "A run works here." in done.out and not done.err
     event = json.loads(cli("doctor", "--json").out)
+    assert "mp4, mov, mkv, npz" in done.out and "exr" in done.out and "4444, ffv1" in done.out
     assert event["event"] == "doctor" and event["works"] is True
     rows = by_subject(event)
     if not torch.cuda.is_available():

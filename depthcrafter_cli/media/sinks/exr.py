@@ -1,7 +1,6 @@
 """Raw disparity as OpenEXR images, one a frame, for compositors."""
 
 import errno
-import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from depthcrafter_cli.errors import OutputError
+from depthcrafter_cli.media.files import missing_package
 from depthcrafter_cli.media.sinks.base import DepthFrame
 from depthcrafter_cli.media.sinks.sequence import SequenceSink
 
@@ -17,7 +17,8 @@ class ExrSink(SequenceSink):
     """A channel ``Z`` of 32-bit floats: raw disparity, larger is nearer, compressed without loss.
 
     That is 1/z up to scale and shift, as Nuke's depth nodes take it by default. The attributes
-    ``disparity_low`` and ``disparity_high`` are the values that the other outputs show as 0 and 1.
+    ``disparity_low`` and ``disparity_high`` are the values that normalised depth shows as 0 and 1.
+    The look may ask for 16-bit floats, another channel, or normalised depth.
     """
 
     suffix = ".exr"
@@ -26,30 +27,31 @@ class ExrSink(SequenceSink):
     @classmethod
     def check(cls, out: Path) -> None:
         super().check(out)
-        if importlib.util.find_spec("OpenEXR") is None:
-            raise OutputError(
-                f"{out} needs the package OpenEXR, which is not installed, expected it beside "
-                'depthcrafter: pip install "depthcrafter[exr]", or write .tif or .npz.'
-            )
+        if lacking := missing_package(out, "OpenEXR", "exr", "write .tif or .npz"):
+            raise OutputError(lacking)
 
     def _picture(self, frame: DepthFrame) -> Callable[[Path], None]:
         import OpenEXR
 
-        values, rate = self.settings.value_range, self.settings.rate
+        values, rate, look = self.settings.value_range, self.settings.rate, self.settings.look
+        what = "normalised from 0 to 1" if look.exr_normalized else "known up to scale and shift"
         header = {
             "type": OpenEXR.scanlineimage,
             "compression": OpenEXR.ZIP_COMPRESSION,
             "software": "depthcrafter",
-            "comments": "Relative disparity, larger is nearer, known up to scale and shift",
+            "comments": f"Relative disparity, larger is nearer, {what}",
+            "frame": frame.number,
             "time": float(frame.time),
             "framesPerSecond": rate.limit_denominator(65535),
             "disparity_low": values.low,
             "disparity_high": values.high,
         }
-        disparity = np.ascontiguousarray(frame.disparity, dtype=np.float32)
+        header |= {"model": model} if (model := self.settings.metadata.get("model")) else {}
+        depth = frame.normalized if look.exr_normalized else frame.disparity
+        samples = np.ascontiguousarray(depth, np.float16 if look.exr_half else np.float32)
 
         def save(target: Path) -> None:
-            with OpenEXR.File(header, {"Z": disparity}) as image:
+            with OpenEXR.File(header, {look.exr_channel: samples}) as image:
                 try:
                     image.write(str(target))
                 except RuntimeError as error:

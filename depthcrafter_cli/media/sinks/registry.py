@@ -1,13 +1,14 @@
 """Which sink writes which path, and whether it may: asked before the first frame is read."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from depthcrafter_cli.depth.colorize import check_colormap
 from depthcrafter_cli.disk import Identity, fold, identities, name_problem, nearest_folder
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.files import require_folder
-from depthcrafter_cli.media.look import Look
+from depthcrafter_cli.media.look import CODECS, Look, require_holder
 from depthcrafter_cli.media.numbered import NUMBER, numbered_files, place_of_input
 from depthcrafter_cli.media.sinks.base import DisparitySink, SinkSettings
 from depthcrafter_cli.media.sinks.exr import ExrSink
@@ -31,6 +32,20 @@ _BY_SUFFIX: Mapping[str, type[DisparitySink]] = {
     ".exr": ExrSink,
     "": PngSink,  # a folder
 }
+
+
+def formats_here() -> str:
+    """The formats that this machine can write, by their suffixes, and its codecs for video."""
+    import av
+
+    written = []
+    for name, kind in _BY_SUFFIX.items():
+        numbered = name and issubclass(kind, SequenceSink)
+        with suppress(OutputError):  # for lack of a package
+            kind.check(Path(f"d_%d{name}" if numbered else f"d{name}"))
+            written.append(name.removeprefix(".") or "folders of png")
+    codecs = [name for name, each in CODECS.items() if each.encoder in av.codec.codecs_available]
+    return f"{', '.join(written)}; codecs {', '.join(codecs)}"
 
 
 def sink_for(out: Path, settings: SinkSettings) -> DisparitySink:
@@ -87,6 +102,7 @@ def check_outputs(
     look = look or Look()
     check_colormap(look.colormap)
     check_numbers(outputs, 0)
+    require_holder(outputs, look)
     kinds = [_sink_class(out) for out in outputs]
     _check_different(outputs, source, record)
     for out, kind in zip(outputs, kinds, strict=True):

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from av.video.reformatter import ColorRange, Colorspace
 
 from depthcrafter_cli.depth.colorize import colorize
-from depthcrafter_cli.errors import OutputError
-from depthcrafter_cli.media.look import Codec, Look, check_codec, codec_for
+from depthcrafter_cli.errors import OutputError, UsageError
+from depthcrafter_cli.media.look import Codec, Look, check_codec, codec_for, encoder_options
 from depthcrafter_cli.media.sinks.base import DepthFrame, FileSink
 from depthcrafter_cli.media.sound import SoundCopy
 from depthcrafter_cli.types import Disparity, RgbImage, Size
@@ -42,35 +42,42 @@ class VideoSink(FileSink):
 
     @classmethod
     def check_look(cls, out: Path, look: Look) -> None:
-        check_codec(out, codec_for(out, look.codec), side_by_side=look.side_by_side)
+        check_codec(out, codec_for(out, look), side_by_side=look.side_by_side)
 
     @classmethod
     def picture_size(cls, out: Path, size: Size, look: Look) -> Size:
-        codec = codec_for(out, look.codec)
+        codec = codec_for(out, look)
         width = size.width * (2 if look.side_by_side else 1)
         return Size(_multiple(size.height, codec.rows), _multiple(width, codec.columns))
 
     @classmethod
     def frame_bytes(cls, out: Path, size: Size, look: Look) -> float:
         pictures = cls.picture_size(out, size, look)
-        return codec_for(out, look.codec).bytes_per_pixel * pictures.height * pictures.width
+        return codec_for(out, look).bytes_per_pixel * pictures.height * pictures.width
 
     @classmethod
     def check_size(cls, out: Path, size: Size, look: Look) -> None:
         """Asks the encoder."""
-        codec, pictures = codec_for(out, look.codec), cls.picture_size(out, size, look)
+        codec, pictures = codec_for(out, look), cls.picture_size(out, size, look)
         try:
             with av.open(BytesIO(), "w", format=_format_of(out)) as container:
                 stream = _add_stream(
-                    container, codec, pictures, Fraction(24), Fraction(1, 24), look.crf
+                    container, codec, pictures, Fraction(24), Fraction(1, 24), look
                 )
-                stream.codec_context.open()
+                context = stream.codec_context
+                context.open()
+                unread = sorted(set(context.options) & set(encoder_options(look.encoder_option)))
         except (av.error.FFmpegError, ValueError) as error:
             raise OutputError(
                 f"{out} would be {pictures} pixels, expected a size that {codec.encoder} encodes "
                 "(sides up to 16384): pass a smaller `size`, leave `side_by_side` out, or write "
                 ".npz or PNGs."
             ) from error
+        if unread:
+            raise UsageError(
+                f"got `encoder_option` {unread[0]} for {out}, expected an option of "
+                f"{codec.encoder}: see `ffmpeg -h encoder={codec.encoder}`."
+            )
 
     @property
     def needs_rgb(self) -> bool:
@@ -78,7 +85,7 @@ class VideoSink(FileSink):
 
     def _begin(self) -> None:
         settings = self.settings
-        self._codec = codec_for(self.path, settings.look.codec)
+        self._codec = codec_for(self.path, settings.look)
         self._first_decoded: int | None = None
         # Matroska's identifiers would be drawn by lot.
         exact = {"fflags": "+bitexact"} if self.path.suffix.lower() == ".mkv" else {}
@@ -95,7 +102,7 @@ class VideoSink(FileSink):
             self.picture_size(self.path, settings.size, settings.look),
             settings.rate,
             settings.time_base,
-            settings.look.crf,
+            settings.look,
         )
         if settings.timecode:
             self._stream.metadata["timecode"] = settings.timecode
@@ -226,13 +233,14 @@ def _add_stream(
     size: Size,
     rate: Fraction,
     time_base: Fraction,
-    crf: int,
+    look: Look,
 ) -> av.VideoStream:
     stream = container.add_stream(codec.encoder, rate=rate.limit_denominator(65535))
     stream.height, stream.width = size.height, size.width
     stream.pix_fmt = codec.pix_fmt
     stream.time_base = time_base
-    stream.options = {**codec.options, **({"crf": str(crf)} if codec.quality else {})}
+    quality = {"crf": str(look.crf)} if codec.quality else {}
+    stream.options = {**codec.options, **quality, **encoder_options(look.encoder_option)}
     context = stream.codec_context
     context.time_base = time_base
     if codec.tag and container.format.name != "matroska":
