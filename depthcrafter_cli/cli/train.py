@@ -62,7 +62,6 @@ def train(
     """
     with reported(**vars(how), names=_NAMES) as console:
         console.keep_log_apart(recipe, out)
-        from depthcrafter_cli.models.weights import find_weights
         from depthcrafter_cli.training.recipe import load_recipe
         from depthcrafter_cli.workflows.interrupts import Interrupted
         from depthcrafter_cli.workflows.train import train as carry_out
@@ -70,7 +69,7 @@ def train(
         config = load_recipe(recipe)
         with console.watching(kept=()) as observer:  # a recipe's stages may have any name
             try:
-                carry_out(
+                began_as = carry_out(
                     config, recipe.stem, work_dir, out, observer, console.warn,
                     resume=resume, **asked,
                 )  # fmt: skip
@@ -81,6 +80,6 @@ def train(
 
         if not PartialState().is_main_process:
             return
-        if find_weights(str(out.resolve())).spec.non_commercial:
+        if began_as.non_commercial:
             console.warn(_NON_COMMERCIAL)
         console.done([out])

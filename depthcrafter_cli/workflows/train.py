@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from depthcrafter_cli.datasets.clip import ClipSource
     from depthcrafter_cli.models.components import Components
-    from depthcrafter_cli.models.registry import ModelSettings
+    from depthcrafter_cli.models.registry import ModelSettings, ModelSpec
     from depthcrafter_cli.models.weights import InstalledModel
     from depthcrafter_cli.training.config import TrainingConfig
     from depthcrafter_cli.training.data.batches import Readable
@@ -37,8 +37,10 @@ def train(
     *,
     device: str = "auto",
     resume: bool = False,
-) -> None:
+) -> "ModelSpec":
     """Train a model and write its folder ``out``, and one after every stage into ``work``.
+
+    What is returned is known of the weights that it began as, and whose licences it has.
 
     Started by ``accelerate launch`` or ``torchrun``, all processes share the work. ``warn`` is told
     of a GPU that is there and not used.
@@ -68,10 +70,11 @@ def train(
     with claimed([work, out] if session.leads else []):
         require_origin(work, config, note=session.leads)
         require_same_stages(work, config)
-        _carry_out(config, name, clips, out, session)
+        began_as = _carry_out(config, name, clips, out, session)
         if session.leads:
             remove_parts(work)  # what a run that was killed left, of files that were not due again
     session.accelerator.wait_for_everyone()
+    return began_as
 
 
 def _carry_out(
@@ -80,7 +83,7 @@ def _carry_out(
     clips: "dict[str, ClipSource]",
     out: Path,
     session: "Session",
-) -> None:
+) -> "ModelSpec":
     from depthcrafter_cli.models.manifest import MANIFEST_NAME
     from depthcrafter_cli.models.registry import base_of
     from depthcrafter_cli.training.data.latents import Encoder
@@ -116,6 +119,7 @@ def _carry_out(
         if config.start_share:
             average_with_start(networks.unet, start.path, config.start_share)
         deliver(out)
+    return start.spec
 
 
 def _suited(settings: dict[str, int], start: "ModelSettings") -> dict[str, int]:

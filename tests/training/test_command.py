@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -136,8 +137,16 @@ def test_a_model_fine_tuned_from_non_commercial_weights_says_so(cli, tiny_folder
     write_manifest(start, "depthcrafter")
     write_clip(tmp_path / "clips" / "a", 0)
     recipe.write_text(three_stages(start, tmp_path / "clips", 1))
+    read: list[str] = []
+
+    def note(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "open" and str(arguments[0]).startswith(f"{out}/"):
+            read.append(str(arguments[0]))
+
+    sys.addaudithook(note)
     done = cli("train", recipe, "--out", out, "--work-dir", tmp_path / "work", "--device", "cpu")
     assert done.code == 0, done.err
+    assert not read  # once it is there nothing more can fail, and be told of a finished model
     spec = find_weights(str(out)).spec
     assert spec.name == "custom" and spec.licences == DEPTHCRAFTER.licences
     assert "non-commercial" in done.err
