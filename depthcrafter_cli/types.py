@@ -42,13 +42,25 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Hdr:
+    """How an HDR video stores light: by the ``transfer`` ``pq`` or ``hlg``.
+
+    ``primaries`` is the code of its colours, ITU-T H.273, by default that of BT.2020.
+    """
+
+    transfer: str
+    primaries: int = 9
+
+
+@dataclass(frozen=True)
 class VideoInfo:
     """What is known about a video before its frames are read.
 
     ``size`` is the picture as displayed (rotation and, where set, pixel aspect applied);
     ``rate`` is frames per second, ``peak_rate`` the same where they follow most closely, which is
     more if the rate varies; ``frame_count`` is exact where the container says so,
-    an estimate from the duration where it does not, None where neither is known.
+    an estimate from the duration where it does not, None where neither is known. ``hdr`` is None
+    for a video that does not say that it is HDR.
     """
 
     path: Path
@@ -56,6 +68,7 @@ class VideoInfo:
     rate: Fraction
     peak_rate: Fraction
     frame_count: int | None
+    hdr: Hdr | None = None
 
 
 @dataclass(frozen=True)

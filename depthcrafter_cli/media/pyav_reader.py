@@ -13,6 +13,7 @@ from av.stream import Disposition
 
 from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.media.decoding import Decoder, progressive, require_readable, require_regular
+from depthcrafter_cli.media.hdr import hdr_of
 from depthcrafter_cli.media.resize import MOST_PIXELS, require_sane
 from depthcrafter_cli.media.scale import swaps_sides
 from depthcrafter_cli.media.selection import Timed
@@ -54,7 +55,6 @@ _SEGMENT, _EBML_HEAD = b"\x18\x53\x80\x67", 4096  # of Matroska, and where it be
 _STILLS = ("png", "mjpeg", "bmp", "gif", "webp", "tiff")  # codecs that covers have, too
 _OTHER_KINDS = ("attachments", "audio", "data", "subtitles")  # of streams, beside video
 _SEEK_FROM = Fraction(2)  # seconds: below this, decoding is quicker than seeking
-_HDR_TRANSFERS = (16, 18)  # PQ and HLG, ITU-T H.273 table 3
 
 
 class VideoFile:
@@ -79,7 +79,9 @@ class VideoFile:
             count = picture_count(stream, _length(container, stream, seconds_of(first)))
             size = _displayed_size(stream, first)
             require_sane(self.path, size)
-            return VideoInfo(self.path, size, rate_of(stream), peak_rate_of(stream), count)
+            context = stream.codec_context
+            hdr = hdr_of(context.color_trc, context.color_primaries)
+            return VideoInfo(self.path, size, rate_of(stream), peak_rate_of(stream), count, hdr)
 
     def first_shown(self) -> tuple[Fraction, str]:
         """When the first picture is shown, in seconds on the file's clock, and its timecode.
@@ -120,11 +122,6 @@ class VideoFile:
                 pictures = decoder.pictures_from(zero + start - earlier, zero)
             else:
                 pictures = chain([first], pictures)
-            if stream.codec_context.color_trc in _HDR_TRANSFERS:
-                warn(
-                    f"{self.path} is HDR, and the model, which knows SDR only, sees it as it is "
-                    "stored, rather flat: convert it to SDR first if the depth disappoints."
-                )
             length, read = _length(container, stream, zero), Fraction(0)
             is_whole = _is_whole(self.path, container)
 

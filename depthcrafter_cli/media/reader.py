@@ -1,12 +1,13 @@
 """Videos in: what a path holds, and its frames at the size the model or the output needs."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeAlias
 
 from depthcrafter_cli.errors import InputError
+from depthcrafter_cli.media.hdr import DIFFUSE_WHITE
 from depthcrafter_cli.media.image_sequence import ImageSequence, images_in, is_image_sequence
 from depthcrafter_cli.media.images import kinds_read, may_hold_several
 from depthcrafter_cli.media.pages import PagedImage, film_format
@@ -16,7 +17,7 @@ from depthcrafter_cli.media.selection import ReadOptions, first_selected, select
 from depthcrafter_cli.media.sound import Sound
 from depthcrafter_cli.progress import Warn, ignore
 from depthcrafter_cli.shots.timecode import later
-from depthcrafter_cli.types import Frame, Size, VideoInfo
+from depthcrafter_cli.types import Frame, Hdr, Size, VideoInfo
 
 Source: TypeAlias = VideoFile | ImageSequence | PagedImage
 
@@ -60,7 +61,7 @@ def read_frames(
 def _frames(
     source: Source, info: VideoInfo, size: Size, options: ReadOptions, warn: Warn, first: int
 ) -> Iterator[Frame]:
-    scale = PictureScaler(size, options.matrix)
+    scale = PictureScaler(size, options.matrix, _hdr_to_map(info, options, warn))
     pictures = source.pictures(options.start or Fraction(0), warn)
     index = -1
     selected = select(pictures, options, 1 / info.rate)
@@ -69,6 +70,23 @@ def _frames(
             yield Frame(index, time, duration, scale(picture))
     if index < 0:
         raise _nothing_selected(info, options)
+
+
+def _hdr_to_map(info: VideoInfo, options: ReadOptions, warn: Warn) -> Hdr | None:
+    """What is to become SDR, None for nothing; ``warn`` hears of a video that says it is HDR."""
+    if options.tonemap in ("pq", "hlg"):
+        return replace(info.hdr, transfer=options.tonemap) if info.hdr else Hdr(options.tonemap)
+    if info.hdr is None:
+        return None
+    said = f"{info.path} is HDR ({info.hdr.transfer.upper()}), and the model, which knows SDR only,"
+    if options.tonemap == "none":
+        warn(f"{said} sees it as it is stored, rather flat.")
+        return None
+    warn(
+        f"{said} sees it as SDR, with white at {DIFFUSE_WHITE:g} nits; "
+        '`tonemap="none"` leaves it as it is stored.'
+    )
+    return info.hdr
 
 
 def count_frames(path: Path, options: ReadOptions = _WHOLE) -> int:

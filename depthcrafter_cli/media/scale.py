@@ -2,23 +2,28 @@
 
 import struct
 from fractions import Fraction
+from typing import Any
 
 import av
 import av.error
 import av.filter
 import numpy as np
+import numpy.typing as npt
 from av.sidedata.sidedata import Type
 from PIL import Image
 
-from depthcrafter_cli.types import Disparity, RgbImage, Size
+from depthcrafter_cli.media.hdr import ToSdr
+from depthcrafter_cli.types import Disparity, Hdr, RgbImage, Size
 
 _UNSPECIFIED = 2  # ITU-T H.273, for primaries, transfer and matrix alike
+_FULL_RANGE = 2  # FFmpeg's code
 _UNSAID = ("setparams", "color_primaries=unknown:color_trc=unknown:colorspace=unknown")
 _EXACT = "accurate_rnd+full_chroma_int"
 _HD_HEIGHT, _HD_WIDTH = 720, 1280  # of pictures as they are stored
 # ITU-T H.273: a standard defines its primaries and its matrix together.
 _MATRIX_OF_PRIMARIES = {1: "bt709", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020"}
 _TRANSPOSE = "transpose"
+_DEEP = "gbrp16le"  # swscale's conversion to rgb48le is wrong for some formats with these flags
 
 
 def upright_filters(picture: av.VideoFrame) -> list[tuple[str, str]]:
@@ -52,12 +57,15 @@ class PictureScaler:
     """Turns decoded pictures upright and resizes them to uint8 RGB [H, W, 3].
 
     Bilinear in the same step as the conversion to RGB: bit-identical to the reference's reader.
-    ``matrix`` is that of pictures which do not name their own, as in :class:`ReadOptions`.
+    ``matrix`` is that of pictures which do not name their own, as in :class:`ReadOptions`. What is
+    stored as ``hdr`` keeps all its bits until it is SDR.
     """
 
-    def __init__(self, size: Size, matrix: str = "auto") -> None:
+    def __init__(self, size: Size, matrix: str = "auto", hdr: Hdr | None = None) -> None:
         self.size = size
         self.matrix = matrix
+        self.hdr = hdr
+        self._to_sdr: ToSdr | None = None
         self._made_for: tuple[object, ...] = ()
         self._graph: _Conversion | None = None
         self._last_row: _Conversion | None = None
@@ -81,13 +89,21 @@ class PictureScaler:
     def _converted(self, picture: av.VideoFrame) -> RgbImage:
         assert self._graph is not None
         rgb = self._graph(picture)
+        if self._to_sdr is not None:
+            return self._to_sdr(rgb)
         if self._last_row is not None:
             rgb[-1] = self._last_row(picture)[-1]
         return rgb
 
     def _prepare(self, picture: av.VideoFrame, *before: tuple[str, str]) -> None:
         """Make the graphs for pictures like this one, which these filters go ``before``."""
-        colours = _input_matrix(picture, self.matrix)
+        if self.hdr is not None:
+            colours = _input_matrix(picture, self.matrix, "bt2020") or f"+{_EXACT}"
+            self._graph = _Conversion(picture, self.size, colours, *before, to=_DEEP)
+            self._to_sdr = ToSdr(self.hdr, _white_of(picture))
+            return
+        is_hd = picture.height >= _HD_HEIGHT or picture.width >= _HD_WIDTH
+        colours = _input_matrix(picture, self.matrix, "bt709" if is_hd else "bt601")
         self._graph, self._last_row = _Conversion(picture, self.size, colours, *before), None
         if not colours and self._keeps_only_height(picture):
             # The reference's FFmpeg takes chroma of an unscaled height from the nearer row of
@@ -104,20 +120,26 @@ class PictureScaler:
         return bool(subsampled and height == self.size.height and width != self.size.width)
 
 
-def _input_matrix(picture: av.VideoFrame, matrix: str) -> str:
+def _input_matrix(picture: av.VideoFrame, matrix: str, usual: str) -> str:
     """What to add to the scale filter's flags for a colour matrix, empty where none is needed.
 
-    The primaries, where a picture names them, tell the matrix, else its size does: untagged HD is
-    meant as BT.709, and players show it so; FFmpeg and the reference take BT.601 for all. Where
-    nothing is to equal the reference, colours are rounded, not cut off.
+    The primaries, where a picture names them, tell the matrix, else it is the ``usual`` one:
+    untagged HD is meant as BT.709, and players show it so; FFmpeg and the reference take BT.601 for
+    all. Where nothing is to equal the reference, colours are rounded, not cut off.
     """
     if picture.colorspace != _UNSPECIFIED or picture.format.is_rgb or picture.format.has_palette:
         return ""
     if matrix == "auto":
-        is_hd = picture.height >= _HD_HEIGHT or picture.width >= _HD_WIDTH
-        by_size = "bt709" if is_hd else "bt601"
-        matrix = _MATRIX_OF_PRIMARIES.get(_primaries(picture), by_size)
+        matrix = _MATRIX_OF_PRIMARIES.get(_primaries(picture), usual)
     return "" if matrix == "bt601" else f"+{_EXACT}:in_color_matrix={matrix}"
+
+
+def _white_of(picture: av.VideoFrame) -> int:
+    """The level of 16 bits that swscale makes of white: it adds zeros, and repeats no bits."""
+    if picture.format.is_rgb or picture.color_range == _FULL_RANGE:
+        bits = picture.format.components[0].bits
+        return int(((1 << bits) - 1) << (16 - bits))
+    return 0xFF00
 
 
 def _primaries(picture: av.VideoFrame) -> int:
@@ -126,10 +148,15 @@ def _primaries(picture: av.VideoFrame) -> int:
 
 
 class _Conversion:
-    """One filter graph: upright, scale, RGB."""
+    """One filter graph: upright, scale, RGB of the format ``to``."""
 
     def __init__(
-        self, picture: av.VideoFrame, size: Size, more: str, *before: tuple[str, str]
+        self,
+        picture: av.VideoFrame,
+        size: Size,
+        more: str,
+        *before: tuple[str, str],
+        to: str = "rgb24",
     ) -> None:
         graph = av.filter.Graph()
         source = graph.add_buffer(
@@ -143,15 +170,15 @@ class _Conversion:
             *before,
             *upright_filters(picture),
             ("scale", scale),
-            ("format", "rgb24"),
+            ("format", to),
             ("buffersink", ""),
         ]
         graph.link_nodes(source, *(graph.add(name, args) for name, args in filters)).configure()
         self._graph = graph
 
-    def __call__(self, picture: av.VideoFrame) -> RgbImage:
+    def __call__(self, picture: av.VideoFrame) -> npt.NDArray[Any]:
         self._graph.push(picture)
-        scaled: RgbImage = self._graph.pull().to_ndarray()
+        scaled: npt.NDArray[Any] = self._graph.pull().to_ndarray()
         return scaled
 
 

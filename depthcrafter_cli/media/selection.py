@@ -99,6 +99,14 @@ class ReadOptions:
         part="depth",
         choices=("auto", *MATRICES),
     )
+    tonemap: str = option(
+        "auto",
+        help="How the model sees HDR: {default} (default: PQ and HLG become SDR with white at 203 "
+        "nits), pq or hlg (for a video that does not say so), or none (as it is stored, rather "
+        "flat).",
+        part="depth",
+        choices=("auto", "pq", "hlg", "none"),
+    )
     exposure: float = option(
         0.0,
         help="Stops to brighten pictures in linear light by (OpenEXR). Default: {default}.",

@@ -190,10 +190,18 @@ class RunRequest(Look):
 
     @property
     def selection(self) -> ReadOptions:
-        """How the source is read; the reference takes BT.601 for all that name no matrix."""
-        if self.reference and self.reading.matrix == "auto":
-            return replace(self.reading, matrix="bt601")
-        return self.reading
+        """How the source is read.
+
+        The reference takes BT.601 for all that name no matrix, and HDR as it is stored.
+        """
+        if not self.reference:
+            return self.reading
+        matrix, tonemap = self.reading.matrix, self.reading.tonemap
+        return replace(
+            self.reading,
+            matrix="bt601" if matrix == "auto" else matrix,
+            tonemap="none" if tonemap == "auto" else tonemap,
+        )
 
     @property
     def look(self) -> Look:

@@ -281,7 +281,7 @@ def _other_options(
     if now.model_size == saved.provenance.model_size:
         implied.add("max_res")
     if asked["reference"] != before["reference"]:
-        implied |= {"noise", "matrix"}
+        implied |= {"noise", "matrix", "tonemap"}
     return {
         name: (value, before[name])
         for name, value in asked.items()

@@ -73,14 +73,6 @@ def test_the_last_frames_after_a_pause_keep_their_times(tmp_path):
     assert [frame.time for frame in read_frames(path, SMALL)] == times
 
 
-def test_hdr_is_read_and_it_is_said(tmp_path):
-    path, told = tmp_path / "hdr.mp4", []
-    sdr = make_clip(tmp_path / "sdr.mp4", frames=3)
-    ffmpeg("-i", sdr, "-c:v", "libx264", "-x264-params", "transfer=smpte2084", path)
-    assert len(list(read_frames(path, SMALL, warn=told.append))) == 3
-    assert len(told) == 1 and "HDR" in told[0]
-
-
 def test_a_last_picture_that_stays_is_no_damage(tmp_path):
     pictures = [Image.fromarray(picture(index)) for index in range(4)]
     path = tmp_path / "held.gif"
