@@ -53,6 +53,17 @@ class Hdr:
 
 
 @dataclass(frozen=True)
+class Anamorphic:
+    """Pictures with pixels that are not square: as they are stored, turned upright.
+
+    ``pixel_aspect`` is a pixel's width to its height.
+    """
+
+    size: Size
+    pixel_aspect: Fraction
+
+
+@dataclass(frozen=True)
 class VideoInfo:
     """What is known about a video before its frames are read.
 
@@ -60,7 +71,7 @@ class VideoInfo:
     ``rate`` is frames per second, ``peak_rate`` the same where they follow most closely, which is
     more if the rate varies; ``frame_count`` is exact where the container says so,
     an estimate from the duration where it does not, None where neither is known. ``hdr`` is None
-    for a video that does not say that it is HDR.
+    for a video that does not say that it is HDR, ``anamorphic`` for one of square pixels.
     """
 
     path: Path
@@ -69,6 +80,7 @@ class VideoInfo:
     peak_rate: Fraction
     frame_count: int | None
     hdr: Hdr | None = None
+    anamorphic: Anamorphic | None = None
 
 
 @dataclass(frozen=True)

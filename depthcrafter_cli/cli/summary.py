@@ -66,7 +66,9 @@ def summary_of(plan: "RunPlan") -> Iterator[tuple[str, str]]:
     yield "device", f"{plan.machine.device}, {plan.machine.dtype}"
     yield "memory", method.memory_words()
     outputs = ", ".join(str(path) for path in plan.request.outputs)
-    yield "output", f"{outputs}  {plan.output_size}"
+    aspect = plan.request.pixel_aspect(video.info.anamorphic)
+    pixels = "" if aspect == 1 else f", pixels {float(aspect):.4g}:1 as the video's"
+    yield "output", f"{outputs}  {plan.output_size}{pixels}"
     for out in plan.request.outputs:
         size = size_in(out, plan.output_size, plan.request.look)
         if size != plan.output_size:

@@ -8,7 +8,13 @@ from pathlib import Path
 import av
 
 from depthcrafter_cli.errors import InputError
-from depthcrafter_cli.media.images import is_picture, kinds_read, read_picture, stored_size
+from depthcrafter_cli.media.images import (
+    is_picture,
+    kinds_read,
+    pixel_aspect,
+    read_picture,
+    stored_size,
+)
 from depthcrafter_cli.media.numbered import (
     by_pattern,
     files_under,
@@ -19,9 +25,10 @@ from depthcrafter_cli.media.numbered import (
     natural_order,
     step_of,
 )
+from depthcrafter_cli.media.resize import as_shown
 from depthcrafter_cli.media.selection import Timed
 from depthcrafter_cli.progress import Warn, ignore
-from depthcrafter_cli.types import Size, VideoInfo
+from depthcrafter_cli.types import Anamorphic, Size, VideoInfo
 
 _MOST_LISTED = 6  # gaps named in one sentence
 
@@ -61,9 +68,16 @@ class ImageSequence:
                     f"{file} is {size}, expected {sizes[0]} as the first image of the sequence: "
                     "give all images one size."
                 )
-        first = read_picture(files[0]).frame
-        size = Size(first.height, first.width)
-        return VideoInfo(self.path, size, self.rate, self.rate, len(images))
+        first, aspect = read_picture(files[0]).frame, pixel_aspect(files[0])
+        stored = Size(first.height, first.width)
+        return VideoInfo(
+            path=self.path,
+            size=as_shown(stored, aspect),
+            rate=self.rate,
+            peak_rate=self.rate,
+            frame_count=len(images),
+            anamorphic=None if aspect == 1 else Anamorphic(stored, aspect),
+        )
 
     def numbers(self) -> list[int] | None:
         """The numbers that the images have in their names, None where some have none."""

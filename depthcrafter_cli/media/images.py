@@ -1,5 +1,6 @@
 """Single pictures: which kinds of files are read, and how. To add one, add an entry to _KINDS."""
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -20,6 +21,7 @@ from depthcrafter_cli.media.pyav_reader import VideoFile
 from depthcrafter_cli.media.resize import require_sane
 from depthcrafter_cli.types import RgbImage, Size
 
+_MOST_ASPECT, _FINEST_ASPECT = Fraction(10), 10_000  # of pixels: what is beyond means nothing
 _WHITE = 65535  # of 16-bit gray
 _ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # EXIF 2.3, section 4.6.4
 _FILMS = ("PNG", "TIFF", "WEBP")
@@ -36,13 +38,15 @@ class Picture(NamedTuple):
 class _Kind(NamedTuple):
     """How files of a kind are read.
 
-    ``size`` gives that of the picture as it is shown, from the header alone; ``read`` the picture,
-    with the exposure in stops that applies to linear light. Both raise InputError.
+    ``size`` gives that of the picture turned upright, from the header alone; ``read`` the picture,
+    with the exposure in stops that applies to linear light; ``pixel_aspect`` a pixel's width to its
+    height, if the kind tells it reliably. All raise InputError.
     """
 
     name: str
     size: Callable[[Path], Size]
     read: Callable[[Path, float], Picture]
+    pixel_aspect: Callable[[Path], Fraction] | None = None
 
 
 def suffixes() -> tuple[str, ...]:
@@ -81,6 +85,13 @@ def read_picture(file: Path, exposure: float = 0.0) -> Picture:
     Raises InputError for a file that is no whole picture.
     """
     return _KINDS[file.suffix.lower()].read(file, exposure)
+
+
+def pixel_aspect(file: Path) -> Fraction:
+    """A pixel's width to its height. Raises InputError."""
+    told = _KINDS[file.suffix.lower()].pixel_aspect
+    aspect = Fraction(1) if told is None else told(file).limit_denominator(_FINEST_ASPECT)
+    return aspect if 1 / _MOST_ASPECT <= aspect <= _MOST_ASPECT else Fraction(1)
 
 
 @contextmanager
@@ -170,6 +181,11 @@ def _read_by_ffmpeg(file: Path, _exposure: float) -> Picture:
     return Picture(frames[0])
 
 
+def _aspect_by_ffmpeg(file: Path) -> Fraction:
+    shape = VideoFile(file).info().anamorphic
+    return Fraction(1) if shape is None else shape.pixel_aspect
+
+
 def _size_of_exr(file: Path) -> Size:
     with _opened_exr(file, header_only=True) as image:
         for part in image.parts:
@@ -193,6 +209,12 @@ def _read_exr(file: Path, exposure: float) -> Picture:
         shift = np.array(part.header["dataWindow"][0]) - left_top
     shown = _placed(_displayed(light), shift, size)
     return Picture(av.VideoFrame.from_ndarray(shown, format="rgb24"))
+
+
+def _aspect_of_exr(file: Path) -> Fraction:
+    with _opened_exr(file, header_only=True) as image:
+        told = float(image.parts[0].header.get("pixelAspectRatio", 1))
+    return Fraction(told) if math.isfinite(told) else Fraction(1)
 
 
 @contextmanager
@@ -283,7 +305,7 @@ def _formats() -> list[str]:
 
 
 def _by_ffmpeg(name: str) -> _Kind:
-    return _Kind(name, _size_by_ffmpeg, _read_by_ffmpeg)
+    return _Kind(name, _size_by_ffmpeg, _read_by_ffmpeg, _aspect_by_ffmpeg)
 
 
 _KINDS: Mapping[str, _Kind] = {
@@ -294,7 +316,7 @@ _KINDS: Mapping[str, _Kind] = {
     ".tiff": _by_pillow("TIFF"),
     ".bmp": _by_pillow("BMP"),
     ".webp": _by_pillow("WEBP"),
-    ".exr": _Kind("EXR", _size_of_exr, _read_exr),
+    ".exr": _Kind("EXR", _size_of_exr, _read_exr, _aspect_of_exr),
     ".dpx": _by_ffmpeg("DPX"),
     ".tga": _by_ffmpeg("TGA"),
     ".jp2": _by_ffmpeg("JPEG 2000"),

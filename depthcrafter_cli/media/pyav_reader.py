@@ -14,7 +14,7 @@ from av.stream import Disposition
 from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.media.decoding import Decoder, progressive, require_readable, require_regular
 from depthcrafter_cli.media.hdr import hdr_of
-from depthcrafter_cli.media.resize import MOST_PIXELS, require_sane
+from depthcrafter_cli.media.resize import MOST_PIXELS, as_shown, require_sane
 from depthcrafter_cli.media.scale import swaps_sides
 from depthcrafter_cli.media.selection import Timed
 from depthcrafter_cli.media.timestamps import (
@@ -28,7 +28,7 @@ from depthcrafter_cli.media.timestamps import (
     with_durations,
 )
 from depthcrafter_cli.progress import Warn
-from depthcrafter_cli.types import Size, VideoInfo
+from depthcrafter_cli.types import Anamorphic, Size, VideoInfo
 
 # Containers whose index makes a seek to a time exact; others are read from the beginning.
 _INDEXED_FORMATS = ("mov", "matroska")
@@ -77,11 +77,12 @@ class VideoFile:
                     "check that its download or copy finished."
                 )
             count = picture_count(stream, _length(container, stream, seconds_of(first)))
-            size = _displayed_size(stream, first)
+            size, anamorphic = _shape(stream, first)
             require_sane(self.path, size)
             context = stream.codec_context
             hdr = hdr_of(context.color_trc, context.color_primaries)
-            return VideoInfo(self.path, size, rate_of(stream), peak_rate_of(stream), count, hdr)
+            rates = rate_of(stream), peak_rate_of(stream)
+            return VideoInfo(self.path, size, *rates, count, hdr, anamorphic)
 
     def first_shown(self) -> tuple[Fraction, str]:
         """When the first picture is shown, in seconds on the file's clock, and its timecode.
@@ -327,10 +328,12 @@ def _length(
     return end
 
 
-def _displayed_size(stream: av.VideoStream, picture: av.VideoFrame) -> Size:
-    """With the pixel aspect ratio and the rotation applied."""
+def _shape(stream: av.VideoStream, picture: av.VideoFrame) -> tuple[Size, Anamorphic | None]:
+    """The size at which a picture is shown, and how it is stored if its pixels are not square."""
     aspect = Fraction(stream.sample_aspect_ratio or 1)
-    height, width = picture.height, max(round(picture.width * aspect), 1)
+    stored = Size(picture.height, picture.width)
+    shown = as_shown(stored, aspect)
     if swaps_sides(picture):
-        height, width = width, height
-    return Size(height, width)
+        stored, shown = (Size(size.width, size.height) for size in (stored, shown))
+        aspect = 1 / aspect
+    return shown, None if aspect == 1 else Anamorphic(stored, aspect)

@@ -57,6 +57,11 @@ def _too_small(source: Size, max_res: int, multiple: int) -> str:
     )
 
 
+def as_shown(stored: Size, pixel_aspect: Fraction) -> Size:
+    """The size, of square pixels, at which a picture of other pixels is shown."""
+    return Size(stored.height, max(round(stored.width * pixel_aspect), 1))
+
+
 def require_sane(path: Path, size: Size) -> None:
     """Raises InputError for a picture so large that decoding it would exhaust the machine."""
     if size.height * size.width > MOST_PIXELS:

@@ -43,7 +43,8 @@ def deliver(
         OutputError: an output cannot be written, or the spool not be read.
         InputError: the source's pictures, where they are shown, cannot be read, or it changed.
     """
-    size = request.output_size(provenance.source_size, provenance.model_size)
+    shape = provenance.anamorphic
+    size = request.output_size(provenance.source_size, provenance.model_size, shape)
     reads_all = request.normalization.mode == "percentile"
     if reads_all:
         observer(Progress("normalize", 0, 1, unit="pass"))
@@ -66,6 +67,7 @@ def deliver(
         time_base=spool.time_base if end is None else common_unit(spool.time_base, end),
         end=end,
         value_range=values,
+        pixel_aspect=request.pixel_aspect(shape),
         look=request.look,
         metadata=metadata,
         published=published,

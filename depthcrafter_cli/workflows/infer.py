@@ -171,7 +171,7 @@ class DepthModel:
             source = source.counted()
         machine = Machine(self.device, self.dtype, budget(self.device, self._limits, self._warn))
         plan = plan.on(machine, source.length)
-        written = output_size(size, source.size, plan.size)
+        written = output_size(size, source.stored, plan.size)
         return self._estimated(plan, source, written, observer)
 
     def _estimated(
@@ -195,10 +195,12 @@ class DepthModel:
 class _Source(NamedTuple):
     """What is read: a path with its options, or pictures.
 
+    ``size`` is of square pixels, ``stored`` of those that the pictures have.
     ``length`` is how many frames there are, of a path about, None where that is not known.
     """
 
     size: Size
+    stored: Size
     length: int | None
     path: Path | None
     reading: ReadOptions
@@ -240,7 +242,8 @@ def _opened(video: Any, reading: dict[str, Any], warn: Warn) -> _Source:
     if isinstance(video, str | Path):
         path = Path(video).expanduser()
         info = probe(path, options)
-        return _Source(info.size, expected_frames(info, options), path, options, (), warn)
+        stored = info.size if info.anamorphic is None else info.anamorphic.size
+        return _Source(info.size, stored, expected_frames(info, options), path, options, (), warn)
     if unread := reading.keys() - {"sequence_rate"}:
         raise UsageError(
             f"got {', '.join(f'`{name}`' for name in sorted(unread))} with pictures, expected them "
@@ -251,7 +254,7 @@ def _opened(video: Any, reading: dict[str, Any], warn: Warn) -> _Source:
     if first is None:
         raise InputError("got no pictures, expected at least one: check what is handed over.")
     size = Size(*first.shape[:2])
-    return _Source(size, length, None, options, chain([first], pictures), warn)
+    return _Source(size, size, length, None, options, chain([first], pictures), warn)
 
 
 def _exact(value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import depthcrafter_cli
 from depthcrafter_cli.structured import plain, typed
-from depthcrafter_cli.types import Size
+from depthcrafter_cli.types import Anamorphic, Size
 
 
 def program() -> str:
@@ -24,7 +24,8 @@ class Provenance:
         disparity: what the numbers mean.
         input: the video, as :func:`~depthcrafter_cli.media.identity.identity` gives it.
         rate: frames per second of the frames that are read.
-        source_size: the size of the video's pictures.
+        source_size: the size of the video's pictures, of square pixels.
+        anamorphic: how they are stored, if by pixels of another shape.
         model_size: the size at which the disparity is computed.
         model: the name of the weights.
         weights_sha256: SHA-256 by file of the weights; empty where a run is only planned.
@@ -52,12 +53,14 @@ class Provenance:
     reference: bool
     device: str
     dtype: str
+    anamorphic: Anamorphic | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, in the order of the fields; sizes are written ``WIDTHxHEIGHT``."""
         return {
             name: str(value) if isinstance(value, Size) else plain(value)
             for name, value in vars(self).items()
+            if value is not None
         }
 
     @staticmethod

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.text import expanded, numbered, read_gigabytes
 
 if TYPE_CHECKING:
-    from depthcrafter_cli.types import Size
+    from depthcrafter_cli.types import Anamorphic, Size
 
 FROM_SOURCE = "source"
 
@@ -75,6 +76,12 @@ class RunRequest(Look):
         "source", help="Size of the result: {default} (default), model or WIDTHxHEIGHT.",
         part="look",
     )  # fmt: skip
+    square: bool = option(
+        False,
+        help="Square pixels, at the size at which the video is shown. Default: the size at which "
+        "it is stored, with its pixel aspect.",
+        part="look",
+    )
     normalization: Normalization = option(
         Normalization(),
         help="What becomes 0 and 1: {default} (default: the extremes of the whole clip), "
@@ -250,13 +257,26 @@ class RunRequest(Look):
                 first = folder.with_name(f"{folder.name}{own}{first.suffix}")
         return derived(first, ".json")
 
-    def output_size(self, source: "Size", model: "Size") -> "Size":
-        """The size of the results of a video and a model of these sizes. Raises UsageError."""
+    def output_size(
+        self, source: "Size", model: "Size", anamorphic: "Anamorphic | None" = None
+    ) -> "Size":
+        """The size of the results of a video and a model of these sizes.
+
+        Of a video that is ``anamorphic`` the results are stored as it is. Raises UsageError.
+        """
         from depthcrafter_cli.media.resize import output_size
 
         if self.reference and self.size == "source":
             return model
+        if anamorphic is not None and not self.square:
+            source = anamorphic.size
         return output_size(self.size, source, model)
+
+    def pixel_aspect(self, anamorphic: "Anamorphic | None") -> Fraction:
+        """The width of the results' pixels to their height."""
+        if anamorphic is None or self.square or self.reference or self.size != "source":
+            return Fraction(1)
+        return anamorphic.pixel_aspect
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; paths are absolute, so that they mean the same from any folder."""

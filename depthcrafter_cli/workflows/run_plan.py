@@ -68,7 +68,8 @@ class RunPlan:
     @property
     def output_size(self) -> Size:
         """The size of the results."""
-        return self.request.output_size(self.video.info.size, self.method.size)
+        info = self.video.info
+        return self.request.output_size(info.size, self.method.size, info.anamorphic)
 
     @property
     def saved(self) -> SavedRun:
@@ -165,6 +166,7 @@ def _planned(
         reference=request.reference,
         device=device.split(":")[0],
         dtype=dtype,
+        anamorphic=video.info.anamorphic,
     )
     if saved is not None:
         _require_same(request, provenance, saved, method)
@@ -201,7 +203,7 @@ def _settle(request: RunRequest) -> tuple[Video, MethodPlan]:
             f"got `size` {request.size} with `reference`, which writes what the model gives, "
             "expected one of them: leave the other out."
         )
-    written = request.output_size(info.size, method.size)
+    written = request.output_size(info.size, method.size, info.anamorphic)
     check_size(request.outputs, written, request.look)
     by_source = request.start_number == FROM_SOURCE
     numbers = frame_numbers(request.source, reading) if by_source else None

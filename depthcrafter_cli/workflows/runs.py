@@ -224,7 +224,7 @@ def finish(
         overwrite=request.overwrite,
         create_folders=request.create_folders,
     )
-    size = request.output_size(made.source_size, made.model_size)
+    size = request.output_size(made.source_size, made.model_size, made.anamorphic)
     check_size(request.outputs, size, request.look)
     check_record(request, overwrite=request.overwrite)
     published = Published(overwrite=request.overwrite)

@@ -40,9 +40,9 @@ class SinkSettings:
 
     ``rate`` is frames per second, ``time_base`` the unit in seconds of which all frame times
     are multiples, ``end`` when the last frame ends (None: as the rate has it),
-    ``value_range`` the raw disparities that became 0 and 1, ``metadata`` plain
-    values for the formats that can carry them. ``sound``, and the ``timecode`` of the first frame,
-    are for videos.
+    ``value_range`` the raw disparities that became 0 and 1, ``pixel_aspect`` a pixel's width to its
+    height, ``metadata`` plain values for the formats that can carry them. ``sound``, and the
+    ``timecode`` of the first frame, are for videos.
     """
 
     size: Size
@@ -51,6 +51,7 @@ class SinkSettings:
     time_base: Fraction
     value_range: ValueRange
     end: Fraction | None = None
+    pixel_aspect: Fraction = Fraction(1)
     look: Look = field(default_factory=Look)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     published: Published = field(default_factory=Published)

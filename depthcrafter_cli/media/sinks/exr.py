@@ -43,6 +43,7 @@ class ExrSink(SequenceSink):
             "frame": frame.number,
             "time": float(frame.time),
             "framesPerSecond": rate.limit_denominator(65535),
+            "pixelAspectRatio": float(self.settings.pixel_aspect),
             "disparity_low": values.low,
             "disparity_high": values.high,
         }

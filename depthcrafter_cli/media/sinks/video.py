@@ -108,6 +108,8 @@ class VideoSink(FileSink):
             self._stream.metadata["timecode"] = settings.timecode
         if settings.sound is not None:
             self._sound = settings.sound.into(self._container, self.path)
+        if settings.pixel_aspect != 1:
+            self._stream.codec_context.sample_aspect_ratio = settings.pixel_aspect
 
     def _write(self, frame: DepthFrame) -> None:
         picture = self._picture(frame)
