@@ -148,14 +148,14 @@ def test_the_input_is_not_replaced_on_a_disk_that_does_not_tell_letters_apart(
 
     monkeypatch.setattr(os, "stat", stat)
     with pytest.raises(UsageError, match="the input"):
-        check_outputs([clip.with_name("CLIP.mp4")], source=clip, overwrite=True)
+        check_outputs([clip.with_name("CLIP.mp4")], video=clip, overwrite=True)
 
 
 def test_one_image_that_is_the_input_is_not_replaced(tmp_path):
     (tmp_path / "a_00001.png").touch()
     for source in (tmp_path / "a_00001.png", tmp_path / "a_%05d.png", tmp_path):
         with pytest.raises(UsageError, match="also the input"):
-            check_outputs([tmp_path / "a_%d.png"], source=source, overwrite=True)
+            check_outputs([tmp_path / "a_%d.png"], video=source, overwrite=True)
 
 
 def test_the_record_replaces_neither_the_input_nor_an_output(cli, clip, options, tmp_path):
@@ -242,7 +242,7 @@ def test_a_drive_that_is_not_there_is_said(tmp_path, clip, monkeypatch):
     monkeypatch.setattr(os.path, "isdir", lambda path: "tmp" in str(path) and isdir(path))
     for create in (False, True):
         with pytest.raises(OutputError, match="There is no folder"):
-            check_outputs([Path("/Z:/films/d.mp4")], source=clip, create_folders=create)
+            check_outputs([Path("/Z:/films/d.mp4")], video=clip, create_folders=create)
     request = RunRequest(clip, (tmp_path / "d.mp4",), work_dir=Path("/Z:/state"))
     with pytest.raises(OutputError, match="no disk or folder for /Z:"):
         check_run(request)

@@ -97,7 +97,7 @@ def _request(
     cells = {COLUMNS[column]: text for column, text in video.options.items()}
     every = {"keep_work": how.keep_work, "resume": how.resume, "create_folders": True}
     try:
-        return build(RunRequest, {**asked, **cells}, source=video.source, outputs=outputs, **every)
+        return build(RunRequest, {**asked, **cells}, video=video.path, outputs=outputs, **every)
     except UsageError as error:
         if not cells:
             raise

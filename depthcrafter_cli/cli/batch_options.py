@@ -14,7 +14,7 @@ Sources = Annotated[
     list[str],
     typer.Argument(
         help="Folders (with all below), quoted patterns such as 'shots/**/*.mov', lists (.txt with "
-        "a path a line; .csv with a column 'source', one 'name' and options of run), videos.",
+        "a path a line; .csv with a column 'video', one 'name' and options of run), videos.",
         metavar="SOURCE...",
     ),
 ]

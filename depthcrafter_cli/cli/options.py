@@ -114,11 +114,10 @@ def output_path(text: str) -> Path:
     return path
 
 
-Source = Annotated[
+Video = Annotated[
     Path,
     typer.Argument(
         help="A video, a folder of images, a pattern such as frame_%05d.png, or one image.",
-        metavar="VIDEO",
         parser=past_click(video_path),
     ),
 ]

@@ -22,7 +22,7 @@ _FRAMES_OF_UNKNOWN = 1000
 
 @spread
 def plan(
-    source: opt.Source,
+    video: opt.Video,
     asked: PlanValues,
     card: opt.Card = None,
     json: opt.Json = False,
@@ -38,7 +38,7 @@ def plan(
     with reported(quiet=False, json=json, debug=debug) as console:
         from depthcrafter_cli import workflows
 
-        request = build(RunRequest, asked, source=source, outputs=())
+        request = build(RunRequest, asked, video=video, outputs=())
         planned = workflows.plan(request, console.warn)
         name, time = planned.time_on(card)
         if json:
@@ -53,7 +53,7 @@ def plan(
 def _overview(planned: "RunPlan") -> dict[str, Any]:
     method = planned.method
     return {
-        "input": str(planned.request.source),
+        "input": str(planned.request.video),
         "method": planned.request.method,
         "model": method.spec.name,
         "model_size": str(method.size),
@@ -117,7 +117,7 @@ def _lines(planned: "RunPlan") -> Iterator[Line]:
     if frames is not None and planned.windows is not None:
         length = f"{counted(frames, 'frame')} in {counted(planned.windows, 'window')}, "
     yield Line(
-        f"{planned.request.source}: {method.size} pixels, {length}"
+        f"{planned.request.video}: {method.size} pixels, {length}"
         f"{method.spec.title} on {machine.device} in {machine.dtype}"
     )
     for label, text in method.memory_lines():

@@ -12,7 +12,7 @@ from depthcrafter_cli.workflows.request import RunRequest
 
 @spread
 def run(
-    source: opt.Source,
+    video: opt.Video,
     out: opt.Outputs,
     asked: RunValues,
     how: Reporting,
@@ -29,7 +29,7 @@ def run(
       depthcrafter run clip.mp4 --out depth.mp4 --start 1:05 --end 1:20 --fps 12
     """
     with reported(**vars(how)) as console:
-        request = build(RunRequest, asked, source=source, outputs=tuple(out), create_folders=True)
+        request = build(RunRequest, asked, video=video, outputs=tuple(out), create_folders=True)
         console.keep_log_apart(*files_of(request))
         with console.watching() as observer:
             from depthcrafter_cli import workflows
@@ -40,7 +40,7 @@ def run(
 
 def files_of(request: RunRequest) -> Iterator[Path]:
     """What a run reads and writes under names that a user may know."""
-    yield request.source
+    yield request.video
     yield from request.outputs
     if request.outputs:
         yield request.work_folder

@@ -27,7 +27,7 @@ Out = Annotated[
 
 @spread
 def shots(
-    source: opt.Source,
+    video: opt.Video,
     out: Out,
     reading: Annotated[Values, Some(ReadOptions, names=("sequence_rate",))],
     writing: Annotated[Values, Some(RunRequest, names=("overwrite",))],
@@ -40,12 +40,12 @@ def shots(
       depthcrafter shots film.mp4 --out shots.csv --out shots.png
     """
     with reported(**vars(how)) as console:
-        console.keep_log_apart(source, *out)
+        console.keep_log_apart(video, *out)
         from depthcrafter_cli.workflows.shots import check_shot_outputs, find_shots, write_shots
 
-        check_shot_outputs(source, out, **writing)
+        check_shot_outputs(video, out, **writing)
         with console.observing() as observer:
-            film = find_shots(source, build(ReadOptions, reading), observer, console.warn)
+            film = find_shots(video, build(ReadOptions, reading), observer, console.warn)
             write_shots(film, out, **writing)
         lengths = [len(shot) for shot in film.shots]
         console.done(

@@ -15,7 +15,7 @@ def details_of(plan: "RunPlan") -> dict[str, Any]:
     """What will be done, as plain JSON values."""
     method, weights = plan.method, plan.method.weights
     return {
-        "input": str(plan.request.source),
+        "input": str(plan.request.video),
         "source_size": str(plan.video.info.size),
         "model_size": str(plan.method.size),
         "output_size": str(plan.output_size),
@@ -50,7 +50,7 @@ def summary_of(plan: "RunPlan") -> Iterator[tuple[str, str]]:
     frames = "unknown length" if count is None else f"about {counted(count, 'frame')}"
     yield (
         "input",
-        f"{plan.request.source}  {video.info.size}, {float(video.rate):.4g} fps, {frames}",
+        f"{plan.request.video}  {video.info.size}, {float(video.rate):.4g} fps, {frames}",
     )
     method = plan.method
     yield "model", f"{method.spec.title}: {method.spec.description}"

@@ -73,7 +73,7 @@ def _frames(
 
 
 def _hdr_to_map(info: VideoInfo, options: ReadOptions, warn: Warn) -> Hdr | None:
-    """What is to become SDR, None for nothing; ``warn`` hears of a video that says it is HDR."""
+    """What is to become SDR, None for nothing; ``warn`` is told of a video that says it is HDR."""
     if options.tonemap in ("pq", "hlg"):
         return replace(info.hdr, transfer=options.tonemap) if info.hdr else Hdr(options.tonemap)
     if info.hdr is None:

@@ -79,8 +79,8 @@ def deliver(
     reads_numbers = numbers_from_source(request, provenance)
     reads_source = wants_source or reads_numbers
     if reads_source:
-        require_unchanged(request.source, provenance.input)
-    numbers = frame_numbers(request.source, reading) if reads_numbers else None
+        require_unchanged(request.video, provenance.input)
+    numbers = frame_numbers(request.video, reading) if reads_numbers else None
     with ExitStack() as stack:
         for sink in sinks:
             stack.enter_context(sink)
@@ -94,7 +94,7 @@ def deliver(
                 sink.write(frame)
             observer(Progress("write", index + 1, len(spool)))
         if reads_source:
-            require_unchanged(request.source, provenance.input)
+            require_unchanged(request.video, provenance.input)
     return metadata
 
 
@@ -109,8 +109,8 @@ def _carried(
     if request.reference or not are_videos(request.outputs):
         return {}
     try:
-        require_unchanged(request.source, provenance.input)
-        carried = carried_by(request.source, reading, warn)
+        require_unchanged(request.video, provenance.input)
+        carried = carried_by(request.video, reading, warn)
     except InputError as error:
         warn(f"Sound and timecode are left out: {error}")
         return {}
@@ -123,11 +123,11 @@ def _carried(
 
 def numbers_from_source(request: RunRequest, provenance: Provenance) -> bool:
     """Whether the names of the source's images are read, to number those of the results."""
-    images = "files" in provenance.input or is_picture(request.source)
+    images = "files" in provenance.input or is_picture(request.video)
     return images and request.start_number == FROM_SOURCE and are_numbered(request.outputs)
 
 
 def _source_pictures(request: RunRequest, reading: ReadOptions, size: Size) -> Iterator[RgbImage]:
     """The same frames once more, at the output's size, to stand beside their depth."""
-    for frame in read_frames(request.source, size, reading):
+    for frame in read_frames(request.video, size, reading):
         yield frame.rgb

@@ -21,14 +21,14 @@ def check_places(request: RunRequest) -> None:
     replaceable = _replaceable(request)
     check_outputs(
         request.outputs,
-        source=request.source,
+        video=request.video,
         record=request.record_path,
         look=request.look,
         overwrite=replaceable,
         create_folders=request.create_folders,
     )
     check_record(request, overwrite=replaceable)
-    taken = [request.source, *request.outputs, *filter(None, [request.record_path])]
+    taken = [request.video, *request.outputs, *filter(None, [request.record_path])]
     known = identities(request.work_folder)
     if same := next((path for path in taken if known & identities(path)), None):
         raise UsageError(

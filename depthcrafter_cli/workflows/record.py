@@ -59,7 +59,7 @@ def is_complete(request: RunRequest, warn: Warn) -> bool:
             made_by, weights = record["program"], record["weights_sha256"]
             same = (
                 request.same_result(record["request"])
-                and record["input"] == identity(request.source)
+                and record["input"] == identity(request.video)
                 and record["outputs"] == [identity(out) for out in request.outputs]
             )
     except DepthCrafterError:  # no record, none of ours, or of values there are no more

@@ -70,7 +70,7 @@ class RunRequest(Look):
     Raises UsageError for a value outside its range.
     """
 
-    source: Path
+    video: Path
     outputs: tuple[Path, ...]
     size: str = option(
         "source", help="Size of the result: {default} (default), model or WIDTHxHEIGHT.",
@@ -289,7 +289,7 @@ class RunRequest(Look):
         """The same in any folder."""
         return replace(
             self,
-            source=self.source.absolute(),
+            video=self.video.absolute(),
             outputs=tuple(out.absolute() for out in self.outputs),
             weights=_absolute_folder(self.weights),
             work_dir=self.work_dir and self.work_dir.absolute(),

@@ -153,7 +153,7 @@ def _planned(
     spec, weights = method.spec, method.weights
     provenance = Provenance(
         disparity=method.disparity,
-        input=identity(request.source),
+        input=identity(request.video),
         rate=video.rate,
         source_size=video.info.size,
         model_size=method.size,
@@ -191,12 +191,12 @@ def _planned(
 
 def _settle(request: RunRequest) -> tuple[Video, MethodPlan]:
     """What is read, and what the method would do with it on any machine; checked."""
-    info = probe(request.source, request.reading)
+    info = probe(request.video, request.reading)
     if request.outputs:
         check_places(request)
     method = _method(request, info.size)
     reading, rate = _frame_selection(request, info)
-    count = count_frames(request.source, reading) if method.exact_length else None
+    count = count_frames(request.video, reading) if method.exact_length else None
     frames = expected_frames(info, reading) if count is None else count
     if request.reference and request.size not in ("source", "model"):
         raise UsageError(
@@ -206,7 +206,7 @@ def _settle(request: RunRequest) -> tuple[Video, MethodPlan]:
     written = request.output_size(info.size, method.size, info.anamorphic)
     check_size(request.outputs, written, request.look)
     by_source = request.start_number == FROM_SOURCE
-    numbers = frame_numbers(request.source, reading) if by_source else None
+    numbers = frame_numbers(request.video, reading) if by_source else None
     # How many frames a video has is known only about, if at all.
     last = max(numbers) if numbers else request.first_number + 2 * (frames or 0)
     check_numbers(request.outputs, last)
@@ -240,7 +240,7 @@ def _require_same(
     """Raises InputError or UsageError unless ``saved`` makes the disparity that is asked for."""
     before = saved.provenance
     if now.input != before.input:
-        raise changed(request.source)
+        raise changed(request.video)
     differing = [
         f"`{name}` ({_told(value)} now, {_told(earlier)} before)"
         for name, (value, earlier) in _other_options(request, now, saved, method).items()

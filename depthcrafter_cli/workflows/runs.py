@@ -215,10 +215,10 @@ def finish(
     own = {"outputs": tuple(outputs), "create_folders": True, "overwrite": False}
     request = replace(saved.request, **{**own, **look})
     if request.side_by_side or numbers_from_source(request, made):
-        require_unchanged(request.source, made.input)
+        require_unchanged(request.video, made.input)
     check_outputs(
         request.outputs,
-        source=request.source,
+        video=request.video,
         record=request.record_path,
         look=request.look,
         overwrite=request.overwrite,
@@ -281,7 +281,7 @@ def _infer(
         warn(f"{state.path} does not fit together, and the run begins again.")
         spool.clear()
     pending, known = deque(times), len(spool) + len(times)
-    source, reading = plan.request.source, plan.video.reading
+    source, reading = plan.request.video, plan.video.reading
     first = 0 if start is None else estimator.first_read(start)
 
     end: Fraction | None = None

@@ -62,7 +62,7 @@ def command_with(kind: type, *parts: str, **groups: Any) -> tuple[typer.Typer, l
 
 
 def test_every_option_of_run_reaches_the_object_that_acts(tmp_path):
-    app, called = command_with(RunRequest, *OF, source=tmp_path / "a", outputs=())
+    app, called = command_with(RunRequest, *OF, video=tmp_path / "a", outputs=())
     typed = {**TYPED, **{name: None for name, each in OPTIONS.items() if each.kind is bool}}
     assert set(typed) == set(OPTIONS)
     for name, text in typed.items():
@@ -82,14 +82,14 @@ def test_every_option_of_run_reaches_the_object_that_acts(tmp_path):
 def test_every_column_of_a_list_means_what_the_option_does():
     for column, name in COLUMNS.items():
         text = "yes" if OPTIONS[name].kind is bool else TYPED[name]
-        listed = build(RunRequest, {name: text}, source=Path("a"), outputs=())
+        listed = build(RunRequest, {name: text}, video=Path("a"), outputs=())
         assert listed != RunRequest(Path("a"), ())
         assert f"--{column.replace('_', '-')}" == NAMES[name]
 
 
 def test_settings_of_the_model_are_checked_before_there_is_one():
     with pytest.raises(UsageError, match="got `steps` 0, expected at least 1"):
-        build(RunRequest, {"steps": 0}, source=Path("a"), outputs=())
+        build(RunRequest, {"steps": 0}, video=Path("a"), outputs=())
 
 
 def test_a_field_added_to_an_object_that_acts_is_an_option_everywhere():
@@ -97,11 +97,11 @@ def test_a_field_added_to_an_object_that_acts_is_an_option_everywhere():
     class Grainy(RunRequest):
         grain: float = option(0.5, help="Grain. Default: {default}.", part="look", minimum=0)
 
-    app, called = command_with(Grainy, "look", source=Path("a"), outputs=())
+    app, called = command_with(Grainy, "look", video=Path("a"), outputs=())
     app(["--grain", "0.25"], standalone_mode=False)
     assert called[-1].grain == 0.25
     assert options_of(Grainy)["grain"].help == "Grain. Default: 0.5."
-    assert build(Grainy, {"grain": "0.75"}, source=Path("a"), outputs=()).grain == 0.75
+    assert build(Grainy, {"grain": "0.75"}, video=Path("a"), outputs=()).grain == 0.75
     with pytest.raises(UsageError, match="got `grain` -1, expected at least 0: correct it"):
         app(["--grain", "-1"], standalone_mode=False)
 
@@ -113,7 +113,7 @@ def test_an_option_that_no_object_has_cannot_start():
 
     some = Some(Asked, "look").options
     with pytest.raises(TypeError, match="grain"):
-        build(RunRequest, {name: each.default for name, each in some.items()}, source=Path("a"))
+        build(RunRequest, {name: each.default for name, each in some.items()}, video=Path("a"))
 
 
 def test_two_options_of_one_name_are_refused_at_the_start():

@@ -126,7 +126,7 @@ def test_sequences_and_folders_as_compositors_name_them(cli, small, tmp_path):
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_lists_as_excel_writes_them(cli, clip, small, tmp_path, encoding, delimiter):
     shutil.copy(clip, tmp_path / "Bär.mp4")
-    rows = [["source", "name", "side-by-side"], ["Bär.mp4", "grün/a", "yes"]]
+    rows = [["video", "name", "side-by-side"], ["Bär.mp4", "grün/a", "yes"]]
     text = "".join(delimiter.join(row) + "\r\n" for row in rows)
     listing = tmp_path / "list.csv"
     listing.write_bytes(text.encode(encoding))

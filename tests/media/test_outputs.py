@@ -12,7 +12,7 @@ from depthcrafter_cli.media.sinks import Look, check_outputs
 
 def test_free_names_of_every_kind_pass_and_leave_no_trace(tmp_path):
     names = ["a.mp4", "a.MOV", "a.npz", "folder", "numbered/a_%05d.png"]
-    check_outputs([tmp_path / name for name in names], source=tmp_path / "clip.mp4")
+    check_outputs([tmp_path / name for name in names], video=tmp_path / "clip.mp4")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -32,7 +32,7 @@ def test_free_names_of_every_kind_pass_and_leave_no_trace(tmp_path):
 )
 def test_requests_that_make_no_sense(tmp_path, names, says):
     with pytest.raises(UsageError, match=says):
-        check_outputs([tmp_path / name for name in names], source=tmp_path / "clip.mp4")
+        check_outputs([tmp_path / name for name in names], video=tmp_path / "clip.mp4")
 
 
 def test_an_unknown_colormap_is_refused(tmp_path):
@@ -43,7 +43,7 @@ def test_an_unknown_colormap_is_refused(tmp_path):
 def test_depth_never_goes_into_the_folder_it_is_read_from(tmp_path):
     Image.fromarray(picture(0)).save(tmp_path / "0.png")
     with pytest.raises(UsageError, match="also the input"):
-        check_outputs([tmp_path / "depth_%d.png"], source=tmp_path)
+        check_outputs([tmp_path / "depth_%d.png"], video=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["depth.mp4", "depth.npz", "d_%03d.png"])

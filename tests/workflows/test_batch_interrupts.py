@@ -69,7 +69,7 @@ def test_a_worker_that_is_asked_to_stop_while_its_clip_ends_does_not_wait_for_an
 ):
     outputs = (*task.request.outputs, tmp_path / "pictures")  # whose last ones take a moment
     request = replace(task.request, outputs=outputs, size="1024x1024", settings={"steps": 1})
-    last = count_frames(request.source, request.reading)
+    last = count_frames(request.video, request.reading)
     rescue = Timer(60, os.kill, (os.getpid(), signal.SIGINT))
     rescue.start()
     engine = ProcessEngine(["cpu"])

@@ -96,7 +96,7 @@ def test_links_that_lead_round_end_a_pattern_too(tree, tmp_path):
     for name in ("one", "two"):
         (tree / "b" / name).symlink_to(tree)
     found = [
-        str(clip.source) for clip in find_videos([str(tree / "**" / "*.*")], tree / "out", COLUMNS)
+        str(clip.path) for clip in find_videos([str(tree / "**" / "*.*")], tree / "out", COLUMNS)
     ]
     assert found == [str(tree / "a.mp4"), str(tree / "b" / "a.MOV")]
 
@@ -161,7 +161,7 @@ def test_no_name_leads_out_of_the_output_folder(cli, clip, tmp_path, name, says)
     out.mkdir()
     (tmp_path / "elsewhere").mkdir()
     (out / "away").symlink_to(tmp_path / "elsewhere")
-    listing.write_text(f"source,name\n{clip},{name}\n")
+    listing.write_text(f"video,name\n{clip},{name}\n")
     refused = cli("batch", listing, "--out", out)
     assert refused.code == 2 and says in refused.err and "line 2" in refused.err
     assert not any((tmp_path / "elsewhere").iterdir()) and not (tmp_path / "a.mp4").exists()
@@ -170,19 +170,19 @@ def test_no_name_leads_out_of_the_output_folder(cli, clip, tmp_path, name, says)
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("source,colour\nA,red\n", "colour"),
-        ("name\nb\n", "expected source"),
-        ("source,steps\nA,many\n", "column steps 'many', expected a whole number"),
-        ("source,steps\nA,0\n", "column steps 0, expected at least 1"),
-        ("source,side-by-side\nA,perhaps\n", "expected yes or no"),
-        ("source,normalize\nA,wild\n", "column normalize 'wild'"),
-        ("source,crf\nA,99\n", "column crf 99, expected 0 to 51"),
-        ("source\nA,b,c\n", "line 2"),
-        ("source,name\nA,x\nB,x\n", "would both become"),
-        ("source,name\nA,Shot/x\nB,shot/X\n", "would both become"),
-        ("source,name\n,x\n", "line 2"),
-        ("source\n", "holds no video"),
-        ('"source,name\nA,x\n', "is not CSV"),
+        ("video,colour\nA,red\n", "colour"),
+        ("name\nb\n", "expected video"),
+        ("video,steps\nA,many\n", "column steps 'many', expected a whole number"),
+        ("video,steps\nA,0\n", "column steps 0, expected at least 1"),
+        ("video,side-by-side\nA,perhaps\n", "expected yes or no"),
+        ("video,normalize\nA,wild\n", "column normalize 'wild'"),
+        ("video,crf\nA,99\n", "column crf 99, expected 0 to 51"),
+        ("video\nA,b,c\n", "line 2"),
+        ("video,name\nA,x\nB,x\n", "would both become"),
+        ("video,name\nA,Shot/x\nB,shot/X\n", "would both become"),
+        ("video,name\n,x\n", "line 2"),
+        ("video\n", "holds no video"),
+        ('"video,name\nA,x\n', "is not CSV"),
     ],
 )
 def test_a_list_that_makes_no_sense_is_refused_before_anything_is_done(

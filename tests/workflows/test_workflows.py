@@ -71,7 +71,7 @@ def test_a_batch_is_carried_out_and_reported(tiny_folder, tmp_path):
 
     def ask(clip, outputs):
         weights = str(tiny_folder)
-        return workflows.RunRequest(clip.source, outputs, weights=weights, settings=SETTINGS)
+        return workflows.RunRequest(clip.path, outputs, weights=weights, settings=SETTINGS)
 
     (tmp_path / "out").mkdir()
     tasks = workflows.find_tasks([str(shots)], tmp_path / "out", ask, formats=["npz"])

@@ -83,7 +83,7 @@ def expected_bytes(out: Path, size: Size, frames: int, look: Look) -> int:
 def check_outputs(
     outputs: Sequence[Path],
     *,
-    source: Path | None = None,
+    video: Path | None = None,
     record: Path | None = None,
     look: Look | None = None,
     overwrite: bool = False,
@@ -92,8 +92,8 @@ def check_outputs(
     """Finds out before any work whether all outputs can be written.
 
     Raises UsageError for none at all, an unknown suffix, colormap or codec, and where outputs,
-    ``record`` and the input are not all different files, also on a disk that does not tell A from
-    a; OutputError for a name that the disk does not take, a folder that is missing (unless
+    ``record`` and the ``video`` are not all different files, also on a disk that does not tell A
+    from a; OutputError for a name that the disk does not take, a folder that is missing (unless
     ``create_folders`` says that it will be made) or not writable and for files that exist while
     ``overwrite`` is off.
     """
@@ -104,7 +104,7 @@ def check_outputs(
     check_numbers(outputs, 0)
     require_holder(outputs, look)
     kinds = [_sink_class(out) for out in outputs]
-    _check_different(outputs, source, record)
+    _check_different(outputs, video, record)
     for out, kind in zip(outputs, kinds, strict=True):
         kind.check_look(out, look)
         _check_place(out, kind, overwrite=overwrite, create_folders=create_folders)

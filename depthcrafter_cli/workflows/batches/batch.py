@@ -78,7 +78,7 @@ def find_tasks(
 
 
 def _default_request(video: BatchVideo, outputs: tuple[Path, ...]) -> RunRequest:
-    return RunRequest(video.source, outputs, create_folders=True)
+    return RunRequest(video.path, outputs, create_folders=True)
 
 
 def batch(

@@ -43,7 +43,7 @@ def _require_different(
     read = {
         key: f"the source {video}"
         for video in videos
-        for key in identities(place_of_input(video.source))
+        for key in identities(place_of_input(video.path))
     }
     if report is not None:
         read.update(dict.fromkeys(identities(report), "the report"))
@@ -71,7 +71,7 @@ def _require_different(
 
 def _all_of(video: BatchVideo, paths: Sequence[Path]) -> Sequence[Path]:
     """What a video leaves or keeps for a while: its outputs, their record, the state of its run."""
-    request = RunRequest(video.source, tuple(paths))
+    request = RunRequest(video.path, tuple(paths))
     record = request.record_path
     return (*paths, *([record] if record else []), request.work_folder)
 
@@ -79,7 +79,7 @@ def _all_of(video: BatchVideo, paths: Sequence[Path]) -> Sequence[Path]:
 def _stem(video: BatchVideo, out: Path) -> Path:
     """The path of a video's results, without their suffix."""
     name = video.name
-    if is_pattern(video.source):  # such as shot_%04d.png
+    if is_pattern(video.path):  # such as shot_%04d.png
         name = without_places(name)
     parts = parts_below(name)
     if not parts:

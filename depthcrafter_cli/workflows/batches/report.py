@@ -31,7 +31,7 @@ class TaskReport:
 
     name: str
     status: str
-    source: str
+    video: str
     outputs: tuple[str, ...]
     frames: int | None = None
     seconds: float = 0.0
@@ -66,7 +66,7 @@ class TaskReport:
         return TaskReport(
             name=task.name,
             status=status,
-            source=str(task.request.source),
+            video=str(task.request.video),
             outputs=tuple(map(str, task.request.outputs)),
             frames=came.frames or frames,
             seconds=round(came.seconds, 3),

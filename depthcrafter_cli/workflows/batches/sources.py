@@ -49,23 +49,24 @@ _SIDE_FILES = frozenset(
     )
 )  # fmt: skip
 _MOST_NAMED = 5  # files left out
-_SOURCE, _NAME = "source", "name"
+_VIDEO, _NAME = "video", "name"
+_OLD_NAMES = {"source": _VIDEO}  # of columns, in version 0.1
 
 
 @dataclass(frozen=True)
 class BatchVideo:
-    """A source, the ``name`` its results shall have (relative, no suffix) and its own options.
+    """A video's path, the ``name`` of its results (relative, no suffix) and its own options.
 
     ``origin`` is where it was found, for errors: a folder, or a line of a list.
     """
 
-    source: Path
+    path: Path
     name: str
     origin: str
     options: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{self.source} ({self.origin})"
+        return f"{self.path} ({self.origin})"
 
 
 def find_videos(
@@ -289,12 +290,12 @@ def _csv_rows(path: Path, columns: Collection[str]) -> Iterator[BatchVideo]:
         header = _header(path, reader, columns)
         for row in reader:
             cells = {key: value.strip() for key, value in row.items() if key and value}
-            if None in row or _SOURCE not in cells:
+            if None in row or _VIDEO not in cells:
                 raise UsageError(
-                    f"{path}, line {reader.line_num} has {len(row)} cells or no {_SOURCE}, "
+                    f"{path}, line {reader.line_num} has {len(row)} cells or no {_VIDEO}, "
                     f"expected at most {len(header)} with one: correct it, and quote commas."
                 )
-            source, name = cells.pop(_SOURCE), cells.pop(_NAME, None)
+            source, name = cells.pop(_VIDEO), cells.pop(_NAME, None)
             yield _listed(path, reader.line_num, source, name, cells)
     except csv.Error as error:
         raise UsageError(
@@ -304,12 +305,13 @@ def _csv_rows(path: Path, columns: Collection[str]) -> Iterator[BatchVideo]:
 
 
 def _header(path: Path, reader: "csv.DictReader[str]", columns: Collection[str]) -> list[str]:
-    header = [column.strip().lower().replace("-", "_") for column in reader.fieldnames or ()]
+    names = [column.strip().lower().replace("-", "_") for column in reader.fieldnames or ()]
+    header = [_OLD_NAMES.get(name, name) for name in names]
     reader.fieldnames = header
-    unknown = [column for column in header if column not in (_SOURCE, _NAME, *columns)]
-    if _SOURCE not in header or unknown or len(set(header)) < len(header):
+    unknown = [column for column in header if column not in (_VIDEO, _NAME, *columns)]
+    if _VIDEO not in header or unknown or len(set(header)) < len(header):
         raise UsageError(
-            f"{path} has the columns {', '.join(header) or '(none)'}, expected {_SOURCE} and, each "
+            f"{path} has the columns {', '.join(header) or '(none)'}, expected {_VIDEO} and, each "
             f"once, any of {', '.join((_NAME, *columns))}: correct its first line."
         )
     return header
