@@ -27,10 +27,10 @@ class Some:
 
 DEPTH: tuple[Part, ...] = ("depth", "memory")
 RESULT: tuple[Part, ...] = ("look", "writing")
-RunValues = Annotated[Values, Some(RunRequest, *RESULT, *DEPTH, "run")]
+RunValues = Annotated[Values, Some(RunRequest, *RESULT, "files", *DEPTH, "run")]
 VideoValues = Annotated[Values, Some(RunRequest, *RESULT, *DEPTH)]
 PlanValues = Annotated[Values, Some(RunRequest, *DEPTH, names=("device",))]
-ResultValues = Annotated[Values, Some(RunRequest, *RESULT)]
+ResultValues = Annotated[Values, Some(RunRequest, *RESULT, "files")]
 ResumeValues = Annotated[Values, Some(RunRequest, "memory", names=("keep_work",))]
 
 

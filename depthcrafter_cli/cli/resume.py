@@ -10,7 +10,9 @@ from depthcrafter_cli.options import options_of, read_values
 from depthcrafter_cli.workflows.request import RunRequest
 
 # Other outputs look as is asked now, not as those of the run that was kept.
-_LOOK = {name: o.default for name, o in options_of(RunRequest).items() if o.part in RESULT}
+_LOOK = {
+    name: o.default for name, o in options_of(RunRequest).items() if o.part in (*RESULT, "files")
+}
 
 
 @spread
@@ -58,11 +60,13 @@ def finish(
     """
     with reported(**vars(how)) as console:
         from depthcrafter_cli import workflows
+        from depthcrafter_cli.workflows.hand_off import laid_out
         from depthcrafter_cli.workflows.state import RunState
 
         look = {**_LOOK, **read_values(RunRequest, asked)}
-        request = replace(RunState(folder).saved().request, outputs=tuple(out), **look)
+        saved = RunState(folder).saved().request
+        request = laid_out(replace(saved, outputs=tuple(out), **look))
         console.keep_log_apart(*files_of(request))
         with console.watching() as observer:
             frames = workflows.finish(folder, out, observer, console.warn, **look)
-        console.done(out, frames=frames)
+        console.done(request.outputs, frames=frames)

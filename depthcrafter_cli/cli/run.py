@@ -29,7 +29,11 @@ def run(
       depthcrafter run clip.mp4 --out depth.mp4 --start 1:05 --end 1:20 --fps 12
     """
     with reported(**vars(how)) as console:
-        request = build(RunRequest, asked, video=video, outputs=tuple(out), create_folders=True)
+        from depthcrafter_cli.workflows.hand_off import laid_out
+
+        request = laid_out(
+            build(RunRequest, asked, video=video, outputs=tuple(out), create_folders=True)
+        )
         console.keep_log_apart(*files_of(request))
         with console.watching() as observer:
             from depthcrafter_cli import workflows

@@ -129,6 +129,9 @@ class Look:
         part="look",
     )
     side_by_side: bool = option(False, help="Video: the source left of the depth.", part="look")
+    overlay: bool = option(
+        False, help="Video: the depth over the source, half of each.", part="look"
+    )
     crf: int = option(
         18,
         help="Quality of H.264, HEVC and AV1, 0 (the best) to 51. Default: {default}.",
@@ -236,14 +239,15 @@ def _pairs(text: str) -> list[tuple[str, str, str]]:
     return [part.partition("=") for part in text.split()]
 
 
-def check_codec(out: Path, codec: Codec, *, side_by_side: bool) -> None:
-    """Raises UsageError for a picture beside a matte, OutputError without the codec's encoder."""
+def check_codec(out: Path, codec: Codec, look: Look) -> None:
+    """Raises UsageError for a source shown in a matte, OutputError without the encoder."""
     import av
 
-    if side_by_side and codec.matte:
+    if codec.matte and (look.side_by_side or look.overlay):
+        asked = "side_by_side" if look.side_by_side else "overlay"
         raise UsageError(
-            f"got {out} as {codec.pix_fmt} with `side_by_side`, expected a codec with colours, for "
-            "a matte is depth alone: choose another `codec`."
+            f"got {out} as {codec.pix_fmt} with `{asked}`, expected a codec with colours, for a "
+            "matte is depth alone: choose another `codec`."
         )
     if codec.encoder not in av.codec.codecs_available:
         raise OutputError(

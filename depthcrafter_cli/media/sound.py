@@ -102,6 +102,15 @@ class SoundCopy:
             )
 
 
+def can_hold(path: Path, container: str) -> bool:
+    """Whether a video has sound that a kind of container, by FFmpeg's name, takes as it is.
+
+    Raises InputError.
+    """
+    with VideoFile(path).open() as source:
+        return any(_holds(container, stream) for stream in source.streams.audio)
+
+
 def _holds(container: str, stream: av.audio.AudioStream) -> bool:
     """Whether a kind of container takes a stream as it is."""
     try:

@@ -15,11 +15,12 @@ from depthcrafter_cli.media.reader import carried_by, frame_numbers, read_frames
 from depthcrafter_cli.media.scale import resize_disparity
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.media.sinks.base import DepthFrame, SinkSettings
-from depthcrafter_cli.media.sinks.registry import are_numbered, are_videos, sink_for
+from depthcrafter_cli.media.sinks.registry import are_numbered, may_sound, sink_for
 from depthcrafter_cli.media.spool import DisparitySpool
 from depthcrafter_cli.media.timestamps import common_unit
 from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
 from depthcrafter_cli.types import RgbImage, Size, ValueRange
+from depthcrafter_cli.workflows.hand_off import labels_for
 from depthcrafter_cli.workflows.provenance import Provenance
 from depthcrafter_cli.workflows.request import FROM_SOURCE, RunRequest
 
@@ -71,11 +72,14 @@ def deliver(
         look=request.look,
         metadata=metadata,
         published=published,
+        labels=labels_for(request, values),
         **_carried(request, reading, provenance, warn),
     )
     sinks = [sink_for(out, settings) for out in request.outputs]
     wants_source = any(sink.needs_rgb for sink in sinks)
-    pictures = _source_pictures(request, reading, size) if wants_source else repeat(None)
+    beside = request.side_by_side or request.overlay
+    picture_size = size if beside else provenance.source_size
+    pictures = _source_pictures(request, reading, picture_size) if wants_source else repeat(None)
     reads_numbers = numbers_from_source(request, provenance)
     reads_source = wants_source or reads_numbers
     if reads_source:
@@ -106,7 +110,7 @@ def _carried(
     Not of a source that is gone or has changed, which only is told, nor for the reference, whose
     frames have other times.
     """
-    if request.reference or not are_videos(request.outputs):
+    if request.reference or not may_sound(request.outputs):
         return {}
     try:
         require_unchanged(request.video, provenance.input)

@@ -3,6 +3,7 @@
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from depthcrafter_cli.disk import identities, nearest_folder
@@ -11,6 +12,7 @@ from depthcrafter_cli.media.look import Look
 from depthcrafter_cli.media.sinks.registry import check_outputs, existing_files, expected_bytes
 from depthcrafter_cli.media.spool import expected_spool_bytes
 from depthcrafter_cli.types import Size
+from depthcrafter_cli.workflows.hand_off import check_beside
 from depthcrafter_cli.workflows.record import check_record
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.state import RunState
@@ -28,6 +30,7 @@ def check_places(request: RunRequest) -> None:
         create_folders=request.create_folders,
     )
     check_record(request, overwrite=replaceable)
+    check_beside(replace(request, overwrite=replaceable))
     taken = [request.video, *request.outputs, *filter(None, [request.record_path])]
     known = identities(request.work_folder)
     if same := next((path for path in taken if known & identities(path)), None):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from depthcrafter_cli.types import Anamorphic, Size
 
 FROM_SOURCE = "source"
+CONSUMERS = ("stereocrafter", "iw3", "3dgs", "nuke", "resolve", "blender", "comfyui")
 
 
 def _read_limit(name: str, text: str) -> float | None:
@@ -104,6 +105,19 @@ class RunRequest(Look):
         help="Sound of the source, for videos of its depth: {default} (default) or none.",
         part="look",
         choices=("copy", "none"),
+    )
+    consumer: str | None = option(
+        None,
+        help="Lay results out in the folder OUT for a program (docs/hand-off.md): "
+        f"{', '.join(CONSUMERS)}.",
+        part="files",
+        typed="for",
+        choices=CONSUMERS,
+    )
+    preview: bool = option(
+        False,
+        help="Write OUT.preview.gif, small and looping, and OUT.sheet.jpg with some of the frames.",
+        part="files",
     )
     overwrite: bool = option(False, help="Replace existing outputs.", part="writing", saved=False)
     record: bool = option(

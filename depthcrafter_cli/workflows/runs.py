@@ -27,7 +27,8 @@ from depthcrafter_cli.methods.base import Estimator, ResumePoint
 from depthcrafter_cli.progress import Observer, Warn, ignore
 from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.types import RgbImage, ValueRange
-from depthcrafter_cli.workflows.deliver import deliver, numbers_from_source
+from depthcrafter_cli.workflows.deliver import deliver
+from depthcrafter_cli.workflows.hand_off import check_beside, laid_out, write_beside
 from depthcrafter_cli.workflows.memory import memory_errors
 from depthcrafter_cli.workflows.model import LoadedModel
 from depthcrafter_cli.workflows.record import (
@@ -90,9 +91,9 @@ def run(
         MemoryLimitError: no plan fits, or memory ran out under the smallest one.
     """
     if isinstance(asked, RunRequest):
-        if asked.resume and asked.outputs and finished_before(asked, warn):
+        if asked.resume and asked.outputs and finished_before(laid_out(asked), warn):
             return None
-        asked = plan(asked, warn)
+        asked = plan(laid_out(asked), warn)
     planned(asked)
     return _carried_out(asked, observer, warn, model or LoadedModel())
 
@@ -139,6 +140,7 @@ def _carried_out(plan: RunPlan, observer: Observer, warn: Warn, model: LoadedMod
             inferred = time.perf_counter()
             reading, made, end = plan.video.reading, plan.provenance, state.end()
             metadata = deliver(request, reading, made, spool, end, observer, published, warn)
+            write_beside(request, metadata, published, warn)
             frames = len(spool)
         finished = time.perf_counter()
         result = RunResult(
@@ -213,9 +215,8 @@ def finish(
     saved = state.saved()
     made, reading = saved.provenance, saved.reading
     own = {"outputs": tuple(outputs), "create_folders": True, "overwrite": False}
-    request = replace(saved.request, **{**own, **look})
-    if request.side_by_side or numbers_from_source(request, made):
-        require_unchanged(request.video, made.input)
+    request = laid_out(replace(saved.request, **{**own, **look}))
+    check_beside(request)
     check_outputs(
         request.outputs,
         video=request.video,
@@ -239,6 +240,7 @@ def finish(
             )
         end = state.end()
         metadata = deliver(request, reading, made, spool, end, observer, published, warn)
+        write_beside(request, metadata, published, warn)
         write_record(request, metadata, published)
         return len(spool)
 

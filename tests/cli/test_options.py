@@ -31,6 +31,7 @@ OF = {
     "memory": "`run`, `batch`, CSV, `plan`",
     "look": "`run`, `batch`, CSV, `finish`",
     "writing": "`run`, `batch`, `finish`",
+    "files": "`run`, `finish`",
     "run": "`run`",
 }
 OPTIONS = options_of(RunRequest)
@@ -38,7 +39,7 @@ OPTIONS = options_of(RunRequest)
 TYPED = {
     "size": "model", "normalization": "percentile 2 98", "colormap": "gray", "crf": "20",
     "codec": "prores", "audio": "none", "pix_fmt": "gray10le", "encoder_option": "preset=slow",
-    "exr_channel": "depth.Z",
+    "exr_channel": "depth.Z", "consumer": "nuke",
     "start_number": "7", "method": "trivial-mean", "weights": "nano", "max_res": "320",
     "start": "1:05", "end": "1:20.5", "max_frames": "5", "fps": "23.976", "stream": "1",
     "gaps": "hold", "sequence_rate": "25",

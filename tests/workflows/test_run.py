@@ -104,7 +104,7 @@ def test_a_bad_input_is_one_sentence_and_exit_code_3(cli, small, tmp_path, kind)
 @pytest.mark.parametrize(
     ("options", "code", "says"),
     [
-        (["--out", "{}/d.gif"], 2, "suffix"),
+        (["--out", "{}/d.tga"], 2, "suffix"),
         (["--out", "{}/d.mp4", "--colormap", "infernal"], 2, "inferno"),
         (["--out", "{}/d.mp4", "--overlap", "110"], 2, "overlap"),
         (["--out", "{}/d.mp4", "--normalize", "most"], 2, "--normalize"),
@@ -113,7 +113,7 @@ def test_a_bad_input_is_one_sentence_and_exit_code_3(cli, small, tmp_path, kind)
         (["--out", "{}/d.mp4", "--size", "big"], 2, "--size"),
         (["--out", "{}/d.mp4", "--size", "99x99", "--reference"], 2, "--reference"),
         (["--out", "{}/d.mp4", "--max-res", "0"], 2, "--max-res"),
-        (["--out", "{}/d.mp4", "--out", "{}/no/folder/d.gif"], 2, "suffix"),
+        (["--out", "{}/d.mp4", "--out", "{}/no/folder/d.tga"], 2, "suffix"),
         (["--out", "{}/d.mp4", "--max-vram", "lots"], 2, "8000MB"),
         (["--out", "{}/d.mp4", "--size", "16400x64"], 6, "16400x64 pixels"),
         (["--out", "{}/d.npz", "--out", "{}/d.mov", "--size", "64x16387"], 6, "64x16388"),

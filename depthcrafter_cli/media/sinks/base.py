@@ -42,7 +42,8 @@ class SinkSettings:
     are multiples, ``end`` when the last frame ends (None: as the rate has it),
     ``value_range`` the raw disparities that became 0 and 1, ``pixel_aspect`` a pixel's width to its
     height, ``metadata`` plain values for the formats that can carry them. ``sound``, and the
-    ``timecode`` of the first frame, are for videos.
+    ``timecode`` of the first frame, are for videos; ``labels`` are more texts for pictures that
+    have some.
     """
 
     size: Size
@@ -57,6 +58,7 @@ class SinkSettings:
     published: Published = field(default_factory=Published)
     sound: Sound | None = None
     timecode: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 class DisparitySink(ABC):

@@ -22,6 +22,8 @@ class PngSink(SequenceSink):
         text.add_text("time", str(frame.time))
         text.add_text("disparity_low", repr(self.settings.value_range.low))
         text.add_text("disparity_high", repr(self.settings.value_range.high))
+        for name, label in self.settings.labels.items():
+            text.add_text(name, label)
 
         def save(target: Path) -> None:
             Image.fromarray(levels).save(target, format="PNG", compress_level=1, pnginfo=text)

@@ -15,7 +15,11 @@ from depthcrafter_cli.media.sinks.exr import ExrSink
 from depthcrafter_cli.media.sinks.npy import NpySink
 from depthcrafter_cli.media.sinks.npz import NpzSink
 from depthcrafter_cli.media.sinks.png16 import PngSink
+from depthcrafter_cli.media.sinks.preview import PreviewSink
 from depthcrafter_cli.media.sinks.sequence import SequenceSink
+from depthcrafter_cli.media.sinks.sheet import SheetSink
+from depthcrafter_cli.media.sinks.sound_only import SoundSink
+from depthcrafter_cli.media.sinks.source import SourceSink
 from depthcrafter_cli.media.sinks.tiff import TiffSink
 from depthcrafter_cli.media.sinks.video import VideoSink
 from depthcrafter_cli.types import Size
@@ -30,8 +34,14 @@ _BY_SUFFIX: Mapping[str, type[DisparitySink]] = {
     ".tif": TiffSink,
     ".tiff": TiffSink,
     ".exr": ExrSink,
+    ".gif": PreviewSink,
+    ".webp": PreviewSink,
+    ".jpg": SheetSink,
+    ".m4a": SoundSink,
     "": PngSink,  # a folder
 }
+_NUMBERED: Mapping[str, type[DisparitySink]] = {".jpg": SourceSink}
+"""Those of numbered files, where one file is another format."""
 
 
 def formats_here() -> str:
@@ -115,9 +125,9 @@ def are_numbered(outputs: Iterable[Path]) -> bool:
     return any(issubclass(_sink_class(out), SequenceSink) for out in outputs)
 
 
-def are_videos(outputs: Iterable[Path]) -> bool:
-    """Whether one of the outputs is a video. Raises UsageError."""
-    return any(issubclass(_sink_class(out), VideoSink) for out in outputs)
+def may_sound(outputs: Iterable[Path]) -> bool:
+    """Whether one of the outputs can hold sound. Raises UsageError."""
+    return any(issubclass(_sink_class(out), VideoSink | SoundSink) for out in outputs)
 
 
 def existing_files(out: Path) -> list[Path]:
@@ -144,7 +154,9 @@ def size_in(out: Path, size: Size, look: Look) -> Size:
 
 
 def _sink_class(out: Path) -> type[DisparitySink]:
-    kind = _BY_SUFFIX.get("" if out.is_dir() else out.suffix.lower())
+    suffix = "" if out.is_dir() else out.suffix.lower()
+    formats = _NUMBERED if NUMBER.search(out.name) and suffix in _NUMBERED else _BY_SUFFIX
+    kind = formats.get(suffix)
     if kind is None:
         raise UsageError(
             f"Got {out} with the suffix {out.suffix!r}, expected one of "

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import ColorRange, Colorspace
 
-from depthcrafter_cli.depth.colorize import colorize
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.look import Codec, Look, check_codec, codec_for, encoder_options
 from depthcrafter_cli.media.sinks.base import DepthFrame, FileSink
+from depthcrafter_cli.media.sinks.shown import shown, shows_source
 from depthcrafter_cli.media.sound import SoundCopy
-from depthcrafter_cli.types import Disparity, RgbImage, Size
+from depthcrafter_cli.types import Disparity, Size
 
 _BT709 = 1  # the same code for primaries, transfer and matrix, ITU-T H.273
 _FORMATS = {".mkv": "matroska"}  # FFmpeg's names, where they are not the suffix
@@ -42,7 +42,7 @@ class VideoSink(FileSink):
 
     @classmethod
     def check_look(cls, out: Path, look: Look) -> None:
-        check_codec(out, codec_for(out, look), side_by_side=look.side_by_side)
+        check_codec(out, codec_for(out, look), look)
 
     @classmethod
     def picture_size(cls, out: Path, size: Size, look: Look) -> Size:
@@ -81,7 +81,7 @@ class VideoSink(FileSink):
 
     @property
     def needs_rgb(self) -> bool:
-        return self.settings.look.side_by_side
+        return shows_source(self.settings.look)
 
     def _begin(self) -> None:
         settings = self.settings
@@ -149,22 +149,14 @@ class VideoSink(FileSink):
     def _picture(self, frame: DepthFrame) -> av.VideoFrame:
         """A frame in the codec's pixel format."""
         codec, look = self._codec, self.settings.look
-        if codec.matte or (codec.bits > 8 and look.colormap == _GRAY and not look.side_by_side):
+        if codec.matte or (codec.bits > 8 and look.colormap == _GRAY and not shows_source(look)):
             return _gray_picture(codec, self._padded(frame.normalized))
-        picture = av.VideoFrame.from_ndarray(self._padded(self._colours(frame)), format="rgb24")
+        picture = av.VideoFrame.from_ndarray(self._padded(shown(frame, look)), format="rgb24")
         return picture.reformat(
             format=codec.pix_fmt,
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,
         )
-
-    def _colours(self, frame: DepthFrame) -> RgbImage:
-        depth = colorize(frame.normalized, self.settings.look.colormap)
-        if not self.settings.look.side_by_side:
-            return depth
-        if frame.rgb is None:
-            raise ValueError("side by side needs the source picture of every frame")
-        return np.concatenate([frame.rgb, depth], axis=1)
 
     def _padded(self, picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
         height, width = picture.shape[:2]

@@ -1,0 +1,53 @@
+"""A small picture that moves and begins again, for chats, browsers and file managers."""
+
+import math
+
+from PIL import Image
+
+from depthcrafter_cli.media.look import Look
+from depthcrafter_cli.media.sinks.base import DepthFrame, FileSink
+from depthcrafter_cli.media.sinks.shown import shown, shows_source
+from depthcrafter_cli.types import Size
+
+_MOST_FRAMES, _WIDTH = 60, 320
+
+
+class PreviewSink(FileSink):
+    """``.gif`` and ``.webp``: at most 60 frames of the whole, in colours, 320 pixels wide."""
+
+    bytes_per_pixel = 0.0
+
+    @classmethod
+    def frame_bytes(cls, out: object, size: Size, look: Look) -> float:
+        return 0.1 * min(size.height * size.width, _WIDTH**2)
+
+    @property
+    def needs_rgb(self) -> bool:
+        return shows_source(self.settings.look)
+
+    def _begin(self) -> None:
+        self._step = math.ceil(self.settings.frame_count / _MOST_FRAMES)
+        self._seen, self._pictures = 0, list[Image.Image]()
+
+    def _write(self, frame: DepthFrame) -> None:
+        if self._seen % self._step == 0:
+            picture = Image.fromarray(shown(frame, self.settings.look))
+            self._pictures.append(small(picture, _WIDTH))
+        self._seen += 1
+
+    def _end(self) -> None:
+        first, *others = self._pictures
+        kind = self.path.suffix[1:].upper()
+        shown_ms = max(20, round(1000 * self._step / self.settings.rate))
+        first.save(self._file, kind, save_all=True, append_images=others, duration=shown_ms, loop=0)
+
+    def _release(self) -> None:
+        self._pictures = []
+
+
+def small(picture: Image.Image, width: int) -> Image.Image:
+    """The picture, not wider than ``width``."""
+    if picture.width <= width:
+        return picture
+    height = max(1, round(picture.height * width / picture.width))
+    return picture.resize((width, height), Image.Resampling.BILINEAR)
