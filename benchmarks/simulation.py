@@ -79,7 +79,7 @@ class Simulation:
             encode_latents(components, video)
             stages["encode"] = tracker.restart()
             start, schedule = latents(frames), karras_schedule(steps)
-            with components.at_work(unet):
+            with components.on_device(unet):
                 velocity = velocity_of(components, Conditioning.join(items), 0.02)
                 denoise(start, velocity, None, schedule, 1.0, lambda _: None)
             del velocity, items, start

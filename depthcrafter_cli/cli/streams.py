@@ -12,7 +12,7 @@ from depthcrafter_cli.errors import DepthCrafterError, OutputError
 from depthcrafter_cli.text import printable
 
 _USUAL = 80  # columns of a terminal that does not say
-_WIDE = 1000  # of a line that nobody's terminal breaks
+_WIDE = 1000  # columns, more than any terminal has
 
 
 class Line(NamedTuple):

@@ -135,7 +135,7 @@ class _Board:
         self._bar.bar_width = max(_SHORTEST_BAR, min(_LONGEST_BAR, room))
 
     def _forget(self, worker: str) -> None:
-        """A worker's line, until it is heard of again; a dead one never is."""
+        """Remove the line of a worker until it reports again."""
         if worker in self._rows:
             self.bars.remove_task(self._rows.pop(worker))
 

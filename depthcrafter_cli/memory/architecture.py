@@ -117,22 +117,27 @@ def _transformer_parameters(width: int, cross: int) -> int:
 
 
 def _residual(
-    home: str, inputs: int, outputs: int, silent: Collection[str], skip: int = 0, keep: bool = False
+    module: str,
+    inputs: int,
+    outputs: int,
+    silent: Collection[str],
+    skip: int = 0,
+    keep: bool = False,
 ) -> Layer:
-    """A residual block in space and time that the network calls ``home``."""
-    space, time = (f"{home}.{half}_res_block.conv2" for half in ("spatial", "temporal"))
+    """A residual block in space and time that the network calls ``module``."""
+    space, time = (f"{module}.{half}_res_block.conv2" for half in ("spatial", "temporal"))
     return Layer("residual", inputs, outputs, skip, keep, space not in silent, time not in silent)
 
 
 _ENDS_IN_TIME = ("ff_in.net.2", "attn1.to_out.0", "attn2.to_out.0", "ff.net.2")
 
 
-def _transform(home: str, width: int, silent: Collection[str], keep: bool = False) -> Layer:
-    """A transformer of one block in space and one in time that the network calls ``home``."""
-    ends = [f"{home}.temporal_transformer_blocks.0.{name}" for name in _ENDS_IN_TIME]
-    still = {*ends, f"{home}.time_pos_embed.linear_2"} <= {*silent}
-    heard = f"{home}.proj_out" not in silent
-    return Layer("transform", width, width, 0, keep, heard, heard and not still)
+def _transform(module: str, width: int, silent: Collection[str], keep: bool = False) -> Layer:
+    """A transformer of one block in space and one in time that the network calls ``module``."""
+    ends = [f"{module}.temporal_transformer_blocks.0.{name}" for name in _ENDS_IN_TIME]
+    still = {*ends, f"{module}.time_pos_embed.linear_2"} <= {*silent}
+    adds = f"{module}.proj_out" not in silent
+    return Layer("transform", width, width, 0, keep, adds, adds and not still)
 
 
 def _unet_layers(config: Config, silent: Collection[str]) -> Iterator[Layer]:
@@ -144,11 +149,11 @@ def _unet_layers(config: Config, silent: Collection[str]) -> Iterator[Layer]:
     width = channels[0]
     for index, out in enumerate(channels):
         for number in range(each):
-            home = f"down_blocks.{index}"
-            named = f"{home}.resnets.{number}"
+            module = f"down_blocks.{index}"
+            named = f"{module}.resnets.{number}"
             yield _residual(named, width, out, silent, keep=not downs[index])
             if downs[index]:
-                yield _transform(f"{home}.attentions.{number}", out, silent, keep=True)
+                yield _transform(f"{module}.attentions.{number}", out, silent, keep=True)
             skips.append(out)
             width = out
         if index < len(channels) - 1:
@@ -159,10 +164,10 @@ def _unet_layers(config: Config, silent: Collection[str]) -> Iterator[Layer]:
     yield _residual("mid_block.resnets.1", width, width, silent)
     for index, out in enumerate(reversed(channels)):
         for number in range(each + 1):
-            skip, home = skips.pop(), f"up_blocks.{index}"
-            yield _residual(f"{home}.resnets.{number}", width + skip, out, silent, skip)
+            skip, module = skips.pop(), f"up_blocks.{index}"
+            yield _residual(f"{module}.resnets.{number}", width + skip, out, silent, skip)
             if ups[index]:
-                yield _transform(f"{home}.attentions.{number}", out, silent)
+                yield _transform(f"{module}.attentions.{number}", out, silent)
             width = out
         if index < len(channels) - 1:
             yield Layer("enlarge", out, out)
@@ -188,17 +193,17 @@ def _decoder_layers(config: Config, silent: Collection[str] = ()) -> Iterator[La
     yield Layer("convolve", width, config.get("out_channels", 3))
 
 
-def _attend(home: str, width: int, silent: Collection[str]) -> Layer:
-    return Layer("attend", width, width, space=f"{home}.to_out.0" not in silent)
+def _attend(module: str, width: int, silent: Collection[str]) -> Layer:
+    return Layer("attend", width, width, space=f"{module}.to_out.0" not in silent)
 
 
 def _encoder_layers(config: Config, silent: Collection[str] = ()) -> Iterator[Layer]:
     channels, each = config["block_out_channels"], config["layers_per_block"]
     width = channels[0]
 
-    def residual(home: str, inputs: int, outputs: int) -> Layer:
-        home = f"encoder.{home}.conv2"
-        return Layer("residual", inputs, outputs, space=home not in silent)
+    def residual(module: str, inputs: int, outputs: int) -> Layer:
+        module = f"encoder.{module}.conv2"
+        return Layer("residual", inputs, outputs, space=module not in silent)
 
     yield Layer("convolve", config.get("in_channels", 3), width)
     for index, out in enumerate(channels):

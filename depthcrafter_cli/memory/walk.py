@@ -49,8 +49,8 @@ class Walk:
         self.offloaded, self.recompute = offloaded, recompute
         self.products = 2 * itemsize * chunk_values if in_pieces else 0
         self.waiting: list[tuple[int, int, int]] = []  # bytes, height, width
-        self.own = 0  # bytes of the layer that nobody else keeps
-        self.shared = False  # somebody else keeps the layer, too
+        self.own = 0  # bytes of the layer that are kept for nothing else
+        self.shared = False  # the layer is kept for the way up, too
         self.leaving = False  # it is on its way to the host
         self.enlarged = 0  # channels, if the layer is yet to be enlarged
 

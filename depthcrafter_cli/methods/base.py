@@ -90,7 +90,7 @@ Keep = Callable[[ResumePoint], None]
 
 
 def forget(_point: ResumePoint) -> None:
-    """Keeps nothing: for a pass that nobody will go on with."""
+    """Keeps nothing: for a pass that is not to go on."""
 
 
 class Estimator(Protocol):

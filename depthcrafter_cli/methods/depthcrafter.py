@@ -45,7 +45,7 @@ class DepthCrafterMethod:
     name: ClassVar[str] = "depthcrafter"
 
     def find(self, weights: str | None) -> InstalledModel:
-        """The model folder that ``--weights`` means; None is the best one present."""
+        """The model folder that `weights` means; None is the best one present."""
         found = find_weights(weights)
         if found.spec.layout != DEPTHCRAFTER_LAYOUT:
             raise UsageError(
@@ -387,7 +387,7 @@ def _choose(
 
 
 def _fallbacks(choice: MemoryChoice, told: list[str], warn: Warn) -> "Fallback":
-    """Gives the plan to go on with where memory ran out, which the user and the record hear of."""
+    """Gives the plan to go on with where memory ran out, and tells the user and the record."""
     tried: set[MemoryPlan] = set()
 
     def fallback(plan: MemoryPlan, place: Scarce) -> MemoryPlan | None:

@@ -33,13 +33,13 @@ class Components:
     plan: MemoryPlan
     host_memory: HostMemory = field(default_factory=HostMemory, repr=False, compare=False)
 
-    def at_work(self, network: nn.Module) -> AbstractContextManager[None]:
+    def on_device(self, network: nn.Module) -> AbstractContextManager[None]:
         """Inside, the weights of ``network`` (or a part of one) are on the device.
 
         Those of a UNet whose blocks are offloaded come one at a time instead, by :attr:`blocks`.
         """
         by_blocks = self.plan.offload_blocks and network is self.unet
-        return Residency(self.device, self.plan.offloaded and not by_blocks).present(network)
+        return Residency(self.device, self.plan.offloaded and not by_blocks).on_device(network)
 
     def under(self, plan: MemoryPlan) -> "Components":
         """The same networks under another plan; weights move where it wants them.

@@ -58,7 +58,7 @@ class SideStream(Copies):
         mark.synchronize()
 
     def __del__(self) -> None:
-        # Copies nobody waited for, such as those a failure left, still use memory on both sides.
+        # Copies not waited for, such as those a failure left, still use memory on both sides.
         if not sys.is_finalizing() and hasattr(self, "_stream"):
             with suppress(RuntimeError):  # a GPU that has failed says so where it is used
                 self._stream.synchronize()

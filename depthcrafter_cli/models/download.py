@@ -58,7 +58,7 @@ def pull(
             if not _intact(folder, spec, known, observer):
                 source = GivenFiles([*given, folder]) if given else Hub(endpoint, token, warn)
                 _pull_claimed(spec, folder, source, known, observer, warn)
-    except (WeightsError, BrokenPipeError):  # the latter: nobody reads our own output any more
+    except (WeightsError, BrokenPipeError):  # the latter: our own output is not read any more
         raise
     except OSError as error:
         raise WeightsError(

@@ -2,8 +2,8 @@
 
 The networks are built without memory (on the meta device) and their tensors are read one by one,
 straight into the type and place they will have; so peak memory is the model itself, never the model
-plus a copy of its file. Once it is loaded no file is open or mapped: Windows lets nobody replace
-one that is, and counts what is mapped as taken.
+plus a copy of its file. Once it is loaded no file is open or mapped: Windows does not let a
+program replace one that is, and counts what is mapped as taken.
 """
 
 import inspect
@@ -32,7 +32,7 @@ from depthcrafter_cli.models.layout import (
     weight_files,
 )
 from depthcrafter_cli.models.reordered.blocks import note_shares
-from depthcrafter_cli.models.residency import homes_like
+from depthcrafter_cli.models.residency import host_like
 from depthcrafter_cli.models.silent import mark_silent, silent_layers
 from depthcrafter_cli.models.unet import DepthUNet
 from depthcrafter_cli.progress import Warn, ignore
@@ -89,9 +89,9 @@ def load_components(
             CLIPVisionConfig.from_dict(configs["image_encoder"])
         )
 
-    def homes(tensors: Sequence[Tensor]) -> list[Tensor]:
+    def places_for(tensors: Sequence[Tensor]) -> list[Tensor]:
         if plan.offloaded:
-            return homes_like(tensors, device, host_memory)
+            return host_like(tensors, device, host_memory)
         return [torch.empty_like(tensor, device=device) for tensor in tensors]
 
     for name, network, dtype_of in (
@@ -99,7 +99,7 @@ def load_components(
         ("vae", vae, vae_dtype),
         ("image_encoder", image_encoder, lambda _: dtype),
     ):
-        _fill(network, folder, name, dtype_of, homes)
+        _fill(network, folder, name, dtype_of, places_for)
         note_shares(network)
         if not plan.offloaded:
             network.to(device)  # the buffers that are in no file
@@ -127,11 +127,11 @@ def _fill(
     folder: Path,
     name: str,
     dtype_of: Callable[[str], torch.dtype],
-    homes: Callable[[Sequence[Tensor]], Sequence[Tensor]],
+    places_for: Callable[[Sequence[Tensor]], Sequence[Tensor]],
 ) -> None:
     """Give a network built on the meta device its tensors, and make it ready for inference.
 
-    ``homes`` makes places for tensors like those it is given.
+    ``places_for`` makes places for tensors like those it is given.
     """
     files = weight_files(folder, name)
     expected = {
@@ -142,7 +142,7 @@ def _fill(
         _check_tensors(
             folder / name, files, {key: tuple(tensor.shape) for key, tensor in expected.items()}
         )
-        tensors = dict(zip(expected, homes([*expected.values()]), strict=True))
+        tensors = dict(zip(expected, places_for([*expected.values()]), strict=True))
         for path in files:
             for key, tensor in _stream(path):
                 if key in tensors:

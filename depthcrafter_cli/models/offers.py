@@ -21,9 +21,9 @@ OnBytes = Callable[[int], None]
 class Offer:
     """A file, where it can be had (a URL or path), and what it must be.
 
-    ``size`` in bytes is None if nobody tells, and only a hint unless it is ``sure``. ``checksum``
+    ``size`` in bytes is None if it is not told, and only a hint unless it is ``sure``. ``checksum``
     is a SHA-256 or, of small files, a SHA-1 of the content, plain or as git names its blobs; None
-    if nobody tells.
+    if it is not told.
     """
 
     file: HubFile

@@ -53,7 +53,7 @@ class HubFile:
 
     @property
     def most_bytes(self) -> int:
-        """Its size, or what it certainly does not exceed where nobody tells."""
+        """Its size, or what it does not exceed where that is not known."""
         return self.size or (_LARGEST_CONFIG if self.path.endswith(".json") else _LARGEST_NETWORK)
 
     @property

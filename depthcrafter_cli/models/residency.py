@@ -21,7 +21,7 @@ Modules = tuple[nn.Module, ...]
 
 
 class Residency:
-    """Brings modules whose weights live on the host to ``device`` while they work.
+    """Brings modules whose weights are kept on the host to ``device`` while they work.
 
     With ``offloaded`` false all weights are on the device for good, and nothing moves. Modules that
     come in the same order again and again are sent for one ahead: while one computes, the copy of
@@ -37,14 +37,14 @@ class Residency:
         self._ahead: tuple[Modules, list[Tensor], Any] | None = None
 
     @contextmanager
-    def present(self, *modules: nn.Module) -> Iterator[None]:
+    def on_device(self, *modules: nn.Module) -> Iterator[None]:
         """Inside, the weights of ``modules`` are on the device."""
         if not self._hosted:
             yield
             return
         self._following[self._last], self._last = modules, modules
         tensors = _tensors(*modules)
-        homes = [tensor.data for tensor in tensors]
+        on_host = [tensor.data for tensor in tensors]
         arrived = self._arrived(modules)
         try:
             _place(tensors, arrived)
@@ -53,7 +53,7 @@ class Residency:
                 self._ahead = self._send_for(following)
             yield
         finally:
-            _place(tensors, homes)
+            _place(tensors, on_host)
 
     def _arrived(self, modules: Modules) -> list[Tensor]:
         ahead, self._ahead = self._ahead, None
@@ -66,15 +66,15 @@ class Residency:
         return ahead[1]
 
     def _send_for(self, modules: Modules) -> tuple[Modules, list[Tensor], Any]:
-        homes = [tensor.data for tensor in _tensors(*modules)]
-        places = [torch.empty_like(home, device=self._device) for home in homes]
-        return modules, places, self._copies.begin(places, homes)
+        on_host = [tensor.data for tensor in _tensors(*modules)]
+        places = [torch.empty_like(tensor, device=self._device) for tensor in on_host]
+        return modules, places, self._copies.begin(places, on_host)
 
 
 def settle(
     network: nn.Module, device: torch.device, offloaded: bool, host_memory: HostMemory
 ) -> None:
-    """Put a loaded network where its weights live, if it is not there: the device, or the host.
+    """Put a loaded network where its weights are kept, if it is not there: the device, or the host.
 
     Raises:
         MemoryLimitError: the host does not have so much memory.
@@ -83,13 +83,13 @@ def settle(
     if not offloaded:
         network.to(device)
     elif any(tensor.device.type != "cpu" for tensor in tensors):
-        homes = homes_like(tensors, device, host_memory)
-        for home, tensor in zip(homes, tensors, strict=True):
-            home.copy_(tensor.data)
-        _place(tensors, homes)
+        on_host = host_like(tensors, device, host_memory)
+        for copy, tensor in zip(on_host, tensors, strict=True):
+            copy.copy_(tensor.data)
+        _place(tensors, on_host)
 
 
-def homes_like(
+def host_like(
     tensors: Sequence[Tensor], device: torch.device, host_memory: HostMemory
 ) -> list[Tensor]:
     """Places on the host for tensors of such shapes and types, pinned for ``device``.

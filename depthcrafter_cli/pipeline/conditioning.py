@@ -86,7 +86,7 @@ def to_signed(frames: np.ndarray) -> Tensor:
 def encode_embeds(components: Components, video: Tensor) -> Tensor:
     """CLIP image embeddings, float32 [n, e], of ``video`` [n, 3, H, W] in [-1, 1]."""
     encoder = components.image_encoder
-    with components.at_work(encoder):
+    with components.on_device(encoder):
         pixels = (clip_pixels(part.to(components.device)) for part in _batches(components, video))
         return torch.cat([encoder(part.to(encoder.dtype)).image_embeds.float() for part in pixels])
 
@@ -94,7 +94,7 @@ def encode_embeds(components: Components, video: Tensor) -> Tensor:
 def encode_latents(components: Components, video: Tensor) -> Tensor:
     """Modes of the VAE posterior, float32 [n, 4, h, w]; not multiplied by the scaling factor."""
     vae = components.vae
-    with components.at_work(vae.encoder), components.at_work(vae.quant_conv):
+    with components.on_device(vae.encoder), components.on_device(vae.quant_conv):
         place, dtype = components.device, vae.encoder.conv_in.weight.dtype
         modes = (
             encode_images(vae, part.to(place, dtype), components.plan)

@@ -30,7 +30,7 @@ def decode_rgb(components: Components, latents: Tensor) -> Tensor:
     """VAE decoder's output, float32 [n, 3, H, W], about [-1, 1], for one chunk of latents."""
     decoder = components.vae.decoder
     scaled = latents / components.vae.config.scaling_factor
-    with components.at_work(decoder):
+    with components.on_device(decoder):
         on_device = scaled.to(components.device, next(decoder.parameters()).dtype)
         return decode_latents(decoder, on_device, components.plan, components.offload).float()
 

@@ -195,11 +195,11 @@ class ShotPass:
             yield self.start.latents.to(device)
             if self.start.last:
                 return
-        first, sound = checked(frames, self.components.side_multiple)
+        first, video = checked(frames, self.components.side_multiple)
         latents = self.components.latent_shape(*first.shape[:2])
         noise = noise_source(config, (3, *first.shape[:2]), latents, self.total)
         passed = 0 if self.start is None else self.start.windows
-        conditioning = self._conditioning(sound, noise)
+        conditioning = self._conditioning(video, noise)
         for filled in split(conditioning, config.window, config.overlap, passed):
             work = partial(self.denoised, filled, noise, overlap)
             window = self.memory.until_it_fits("denoise", work)
@@ -243,7 +243,7 @@ class ShotPass:
         self.steps_done = at * self.config.steps + steps
         self.observer(Progress("denoise", self.steps_done, self.total_steps, unit="steps"))
         conditioning = Conditioning.join(filled.items)
-        with self.components.at_work(self.components.unet):
+        with self.components.on_device(self.components.unet):
             conditional = self.velocity(conditioning)
             unconditional = self.velocity(conditioning.blank()) if guidance > 1 else None
             return denoise(

@@ -136,7 +136,7 @@ def _require_whole(path: Path) -> None:
 
 
 def _changed(noted: Settings, wanted: Settings) -> set[str]:
-    # Where no earlier stages are noted there were none, or nobody knows.
+    # Where no earlier stages are noted there were none, or that is not known.
     before: Settings = {"earlier_stages": []} | noted
     return {key for key, value in wanted.items() if not is_same(before.get(key), value)}
 

@@ -251,7 +251,7 @@ def save_network(home: Path, network: nn.Module) -> None:
         for name, tensor in network.state_dict().items()
         if tensor.is_floating_point()
     }
-    # Not save_file, which lets nobody else read the file.
+    # Not save_file, whose files other users cannot read.
     write_whole(home / f"{stem}.safetensors", save(half, metadata={"format": "pt"}))
 
 

@@ -284,7 +284,7 @@ class RunState:
             self._journal.unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Remove the run; its job first, so that what is left of it is nobody's run.
+        """Remove the run; its job first, so that what is left of it is not taken for a run.
 
         A folder that holds anything else stays.
         """

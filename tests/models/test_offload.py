@@ -154,10 +154,10 @@ def test_weights_are_home_again_where_the_next_ones_find_no_room():
     copies = Full()
     copies.full, blocks = False, Residency(CPU, True, copies)
     for module in (first, second):
-        with blocks.present(module):
+        with blocks.on_device(module):
             pass
     copies.full = True
-    with pytest.raises(torch.OutOfMemoryError), blocks.present(first):
+    with pytest.raises(torch.OutOfMemoryError), blocks.on_device(first):
         pass
     found = [parameter.data_ptr() for parameter in (*first.parameters(), *second.parameters())]
     assert found == homes

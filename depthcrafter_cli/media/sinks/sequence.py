@@ -83,7 +83,7 @@ class SequenceSink(DisparitySink):
         """What writes a frame's file to a path: called later, in another thread."""
 
     def _open(self) -> None:
-        # Left by a run that was killed before somebody else made the folder.
+        # Left by a run that was killed before another program made the folder.
         disk.remove(disk.part_path(_place(self._pattern, inside=False)))
         part = disk.new_part(_place(self._pattern, inside=not self._folder_is_new))
         part.mkdir()

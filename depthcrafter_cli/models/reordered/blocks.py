@@ -41,7 +41,7 @@ def residual_in_space(
 ) -> Moments | None:
     """A ResnetBlock2D on every frame, into ``result`` [T, h * w, C']; its moments for ``groups``.
 
-    None if nobody wants moments. ``result`` may be what ``source`` reads. ``level`` [1, d] is the
+    None if moments are not needed. ``result`` may be what ``source`` reads. ``level`` [1, d] is the
     noise level's embedding, the same for all frames; ``chunk_values``: see MemoryPlan.
     """
     widest = max(block.conv1.in_channels, block.conv1.out_channels)

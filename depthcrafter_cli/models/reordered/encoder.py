@@ -23,8 +23,8 @@ def encode_images(vae: Any, images: Tensor, plan: MemoryPlan) -> Tensor:
     pictures is off by 1e-4, ours is not, and published results contain that error. Where attention
     forms all products, memory does not allow it; branches that add nothing it would compute.
     """
-    heard = not any(map(is_silent, vae.encoder.modules()))
-    if heard and not (plan.encode_by_rows or attends_in_pieces(images.device)):
+    whole = not any(map(is_silent, vae.encoder.modules()))
+    if whole and not (plan.encode_by_rows or attends_in_pieces(images.device)):
         return vae.encode(images).latent_dist.mode()
     encoder = vae.encoder
     layer = HiddenLayer(

@@ -56,7 +56,7 @@ class HiddenLayer:
         self._level, self._recompute = level, recompute
         self._needed: tuple[nn.Module, ...] = ()  # what the source computes with
         self._tokens: Tensor | None = None
-        self._ours = False  # the source is a layer in memory that nobody else keeps
+        self._ours = False  # the source is a layer in memory that may be overwritten
 
     @property
     def tokens(self) -> Tensor:
@@ -65,7 +65,7 @@ class HiddenLayer:
         return self._tokens
 
     def share(self) -> Tensor:
-        """The layer in memory, for someone who keeps it: from now on it is not written to."""
+        """The layer in memory, to be kept: from now on it is not written to."""
         self._ours = False
         return self.tokens
 
@@ -77,7 +77,7 @@ class HiddenLayer:
         """Through a SpatioTemporalResBlock."""
         temporal = block.temporal_res_block
         groups = None if is_silent(temporal.conv2) else temporal.norm1.num_groups
-        with self._blocks.present(block, *self._needed):
+        with self._blocks.on_device(block, *self._needed):
             moments = self._in_space(block.spatial_res_block, groups)
             if moments is not None:
                 residual_in_time(
@@ -120,7 +120,7 @@ class HiddenLayer:
         """Through a TransformerSpatioTemporalModel."""
         if is_silent(model.proj_out):
             return
-        with self._blocks.present(model):
+        with self._blocks.on_device(model):
             transformer(model, self.tokens, context, self.chunk_values)
 
     def join(self, skip: Tensor | Offloaded, size: ImageSize) -> None:
@@ -137,7 +137,7 @@ class HiddenLayer:
         before, size = self.tokens, self.size
         self.size = (-(-size[0] // 2), -(-size[1] // 2))
         self._source = lambda span: to_tokens(sampler(to_images(before[span], size)))
-        with self._blocks.present(sampler):
+        with self._blocks.on_device(sampler):
             self.compute(before.shape[2])
 
     def enlarge(self, sampler: Any, wanted: ImageSize) -> None:

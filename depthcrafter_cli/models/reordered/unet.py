@@ -37,13 +37,13 @@ class WindowForward:
         for module in unet.modules():
             if hasattr(module, "temporal_transformer_blocks"):
                 layers = (*module.transformer_blocks, *module.temporal_transformer_blocks)
-                with blocks.present(*(layer.attn2 for layer in layers)):
+                with blocks.on_device(*(layer.attn2 for layer in layers)):
                     self._context[module] = cross_attention(module, embeds)
 
     def __call__(self, sample: Tensor, timestep: Tensor, added_time_ids: Tensor) -> Tensor:
         """Predict v [T, c, h, w] from ``sample`` [T, 2 c, h, w]; see :meth:`DepthUNet.forward`."""
-        unet, present = self._unet, self._blocks.present
-        with present(unet.time_embedding, unet.add_embedding):
+        unet, on_device = self._unet, self._blocks.on_device
+        with on_device(unet.time_embedding, unet.add_embedding):
             level = unet.embed_time(timestep, added_time_ids, sample[None])
         layer = HiddenLayer(
             lambda span: to_tokens(unet.conv_in(sample[span])),
@@ -55,7 +55,7 @@ class WindowForward:
             level,
         )
         skips: list[Skip] = []
-        with present(unet.conv_in):
+        with on_device(unet.conv_in):
             layer.compute(unet.conv_in.out_channels)
         self._keep(layer, skips)
         for block in unet.down_blocks:
@@ -63,7 +63,7 @@ class WindowForward:
         self._middle(unet.mid_block, layer)
         for block in unet.up_blocks:
             self._up(block, layer, skips)
-        with present(unet.conv_norm_out, unet.conv_out):
+        with on_device(unet.conv_norm_out, unet.conv_out):
             result = layer.leave(unet.conv_norm_out, unet.conv_out)
         return to_images(result, layer.size).contiguous()
 

@@ -66,7 +66,7 @@ def velocity_of(
 def first_estimate(
     unet: nn.Module, noise: Tensor, level: float, batch: Latents, precision: Precision
 ) -> Tensor:
-    """Clean latents [B, T, 4, h, w] as the network imagines them from nothing but noise."""
+    """Clean latents [B, T, 4, h, w] as the network estimates them from noise alone."""
     sigma = noise.new_full((len(noise), 1, 1, 1, 1), level)
     noisy = sigma * noise
     return loss.clean_estimate(noisy, velocity_of(unet, noisy, sigma, batch, precision), sigma)

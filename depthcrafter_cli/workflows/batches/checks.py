@@ -33,7 +33,7 @@ def _check(task: Task, skip_complete: bool) -> TaskReport:
         checked = check_run(task.request)
     except (UsageError, WeightsError) as error:
         raise type(error)(f"{task.name}: {error}") from error
-    except Exception as error:  # also of a kind nobody has thought of: the others are to be done
+    except Exception as error:  # of any kind: the other videos are to be done
         failed = replace(failure(error), warnings=tuple(warnings))
         return TaskReport.of(task, "failed", failed)
     return left_open(TaskReport.of(task, "to do", frames=checked.frames), task)
@@ -43,7 +43,7 @@ def left_open(report: TaskReport, task: Task, since: float = math.inf) -> TaskRe
     """A video to do as it is now: ``stopped`` if there is something to go on from.
 
     ``done`` if it was finished ``since`` a time of the clock, though the batch was stopped before
-    it heard of that.
+    that was noted.
     """
     if not report.open:
         return report

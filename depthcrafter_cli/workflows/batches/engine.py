@@ -76,7 +76,7 @@ class LocalEngine(AbstractContextManager["LocalEngine"]):
             task.on(self._device), self._model, lambda event: on_progress(task, self._device, event)
         )
         if outcome.unexpected:
-            self._model = LoadedModel()  # nobody knows what state the networks are in
+            self._model = LoadedModel()  # the state of the networks is not known
         return (EndedAttempt(task, self._device, outcome),)
 
 

@@ -207,7 +207,7 @@ class RayEngine(WorkerEngine[_Worker]):
 
 
 def _require_answer(address: str | None) -> None:
-    """Raises OSError where nobody listens, of which Ray itself would make sure for minutes."""
+    """Raises OSError where no cluster answers, for which Ray itself would wait minutes."""
     host, _, port = (address or "").rpartition(":")
     if host and port.isdecimal() and "://" not in host:
         socket.create_connection((host, int(port)), timeout=_ANSWER_SECONDS).close()

@@ -100,8 +100,8 @@ class ProcessEngine(WorkerEngine[_Worker]):
                 process.terminate()
             if any(processes.values()):
                 self._on_interrupt()
-            for process, at_work in processes.items():
-                process.join(None if at_work else _STOP_SECONDS)
+            for process, busy in processes.items():
+                process.join(None if busy else _STOP_SECONDS)
         finally:
             for process in processes:
                 process.kill()
@@ -142,7 +142,7 @@ class ProcessEngine(WorkerEngine[_Worker]):
 
 
 def _serve(channel: Connection, device: str, threads: int) -> None:
-    """A worker's life: videos in, progress and outcomes out."""
+    """What a worker's process does: videos in, progress and outcomes out."""
     Thread(target=_die_with_parent, daemon=True).start()
     # Ctrl-C reaches the whole process group; the batch decides what becomes of its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
