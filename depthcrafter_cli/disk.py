@@ -174,7 +174,7 @@ class NewFile(io.FileIO):
         super().__init__(path, "x+")
 
     def write(self, data: "Buffer") -> int:
-        """Writes all of ``data``."""
+        """Write all of ``data``, in as many calls as that takes."""
         left = memoryview(data).cast("B")
         size = len(left)
         while left:

@@ -158,7 +158,7 @@ class Meter:
         return self._share
 
     def _units(self, name: str) -> tuple[int, int]:
-        """(done, total) of a stage."""
+        """Return (done, total) of a stage."""
         stage, expected = self._stages.get(name, _Stage(0)), self._expected[name].total
         return stage.done, stage.total or max(expected, stage.done)
 

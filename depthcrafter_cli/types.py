@@ -126,5 +126,5 @@ class MemoryPlan:
 
     @property
     def offloaded(self) -> bool:
-        """Whether weights live on the host."""
+        """Whether weights are kept on the host until they are needed."""
         return self.offload_networks or self.offload_blocks

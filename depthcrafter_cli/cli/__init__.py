@@ -10,7 +10,7 @@ from depthcrafter_cli.workflows.interrupts import Interrupted, raise_on_signals
 
 
 def main() -> None:
-    """Entry point of the ``depthcrafter`` command."""
+    """Run the ``depthcrafter`` command and end the process with its exit code."""
     prepare_streams()
     try:
         if sys.argv[1:] in (["--version"], ["-V"]):

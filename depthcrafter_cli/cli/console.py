@@ -197,7 +197,7 @@ class Console:
         self.say("error", values, line, level="error")
 
     def trace(self, text: str) -> None:
-        """Where an error came from."""
+        """Log where an error came from."""
         self.say("", {}, *map(Line, text.splitlines()), level="trace")
 
 

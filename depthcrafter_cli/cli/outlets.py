@@ -77,7 +77,7 @@ Draw = Callable[[Update], None]
 
 
 class Outlet(Protocol):
-    """Takes what a command says."""
+    """A place that a command's words go to: a terminal, a stream of JSON, a log."""
 
     def say(self, said: Said) -> None:
         """Tell one thing."""
@@ -307,7 +307,7 @@ class LogFile:
 
 
 def _opening() -> Iterator[str]:
-    """Who runs what, where."""
+    """Return the first line of a log: which program runs, where, and as what."""
     import platform
     from importlib import metadata
 

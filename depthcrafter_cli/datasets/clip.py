@@ -34,12 +34,12 @@ class Sample:
     valid: Tensor
 
     def part(self, start: int, frames: int) -> Sample:
-        """``frames`` frames from ``start`` on."""
+        """Return the sample's ``frames`` frames from ``start`` on."""
         chosen = slice(start, start + frames)
         return Sample(self.rgb[chosen], self.disparity[chosen], self.valid[chosen])
 
     def mirrored(self) -> Sample:
-        """Left and right exchanged."""
+        """Return the sample with left and right exchanged."""
         return Sample(self.rgb.flip(2), self.disparity.flip(2), self.valid.flip(2))
 
 
@@ -47,7 +47,7 @@ class ClipSource(Protocol):
     """Clips by number. Reading is a pure function, so any process may do it, in any order."""
 
     def __len__(self) -> int:
-        """How many clips there are."""
+        """Return how many clips there are."""
         ...
 
     def shape(self, index: int) -> Shape:

@@ -71,7 +71,7 @@ class RecordedClips:
         return self._clips[index].frames, self._size.height, self._size.width
 
     def name(self, index: int) -> str:
-        """What the layout calls a clip."""
+        """Return what the layout calls a clip."""
         return self._clips[index].name
 
     def version(self, index: int) -> str:

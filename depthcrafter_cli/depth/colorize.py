@@ -64,7 +64,7 @@ def check_colormap(name: str) -> None:
 
 @lru_cache(maxsize=8)
 def _table(name: str) -> npt.NDArray[np.uint8]:
-    """The colormap's 256 colours, [256, 3]."""
+    """Return the colormap's 256 colours, uint8 [256, 3]."""
     check_colormap(name)
     levels = np.linspace(0.0, 1.0, _ENTRIES)
     colours = own_matplotlib().colormaps[name](levels)

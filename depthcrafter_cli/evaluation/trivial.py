@@ -29,7 +29,7 @@ def mean_image(shape: Shape, mean_disparity: Array) -> Disparity:
 
 
 def trivial_predictions(shape: Shape, mean_disparity: Array) -> dict[str, Disparity]:
-    """Return all three, by name."""
+    """Return the three predictions that look at no pixel, by name."""
     return {
         "constant": constant(shape),
         "vertical gradient": vertical_gradient(shape),

@@ -65,7 +65,7 @@ def may_hold_several(path: Path) -> bool:
 
 
 def kinds_read() -> str:
-    """The kinds of pictures, for messages."""
+    """Return the names of the kinds of pictures that are read, for messages."""
     return ", ".join(dict.fromkeys(kind.name for kind in _KINDS.values()))
 
 

@@ -70,7 +70,7 @@ def without_places(name: str) -> str:
 
 
 def natural_order(file: Path) -> list[tuple[int, str]]:
-    """frame2 before frame10."""
+    """Return a key that sorts frame2 before frame10."""
     return [
         (int(part), "") if part.isdecimal() else (-1, part)
         for part in re.split(r"(\d+)", file.name)

@@ -137,7 +137,7 @@ class DisparitySpool:
         self._take(record, seal)
 
     def clear(self) -> None:
-        """Drops everything."""
+        """Drop all frames."""
         with output_errors(self.path):
             self._file.truncate(0)
         self._reset()

@@ -20,7 +20,7 @@ def common_unit(unit: Fraction, time: Fraction) -> Fraction:
 
 
 def rate_of(stream: av.VideoStream) -> Fraction:
-    """Frames per second, on average."""
+    """Return the average number of frames per second."""
     # Unset rates come as None or as 0; a raw stream without any is taken at FFmpeg's own 25.
     rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
     return _exact(rate, Fraction(1, 10_000))

@@ -68,7 +68,7 @@ class Peaks:
 
 
 def estimate(model: Architecture, workload: Workload, plan: MemoryPlan) -> Peaks:
-    """Predict a run under ``plan``."""
+    """Return the peaks in bytes that a run under ``plan`` is predicted to have."""
     weights = Weights.of(model, workload)
     height, width = workload.latent_size(model)
     # The float32 latents of a window, once.
@@ -105,7 +105,7 @@ class Weights:
 
     @property
     def total(self) -> int:
-        """All networks together."""
+        """Bytes of all networks together."""
         return self.unet + self.image_encoder + self.encoder + self.decoder
 
     @staticmethod

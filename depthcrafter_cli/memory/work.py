@@ -32,7 +32,7 @@ class Work:
 
     @staticmethod
     def of(model: Architecture, workload: Workload) -> "Work":
-        """As shapes tell."""
+        """Return the operations that follow from the networks' and the pictures' shapes."""
         height, width = workload.size.height, workload.size.width
         inside = workload.latent_size(model)
         return Work(

@@ -143,7 +143,7 @@ class MethodPlan(ABC):
 
     @property
     def disparity(self) -> str:
-        """What the numbers mean, for records."""
+        """What the numbers mean, as records say it."""
         return AFFINE
 
     @property
@@ -175,7 +175,7 @@ class MethodPlan(ABC):
         return None
 
     def with_memory(self, plan: MemoryPlan) -> "MethodPlan":
-        """The same with another run's :attr:`memory_plan`."""
+        """Return the same plan with another run's :attr:`memory_plan`."""
         del plan
         return self
 
@@ -266,7 +266,7 @@ class DepthMethod(Protocol):
 
     @property
     def name(self) -> str:
-        """As users type it."""
+        """The method's name, as users type it."""
 
     def find(self, weights: str | None) -> InstalledModel | None:
         """The model folder that ``--weights`` means; None for a method without weights.

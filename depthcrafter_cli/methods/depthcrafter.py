@@ -96,7 +96,7 @@ class DepthCrafterPlan(MethodPlan):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Those of the pipeline."""
+        """The pipeline's settings, as plain values."""
         return asdict(self.config)
 
     @property
@@ -129,12 +129,12 @@ class DepthCrafterPlan(MethodPlan):
         return self.memory.plan
 
     def with_memory(self, plan: MemoryPlan) -> "DepthCrafterPlan":
-        """The same with another memory plan."""
+        """Return the same plan with another memory plan."""
         return replace(self, choice=replace(self.memory, plan=plan))
 
     @property
     def memory_details(self) -> Mapping[str, Any]:
-        """The memory plan and its peaks."""
+        """The memory plan and its predicted peaks in bytes, as plain values."""
         plan, peaks = self.memory.plan, self.memory.peaks
         switches = (
             "encode_batch", "offload_networks", "offload_blocks", "offload_skips", "encode_by_rows",
@@ -153,16 +153,16 @@ class DepthCrafterPlan(MethodPlan):
 
     @property
     def peak_bytes(self) -> int:
-        """The planner's figure."""
+        """The most bytes that the planner predicts."""
         return self.memory.measured_as
 
     @property
     def changed(self) -> str:
-        """Of shorter windows."""
+        """A sentence on windows that became shorter; empty if none did."""
         return self.memory.concessions[-1] if self.memory.shortened else ""
 
     def exhausted(self, words: str, free: int | None, *, capped: bool) -> str:
-        """With what would fit."""
+        """Return what to say where memory ran out, with what would fit."""
         return self.memory.exhausted(words, free, capped=capped)
 
     def windows(self, frames: int | None) -> int | None:
@@ -193,11 +193,11 @@ class DepthCrafterPlan(MethodPlan):
 
     @property
     def _passes(self) -> int:
-        """Of the network, for a step."""
+        """How often the network runs for one step."""
         return 2 if self.config.guidance > 1 else 1
 
     def how(self, frames: int | None) -> str:
-        """Windows and steps."""
+        """Return the numbers of windows and steps, in words."""
         config, count = self.config, self.windows(frames)
         windows = f"windows of {config.window} frames, overlap {config.overlap}"
         if count is not None:
@@ -207,7 +207,7 @@ class DepthCrafterPlan(MethodPlan):
 
     @property
     def details(self) -> Mapping[str, Any]:
-        """The window and the overlap."""
+        """The window and the overlap, in frames."""
         return {"window": self.config.window, "overlap": self.config.overlap}
 
     def memory_words(self) -> str:
@@ -219,7 +219,7 @@ class DepthCrafterPlan(MethodPlan):
         return f"{memory.measured_as / 1e9:.2f} GB predicted{host}: {done}"
 
     def memory_lines(self) -> Iterator[tuple[str, str]]:
-        """Stage by stage."""
+        """Yield each stage's name, and its peak with what is done to bound it."""
         memory, plan = self.memory, self.memory.plan
         cut = f"chunks of {plan.chunk_values / 1e6:.3g} M values"
         batch = f"{plan.encode_batch} frames at a time"
@@ -270,7 +270,7 @@ class DepthCrafterPlan(MethodPlan):
     def _components(
         self, held: "Components | None", observer: Observer, warn: Warn, memory: MemoryPlan
     ) -> "Components":
-        """The networks under a memory plan."""
+        """Return the loaded networks under a memory plan."""
         import torch
 
         from depthcrafter_cli.models.device_memory import release_memory, reset_peak

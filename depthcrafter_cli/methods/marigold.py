@@ -54,12 +54,12 @@ class MarigoldMethod(PerFrameMethod):
 
 @dataclass(frozen=True, kw_only=True)
 class MarigoldPlan(PerFramePlan):
-    """Frames on their own, by diffusion."""
+    """A plan to estimate each frame on its own, by diffusion."""
 
     config: MarigoldConfig
 
     def how(self, frames: int | None) -> str:
-        """With the number of steps."""
+        """Return the number of steps, in words."""
         return f"{super().how(frames)}, {self.config.steps} steps each"
 
     def networks(self, folder: Path, machine: Machine) -> Any:
@@ -120,7 +120,7 @@ class MarigoldPlan(PerFramePlan):
         return pipeline
 
     def predict(self, networks: Any, pictures: "Tensor", first: int) -> "Tensor":
-        """1 - depth, in [0, 1]."""
+        """Return 1 - depth, float32 in [0, 1], of some frames."""
         from depthcrafter_cli.pipeline.noise import FrameNoise
 
         factor = networks.vae_scale_factor

@@ -62,12 +62,12 @@ class PerFramePlan(MethodPlan):
 
     @property
     def disparity(self) -> str:
-        """By what the network predicts."""
+        """What the numbers mean, by what the network predicts."""
         return _MEANINGS[self.spec.convention]
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Those of the method."""
+        """The method's settings, as plain values."""
         return asdict(self.config)
 
     def on(
@@ -85,7 +85,7 @@ class PerFramePlan(MethodPlan):
         return {"estimate": StageWork(frames, operations=1.0)}
 
     def how(self, frames: int | None) -> str:
-        """That frames are on their own."""
+        """Return, in words, that each frame is estimated on its own."""
         return f"each frame on its own, {self.config.encode_batch} at a time"
 
     def load(self, networks: Any, observer: Observer, warn: Warn) -> Estimator:
@@ -99,7 +99,7 @@ class PerFramePlan(MethodPlan):
 
     @abstractmethod
     def networks(self, folder: Path, machine: Machine) -> Any:
-        """Load what predicts. Raises WeightsError."""
+        """Load the network that predicts. Raises WeightsError."""
 
     @abstractmethod
     def predict(self, networks: Any, pictures: "Tensor", first: int) -> "Tensor":
@@ -199,7 +199,7 @@ class PerFrameMethod(ABC):
 
     @property
     def name(self) -> str:
-        """As users type it."""
+        """The method's name, as users type it."""
         return self.spec.name
 
     def find(self, weights: str | None) -> InstalledModel:

@@ -47,11 +47,11 @@ class TrivialMethod:
 
     @property
     def name(self) -> str:
-        """As users type it."""
+        """The method's name, as users type it."""
         return f"trivial-{self.kind}"
 
     def find(self, weights: str | None) -> InstalledModel | None:
-        """None: there is no model folder."""
+        """Return None: there is no model folder."""
         del weights
         return None
 
@@ -83,12 +83,12 @@ class TrivialMethod:
 
 @dataclass(frozen=True)
 class _NoSettings:
-    """There is nothing to set."""
+    """The settings of a method that has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrivialPlan(MethodPlan):
-    """One picture for all frames."""
+    """A plan to give one picture for all frames."""
 
     kind: str
     mean: Path | None
@@ -106,19 +106,19 @@ class TrivialPlan(MethodPlan):
         frames: int | None,
         settings: Mapping[str, Any] | None = None,
     ) -> "TrivialPlan":
-        """The same on any machine."""
+        """Return the plan itself: it is the same on any machine."""
         return replace(self, machine=machine)
 
     def how(self, frames: int | None) -> str:
-        """That nothing is computed."""
+        """Return, in words, that nothing is computed."""
         return "the same for every frame"
 
     def memory_words(self) -> str:
-        """That it takes none."""
+        """Return, in words, that it takes no memory."""
         return "one frame"
 
     def load(self, networks: Any, observer: Observer, warn: Warn) -> Estimator:
-        """There is nothing to load."""
+        """Return the estimator; there is nothing to load."""
         shape = (1, self.size.height, self.size.width)
         if self.mean is not None:
             return _Same(mean_image(shape, _read(self.mean)))
@@ -146,7 +146,7 @@ class _Same:
         resume_from: ResumePoint | None,
         keep: Keep,
     ) -> Iterator[Disparity]:
-        """Count frames. See :class:`~depthcrafter_cli.methods.base.Estimator`."""
+        """Yield the picture of each frame: :class:`~depthcrafter_cli.methods.base.Estimator`."""
         stream, done = iter(frames), 0 if resume_from is None else resume_from.decoded
         observer(Progress("estimate", done, total))
         while count := sum(1 for _ in islice(stream, _FRAMES)):

@@ -66,7 +66,7 @@ def peak_memory(device: torch.device) -> int | None:
 
 
 def reset_peak(device: torch.device) -> None:
-    """Let :func:`peak_memory` begin again."""
+    """Let :func:`peak_memory` count from now on."""
     _peaks.clear()
     if device.type in _KEEPING_PEAKS:
         _KEEPING_PEAKS[device.type].reset_peak_memory_stats(device)

@@ -54,7 +54,7 @@ class Offloaded:
         self._ahead: tuple[slice, Tensor] | None = None
 
     def __getitem__(self, span: slice) -> Tensor:
-        """Some items on the device."""
+        """Return items ``span`` of the tensor, on the device."""
         ahead, self._ahead = self._ahead, None
         if ahead is None or ahead[0] != span:
             ahead = self._send_for(span)

@@ -44,7 +44,7 @@ class Conditioning:
 
     @staticmethod
     def join(parts: Iterable["Conditioning"]) -> "Conditioning":
-        """The conditioning of a whole window."""
+        """Return the conditioning of a whole window from that of its frames."""
         held = list(parts)
         return Conditioning(
             torch.cat([part.embeds for part in held]), torch.cat([part.latents for part in held])

@@ -64,7 +64,7 @@ class DepthCrafterPipeline:
 
     @property
     def config(self) -> PipelineConfig:
-        """The settings."""
+        """The settings that each call has."""
         return self._config
 
     @classmethod
@@ -177,7 +177,7 @@ class ShotPass:
 
     @torch.inference_mode()
     def run(self, frames: Iterable[RgbImage]) -> Iterator[Disparity]:
-        """Frames to raw disparity."""
+        """Yield raw disparity, float32 [n, H, W], of frames."""
         for chunk in on_grid(self.latents(frames), self.config.decode_chunk):
             self.observer(Progress("decode", self.frames_decoded, self.total))
             disparity = self.decode(chunk)
@@ -228,7 +228,7 @@ class ShotPass:
         return islice(self._counted(stream), known, None)
 
     def encode(self, video: Tensor, noisy: Tensor) -> Conditioning:
-        """The conditioning of some frames."""
+        """Return the conditioning of some frames."""
         return self.memory.until_it_fits("condition", lambda: encode(self.components, video, noisy))
 
     def denoised(
@@ -251,7 +251,7 @@ class ShotPass:
             )
 
     def velocity(self, conditioning: Conditioning) -> Velocity:
-        """The network on one window."""
+        """Return the network's velocity function for one window."""
         return velocity_of(self.components, conditioning, self.config.noise_aug)
 
     def decode(self, latents: Tensor) -> Disparity:

@@ -20,7 +20,7 @@ Fallback = Callable[[MemoryPlan, Scarce], MemoryPlan | None]
 
 
 def no_fallback(_plan: MemoryPlan, _place: Scarce) -> None:
-    """No smaller plan."""
+    """Return None: there is no smaller plan."""
 
 
 def until_it_fits(

@@ -18,7 +18,7 @@ class Schedule:
 
     @property
     def init_noise_sigma(self) -> float:
-        """Scale of the starting noise."""
+        """The scale of the noise that sampling starts from."""
         return math.sqrt(self.sigmas[0] ** 2 + 1)
 
 

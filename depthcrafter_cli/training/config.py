@@ -146,7 +146,7 @@ class ValidationConfig:
 
     @property
     def sources(self) -> list[str]:
-        """All that are scored."""
+        """The names of all sources that are scored."""
         return [self.source, *self.also]
 
 

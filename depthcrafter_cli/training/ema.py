@@ -53,7 +53,7 @@ class MovingAverage:
             mean.copy_(kept)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The averaged tensors by parameter name."""
+        """Return the averaged tensors by parameter name."""
         return self._mean
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:

@@ -35,7 +35,7 @@ class Journal:
             write_whole(self._folder / LOG, text.encode())
 
     def write(self, stage: str, step: int, **values: Any) -> None:
-        """Add a line."""
+        """Add a line to the file."""
         if self._active:
             with (self._folder / LOG).open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"stage": stage, "step": step, **values}) + "\n")

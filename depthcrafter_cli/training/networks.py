@@ -86,7 +86,7 @@ def is_identity(vae: nn.Module) -> bool:
 
 
 def build_image_encoder(config: ImageEncoderConfig) -> CLIPVisionModelWithProjection:
-    """An untrained CLIP vision tower."""
+    """Return an untrained CLIP vision tower."""
     return CLIPVisionModelWithProjection(
         CLIPVisionConfig(
             hidden_size=config.hidden,

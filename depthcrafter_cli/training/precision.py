@@ -24,7 +24,7 @@ class Precision:
         return torch.bfloat16 if self.name == "bf16" else torch.float32
 
     def __call__(self) -> AbstractContextManager[object]:
-        """Inside, networks compute so."""
+        """Let networks compute in this precision inside the context."""
         automatic: AbstractContextManager[object]
         automatic = torch.autocast(self.device.type, self.dtype, enabled=self.name == "bf16")
         return automatic

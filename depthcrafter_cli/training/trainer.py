@@ -35,7 +35,7 @@ class Stage(Protocol):
 
     @property
     def network(self) -> nn.Module:
-        """What is trained, on its device."""
+        """The network that is trained, on its device."""
         ...
 
     def pieces(self, steps: range) -> Iterator[list[Any]]:

@@ -82,7 +82,7 @@ def diagnose() -> list[Row]:
 
 
 def works(rows: Iterable[Row]) -> bool:
-    """Whether a run could work."""
+    """Whether a run can work on this machine."""
     return all(row.level != "fault" for row in rows)
 
 

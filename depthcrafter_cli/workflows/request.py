@@ -226,7 +226,7 @@ class RunRequest(Look):
 
     @property
     def look(self) -> Look:
-        """How the depth is shown."""
+        """The part of the request that says how the depth is shown."""
         return Look(**{each.name: getattr(self, each.name) for each in fields(Look)})
 
     @property
@@ -300,7 +300,7 @@ class RunRequest(Look):
         return {name: value for name, value in values.items() if name not in _CIRCUMSTANCES}
 
     def absolute(self) -> "RunRequest":
-        """The same in any folder."""
+        """Return the same request, which means the same in any folder."""
         return replace(
             self,
             video=self.video.absolute(),

@@ -67,7 +67,7 @@ class RunPlan:
 
     @property
     def output_size(self) -> Size:
-        """The size of the results."""
+        """The size of the results in pixels."""
         info = self.video.info
         return self.request.output_size(info.size, self.method.size, info.anamorphic)
 

@@ -54,7 +54,7 @@ class SavedRun:
         return reading if self.stride is None else replace(reading, fps=None, stride=self.stride)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return the run as plain JSON values."""
         request = self.request
         return {
             "format": _FORMAT,
@@ -112,7 +112,7 @@ class _SavedPass:
 
 
 class RunState:
-    """The files of one run's state."""
+    """The files in which one run keeps its state."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -150,7 +150,7 @@ class DisparitySink(ABC):
             self.abort()
 
     def write(self, frame: DepthFrame) -> None:
-        """Adds the next frame."""
+        """Add the next frame."""
         with output_errors(self.path):
             self._write(frame)
         self._written += 1
@@ -225,7 +225,7 @@ class FileSink(DisparitySink):
 
     @abstractmethod
     def _end(self) -> None:
-        """Completes the format."""
+        """Write what completes the format after the last frame."""
 
     @abstractmethod
     def _release(self) -> None:

@@ -25,7 +25,7 @@ class NpySink(FileSink):
         """There is nothing after the last frame."""
 
     def _release(self) -> None:
-        """There is nothing but the file."""
+        """Release nothing: there is only the file."""
 
 
 def begin_array(file: IO[bytes], settings: SinkSettings) -> None:

@@ -46,7 +46,7 @@ class PreviewSink(FileSink):
 
 
 def small(picture: Image.Image, width: int) -> Image.Image:
-    """The picture, not wider than ``width``."""
+    """Return the picture, not wider than ``width`` pixels."""
     if picture.width <= width:
         return picture
     height = max(1, round(picture.height * width / picture.width))

@@ -57,7 +57,7 @@ class VideoSink(FileSink):
 
     @classmethod
     def check_size(cls, out: Path, size: Size, look: Look) -> None:
-        """Asks the encoder."""
+        """Ask the encoder whether it takes pictures of this size."""
         codec, pictures = codec_for(out, look), cls.picture_size(out, size, look)
         try:
             with av.open(BytesIO(), "w", format=_format_of(out)) as container:

@@ -60,7 +60,7 @@ class HiddenLayer:
 
     @property
     def tokens(self) -> Tensor:
-        """The layer in memory."""
+        """The layer's values [T, h * w, C], which are in memory."""
         assert self._tokens is not None, "the layer is not computed yet"
         return self._tokens
 
@@ -74,7 +74,7 @@ class HiddenLayer:
         return self._offload.send(self.share())
 
     def residual(self, block: Any) -> None:
-        """Through a SpatioTemporalResBlock."""
+        """Put the layer through a SpatioTemporalResBlock."""
         temporal = block.temporal_res_block
         groups = None if is_silent(temporal.conv2) else temporal.norm1.num_groups
         with self._blocks.on_device(block, *self._needed):
@@ -85,7 +85,7 @@ class HiddenLayer:
                 )
 
     def residual_per_frame(self, block: Any) -> None:
-        """Through a ResnetBlock2D."""
+        """Put the layer through a ResnetBlock2D, each frame on its own."""
         self._in_space(block, None)
 
     def _in_space(self, block: Any, groups: int | None) -> Moments | None:
@@ -117,7 +117,7 @@ class HiddenLayer:
             tokens[span] += attend(part, attention, self.chunk_values)
 
     def transform(self, model: Any, context: Context) -> None:
-        """Through a TransformerSpatioTemporalModel."""
+        """Put the layer through a TransformerSpatioTemporalModel."""
         if is_silent(model.proj_out):
             return
         with self._blocks.on_device(model):
@@ -133,7 +133,7 @@ class HiddenLayer:
         self._source = joined
 
     def halve(self, sampler: Any) -> None:
-        """Through a Downsample2D."""
+        """Put the layer through a Downsample2D, which halves both sides."""
         before, size = self.tokens, self.size
         self.size = (-(-size[0] // 2), -(-size[1] // 2))
         self._source = lambda span: to_tokens(sampler(to_images(before[span], size)))

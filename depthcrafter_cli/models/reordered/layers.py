@@ -71,7 +71,7 @@ class Moments:
         return first
 
     def merged(self, other: Moments) -> Moments:
-        """The moments of both pieces together."""
+        """Return the moments of both pieces together."""
         count = self.count + other.count
         step = other.mean - self.mean
         mean = self.mean + step * (other.count / count)
@@ -91,7 +91,7 @@ def normalize(tokens: Tensor, norm: nn.GroupNorm, moments: Moments) -> Tensor:
 
 
 def silu(tokens: Tensor) -> Tensor:
-    """SiLU in place."""
+    """Apply SiLU in place and return the tensor."""
     return F.silu(tokens, inplace=True)
 
 
@@ -149,7 +149,7 @@ def attend(tokens: Tensor, attention: Any, chunk_values: int) -> Tensor:
 
 
 def feed_forward(tokens: Tensor, layer: Any) -> Tensor:
-    """GEGLU feed-forward."""
+    """Return the GEGLU feed-forward layer's result."""
     value, gate = layer.net[0].proj(tokens).chunk(2, dim=-1)
     return layer.net[2](F.gelu(gate).mul_(value))
 

@@ -48,7 +48,7 @@ class Piece:
 
 
 class Readable(Protocol):
-    """A source as batches need it."""
+    """What batches need of a source of clips."""
 
     def shapes(self) -> list[Shape]:
         """Frames, height and width of every clip."""

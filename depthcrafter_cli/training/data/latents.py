@@ -39,7 +39,7 @@ class Latents:
     inverse_depth: Tensor
 
     def part(self, start: int, frames: int) -> Latents:
-        """``frames`` frames from ``start`` on."""
+        """Return the latents of ``frames`` frames from ``start`` on."""
         return Latents(*(tensor[start : start + frames] for tensor in vars(self).values()))
 
     def chosen(self, clips: Tensor) -> Latents:
@@ -47,7 +47,7 @@ class Latents:
         return Latents(*(tensor[clips] for tensor in vars(self).values()))
 
     def to(self, device: torch.device) -> Latents:
-        """On ``device``, in float32."""
+        """Return the same on ``device``, in float32."""
         return Latents(*(tensor.to(device, torch.float32) for tensor in vars(self).values()))
 
     @staticmethod
@@ -81,7 +81,7 @@ class Encoder:
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are."""
+        """The device that the networks are on."""
         return next(self._vae.parameters()).device
 
     @torch.no_grad()

@@ -20,7 +20,7 @@ Rng = np.random.Generator
 
 
 def view(clip: Sample, size: ViewSize, plan: ViewsConfig, rng: Rng) -> Sample:
-    """A view of a clip."""
+    """Return a part of a clip at another scale, as ``plan`` says."""
     rows, columns = _place(clip.rgb.shape[1:3], size, plan.scales, rng)
     pictures = clip.rgb[:, rows, columns].permute(0, 3, 1, 2).float()
     wanted = size.height, size.width

@@ -40,16 +40,16 @@ class FoundationStage(nn.Module):
 
     @property
     def network(self) -> nn.Module:
-        """All that is trained."""
+        """The network whose parameters are trained."""
         return self
 
     def pieces(self, steps: range) -> Iterator[list[SeededStep]]:
-        """One piece a step."""
+        """Yield one piece of data for each step."""
         for step in steps:
             yield [SeededStep(self._seed, step, self._frames)]
 
     def loss(self, network: nn.Module, piece: SeededStep) -> Tensor:
-        """The loss of one batch."""
+        """Return the loss of one batch."""
         return self.batch_loss(piece.rng())
 
     def batch_loss(self, rng: np.random.Generator) -> Tensor:
@@ -59,7 +59,7 @@ class FoundationStage(nn.Module):
     def clips(
         self, rng: np.random.Generator, clips: int, frames: int, crop: int | None = None
     ) -> tuple[Tensor, Tensor]:
-        """As :meth:`ClipCache.batch`, on the network's device."""
+        """Return what :meth:`ClipCache.batch` does, on the network's device."""
         device = next(self.parameters()).device
         rgb, disparity = self._clips.batch(rng, clips, frames, crop)
         return rgb.to(device), disparity.to(device)

@@ -22,24 +22,24 @@ class BatchObserver:
     """Receives what becomes of a batch; a subclass shows what it wants of it."""
 
     def checked(self, reports: Sequence[TaskReport]) -> None:
-        """All videos, before anything is computed."""
+        """Receive the reports of all videos before anything is computed."""
 
     @contextmanager
     def working(self, engine: Engine, videos: int) -> Iterator[None]:
-        """Inside, an engine carries out so many videos."""
+        """Wrap the time in which an engine carries out so many videos."""
         yield
 
     def on_progress(self, task: Task, worker: str, event: Progress) -> None:
-        """How far a worker is with a video."""
+        """Receive how far a worker is with a video."""
 
     def failed(self, ended: EndedAttempt, again: bool) -> None:
-        """An attempt at a video failed, which may be tried ``again``."""
+        """Receive an attempt that failed, and whether it will be tried ``again``."""
 
     def settled(self, report: TaskReport) -> None:
-        """A video that is done, or has failed for good."""
+        """Receive the report of a video that is done, or has failed for good."""
 
     def finished(self, reports: Sequence[TaskReport]) -> None:
-        """All videos, after all was done, or stopped."""
+        """Receive the reports of all videos after the batch has ended or was stopped."""
 
 
 def find_tasks(

@@ -44,7 +44,7 @@ class Engine(AbstractContextManager["Engine"], Protocol):
 
 
 class LocalEngine(AbstractContextManager["LocalEngine"]):
-    """One device, in this process."""
+    """An engine that computes on one device, in this process."""
 
     def __init__(self, device: str) -> None:
         self._device = device

@@ -44,7 +44,7 @@ class _Actor:
         return f"{platform.node()}/{os.getpid()}"
 
     def attempt(self, task: Task) -> Outcome:
-        """One video from start to end."""
+        """Run one video from start to end."""
         tell = spaced(lambda event: self._events.put((task.name, event)))
         return attempt(task.on(self._device), self._model, tell)
 

@@ -108,7 +108,7 @@ def attempt(request: RunRequest, model: "LoadedModel", observer: Observer) -> Ou
 
 
 def failure(error: Exception, trace: str = "") -> Outcome:
-    """An exception as an outcome."""
+    """Return the outcome that stands for an exception."""
     if not isinstance(error, DepthCrafterError):
         error = lack_of_memory(error) or error
     if isinstance(error, DepthCrafterError):

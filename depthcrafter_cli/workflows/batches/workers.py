@@ -20,7 +20,7 @@ class Worker:
     task: Task | None = None
 
     def ended(self, outcome: Outcome) -> EndedAttempt:
-        """It is idle again."""
+        """Return the attempt that ended, and note that the worker is idle."""
         task, self.task = self.task, None
         assert task is not None
         return EndedAttempt(task, self.name, outcome)
@@ -55,7 +55,7 @@ class WorkerEngine(AbstractContextManager["WorkerEngine[W]"], Generic[W], ABC):
 
     @abstractmethod
     def wait(self, on_progress: TaskObserver) -> Sequence[EndedAttempt]:
-        """As every engine's."""
+        """Wait for something to happen; see :class:`Engine`."""
 
     @abstractmethod
     def _idle(self) -> list[W]:
@@ -63,4 +63,4 @@ class WorkerEngine(AbstractContextManager["WorkerEngine[W]"], Generic[W], ABC):
 
     @abstractmethod
     def _send(self, worker: W, task: Task) -> None:
-        """Have ``worker`` begin."""
+        """Let ``worker`` begin with a task."""
