@@ -60,7 +60,7 @@ class HiddenLayer:
 
     @property
     def tokens(self) -> Tensor:
-        """The layer's values [T, h * w, C], which are in memory."""
+        """The layer's chunk_values [T, h * w, C], which are in memory."""
         assert self._tokens is not None, "the layer is not computed yet"
         return self._tokens
 
