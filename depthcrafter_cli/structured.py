@@ -161,7 +161,8 @@ def typed(expected: Any, value: Any, where: str) -> Any:
     if origin in (Union, types.UnionType):
         if value is None and types.NoneType in inner:
             return None
-        return typed(inner[0], value, where)
+        tables = [kind for kind in inner if is_dataclass(kind)]
+        return typed(tables[0] if tables and isinstance(value, dict) else inner[0], value, where)
     if origin is Literal:
         if value in inner:
             return value

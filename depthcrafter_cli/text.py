@@ -93,17 +93,10 @@ def clock_seconds(text: str) -> Fraction | None:
     return seconds
 
 
-TIME = "seconds or HH:MM:SS: write 83.5 or 1:23.5"
+TIME = "seconds, HH:MM:SS or a timecode HH:MM:SS:FF: write 83.5, 1:23.5 or 01:00:00:10"
 RATE = "frames per second: write 12, 23.976 or 24000/1001"
 _NTSC = (24, 30, 48, 60, 96, 120, 240)  # each times 1000/1001
 _NTSC_ROUNDING = Fraction(5, 1000)  # 23.98 for 24000/1001
-
-
-def read_time(text: str) -> Fraction:
-    """Seconds of a time. Raises ValueError, which :data:`TIME` explains."""
-    if (seconds := clock_seconds(text)) is None:
-        raise ValueError(text)
-    return seconds
 
 
 def read_rate(text: str) -> Fraction:

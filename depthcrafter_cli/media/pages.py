@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -62,6 +63,10 @@ class PagedImage:
             yield from self._pages()
         except InputError as error:
             tell_of_broken(error, warn)
+
+    def first_times(self, count: int) -> list[Fraction]:
+        """When the first so many pictures are shown, in seconds; fewer where there are fewer."""
+        return [time for time, _duration, _picture in islice(self._pages(), count)]
 
     def _pages(self) -> Iterator[Timed[av.VideoFrame]]:
         time = Fraction(0)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import EINVAL
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import av
@@ -18,6 +18,7 @@ from depthcrafter_cli.media.resize import MOST_PIXELS, as_shown, require_sane
 from depthcrafter_cli.media.scale import swaps_sides
 from depthcrafter_cli.media.selection import Timed
 from depthcrafter_cli.media.timestamps import (
+    REORDERED,
     expected_seconds,
     on_grid,
     peak_rate_of,
@@ -27,7 +28,7 @@ from depthcrafter_cli.media.timestamps import (
     timed,
     with_durations,
 )
-from depthcrafter_cli.progress import Warn
+from depthcrafter_cli.progress import Warn, ignore
 from depthcrafter_cli.types import Anamorphic, Size, VideoInfo
 
 # Containers whose index makes a seek to a time exact; others are read from the beginning.
@@ -94,6 +95,23 @@ class VideoFile:
             named = (stream, *container.streams.data, container)
             codes = (each.metadata.get("timecode", "") for each in named)
             return seconds_of(first) or Fraction(0), next(filter(None, codes), "")
+
+    def first_times(self, count: int) -> list[Fraction]:
+        """When the first so many pictures are shown, in seconds from the first one, about.
+
+        Fewer where there are fewer. A container with an index tells it without decoding.
+        """
+        with self._opened() as (container, stream):
+            if not _is_indexed(container):
+                shown = islice(self.pictures(Fraction(0), ignore), count)
+                return [time for time, _duration, _picture in shown]
+            zero, _timecode = self.first_shown()
+            packets = (each for each in container.demux(stream) if each.pts is not None)
+            stored = (
+                each.pts * Fraction(each.time_base) for each in packets if not each.is_discard
+            )
+            times = islice((time - zero for time in stored if time >= zero), count + REORDERED)
+            return sorted(times)[:count]
 
     def stored_size(self) -> Size:
         """The size of the pictures as they are stored, from the header alone.

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias
 
@@ -16,7 +17,7 @@ from depthcrafter_cli.media.scale import PictureScaler
 from depthcrafter_cli.media.selection import ReadOptions, first_selected, select, selected_rate
 from depthcrafter_cli.media.sound import Sound
 from depthcrafter_cli.progress import Warn, ignore
-from depthcrafter_cli.shots.timecode import later
+from depthcrafter_cli.shots.timecode import Timecode, frames_of, later
 from depthcrafter_cli.types import Frame, Hdr, Size, VideoInfo
 
 Source: TypeAlias = VideoFile | ImageSequence | PagedImage
@@ -37,6 +38,85 @@ def probe(path: Path, options: ReadOptions = _WHOLE) -> VideoInfo:
     return _source(path, options).info()
 
 
+def settled(path: Path, options: ReadOptions, info: VideoInfo) -> ReadOptions:
+    """The options with times in place of the numbers of frames and timecodes.
+
+    Raises InputError for those that the video, which is as ``info`` says, does not have.
+    """
+    return options if options.is_settled else _settled(_source(path, options), options, info)
+
+
+def _settled(source: Source, options: ReadOptions, info: VideoInfo) -> ReadOptions:
+    if options.is_settled:
+        return options
+    if options.frames is not None:
+        start, end = _times_of_frames(source, options, info)
+        return replace(options, start=start, end=end, frames=None)
+    begin, stop = (_time_of(source, each, info) for each in (options.start, options.end))
+    return replace(options, start=begin, end=stop)
+
+
+def _time_of(
+    source: Source, moment: Fraction | Timecode | None, info: VideoInfo
+) -> Fraction | None:
+    """Seconds of a moment; those of a timecode are half a frame before its frame."""
+    if not isinstance(moment, Timecode):
+        return moment
+    first = source.first_shown()[1] if isinstance(source, VideoFile) else ""
+    if not first:
+        raise InputError(
+            f"{info.path} has no timecode, and got {moment}, expected seconds or numbers of "
+            "frames: use `start` and `end` with seconds, or `frames`."
+        )
+    try:
+        drop = ";" in first
+        place, begin = (frames_of(each, info.rate, drop=drop) for each in (str(moment), first))
+    except ValueError as error:
+        raise InputError(
+            f"{info.path} begins at the timecode {first}, and {error}, expected one of the same "
+            "kind: correct it."
+        ) from error
+    if place < begin:
+        raise InputError(
+            f"{info.path} begins at the timecode {first}, and got {moment}, expected one from "
+            "there on: correct it."
+        )
+    return _before(place - begin, info.rate)
+
+
+def _times_of_frames(
+    source: Source, options: ReadOptions, info: VideoInfo
+) -> tuple[Fraction, Fraction | None]:
+    """The times between which the frames of ``options`` are shown."""
+    first, last = options.frame_range
+    numbers = source.numbers() if isinstance(source, ImageSequence) else None
+    if numbers is not None:
+        wanted = {first, first if last is None else last}
+        if missing := sorted(wanted - set(numbers)):
+            raise InputError(
+                f"{info.path} has the frames {numbers[0]} to {numbers[-1]}, and got {missing[0]}, "
+                "expected some of them: correct `frames`."
+            )
+        first = numbers.index(first)
+        last = None if last is None else numbers.index(last)
+    if isinstance(source, ImageSequence):
+        return _before(first, info.rate), None if last is None else _before(last + 1, info.rate)
+    times = source.first_times((first if last is None else last + 1) + 1)
+    if first >= len(times):
+        raise InputError(
+            f"{info.path} has {len(times)} frames, and got number {first}, expected one of 0 to "
+            f"{len(times) - 1}: correct `frames`."
+        )
+    # Halfway between two: times that a container rounds are set right by what follows.
+    between = [Fraction(0), *((one + other) / 2 for one, other in pairwise(times))]
+    return between[first], between[last + 1] if last is not None and last + 1 < len(times) else None
+
+
+def _before(index: int, rate: Fraction) -> Fraction:
+    """Half a frame before a frame at a constant rate, whose time the container may have rounded."""
+    return max(Fraction(0), (index - Fraction(1, 2)) / rate)
+
+
 def read_frames(
     path: Path,
     size: Size,
@@ -52,17 +132,23 @@ def read_frames(
     Raises InputError as :func:`probe` does and where nothing is selected, UsageError for a rate
     above the video's; both before the first frame, except for an empty selection.
     """
-    source = _source(path, options)
-    info = source.info()
+    source, info, options = _opened(path, options)
     selected_rate(info, options)
     return _frames(source, info, size, options, warn, first)
+
+
+def _opened(path: Path, options: ReadOptions) -> tuple[Source, VideoInfo, ReadOptions]:
+    """What a path holds, and which part of it is asked for in seconds."""
+    source = _source(path, options)
+    info = source.info()
+    return source, info, _settled(source, options, info)
 
 
 def _frames(
     source: Source, info: VideoInfo, size: Size, options: ReadOptions, warn: Warn, first: int
 ) -> Iterator[Frame]:
     scale = PictureScaler(size, options.matrix, _hdr_to_map(info, options, warn))
-    pictures = source.pictures(options.start or Fraction(0), warn)
+    pictures = source.pictures(options.seconds[0], warn)
     index = -1
     selected = select(pictures, options, 1 / info.rate)
     for index, (time, duration, picture) in enumerate(selected):
@@ -94,10 +180,9 @@ def count_frames(path: Path, options: ReadOptions = _WHOLE) -> int:
 
     Raises the same errors.
     """
-    source = _source(path, options)
-    info = source.info()
+    source, info, options = _opened(path, options)
     selected_rate(info, options)
-    pictures = source.pictures(options.start or Fraction(0), ignore)
+    pictures = source.pictures(options.seconds[0], ignore)
     count = sum(1 for _ in select(pictures, options, 1 / info.rate))
     if not count:
         raise _nothing_selected(info, options)
@@ -142,11 +227,11 @@ def carried_by(path: Path, options: ReadOptions, warn: Warn = ignore) -> Carried
 
     Nothing of images. Raises InputError as :func:`probe` does.
     """
-    source = _source(path, options)
+    source, info, options = _opened(path, options)
     if not isinstance(source, VideoFile):
         return Carried(options.sequence_rate)
-    info, (zero, timecode) = source.info(), source.first_shown()
-    pictures = source.pictures(options.start or Fraction(0), ignore)
+    zero, timecode = source.first_shown()
+    pictures = source.pictures(options.seconds[0], ignore)
     time = first_selected(pictures, options, 1 / info.rate) or Fraction(0)
     whole = options.end is None and options.max_frames is None
     return Carried(
@@ -165,6 +250,7 @@ def frame_numbers(path: Path, options: ReadOptions = _WHOLE) -> list[int] | None
     if not isinstance(source, ImageSequence) or (numbers := source.numbers()) is None:
         return None
     shown = 1 / source.rate
+    options = settled(path, options, source.info())
     images = ((index * shown, shown, number) for index, number in enumerate(numbers))
     return [number for _time, _shown, number in select(images, options, shown)]
 
@@ -192,6 +278,6 @@ def _require_known_format(path: Path) -> None:
 def _nothing_selected(info: VideoInfo, options: ReadOptions) -> InputError:
     length = f" of its {float(info.frame_count / info.rate):.2f} s" if info.frame_count else ""
     return InputError(
-        f"{info.path} has no frame at or after {float(options.start or 0):g} s{length}, expected "
+        f"{info.path} has no frame at or after {float(options.seconds[0]):g} s{length}, expected "
         "at least one: correct `start` or `end`."
     )

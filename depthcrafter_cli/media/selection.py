@@ -1,14 +1,17 @@
 """Which frames of a video are read: a pure function of their timestamps."""
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from numbers import Real
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.options import check_options, documented, option
-from depthcrafter_cli.text import RATE, TIME, read_rate, read_time
+from depthcrafter_cli.shots.timecode import Timecode
+from depthcrafter_cli.text import RATE, TIME, clock_seconds, read_rate
 
 if TYPE_CHECKING:
     from depthcrafter_cli.types import VideoInfo
@@ -20,12 +23,25 @@ Timed = tuple[Fraction, Fraction, Picture]
 MATRICES = ("bt601", "bt709", "bt2020")
 
 
+_FRAMES = re.compile(r"(\d{1,9})(-(\d{1,9})?)?")
+
+
+def _read_moment(text: str) -> Fraction | Timecode:
+    """A time or a timecode. Raises ValueError, which :data:`TIME` explains."""
+    seconds = clock_seconds(text)
+    return Timecode(text) if seconds is None else seconds
+
+
+def _is_moment(value: Any) -> bool:
+    return isinstance(value, Timecode) or (isinstance(value, Real) and float(value) >= 0)
+
+
 @documented
 @dataclass(frozen=True)
 class ReadOptions:
     """The part of a video to read, and at which rate. None means no restriction.
 
-    ``start`` and ``end`` are seconds from the video's first frame: frames with
+    ``start`` and ``end`` are seconds from the video's first frame, or timecodes: frames with
     ``start <= time < end`` are read. ``fps`` picks frames by timestamp, so that the result has
     exactly this constant rate; ``stride`` picks every n-th frame whatever its timestamp, as the
     reference does. ``max_frames`` counts frames after that choice. ``matrix`` turns YUV into RGB.
@@ -33,23 +49,32 @@ class ReadOptions:
     Raises UsageError for values outside their range.
     """
 
-    start: Fraction | None = option(
+    start: Fraction | Timecode | None = option(
         None,
-        help="Begin here: seconds or [HH:]MM:SS, fractions allowed.",
+        help="Begin here: seconds or [HH:]MM:SS, fractions allowed, or a timecode of the video's "
+        "own, such as 01:00:00:10.",
         part="depth",
         unit="seconds",
-        minimum=0,
-        read=read_time,
+        read=_read_moment,
+        accepts=_is_moment,
         form=TIME,
     )
-    end: Fraction | None = option(
+    end: Fraction | Timecode | None = option(
         None,
         help="Stop before this time.",
         part="depth",
         unit="seconds",
-        minimum=0,
-        read=read_time,
+        read=_read_moment,
+        accepts=_is_moment,
         form=TIME,
+    )
+    frames: str | None = option(
+        None,
+        help="Read these frames alone: 1005-1010 (both are read), 1005- or 1005, as the source's "
+        "images are numbered, or counted from 0 where it has no numbers.",
+        part="depth",
+        accepts=lambda text: _FRAMES.fullmatch(text) is not None,
+        form="numbers of frames: write 1005-1010, 1005- or 1005",
     )
     max_frames: int | None = option(
         None,
@@ -118,15 +143,53 @@ class ReadOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
-        if self.end is not None and self.end <= (self.start or 0):
-            raise UsageError(
-                f"got `end` {float(self.end):g} s, expected later than the start at "
-                f"{float(self.start or 0):g} s: correct `start` or `end`."
-            )
+        if self.frames is not None:
+            if self.start is not None or self.end is not None:
+                raise UsageError(
+                    "got `frames` with `start` or `end`, expected one way to choose a part: leave "
+                    "the other out."
+                )
+            first, last = self.frame_range
+            if last is not None and last < first:
+                raise UsageError(
+                    f"got `frames` {self.frames}, expected the smaller number first: correct it."
+                )
+        if self.is_settled:
+            start, end = self.seconds
+            if end is not None and end <= start:
+                raise UsageError(
+                    f"got `end` {float(end):g} s, expected later than the start at "
+                    f"{float(start):g} s: correct `start` or `end`."
+                )
         if self.stride is not None and self.stride < 1:
             raise UsageError(f"got `stride` {self.stride}, expected at least 1: correct it.")
         if self.stride is not None and self.fps is not None:
             raise UsageError("got both `fps` and `stride`, expected one of them: leave one out.")
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it takes no look at the video to know the seconds that are to be read."""
+        moments = (self.start, self.end)
+        return self.frames is None and not any(isinstance(each, Timecode) for each in moments)
+
+    @property
+    def seconds(self) -> tuple[Fraction, Fraction | None]:
+        """Where the part begins and ends that is to be read. The options must be settled."""
+        if self.frames is not None or isinstance(self.start, Timecode):
+            raise ValueError("the options are not settled")
+        if isinstance(self.end, Timecode):
+            raise ValueError("the options are not settled")
+        return self.start or Fraction(0), self.end
+
+    @property
+    def frame_range(self) -> tuple[int, int | None]:
+        """The first and the last number of ``frames``; None is the last one that there is."""
+        found = _FRAMES.fullmatch(self.frames or "0-")
+        assert found is not None
+        first, is_range, last = found.groups()
+        if last is None:
+            return int(first), None if is_range else int(first)
+        return int(first), int(last)
 
 
 def selected_rate(info: "VideoInfo", options: ReadOptions) -> Fraction:
@@ -149,8 +212,7 @@ def first_selected(
     pictures: Iterable[Timed[Picture]], options: ReadOptions, frame_duration: Fraction
 ) -> Fraction | None:
     """The time of the first picture that :func:`select` hands out, before it becomes 0."""
-    start = options.start or Fraction(0)
-    first = next(_between(pictures, start, options.end, frame_duration), None)
+    first = next(_between(pictures, *options.seconds, frame_duration), None)
     return None if first is None else first[0]
 
 
@@ -162,7 +224,7 @@ def select(
     ``pictures`` are (time, duration, picture) in order of time, counted in seconds from the video's
     first frame; ``frame_duration`` is how long most of them are shown.
     """
-    chosen = _between(pictures, options.start or Fraction(0), options.end, frame_duration)
+    chosen = _between(pictures, *options.seconds, frame_duration)
     chosen = _from_zero(chosen)
     if options.fps is not None:
         chosen = _at_constant_rate(chosen, options.fps, frame_duration)

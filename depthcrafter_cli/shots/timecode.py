@@ -1,9 +1,23 @@
 """SMPTE timecode (ST 12-1) and frame numbers."""
 
 import re
+from dataclasses import dataclass
 from fractions import Fraction
 
 _TIMECODE = re.compile(r"(\d{1,2}):([0-5]\d):([0-5]\d)([:;.,])(\d{2,3})")
+
+
+@dataclass(frozen=True)
+class Timecode:
+    """A timecode that a user typed, such as 01:00:00:10. Raises ValueError for other text."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        _parts(self.text)
+
+    def __str__(self) -> str:
+        return self.text
 
 
 def frames_of(timecode: str, rate: Fraction, *, drop: bool = False) -> int:

@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from depthcrafter_cli.errors import InputError, UsageError
-from depthcrafter_cli.media.reader import count_frames, probe, read_frames
+from depthcrafter_cli.media.reader import count_frames, probe, read_frames, settled
 from depthcrafter_cli.media.resize import output_size
 from depthcrafter_cli.media.scale import PictureScaler, resize_disparity
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.methods.base import Machine, MethodPlan, MethodRequest, forget
 from depthcrafter_cli.methods.registry import DEPTHCRAFTER, method_named
+from depthcrafter_cli.options import build
 from depthcrafter_cli.progress import Observer, Warn, ignore
 from depthcrafter_cli.types import Disparity, RgbImage, Size
 from depthcrafter_cli.workflows.memory import budget, memory_errors
@@ -238,10 +239,11 @@ class _Source(NamedTuple):
 
 def _opened(video: Any, reading: dict[str, Any], warn: Warn) -> _Source:
     """What a caller handed over. Raises InputError and UsageError."""
-    options = ReadOptions(**{name: _exact(value) for name, value in reading.items()})
+    options = build(ReadOptions, {name: _exact(value) for name, value in reading.items()})
     if isinstance(video, str | Path):
         path = Path(video).expanduser()
         info = probe(path, options)
+        options = settled(path, options, info)
         stored = info.size if info.anamorphic is None else info.anamorphic.size
         return _Source(info.size, stored, expected_frames(info, options), path, options, (), warn)
     if unread := reading.keys() - {"sequence_rate"}:

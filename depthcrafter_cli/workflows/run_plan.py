@@ -9,7 +9,7 @@ from typing import Any
 
 from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.media.identity import changed, identity
-from depthcrafter_cli.media.reader import count_frames, frame_numbers, probe
+from depthcrafter_cli.media.reader import count_frames, frame_numbers, probe, settled
 from depthcrafter_cli.media.resize import reference_stride
 from depthcrafter_cli.media.selection import ReadOptions, selected_rate
 from depthcrafter_cli.media.sinks.registry import check_numbers, check_size
@@ -305,14 +305,15 @@ def expected_frames(info: VideoInfo, reading: ReadOptions) -> int | None:
     if info.frame_count is None:
         return reading.max_frames
     duration = Fraction(info.frame_count) / info.rate
-    end = duration if reading.end is None else min(reading.end, duration)
-    count = max(1, math.ceil((end - (reading.start or 0)) * selected_rate(info, reading)))
+    start, end = reading.seconds
+    end = duration if end is None else min(end, duration)
+    count = max(1, math.ceil((end - start) * selected_rate(info, reading)))
     return count if reading.max_frames is None else min(count, reading.max_frames)
 
 
 def _frame_selection(request: RunRequest, info: VideoInfo) -> tuple[ReadOptions, Fraction]:
     """Frames to read and the rate they are labelled with; both by timestamp unless reference."""
-    reading = request.selection
+    reading = settled(request.source, request.selection, info)
     if request.reference and reading.fps is not None:
         stride = reference_stride(info.rate, reading.fps)
         return replace(reading, fps=None, stride=stride), reading.fps

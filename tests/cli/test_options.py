@@ -42,7 +42,7 @@ TYPED = {
     "exr_channel": "depth.Z", "consumer": "nuke",
     "start_number": "7", "method": "trivial-mean", "weights": "nano", "max_res": "320",
     "start": "1:05", "end": "1:20.5", "max_frames": "5", "fps": "23.976", "stream": "1",
-    "gaps": "hold", "sequence_rate": "25",
+    "frames": "7-9", "gaps": "hold", "sequence_rate": "25",
     "matrix": "bt709", "tonemap": "none", "exposure": "1.5", "steps": "2", "guidance": "1.2",
     "window": "40", "overlap": "4", "noise_aug": "0.05", "decode_chunk": "4", "encode_batch": "2",
     "seed": "7", "max_vram": "8GB", "max_ram": "8000MB", "dtype": "fp32", "device": "cpu",
