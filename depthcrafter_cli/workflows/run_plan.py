@@ -313,7 +313,7 @@ def expected_frames(info: VideoInfo, reading: ReadOptions) -> int | None:
 
 def _frame_selection(request: RunRequest, info: VideoInfo) -> tuple[ReadOptions, Fraction]:
     """Frames to read and the rate they are labelled with; both by timestamp unless reference."""
-    reading = settled(request.source, request.selection, info)
+    reading = settled(request.video, request.selection, info)
     if request.reference and reading.fps is not None:
         stride = reference_stride(info.rate, reading.fps)
         return replace(reading, fps=None, stride=stride), reading.fps
