@@ -31,7 +31,7 @@ class Frame:
     """One picture of a video.
 
     ``index`` counts the frames handed out (0, 1, 2, ...), ``time`` is the presentation
-    time in seconds from the start of the clip that is read, ``duration`` how many seconds it is
+    time in seconds from the start of the part that is read, ``duration`` how many seconds it is
     shown, ``rgb`` is uint8 [H, W, 3].
     """
 

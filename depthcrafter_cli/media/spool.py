@@ -1,7 +1,7 @@
-"""Raw disparity on its way to the outputs: on disk, so that memory does not grow with the clip.
+"""Raw disparity on its way to the outputs: on disk, so that memory does not grow with the video.
 
-Whole-clip normalisation needs every frame before the first can be written. The spool outlives a
-killed process: what was appended before is there when it is opened again.
+Normalisation over a whole video needs every frame before the first can be written. The spool
+outlives a killed process: what was appended before is there when it is opened again.
 """
 
 import math

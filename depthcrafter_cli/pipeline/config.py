@@ -20,7 +20,7 @@ class PipelineConfig:
     sees nothing beyond them. ``encode_batch`` frames are a call of the image encoder and of the VAE
     encoder; it does not change the result. ``noise`` of ``frame`` draws each frame's noise from
     (seed, frame index) alone; ``reference`` draws those of the reference program on a CPU, which
-    depend on the clip's length.
+    depend on the shot's length.
 
     Raises UsageError for a value outside its range.
     """

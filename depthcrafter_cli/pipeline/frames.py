@@ -14,7 +14,7 @@ def checked(frames: Iterable[RgbImage], multiple: int) -> tuple[RgbImage, Iterat
     stream = map(np.asarray, frames)  # pictures of other libraries as well
     opening = list(islice(stream, 1))
     if not opening:
-        raise InputError("got no frames, expected at least one: check the clip and its time range.")
+        raise InputError("got no frames, expected at least one: check the video and its times.")
     first = opening[0]
     if first.ndim != 3 or first.shape[2] != 3 or first.dtype != np.uint8:
         raise InputError(
@@ -33,7 +33,7 @@ def checked(frames: Iterable[RgbImage], multiple: int) -> tuple[RgbImage, Iterat
             if frame.shape != first.shape or frame.dtype != first.dtype:
                 raise InputError(
                     f"got a frame of {list(frame.shape)} after frames of {list(first.shape)}, "
-                    "expected one size for the whole clip: resize them first."
+                    "expected one size for the whole video: resize them first."
                 )
             yield frame
 

@@ -1,8 +1,8 @@
 """The one owner of randomness. Noise is drawn on the CPU in float32, whatever the device.
 
 Two sources. ``FrameNoise``: a frame's noise is a pure function of (seed, frame index), so a
-result depends neither on chunking nor on the clip's length, nor on where a run was resumed.
-``ReferenceNoise``: the tensors that the reference program draws on a CPU, for a whole clip at
+result depends neither on chunking nor on the shot's length, nor on where a run was resumed.
+``ReferenceNoise``: the tensors that the reference program draws on a CPU, for a whole shot at
 once. On a GPU it draws others, which depend on the card and take 3.5 GB for 1000 frames of
 1024x576.
 """
@@ -63,7 +63,7 @@ class ReferenceNoise:
         self._total, self._drawn, self._image_shape = total, 0, images
         self._images = torch.Generator().manual_seed(config.seed)
         ahead = torch.Generator().manual_seed(config.seed)
-        # Frame by frame equals one draw for the clip: a frame's values fill whole SIMD blocks.
+        # Frame by frame equals one draw for the shot: a frame's values fill whole SIMD blocks.
         for _ in range(total):
             torch.randn(self._image_shape, generator=ahead)
         slots = min(config.window, total)
@@ -73,7 +73,7 @@ class ReferenceNoise:
         if stop > self._total:
             raise UsageError(
                 f"got more than the {self._total} frames announced, expected exactly that many: "
-                "reference noise depends on the clip's length, so give the right total."
+                "reference noise depends on the shot's length, so give the right total."
             )
         drawn = [
             torch.randn(self._image_shape, generator=self._images) for _ in range(self._drawn, stop)
@@ -89,7 +89,7 @@ class ReferenceNoise:
 def noise_source(
     config: PipelineConfig, images: Shape, latents: Shape, total: int | None
 ) -> NoiseSource:
-    """The source that ``config.noise`` names; ``reference`` needs the clip's frame count."""
+    """The source that ``config.noise`` names; ``reference`` needs the shot's frame count."""
     if config.noise == "frame":
         return FrameNoise(config.seed, images, latents)
     if total is None:

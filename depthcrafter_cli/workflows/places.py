@@ -86,7 +86,7 @@ def check_disk(request: RunRequest, frames: int, model: Size, written: Size) -> 
         if free < count:
             raise OutputError(
                 f"{disk} has {free / 1e9:.2f} GB free, expected {count / 1e9:.2f} GB for the raw "
-                "disparity of the clip and its outputs: free some space or write to another disk."
+                "disparity of the video and its outputs: free some space or write to another disk."
             )
 
 

@@ -85,7 +85,7 @@ class RunRequest(Look):
     )
     normalization: Normalization = option(
         Normalization(),
-        help="What becomes 0 and 1: {default} (default: the extremes of the whole clip), "
+        help="What becomes 0 and 1: {default} (default: the extremes of the whole video), "
         "percentile or 'percentile 2 98', 'fixed LO HI', or none.",
         part="look",
         typed="normalize",
@@ -344,7 +344,7 @@ COLUMNS = {
     for name, each in options_of(RunRequest).items()
     if each.part in ("look", "depth", "memory")
 }
-"""The options that a list may set for each of its clips, and the fields that they set."""
+"""The options that a list may set for each of its videos, and the fields that they set."""
 
 
 def _absolute_folder(weights: str | None) -> str | None:
