@@ -66,6 +66,29 @@ def make_clip(
     return path
 
 
+COLOURS = [(200, 40, 30), (30, 160, 60), (40, 60, 200)]
+
+
+FILM = Size(72, 128)
+
+
+def make_film(path: Path, *lengths: int, size: Size = FILM) -> Path:
+    """A video of shots of so many frames: bands of a colour that move a little."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=24, options={"crf": "12", "threads": "1"})
+        stream.width, stream.height, stream.pix_fmt = size.width, size.height, "yuv420p"
+        for seed, frames in enumerate(lengths):
+            cells = (-(-size.height // 8), -(-(size.width + frames) // 8), 1)
+            rough = np.random.default_rng(seed).uniform(0.3, 1, cells)
+            wide = np.kron(rough, np.ones((8, 8, 1))) * np.array(COLOURS[seed % len(COLOURS)])
+            for shift in range(frames):
+                shown = wide[: size.height, shift : shift + size.width].astype(np.uint8)
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(shown), format="rgb24")
+                container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
 def make_absurd_png(path: Path) -> Path:
     """A PNG whose header promises 169 million pixels, with the right checksum."""
     Image.new("L", (8, 8)).save(path, format="PNG")

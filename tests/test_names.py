@@ -244,5 +244,5 @@ def test_a_drive_that_is_not_there_is_said(tmp_path, clip, monkeypatch):
         with pytest.raises(OutputError, match="There is no folder"):
             check_outputs([Path("/Z:/films/d.mp4")], video=clip, create_folders=create)
     request = RunRequest(clip, (tmp_path / "d.mp4",), work_dir=Path("/Z:/state"))
-    with pytest.raises(OutputError, match="no disk or folder for /Z:"):
+    with pytest.raises(OutputError, match="There is no folder /Z:"):
         check_run(request)

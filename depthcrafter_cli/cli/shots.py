@@ -41,7 +41,8 @@ def shots(
     """
     with reported(**vars(how)) as console:
         console.keep_log_apart(video, *out)
-        from depthcrafter_cli.workflows.shots import check_shot_outputs, find_shots, write_shots
+        from depthcrafter_cli.workflows.film import find_shots
+        from depthcrafter_cli.workflows.shots import check_shot_outputs, write_shots
 
         check_shot_outputs(video, out, **writing)
         with console.observing() as observer:

@@ -21,6 +21,7 @@ def details_of(plan: "RunPlan") -> dict[str, Any]:
         "output_size": str(plan.output_size),
         "frames": plan.video.frames,
         "rate": float(plan.video.rate),
+        "shots": len(plan.video.shots),
         "windows": plan.windows,
         **method.details,
         "method": plan.request.method,
@@ -47,7 +48,10 @@ def summary_of(plan: "RunPlan") -> Iterator[tuple[str, str]]:
 
     video = plan.video
     count = video.frames
-    frames = "unknown length" if count is None else f"about {counted(count, 'frame')}"
+    about = "" if video.counted else "about "
+    frames = "unknown length" if count is None else f"{about}{counted(count, 'frame')}"
+    if video.cuts:
+        frames += f" in {counted(len(video.shots), 'shot')}"
     yield (
         "input",
         f"{plan.request.video}  {video.info.size}, {float(video.rate):.4g} fps, {frames}",
@@ -60,7 +64,7 @@ def summary_of(plan: "RunPlan") -> Iterator[tuple[str, str]]:
         yield "licence", "the weights are for non-commercial use only (depthcrafter weights list)"
     if plan.resumed:
         yield "resume", f"from {plan.request.work_folder}"
-    yield "plan", f"{method.size} pixels, {method.how(video.frames)}"
+    yield "plan", f"{method.size} pixels, {method.how(plan.windows)}"
     for sentence in _changes_of_size(plan):
         yield "", sentence
     yield "device", f"{plan.machine.device}, {plan.machine.dtype}"

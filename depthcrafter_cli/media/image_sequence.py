@@ -79,10 +79,9 @@ class ImageSequence:
             anamorphic=None if aspect == 1 else Anamorphic(stored, aspect),
         )
 
-    def numbers(self) -> list[int] | None:
-        """The numbers that the images have in their names, None where some have none."""
-        numbers = [number for number, _file in self._images()]
-        return None if None in numbers else [number for number in numbers if number is not None]
+    def numbers(self) -> list[int | None]:
+        """The numbers that the images have in their names, None for each that has none."""
+        return [number for number, _file in self._images()]
 
     def pictures(self, start: Fraction, warn: Warn) -> Iterator[Timed[av.VideoFrame]]:
         """(seconds from the first image, seconds it is shown, picture) in order.

@@ -113,6 +113,15 @@ class VideoFile:
             times = islice((time - zero for time in stored if time >= zero), count + REORDERED)
             return sorted(times)[:count]
 
+    def clock(self) -> tuple[Fraction, int]:
+        """The unit of its time stamps in seconds, and the first picture's, in that unit.
+
+        Raises InputError.
+        """
+        with self._opened() as (container, stream):
+            first = next(Decoder(container, stream).pictures(), None)
+            return Fraction(stream.time_base or 1), (first and first.pts) or 0
+
     def stored_size(self) -> Size:
         """The size of the pictures as they are stored, from the header alone.
 

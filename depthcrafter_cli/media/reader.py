@@ -189,6 +189,15 @@ def count_frames(path: Path, options: ReadOptions = _WHOLE) -> int:
     return count
 
 
+def clock_of(path: Path, options: ReadOptions = _WHOLE) -> tuple[Fraction, int]:
+    """The unit of a video's time stamps in seconds, and the first frame's: those it has itself.
+
+    Images count frames from 0. Raises the errors of :func:`probe`.
+    """
+    source = _source(path, options)
+    return source.clock() if isinstance(source, VideoFile) else (1 / options.sequence_rate, 0)
+
+
 def _source(path: Path, options: ReadOptions) -> Source:
     _require_known_format(path)
     try:
@@ -246,13 +255,28 @@ def frame_numbers(path: Path, options: ReadOptions = _WHOLE) -> list[int] | None
 
     None where they have none, as those of a video file. Raises InputError as :func:`probe` does.
     """
+    numbers = [number for _time, number in _images_read(path, options)]
+    known = [number for number in numbers if number is not None]
+    return known if numbers and len(known) == len(numbers) else None
+
+
+def image_times(path: Path, options: ReadOptions = _WHOLE) -> list[Fraction]:
+    """When the images that :func:`read_frames` hands out are shown, in seconds, none being read.
+
+    Empty for what is no sequence of images. Raises InputError as :func:`probe` does.
+    """
+    return [time for time, _number in _images_read(path, options)]
+
+
+def _images_read(path: Path, options: ReadOptions) -> list[tuple[Fraction, int | None]]:
+    """(time, number) of each image that is selected; empty for what is no sequence of images."""
     source = _source(path, options)
-    if not isinstance(source, ImageSequence) or (numbers := source.numbers()) is None:
-        return None
+    if not isinstance(source, ImageSequence):
+        return []
     shown = 1 / source.rate
     options = settled(path, options, source.info())
-    images = ((index * shown, shown, number) for index, number in enumerate(numbers))
-    return [number for _time, _shown, number in select(images, options, shown)]
+    images = ((index * shown, shown, number) for index, number in enumerate(source.numbers()))
+    return [(time, number) for time, _shown, number in select(images, options, shown)]
 
 
 def _require_known_format(path: Path) -> None:

@@ -161,24 +161,6 @@ class DisparitySpool:
             ):
                 yield disparity, Fraction(numerator, denominator)
 
-    def percentiles(self, low: float, high: float) -> tuple[float, float]:
-        """Two percentiles (0 to 100) of all values, within 1/65536 of their range.
-
-        One pass over the disk into a histogram; linear inside a bin.
-        """
-        if self._minimum >= self._maximum:
-            return self._minimum, self._maximum
-        edges = np.linspace(self._minimum, self._maximum, _BINS + 1)
-        counts = np.zeros(_BINS, dtype=np.int64)
-        for disparity, _time in self.frames():
-            # In float32 the edges of a narrow range's bins could not be told apart.
-            values, span = disparity.astype(np.float64), (self._minimum, self._maximum)
-            counts += np.histogram(values, bins=_BINS, range=span)[0]
-        below = np.concatenate([[0], np.cumsum(counts)])
-        shares = np.array([low, high]) / 100 * below[-1]
-        found = np.interp(shares, below, edges)
-        return float(found[0]), float(found[1])
-
     def _write(self, data: bytes) -> None:
         self._file.seek(self._end)
         view = memoryview(data)
@@ -240,3 +222,56 @@ class DisparitySpool:
         if not self._read_only:
             with output_errors(self.path):
                 self._file.truncate(self._end)
+
+
+class SpooledFilm:
+    """The disparity of one or more shots in order, each in a spool that was open before.
+
+    One of them is open at a time.
+    """
+
+    def __init__(self, shots: Sequence[DisparitySpool]) -> None:
+        self.shots = shots
+
+    def __len__(self) -> int:
+        return sum(map(len, self.shots))
+
+    @property
+    def minimum(self) -> float:
+        """The smallest disparity."""
+        return min(shot.minimum for shot in self.shots)
+
+    @property
+    def maximum(self) -> float:
+        """The largest disparity."""
+        return max(shot.maximum for shot in self.shots)
+
+    @property
+    def time_base(self) -> Fraction:
+        """The longest unit of which all times are whole multiples (at least a microsecond)."""
+        units = math.lcm(*(shot.time_base.denominator for shot in self.shots))
+        return Fraction(1, min(units, FINEST))
+
+    def frames(self) -> Iterator[tuple[Disparity, Fraction]]:
+        """As :meth:`DisparitySpool.frames`, of all shots."""
+        for shot in self.shots:
+            with shot:
+                yield from shot.frames()
+
+    def percentiles(self, low: float, high: float) -> tuple[float, float]:
+        """Two percentiles (0 to 100) of all values, within 1/65536 of their range.
+
+        One pass over the disk into a histogram; linear inside a bin.
+        """
+        span = self.minimum, self.maximum
+        if span[0] >= span[1]:
+            return span
+        edges = np.linspace(*span, _BINS + 1)
+        counts = np.zeros(_BINS, dtype=np.int64)
+        for disparity, _time in self.frames():
+            # In float32 the edges of a narrow range's bins could not be told apart.
+            counts += np.histogram(disparity.astype(np.float64), bins=_BINS, range=span)[0]
+        below = np.concatenate([[0], np.cumsum(counts)])
+        shares = np.array([low, high]) / 100 * below[-1]
+        found = np.interp(shares, below, edges)
+        return float(found[0]), float(found[1])

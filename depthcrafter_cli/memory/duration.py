@@ -96,7 +96,6 @@ def duration(
     *,
     frames: int,
     windows: int,
-    overlap: int,
     passes: int,
     batch: int,
 ) -> Duration | None:
@@ -109,7 +108,7 @@ def duration(
     if workload.itemsize != _HALF_PRECISION:
         return None
     work, speed = Work.of(choice.model, workload), on.peak * UTILISATION
-    denoised = frames + (windows - 1) * overlap
+    denoised = windows * workload.window
     denoise = work.denoise * denoised * passes / speed
     copied = choice.peaks.bus_bytes * passes * denoised / workload.window / on.bus
     copied_in = 0.0

@@ -9,7 +9,7 @@ the same for every method.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.resize import model_size, within
@@ -133,7 +133,10 @@ class MethodPlan(ABC):
         size: that of the pictures the method sees, and of its disparity.
         multiple: what the sides of ``size`` are multiples of.
         machine: where it computes; None until :meth:`on` has settled it.
+        uses_length: whether the result is another where the exact number of frames is known.
     """
+
+    uses_length: ClassVar[bool] = False
 
     weights: InstalledModel | None
     spec: ModelSpec
@@ -223,7 +226,7 @@ class MethodPlan(ABC):
         return None
 
     @abstractmethod
-    def how(self, frames: int | None) -> str:
+    def how(self, windows: int | None) -> str:
         """What is done, in a few words behind the size: windows, steps, batches."""
 
     def memory_words(self) -> str:

@@ -33,7 +33,6 @@ from depthcrafter_cli.types import Disparity, MemoryPlan, RgbImage, Scarce, Size
 if TYPE_CHECKING:
     from depthcrafter_cli.models.components import Components
     from depthcrafter_cli.pipeline.resume_point import WindowPoint
-    from depthcrafter_cli.pipeline.retries import Fallback
 
 _ITEMSIZES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _PLACES = {"load": "while the model was loaded", "host": "on the host"}
@@ -84,6 +83,7 @@ class DepthCrafterPlan(MethodPlan):
     ``choice`` is that plan and how it was chosen; None until the machine is known.
     """
 
+    uses_length: ClassVar[bool] = True  # windows are spread over a shot
     config: PipelineConfig
     choice: MemoryChoice | None = None
     weights: InstalledModel
@@ -186,24 +186,22 @@ class DepthCrafterPlan(MethodPlan):
         """By operations and what the card does of them."""
         windows, config = self.windows(frames), self.config
         assert windows is not None
+        passes, batch = config.steps * self._passes, config.encode_batch
         return duration(
-            self.memory, card, frames=frames, windows=windows, overlap=config.overlap,
-            passes=config.steps * self._passes, batch=config.encode_batch,
-        )  # fmt: skip
+            self.memory, card, frames=frames, windows=windows, passes=passes, batch=batch
+        )
 
     @property
     def _passes(self) -> int:
         """How often the network runs for one step."""
         return 2 if self.config.guidance > 1 else 1
 
-    def how(self, frames: int | None) -> str:
+    def how(self, windows: int | None) -> str:
         """Return the numbers of windows and steps, in words."""
-        config, count = self.config, self.windows(frames)
-        windows = f"windows of {config.window} frames, overlap {config.overlap}"
-        if count is not None:
-            windows = "1 window" if count == 1 else f"{count} {windows}"
-        steps = "1 step" if config.steps == 1 else f"{config.steps} steps"
-        return f"{windows}, {steps} each"
+        steps = "1 step" if self.config.steps == 1 else f"{self.config.steps} steps"
+        each = f"windows of {self.config.window} frames, overlap {self.config.overlap}"
+        counted = {None: each, 1: "1 window"}.get(windows, f"{windows} {each}")
+        return f"{counted}, {steps} each"
 
     @property
     def details(self) -> Mapping[str, Any]:
@@ -260,12 +258,11 @@ class DepthCrafterPlan(MethodPlan):
         from depthcrafter_cli.pipeline.retries import until_it_fits
 
         assert self.machine is not None
-        fallbacks: list[str] = []
-        fallback = _fallbacks(self.memory, fallbacks, warn)
+        fallback = _Fallbacks(self.memory, warn)
         work = partial(self._components, networks, observer, warn)
         device = torch.device(self.machine.device)
         components = until_it_fits(work, self.memory.plan, device, "load", fallback)
-        return DepthCrafterEstimator(components, self.config, fallback, fallbacks)
+        return DepthCrafterEstimator(components, self.config, fallback)
 
     def _components(
         self, held: "Components | None", observer: Observer, warn: Warn, memory: MemoryPlan
@@ -299,13 +296,9 @@ class DepthCrafterEstimator:
     """One pass of the pipeline, with its points to go on from."""
 
     def __init__(
-        self,
-        components: "Components",
-        config: PipelineConfig,
-        fallback: "Fallback",
-        fallbacks: list[str],
+        self, components: "Components", config: PipelineConfig, fallback: "_Fallbacks"
     ) -> None:
-        self.networks, self.fallbacks = components, fallbacks
+        self.networks, self.fallbacks = components, fallback.told
         self._config, self._fallback = config, fallback
 
     def first_read(self, point: ResumePoint) -> int:
@@ -324,7 +317,8 @@ class DepthCrafterEstimator:
         """See :class:`~depthcrafter_cli.methods.base.Estimator`."""
         from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
 
-        pipeline = DepthCrafterPipeline(self.networks, self._config, self._fallback)
+        networks = replace(self.networks, plan=self._fallback.plan)
+        pipeline = DepthCrafterPipeline(networks, self._config, self._fallback)
         return pipeline(
             frames,
             total=total,
@@ -386,17 +380,22 @@ def _choose(
     )  # fmt: skip
 
 
-def _fallbacks(choice: MemoryChoice, told: list[str], warn: Warn) -> "Fallback":
-    """Gives the plan to go on with where memory ran out, and tells the user and the record."""
-    tried: set[MemoryPlan] = set()
+class _Fallbacks:
+    """Gives the plan to go on with where memory ran out, and tells the user and the record.
 
-    def fallback(plan: MemoryPlan, place: Scarce) -> MemoryPlan | None:
-        tried.add(plan)
-        smaller = choice.smaller(plan, place, tried)
+    ``plan`` is the one that the next shot begins with.
+    """
+
+    def __init__(self, choice: MemoryChoice, warn: Warn) -> None:
+        self.plan, self.told = choice.plan, list[str]()
+        self._choice, self._warn, self._tried = choice, warn, set[MemoryPlan]()
+
+    def __call__(self, plan: MemoryPlan, place: Scarce) -> MemoryPlan | None:
+        self._tried.add(plan)
+        smaller = self._choice.smaller(plan, place, self._tried)
         if smaller is not None:
-            where = _PLACES.get(place, f"in {place}")
-            told.append(f"memory ran out {where}; went on with {choice.describe(smaller)}")
-            warn(f"{told[-1]}.")
+            where, how = _PLACES.get(place, f"in {place}"), self._choice.describe(smaller)
+            self.told.append(f"memory ran out {where}; went on with {how}")
+            self._warn(f"{self.told[-1]}.")
+            self.plan = smaller
         return smaller
-
-    return fallback

@@ -58,9 +58,9 @@ class MarigoldPlan(PerFramePlan):
 
     config: MarigoldConfig
 
-    def how(self, frames: int | None) -> str:
+    def how(self, windows: int | None) -> str:
         """Return the number of steps, in words."""
-        return f"{super().how(frames)}, {self.config.steps} steps each"
+        return f"{super().how(windows)}, {self.config.steps} steps each"
 
     def networks(self, folder: Path, machine: Machine) -> Any:
         """The pipeline, on its device and in its precision. Raises WeightsError.

@@ -84,7 +84,7 @@ class PerFramePlan(MethodPlan):
         """One stage, of which it is not known beforehand how long a frame takes."""
         return {"estimate": StageWork(frames, operations=1.0)}
 
-    def how(self, frames: int | None) -> str:
+    def how(self, windows: int | None) -> str:
         """Return, in words, that each frame is estimated on its own."""
         return f"each frame on its own, {self.config.encode_batch} at a time"
 

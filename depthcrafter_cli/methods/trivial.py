@@ -109,7 +109,7 @@ class TrivialPlan(MethodPlan):
         """Return the plan itself: it is the same on any machine."""
         return replace(self, machine=machine)
 
-    def how(self, frames: int | None) -> str:
+    def how(self, windows: int | None) -> str:
         """Return, in words, that nothing is computed."""
         return "the same for every frame"
 

@@ -30,7 +30,7 @@ from depthcrafter_cli.pipeline.resume_point import Keep, WindowPoint, forget
 from depthcrafter_cli.pipeline.retries import Fallback, Retries, no_fallback
 from depthcrafter_cli.pipeline.schedule import karras_schedule
 from depthcrafter_cli.pipeline.stitch import stitch
-from depthcrafter_cli.pipeline.windows import FilledWindow, count_windows, split
+from depthcrafter_cli.pipeline.windows import FilledWindow, Layout, count_windows, split
 from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
 from depthcrafter_cli.types import Disparity, MemoryPlan, RgbImage
 
@@ -123,7 +123,8 @@ class DepthCrafterPipeline:
         Args:
             frames: uint8 [H, W, 3] RGB, all of one size, sides divisible by
                 ``components.side_multiple`` (64 for the published model).
-            total: how many frames will come, where known; reference noise needs it.
+            total: how many frames will come, exactly, where known: windows are then spread over
+                them. Reference noise needs it.
             observer: receives a :class:`Progress` per batch, step and chunk.
             start: where another pass over the shot stopped. ``frames`` then begin with frame
                 ``start.first_read(config.encode_batch)``, and the result with ``start.decoded``.
@@ -161,6 +162,11 @@ class ShotPass:
         self.memory = Retries(components, fallback)
         self.start, self.keep = start, keep
         self.reached = start  # the pass as it is between two windows; None before the first
+        published = Layout(config.window, config.overlap)
+        spread = published if config.noise == "reference" else replace(published, total=total)
+        # A pass that began as the reference program's, in 0.1 or of a stream, goes on so.
+        kept = start is None or start.last or start.next_frame == spread.start(start.windows)
+        self.layout = spread if kept else published
         windows = None if total is None else count_windows(total, config.window, config.overlap)
         self.total_steps = None if windows is None else windows * config.steps
         self.schedule = karras_schedule(config.steps)
@@ -200,12 +206,11 @@ class ShotPass:
         noise = noise_source(config, (3, *first.shape[:2]), latents, self.total)
         passed = 0 if self.start is None else self.start.windows
         conditioning = self._conditioning(video, noise)
-        for filled in split(conditioning, config.window, config.overlap, passed):
+        for filled in split(conditioning, self.layout, passed):
             work = partial(self.denoised, filled, noise, overlap)
             window = self.memory.until_it_fits("denoise", work)
-            stitched = stitch(window, overlap)
-            final = len(stitched) if filled.last else config.window - config.overlap
-            overlap = stitched[final:] if config.overlap and not filled.last else None
+            stitched, final = stitch(window, overlap), filled.final
+            overlap = stitched[final:] if final < len(stitched) else None
             waiting = torch.cat([self.between(stitched).latents.to(device), stitched[:final]])
             done = filled.window.index + 1
             self.reached = WindowPoint(done, self.frames_decoded, waiting, overlap, filled.last)

@@ -1,8 +1,8 @@
 """Which frames are denoised together (algorithm: overlapping windows). No torch.
 
-Windows start every ``window - overlap`` frames. A shot that fits one window has no overlap;
-a further window exists only where it brings at least one new frame, so it holds between
-``overlap + 1`` and ``window`` frames.
+A shot that fits one window has no overlap. The published windows start every ``window - overlap``
+frames, so the last one holds between ``overlap + 1`` and ``window`` frames. Of a shot whose length
+is known as many windows are spread evenly: each has its full length, and they share more.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,6 +11,25 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Windows of ``window`` frames that share ``overlap`` with the one before, or more.
+
+    They are spread evenly over ``total`` frames; None places them as the reference program does.
+    """
+
+    window: int
+    overlap: int
+    total: int | None = None
+
+    def start(self, index: int) -> int:
+        """The first frame of a window."""
+        count = 0 if self.total is None else count_windows(self.total, self.window, self.overlap)
+        if self.total is None or count < 2:
+            return index * (self.window - self.overlap)
+        return index * (self.total - self.window) // (count - 1)
 
 
 @dataclass(frozen=True)
@@ -28,33 +47,36 @@ class Window:
 
 @dataclass(frozen=True)
 class FilledWindow(Generic[Item]):
-    """A window with what belongs to each of its frames; ``last`` ends the shot."""
+    """A window with what belongs to each of its frames; ``last`` ends the shot.
+
+    The first ``final`` of them are in no later window.
+    """
 
     window: Window
     items: tuple[Item, ...]
+    final: int
     last: bool
 
 
-def split(
-    items: Iterable[Item], window: int, overlap: int, index: int = 0
-) -> Iterator[FilledWindow[Item]]:
-    """Cut a stream of unknown length into windows, reading one item ahead of each.
+def split(items: Iterable[Item], layout: Layout, index: int = 0) -> Iterator[FilledWindow[Item]]:
+    """Cut a stream into windows, reading one item ahead of each.
 
-    ``items`` begin with those of window ``index``.
+    ``items`` begin with those of window ``index``. A stream of another length than the layout's
+    is cut all the same.
     """
     stream = iter(items)
-    held = list(islice(stream, window))
-    start, shared = index * (window - overlap), overlap if index else 0
+    start, held = layout.start(index), list(islice(stream, layout.window))
+    shared = layout.start(index - 1) + layout.window - start if index else 0
     while held:
         ahead = list(islice(stream, 1))
-        yield FilledWindow(
-            Window(index, start, start + len(held), shared), tuple(held), last=not ahead
-        )
+        step = layout.start(index + 1) - start if ahead else len(held)
+        window = Window(index, start, start + len(held), shared)
+        yield FilledWindow(window, tuple(held), step, last=not ahead)
         if not ahead:
             return
-        kept = held[window - overlap :]
-        held = kept + ahead + list(islice(stream, window - overlap - 1))
-        index, start, shared = index + 1, start + window - overlap, overlap
+        shared = len(held) - step
+        held = held[step:] + ahead + list(islice(stream, step - 1))
+        index, start = index + 1, start + step
 
 
 def count_windows(total: int, window: int, overlap: int) -> int:

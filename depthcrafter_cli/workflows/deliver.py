@@ -1,8 +1,8 @@
 """The second pass: choose the range, write every output. It needs no model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from fractions import Fraction
+from functools import partial
 from itertools import count, repeat
 from typing import Any
 
@@ -14,65 +14,63 @@ from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.reader import carried_by, frame_numbers, read_frames
 from depthcrafter_cli.media.scale import resize_disparity
 from depthcrafter_cli.media.selection import ReadOptions
-from depthcrafter_cli.media.sinks.base import DepthFrame, SinkSettings
+from depthcrafter_cli.media.sinks.base import DepthFrame, ShotRange, SinkSettings
 from depthcrafter_cli.media.sinks.registry import are_numbered, may_sound, sink_for
-from depthcrafter_cli.media.spool import DisparitySpool
+from depthcrafter_cli.media.spool import SpooledFilm
 from depthcrafter_cli.media.timestamps import common_unit
 from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
 from depthcrafter_cli.types import RgbImage, Size, ValueRange
 from depthcrafter_cli.workflows.hand_off import labels_for
 from depthcrafter_cli.workflows.provenance import Provenance
 from depthcrafter_cli.workflows.request import FROM_SOURCE, RunRequest
+from depthcrafter_cli.workflows.shot_state import ShotState
 
 
 def deliver(
     request: RunRequest,
     reading: ReadOptions,
     provenance: Provenance,
-    spool: DisparitySpool,
-    end: Fraction | None,
+    states: Sequence[ShotState],
     observer: Observer,
     published: Published,
     warn: Warn = ignore,
 ) -> dict[str, Any]:
     """Normalise, scale and hand each frame to every sink; returns the outputs' metadata.
 
-    ``reading`` selects the source's frames again where they are shown; ``end`` is when the last
-    frame ends, in seconds, None if only the rate tells. ``warn`` is told of sound that is left out.
+    ``reading`` selects the source's frames again where they are shown; ``states`` are the complete
+    shots of the video. ``warn`` is told of sound that is left out.
 
     Raises:
-        OutputError: an output cannot be written, or the spool not be read.
+        OutputError: an output cannot be written, or a spool not be read.
         InputError: the source's pictures, where they are shown, cannot be read, or it changed.
     """
     shape = provenance.anamorphic
     size = request.output_size(provenance.source_size, provenance.model_size, shape)
-    reads_all = request.normalization.mode == "percentile"
-    if reads_all:
-        observer(Progress("normalize", 0, 1, unit="pass"))
-    values = value_range(request.normalization, spool)
-    if request.invert:
-        values = ValueRange(values.high, values.low)
-    if reads_all:
-        observer(Progress("normalize", 1, 1, unit="pass"))
+    film, end = SpooledFilm([state.spool for state in states]), states[-1].end()
+    shots = _shots(request, film, observer)
+    several = shots if len(shots) > 1 else []
+    values = _extremes([shot.values for shot in shots], inverted=request.invert)
     metadata = {
         **provenance.to_json(),
-        "frames": len(spool),
+        "frames": len(film),
         "output_size": str(size),
         "normalize": request.normalization.mode,
         "value_range": [values.low, values.high],
+        **({"shots": [shot.to_json() for shot in shots]} if several else {}),
     }
     settings = SinkSettings(
         size=size,
-        frame_count=len(spool),
+        frame_count=len(film),
         rate=provenance.rate,
-        time_base=spool.time_base if end is None else common_unit(spool.time_base, end),
+        time_base=film.time_base if end is None else common_unit(film.time_base, end),
         end=end,
         value_range=values,
         pixel_aspect=request.pixel_aspect(shape),
         look=request.look,
+        shots=several,
         metadata=metadata,
         published=published,
-        labels=labels_for(request, values),
+        labels_of=partial(labels_for, request),
         **_carried(request, reading, provenance, warn),
     )
     sinks = [sink_for(out, settings) for out in request.outputs]
@@ -88,18 +86,49 @@ def deliver(
     with ExitStack() as stack:
         for sink in sinks:
             stack.enter_context(sink)
-        observer(Progress("write", 0, len(spool)))
-        frames = enumerate(zip(spool.frames(), pictures, strict=False))
+        observer(Progress("write", 0, len(film)))
+        shot_of = (shot for shot in shots for _ in range(shot.frames))
+        frames = enumerate(zip(film.frames(), pictures, shot_of, strict=False))
         counted = numbers or count(request.first_number)
-        for (index, ((raw, shown), rgb)), number in zip(frames, counted, strict=False):
+        for (index, ((raw, shown), rgb, shot)), number in zip(frames, counted, strict=False):
             disparity = resize_disparity(raw, size)
-            frame = DepthFrame(number, shown, disparity, normalize(disparity, values), rgb)
+            normalized = normalize(disparity, shot.values)
+            own = shot if several else None
+            frame = DepthFrame(number, shown, disparity, normalized, rgb, own)
             for sink in sinks:
                 sink.write(frame)
-            observer(Progress("write", index + 1, len(spool)))
+            observer(Progress("write", index + 1, len(film)))
         if reads_source:
             require_unchanged(request.video, provenance.input)
     return metadata
+
+
+def _shots(request: RunRequest, film: SpooledFilm, observer: Observer) -> list[ShotRange]:
+    """The shots, each with a range of its own, or with that of the whole film."""
+    alone = [SpooledFilm([spool]) for spool in film.shots]
+    ranged = alone if request.range_of == "shot" else [film]
+    reads_all = request.normalization.mode == "percentile"
+    if reads_all:
+        observer(Progress("normalize", 0, len(ranged), unit="pass"))
+    values = []
+    for done, each in enumerate(ranged, 1):
+        found = value_range(request.normalization, each)
+        values.append(ValueRange(found.high, found.low) if request.invert else found)
+        if reads_all:
+            observer(Progress("normalize", done, len(ranged), unit="pass"))
+    shots, start = [], 0
+    for index, spool in enumerate(alone):
+        first = next(spool.frames())[1]
+        own = values[index if len(values) > 1 else 0]
+        shots.append(ShotRange(index, start, len(spool), first, own))
+        start += len(spool)
+    return shots
+
+
+def _extremes(ranges: Sequence[ValueRange], *, inverted: bool) -> ValueRange:
+    """The range that holds all others, from its nearest on where they are ``inverted``."""
+    least, most = (max, min) if inverted else (min, max)
+    return ValueRange(least(each.low for each in ranges), most(each.high for each in ranges))
 
 
 def _carried(

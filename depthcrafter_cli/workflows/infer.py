@@ -168,7 +168,7 @@ class DepthModel:
             limits=self._limits,
         )
         plan = self._method.plan(asked, source.size)
-        if plan.exact_length:
+        if plan.exact_length or (plan.uses_length and source.path is not None):
             source = source.counted()
         machine = Machine(self.device, self.dtype, budget(self.device, self._limits, self._warn))
         plan = plan.on(machine, source.length)

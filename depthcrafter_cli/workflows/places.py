@@ -8,6 +8,7 @@ from pathlib import Path
 
 from depthcrafter_cli.disk import identities, nearest_folder
 from depthcrafter_cli.errors import OutputError, UsageError
+from depthcrafter_cli.media.files import require_folder
 from depthcrafter_cli.media.look import Look
 from depthcrafter_cli.media.sinks.registry import check_outputs, existing_files, expected_bytes
 from depthcrafter_cli.media.spool import expected_spool_bytes
@@ -31,6 +32,7 @@ def check_places(request: RunRequest) -> None:
     )
     check_record(request, overwrite=replaceable)
     check_beside(replace(request, overwrite=replaceable))
+    require_folder(request.work_folder.parent, request.work_folder, is_made=True)
     taken = [request.video, *request.outputs, *filter(None, [request.record_path])]
     known = identities(request.work_folder)
     if same := next((path for path in taken if known & identities(path)), None):

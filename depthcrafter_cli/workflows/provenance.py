@@ -23,6 +23,8 @@ class Provenance:
         program: the program and its version.
         disparity: what the numbers mean.
         input: the video, as :func:`~depthcrafter_cli.media.identity.identity` gives it.
+        cuts: the frames before which it is cut into shots; left out of JSON where there are none.
+        cut_list: the file that says so, as ``input``; empty, and left out, where none was given.
         rate: frames per second of the frames that are read.
         source_size: the size of the video's pictures, of square pixels.
         anamorphic: how they are stored, if by pixels of another shape.
@@ -41,6 +43,8 @@ class Provenance:
     program: str = field(default_factory=program)
     disparity: str = "affine-invariant, larger is nearer"
     input: Mapping[str, Any]
+    cuts: tuple[int, ...] = ()
+    cut_list: Mapping[str, Any] = field(default_factory=dict)
     rate: Fraction
     source_size: Size
     model_size: Size
@@ -60,7 +64,7 @@ class Provenance:
         return {
             name: str(value) if isinstance(value, Size) else plain(value)
             for name, value in vars(self).items()
-            if value is not None
+            if value is not None and (value or name not in ("cuts", "cut_list"))
         }
 
     @staticmethod

@@ -60,6 +60,7 @@ def is_complete(request: RunRequest, warn: Warn) -> bool:
             same = (
                 request.same_result(record["request"])
                 and record["input"] == identity(request.video)
+                and record.get("cut_list", {}) == request.cut_list_identity()
                 and record["outputs"] == [identity(out) for out in request.outputs]
             )
     except DepthCrafterError:  # no record, none of ours, or of values there are no more

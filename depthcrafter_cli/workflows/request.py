@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 FROM_SOURCE = "source"
 CONSUMERS = ("stereocrafter", "iw3", "3dgs", "nuke", "resolve", "blender", "comfyui")
+AUTO_CUTS, NO_CUTS = "auto", "none"
 
 
 def _read_limit(name: str, text: str) -> float | None:
@@ -85,12 +86,19 @@ class RunRequest(Look):
     )
     normalization: Normalization = option(
         Normalization(),
-        help="What becomes 0 and 1: {default} (default: the extremes of the whole video), "
+        help="What becomes 0 and 1: {default} (default: the extremes), "
         "percentile or 'percentile 2 98', 'fixed LO HI', or none.",
         part="look",
         typed="normalize",
         read=read_normalization,
         form=NORMALIZATIONS,
+    )
+    range_of: str = option(
+        "shot",
+        help="From what 0 and 1 are taken: {default} (default: each shot has its own) or film.",
+        part="look",
+        typed="range",
+        choices=("shot", "film"),
     )
     start_number: str = option(
         FROM_SOURCE,
@@ -142,6 +150,13 @@ class RunRequest(Look):
         unit="pixels",
     )
     reading: ReadOptions = field(default_factory=ReadOptions)
+    cuts: str = option(
+        AUTO_CUTS,
+        help="Where a film is cut into shots, each of which gets depth of its own: {default} "
+        "(default: cuts are looked for; images, and the reference, are one shot), none, or a list "
+        "such as shots.csv or an EDL.",
+        part="depth",
+    )
     settings: Mapping[str, Any] = settings_of(PipelineConfig)
     reference: bool = option(
         False,
@@ -225,6 +240,17 @@ class RunRequest(Look):
         )
 
     @property
+    def cut_list(self) -> Path | None:
+        """The file that says where the video is cut, if one was given."""
+        return None if self.cuts in (AUTO_CUTS, NO_CUTS) else expanded(self.cuts)
+
+    def cut_list_identity(self) -> dict[str, Any]:
+        """What tells that file from others; empty if there is none. Raises OSError."""
+        from depthcrafter_cli.media.identity import identity
+
+        return {} if self.cut_list is None else identity(self.cut_list)
+
+    @property
     def look(self) -> Look:
         """The part of the request that says how the depth is shown."""
         return Look(**{each.name: getattr(self, each.name) for each in fields(Look)})
@@ -306,6 +332,7 @@ class RunRequest(Look):
             video=self.video.absolute(),
             outputs=tuple(out.absolute() for out in self.outputs),
             weights=_absolute_folder(self.weights),
+            cuts=str(self.cut_list.absolute()) if self.cut_list else self.cuts,
             work_dir=self.work_dir and self.work_dir.absolute(),
         )
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from depthcrafter_cli.media.sinks.registry import check_numbers, check_size
 from depthcrafter_cli.memory.duration import Duration, card
 from depthcrafter_cli.methods.base import Machine, MethodPlan, MethodRequest
 from depthcrafter_cli.methods.registry import method_named
-from depthcrafter_cli.progress import StageWork, Warn, ignore
+from depthcrafter_cli.progress import Observer, StageWork, Warn, ignore
 from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.types import Size, VideoInfo
+from depthcrafter_cli.workflows.film import check_cut_list, film_of
 from depthcrafter_cli.workflows.memory import budget
 from depthcrafter_cli.workflows.places import check_disk, check_places, disk_bytes
 from depthcrafter_cli.workflows.provenance import Provenance
@@ -35,13 +37,23 @@ class Video:
     """What a run reads: ``info`` is of the whole video, ``reading`` selects its frames.
 
     ``rate`` labels them. ``frames`` is how many they are: an estimate from the container, None
-    where it says nothing, exact where all noise is drawn before the first frame.
+    where it says nothing, exact where they were ``counted``. ``cuts`` are the frames before which
+    a film is cut, which only one that is counted has.
     """
 
     info: VideoInfo
     reading: ReadOptions
     rate: Fraction
     frames: int | None
+    counted: bool = False
+    cuts: tuple[int, ...] = ()
+
+    @property
+    def shots(self) -> list[int | None]:
+        """The frames of each shot, as far as ``frames`` tells."""
+        if self.frames is None:
+            return [None]
+        return [stop - start for start, stop in pairwise((0, *self.cuts, self.frames))]
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,8 @@ class RunPlan:
         """Windows the video will be cut into; None without windows, or where its length is not
         known.
         """
-        return self.method.windows(self.video.frames)
+        counts = [self.method.windows(frames) for frames in self.video.shots]
+        return None if None in counts else sum(filter(None, counts))
 
     @property
     def output_size(self) -> Size:
@@ -74,8 +87,9 @@ class RunPlan:
     @property
     def saved(self) -> SavedRun:
         """What its state is to say of the run."""
-        stride = self.video.reading.stride
-        return SavedRun(self.request, self.provenance, self.method.memory_plan, stride)
+        video, memory = self.video, self.method.memory_plan
+        frames = video.frames if video.counted else None
+        return SavedRun(self.request, self.provenance, memory, video.reading.stride, frames)
 
     def disk_bytes(self, frames: int, outputs: Sequence[Path]) -> list[int]:
         """About what so many frames take on a disk: the run's state, then each output."""
@@ -96,15 +110,24 @@ class RunPlan:
     def stage_work(self) -> dict[str, StageWork]:
         """What each stage is expected to take; nothing where that, or the length, is not known."""
         frames = self.video.frames
-        stages = {} if frames is None else self.method.stage_work(frames)
+        stages = self.work_of(self.video.shots)
         if not stages or frames is None:
             return {}
         written = self.output_size.height * self.output_size.width * len(self.request.outputs)
         return {**stages, "write": StageWork(frames, seconds=written * _WRITE_SECONDS)}
 
+    def work_of(self, shots: Sequence[int | None]) -> dict[str, StageWork]:
+        """What the method's stages are expected to take for shots of so many frames."""
+        whole: dict[str, StageWork] = {}
+        for frames in shots:
+            for stage, work in ({} if frames is None else self.method.stage_work(frames)).items():
+                before = whole[stage].total if stage in whole else 0
+                whole[stage] = replace(work, total=before + work.total)
+        return whole
 
-def plan(request: RunRequest, warn: Warn = ignore) -> RunPlan:
-    """Settle and check a run.
+
+def plan(request: RunRequest, warn: Warn = ignore, observer: Observer = ignore) -> RunPlan:
+    """Settle and check a run; the cuts of a film are looked for, of which ``observer`` is told.
 
     With ``resume``, a run that stopped or was kept goes on, with whatever look is asked for now.
     With ``overwrite`` too, one that cannot be gone on with is begun again, unless it lacks memory
@@ -114,17 +137,16 @@ def plan(request: RunRequest, warn: Warn = ignore) -> RunPlan:
         UsageError, InputError, WeightsError, MemoryLimitError, OutputError: whatever would stop
             the run later.
     """
-    settled = _settle(request)
-    if not _goes_on(request):
-        return _planned(request, *settled, warn)
-    try:
-        saved = RunState(request.work_folder).saved()
-        kept = request.keep_work or saved.request.keep_work
-        return _planned(replace(request, keep_work=kept), *settled, warn, saved)
-    except (UsageError, InputError):
-        if request.overwrite and not request.resume_only:
-            return _planned(request, *settled, warn)
-        raise
+    video, method = _settle(request)
+    if _goes_on(request):
+        try:
+            saved = RunState(request.work_folder).saved()
+            kept = request.keep_work or saved.request.keep_work
+            return _planned(replace(request, keep_work=kept), video, method, warn, saved)
+        except (UsageError, InputError):
+            if not request.overwrite or request.resume_only:
+                raise
+    return _planned(request, _with_shots(request, video, method, observer), method, warn)
 
 
 def check_run(request: RunRequest) -> Video:
@@ -151,9 +173,14 @@ def _planned(
     """
     device, dtype = _machine(request, warn)
     spec, weights = method.spec, method.weights
+    if saved is not None and saved.frames is not None:
+        cuts = saved.provenance.cuts
+        video = replace(video, frames=saved.frames, counted=True, cuts=cuts)
     provenance = Provenance(
         disparity=method.disparity,
         input=identity(request.video),
+        cuts=video.cuts,
+        cut_list=request.cut_list_identity(),
         rate=video.rate,
         source_size=video.info.size,
         model_size=method.size,
@@ -172,7 +199,8 @@ def _planned(
         _require_same(request, provenance, saved, method)
     machine = Machine(device, dtype, budget(device, request.limits, warn))
     settings = None if saved is None else saved.provenance.settings
-    method = method.on(machine, video.frames, settings)
+    longest = None if video.frames is None else max(filter(None, video.shots))
+    method = method.on(machine, longest, settings)
     if saved is None:
         provenance = replace(provenance, settings=method.settings, memory=method.memory_details)
     else:
@@ -212,7 +240,23 @@ def _settle(request: RunRequest) -> tuple[Video, MethodPlan]:
     check_numbers(request.outputs, last)
     if request.outputs and frames is not None and not _goes_on(request):
         check_disk(request, frames, method.size, written)
-    return Video(info, reading, rate, frames), method
+    check_cut_list(request)
+    return Video(info, reading, rate, frames, counted=count is not None), method
+
+
+def _with_shots(request: RunRequest, video: Video, method: MethodPlan, observer: Observer) -> Video:
+    """The video with its cuts and its exact length, where they are asked for or used.
+
+    A plan alone does without, so that it is there at once. Raises as :func:`plan`.
+    """
+    counts = method.uses_length and not video.counted
+    film = film_of(request, video.reading, counts, observer) if request.outputs else None
+    if film is None:
+        return video
+    frames, cuts = len(film.timeline.times), tuple(shot.start for shot in film.shots[1:])
+    written = request.output_size(video.info.size, method.size, video.info.anamorphic)
+    check_disk(request, frames, method.size, written)
+    return replace(video, frames=frames, counted=True, cuts=cuts)
 
 
 def _method(request: RunRequest, source: Size) -> MethodPlan:
@@ -252,6 +296,8 @@ def _require_same(
     ]
     if now.weights_sha256 != before.weights_sha256:
         differing.append("the contents of the weights")
+    if now.cut_list != before.cut_list and request.absolute().cuts == saved.request.cuts:
+        differing.append("the list of cuts")
     if differing:
         resume = f"use `depthcrafter resume {quoted(request.work_folder)}`"
         remedy = "restore it" if request.resume_only else resume
@@ -269,8 +315,13 @@ def _other_options(
     What would be made of gaps is none of them where the run before got on without any.
     """
     asked, before = (
-        {"method": each.method, "reference": each.reference, **vars(each.selection)}
-        for each in (request, saved.request)
+        {
+            "method": each.method,
+            "reference": each.reference,
+            "cuts": each.cuts,
+            **vars(each.selection),
+        }
+        for each in (request.absolute(), saved.request)
     )
     # Otherwise weights or methods decide on the settings.
     if now.model == saved.provenance.model and asked["method"] == before["method"]:
@@ -283,7 +334,7 @@ def _other_options(
     if now.model_size == saved.provenance.model_size:
         implied.add("max_res")
     if asked["reference"] != before["reference"]:
-        implied |= {"noise", "matrix", "tonemap"}
+        implied |= {"noise", "matrix", "tonemap", "cuts"}
     return {
         name: (value, before[name])
         for name, value in asked.items()

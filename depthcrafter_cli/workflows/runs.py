@@ -1,32 +1,26 @@
 """From a video to its depth files: infer into a spool, then deliver. Killed, it can go on."""
 
-import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from depthcrafter_cli.disk import make_folder
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.files import claimed, output_errors, remove_locks
-from depthcrafter_cli.media.identity import require_unchanged
 from depthcrafter_cli.media.published import Published
-from depthcrafter_cli.media.reader import read_frames
 from depthcrafter_cli.media.sinks.registry import (
     check_numbers,
     check_outputs,
     check_size,
     places_of,
 )
-from depthcrafter_cli.media.spool import DisparitySpool
-from depthcrafter_cli.methods.base import Estimator, ResumePoint
 from depthcrafter_cli.progress import Observer, Warn, ignore
 from depthcrafter_cli.shell import quoted
-from depthcrafter_cli.types import RgbImage, ValueRange
+from depthcrafter_cli.types import ValueRange
+from depthcrafter_cli.workflows.compute import compute
 from depthcrafter_cli.workflows.deliver import deliver
 from depthcrafter_cli.workflows.hand_off import check_beside, laid_out, write_beside
 from depthcrafter_cli.workflows.memory import memory_errors
@@ -40,9 +34,6 @@ from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.resources import PeakMemory, peak_memory
 from depthcrafter_cli.workflows.run_plan import RunPlan, plan
 from depthcrafter_cli.workflows.state import RunState
-
-# Quicker steps are not worth a write each: as much is the most that a stop costs.
-_STEP_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -93,7 +84,7 @@ def run(
     if isinstance(asked, RunRequest):
         if asked.resume and asked.outputs and finished_before(laid_out(asked), warn):
             return None
-        asked = plan(laid_out(asked), warn)
+        asked = plan(laid_out(asked), warn, observer)
     planned(asked)
     return _carried_out(asked, observer, warn, model or LoadedModel())
 
@@ -129,23 +120,21 @@ def _carried_out(plan: RunPlan, observer: Observer, warn: Warn, model: LoadedMod
     shortage = memory_errors(plan.method, device, capped=request.max_vram is not None)
     with claimed(_claims(request)), shortage, _state(plan) as state:
         published = state.published(overwrite=request.overwrite)
-        with state.spool() as spool:
-            fallbacks: list[str] = []
+        shots, fallbacks = state.shots(), list[str]()
+        started = time.perf_counter()
+        if not all(shot.complete for shot in shots):
+            estimator = model.estimator(plan.method, plan.request.max_vram, observer, warn)
             started = time.perf_counter()
-            if not state.complete(len(spool)):
-                estimator = model.estimator(plan.method, plan.request.max_vram, observer, warn)
-                started = time.perf_counter()
-                _infer(plan, estimator, state, spool, observer, warn)
-                fallbacks = estimator.fallbacks
-            inferred = time.perf_counter()
-            reading, made, end = plan.video.reading, plan.provenance, state.end()
-            metadata = deliver(request, reading, made, spool, end, observer, published, warn)
-            write_beside(request, metadata, published, warn)
-            frames = len(spool)
+            compute(plan, estimator, shots, observer, warn)
+            fallbacks = estimator.fallbacks
+        inferred = time.perf_counter()
+        reading, made = plan.video.reading, plan.provenance
+        metadata = deliver(request, reading, made, shots, observer, published, warn)
+        write_beside(request, metadata, published, warn)
         finished = time.perf_counter()
         result = RunResult(
             outputs=request.outputs,
-            frames=frames,
+            frames=metadata["frames"],
             seconds=finished - started,
             value_range=ValueRange(*metadata["value_range"]),
             peak=peak_memory(device),
@@ -231,18 +220,20 @@ def finish(
     published = Published(overwrite=request.overwrite)
     if request.create_folders:
         _create_folders(request)
-    with claimed(places_of(request.outputs)), state.spool(read_only=True) as spool:
-        check_numbers(request.outputs, request.first_number + len(spool))
-        if not state.complete(len(spool)):
+    with claimed(places_of(request.outputs)):
+        shots = state.shots(read_only=True)
+        complete = all(shot.complete for shot in shots)
+        frames = sum(len(shot.spool) for shot in shots)
+        check_numbers(request.outputs, request.first_number + frames)
+        if not complete:
             raise UsageError(
-                f"{state.path} holds {len(spool)} frames of a run that is not complete, expected "
+                f"{state.path} holds {frames} frames of a run that is not complete, expected "
                 f"all: go on with `depthcrafter resume {quoted(state.path)} --keep-work` first."
             )
-        end = state.end()
-        metadata = deliver(request, reading, made, spool, end, observer, published, warn)
+        metadata = deliver(request, reading, made, shots, observer, published, warn)
         write_beside(request, metadata, published, warn)
         write_record(request, metadata, published)
-        return len(spool)
+        return frames
 
 
 def _claims(request: RunRequest) -> list[Path]:
@@ -267,51 +258,3 @@ def _state(plan: RunPlan) -> Iterator[RunState]:
         if not state.progressed:
             state.discard()
         raise
-
-
-def _infer(
-    plan: RunPlan,
-    estimator: Estimator,
-    state: RunState,
-    spool: DisparitySpool,
-    observer: Observer,
-    warn: Warn,
-) -> None:
-    """Every frame's raw disparity into the spool, with the frame's time."""
-    start, times = state.load(len(spool)) or (None, [])
-    if start is None and (len(spool) or state.progressed):
-        warn(f"{state.path} does not fit together, and the run begins again.")
-        spool.clear()
-    pending, known = deque(times), len(spool) + len(times)
-    source, reading = plan.request.video, plan.video.reading
-    first = 0 if start is None else estimator.first_read(start)
-
-    end: Fraction | None = None
-
-    def pictures() -> Iterator[RgbImage]:
-        nonlocal end
-        for frame in read_frames(source, plan.method.size, reading, warn, first):
-            time, duration = frame.time, frame.duration
-            if plan.request.reference:
-                time, duration = frame.index / plan.video.rate, 1 / plan.video.rate
-            if frame.index >= known:
-                pending.append(time)
-            end = time + duration
-            yield frame.rgb
-
-    saved_at = -math.inf
-
-    def keep(point: ResumePoint) -> None:
-        nonlocal saved_at
-        if not point.midway:
-            require_unchanged(source, plan.provenance.input)
-        elif time.monotonic() - saved_at < _STEP_SECONDS:
-            return
-        state.save(point, pending, end)
-        saved_at = time.monotonic()
-
-    stream = estimator(
-        pictures(), total=plan.video.frames, observer=observer, resume_from=start, keep=keep
-    )
-    for disparity in stream:
-        spool.append(disparity, [pending.popleft() for _ in disparity])

@@ -1,11 +1,9 @@
-"""Find a film's shots, and show them: a list that people can edit and a sheet of pictures."""
+"""A film's shots as people see them: a list that they can edit and a sheet of pictures."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -14,43 +12,12 @@ from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.files import claimed, require_folder
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.reader import probe, read_frames
-from depthcrafter_cli.media.selection import ReadOptions, selected_rate
-from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
 from depthcrafter_cli.shots.cuts import shots_csv, shots_edl
-from depthcrafter_cli.shots.detect import find_cuts, picture_size
-from depthcrafter_cli.shots.shot import Shot, Timeline, shots_between
-from depthcrafter_cli.types import RgbImage
+from depthcrafter_cli.shots.detect import picture_size
+from depthcrafter_cli.workflows.film import Film
 
 _THUMBNAIL, _CAPTION, _GAP = 160, 16, 6  # pixels
 _SHOTS_A_ROW = 3
-
-
-@dataclass(frozen=True)
-class Film:
-    """A video, when its frames are shown, and its shots."""
-
-    video: Path
-    reading: ReadOptions
-    timeline: Timeline
-    shots: Sequence[Shot]
-
-
-def find_shots(
-    video: Path, reading: ReadOptions, observer: Observer = ignore, warn: Warn = ignore
-) -> Film:
-    """Decode a video once at small size, and find where it is cut. Raises InputError."""
-    info = probe(video, reading)
-    times: list[Fraction] = []
-
-    def pictures() -> Iterator[RgbImage]:
-        for frame in read_frames(video, picture_size(info.size), reading, warn):
-            times.append(frame.time)
-            observer(Progress("read", len(times), info.frame_count))
-            yield frame.rgb
-
-    cuts = find_cuts(pictures())
-    timeline = Timeline(times, selected_rate(info, reading))
-    return Film(video, reading, timeline, shots_between(cuts, timeline))
 
 
 def _csv(film: Film) -> bytes:

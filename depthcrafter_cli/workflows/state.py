@@ -1,35 +1,30 @@
 """The state of a run in its folder, so that a killed one can go on and a kept one be reused.
 
-``job.json`` says what was asked and what makes the disparity; ``window.safetensors`` is the pass
-between two steps; ``disparity.spool`` holds what is decoded, ``published.jsonl`` which outputs have
-their final names. Each is replaced in one step or only appended to, and says by a checksum whether
-it is whole and of this run.
+``job.json`` says what was asked and what makes the disparity, ``published.jsonl`` which outputs
+have their final names. The state of a shot (:mod:`.shot_state`) is in ``shots/0000`` and so on, or,
+of a video that is one shot, here. Each file is replaced in one step or only appended to, and says
+by a checksum whether it is whole and of this run.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from depthcrafter_cli.disk import make_folder, part_path
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.files import output_errors, read_errors, write_whole
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.selection import ReadOptions
-from depthcrafter_cli.media.spool import DisparitySpool
-from depthcrafter_cli.methods.base import ResumePoint
 from depthcrafter_cli.models.registry import MODELS
-from depthcrafter_cli.structured import content_errors, json_object, parse_object, plain, typed
+from depthcrafter_cli.structured import content_errors, json_object, plain, typed
 from depthcrafter_cli.types import MemoryPlan
 from depthcrafter_cli.workflows.provenance import Provenance
 from depthcrafter_cli.workflows.request import RunRequest
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from depthcrafter_cli.workflows.shot_state import ShotState
 
 _FORMAT = 3
 _EARLIER_FILES = ("delivering", "job.partial.json", "window.partial.safetensors")  # of format 1
@@ -39,13 +34,15 @@ _EARLIER_FILES = ("delivering", "job.partial.json", "window.partial.safetensors"
 class SavedRun:
     """What ``job.json`` says: the run as it was asked for last, and what makes its disparity.
 
-    ``stride`` picks every n-th frame where the reference reads at another rate.
+    ``stride`` picks every n-th frame where the reference reads at another rate. ``frames`` is how
+    many there are, exactly; None where they were not counted.
     """
 
     request: RunRequest
     provenance: Provenance
     memory_plan: MemoryPlan | None
     stride: int | None
+    frames: int | None = None
 
     @property
     def reading(self) -> ReadOptions:
@@ -65,6 +62,7 @@ class SavedRun:
             "keep_work": request.keep_work,
             "overwrite": request.overwrite,
             "stride": self.stride,
+            "frames": self.frames,
         }
 
     @staticmethod
@@ -92,23 +90,8 @@ class SavedRun:
             provenance,
             typed(MemoryPlan | None, values["memory_plan"], "memory_plan"),
             typed(int | None, values["stride"], "stride"),
+            typed(int | None, values.get("frames"), "frames"),
         )
-
-
-@dataclass(frozen=True)
-class _SavedPass:
-    """What the window file says beside its tensors: see :class:`ResumePoint`.
-
-    ``times`` are those of all frames from ``decoded`` on that were read, ``end`` is when the last
-    one ends, None where that is not known.
-    """
-
-    decoded: int
-    waiting: int
-    last: bool
-    counts: dict[str, int]
-    times: tuple[Fraction, ...]
-    end: Fraction | None
 
 
 class RunState:
@@ -116,9 +99,8 @@ class RunState:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.spool_path = path / "disparity.spool"
-        self._job, self._window = path / "job.json", path / "window.safetensors"
-        self._journal = path / "published.jsonl"
+        self._job, self._journal = path / "job.json", path / "published.jsonl"
+        self._shots = path / "shots"
         self._known_key = ""
 
     @property
@@ -130,7 +112,7 @@ class RunState:
     @property
     def progressed(self) -> bool:
         """Whether there is anything to go on from."""
-        return self._window.is_file()
+        return any(shot.progressed for shot in self._present())
 
     @property
     def delivering(self) -> bool:
@@ -199,80 +181,21 @@ class RunState:
             self._known_key = typed(str, job["key"], "key")
         return run
 
-    def save(self, point: ResumePoint, times: Iterable[Fraction], end: Fraction | None) -> None:
-        """Keep a pass, the times of its frames from ``decoded`` on, and when the last one ends."""
-        from safetensors.torch import save
+    def shots(self, *, read_only: bool = False) -> list[ShotState]:
+        """The state of each shot, in order. Raises as :meth:`saved`."""
+        count = 1 + len(self.saved().provenance.cuts)
+        if count == 1:
+            return [ShotState(self.path, self._key, read_only=read_only)]
+        keys = (hashlib.sha256(f"{self._key} {at}".encode()).hexdigest() for at in range(count))
+        return [
+            ShotState(self._shots / f"{at:04}", key, read_only=read_only)
+            for at, key in enumerate(keys)
+        ]
 
-        tensors = {name: part.contiguous().cpu() for name, part in point.tensors.items()}
-        state = _SavedPass(
-            point.decoded, point.waiting, point.last, dict(point.counts), tuple(times), end
-        )
-        told = json.dumps(plain(state))
-        metadata = {"state": told, "sha256": _window_checksum(self._key, told, tensors)}
-        write_whole(self._window, save(tensors, metadata=metadata))
-
-    def load(self, decoded: int) -> tuple[ResumePoint, list[Fraction]] | None:
-        """What was saved last, with ``decoded`` frames in the spool.
-
-        None if it does not fit them, is damaged or is another run's. Raises OutputError where it
-        cannot be read.
-        """
-        kept = self._pass()
-        if kept is None:
-            return None
-        state, tensors = kept
-        waiting = state.decoded + state.waiting - decoded
-        if not 0 <= waiting <= state.waiting:
-            return None
-        point = ResumePoint(
-            decoded=decoded,
-            waiting=waiting,
-            last=state.last,
-            counts=state.counts,
-            tensors=tensors,
-        )
-        return point, list(state.times[decoded - state.decoded :])
-
-    def _pass(self) -> tuple[_SavedPass, dict[str, "Tensor"]] | None:
-        """The pass and the tensors that were saved last; None if they are not whole.
-
-        Their memory is their own: Windows lets no file be replaced that is mapped.
-        """
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
-        if not self.progressed:
-            return None
-        with read_errors(self._window):
-            data = self._window.read_bytes()
-        try:
-            tensors = load(data)
-            header = parse_object(data[8 : 8 + int.from_bytes(data[:8], "little")])
-            metadata = header["__metadata__"]
-            if metadata["sha256"] != _window_checksum(self._key, metadata["state"], tensors):
-                return None
-            state = parse_object(metadata["state"])
-            if "counts" not in state:  # of 0.1
-                counts = {name: state.pop(name) for name in ("windows", "steps")}
-                state |= {"counts": counts, "waiting": len(tensors["latents"])}
-            return typed(_SavedPass, state, "the pass"), tensors
-        except (SafetensorError, ValueError, TypeError, LookupError, RuntimeError):
-            return None
-
-    def end(self) -> Fraction | None:
-        """When the last picture of a complete run ends, in seconds from the first one."""
-        kept = self._pass()
-        return None if kept is None else kept[0].end
-
-    def spool(self, *, read_only: bool = False) -> DisparitySpool:
-        """The disparity that is decoded so far. Raises as :meth:`saved`."""
-        key = int(self._key[:8], 16)
-        return DisparitySpool(self.spool_path, key=key, read_only=read_only)
-
-    def complete(self, decoded: int) -> bool:
-        """Whether ``decoded`` frames in the spool are all that the run was to compute."""
-        saved = self.load(decoded)
-        return saved is not None and saved[0].finished
+    def _present(self) -> list[ShotState]:
+        """What is there of shots, whosever they are."""
+        folders = sorted(self._shots.iterdir()) if self._shots.is_dir() else []
+        return [ShotState(folder, "0") for folder in (self.path, *folders)]
 
     def published(self, *, overwrite: bool) -> Published:
         """What the run gave final names so far, where it notes what it gives more."""
@@ -288,23 +211,18 @@ class RunState:
 
         A folder that holds anything else stays.
         """
-        files = (self._job, self._window, self.spool_path, self._journal)
+        files = (self._job, self._journal)
         earlier = (self.path / name for name in _EARLIER_FILES)
         with output_errors(self.path):
             for file in (*files, *map(part_path, files), *earlier):
                 file.unlink(missing_ok=True)
-        with suppress(OSError):
-            self.path.rmdir()
+            shots = self._present()
+        for shot in shots:
+            shot.discard()
+        for folder in (self._shots, self.path):
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _checksum(job: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
-
-
-def _window_checksum(key: str, state: str, tensors: Mapping[str, "Tensor"]) -> str:
-    """Over all that :meth:`RunState.load` uses, and the run that it belongs to."""
-    digest = hashlib.sha256(f"{key} {state}".encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().numpy())
-    return digest.hexdigest()

@@ -37,7 +37,8 @@ OF = {
 OPTIONS = options_of(RunRequest)
 # A value that is not the default, as it is typed, for each option of another kind than a flag.
 TYPED = {
-    "size": "model", "normalization": "percentile 2 98", "colormap": "gray", "crf": "20",
+    "size": "model", "normalization": "percentile 2 98", "range_of": "film",
+    "cuts": "none", "colormap": "gray", "crf": "20",
     "codec": "prores", "audio": "none", "pix_fmt": "gray10le", "encoder_option": "preset=slow",
     "exr_channel": "depth.Z", "consumer": "nuke",
     "start_number": "7", "method": "trivial-mean", "weights": "nano", "max_res": "320",

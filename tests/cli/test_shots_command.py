@@ -2,34 +2,20 @@
 
 import json
 
-import av
 import numpy as np
 import pytest
+from clips import COLOURS, make_film
 from PIL import Image
 
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.shots.cuts import read_cuts
-from depthcrafter_cli.workflows.shots import find_shots
-
-COLOURS = [(200, 40, 30), (30, 160, 60), (40, 60, 200)]
+from depthcrafter_cli.workflows.film import find_shots
 
 
 @pytest.fixture
 def film(tmp_path):
-    """Three shots of 12, 20 and 8 frames: bands of a colour that move a little."""
-    path = tmp_path / "film.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=24, options={"crf": "12", "threads": "1"})
-        stream.width, stream.height, stream.pix_fmt = 128, 72, "yuv420p"
-        for seed, (colour, frames) in enumerate(zip(COLOURS, (12, 20, 8), strict=True)):
-            rough = np.random.default_rng(seed).uniform(0.3, 1, (9, 20, 1))
-            wide = np.kron(rough, np.ones((8, 8, 1))) * np.array(colour)
-            for shift in range(frames):
-                picture = wide[:, shift : shift + 128].astype(np.uint8)
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-                container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
+    """Three shots of 12, 20 and 8 frames."""
+    return make_film(tmp_path / "film.mp4", 12, 20, 8)
 
 
 def test_lists_and_a_sheet_of_pictures(cli, film, tmp_path):

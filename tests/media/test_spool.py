@@ -10,7 +10,7 @@ from limits import file_size_limit
 
 from depthcrafter_cli import disk
 from depthcrafter_cli.errors import OutputError
-from depthcrafter_cli.media.spool import DisparitySpool
+from depthcrafter_cli.media.spool import DisparitySpool, SpooledFilm
 
 
 def disparity(frames, seed=0, shape=(12, 16)):
@@ -63,13 +63,15 @@ def test_percentiles_equal_those_of_the_whole_array(tmp_path):
         spool.append(values, [Fraction(k) for k in range(20)])
         for low, high in ((2, 98), (0, 100), (25, 50)):
             expected = np.percentile(values, [low, high])
-            np.testing.assert_allclose(spool.percentiles(low, high), expected, atol=5e-4)
+            np.testing.assert_allclose(
+                SpooledFilm([spool]).percentiles(low, high), expected, atol=5e-4
+            )
 
 
 def test_a_constant_clip_has_its_value_as_every_percentile(tmp_path):
     with DisparitySpool(tmp_path / "spool") as spool:
         spool.append(np.full((2, 4, 4), 0.25, dtype=np.float32), [Fraction(0), Fraction(1)])
-        assert spool.percentiles(2, 98) == (0.25, 0.25)
+        assert SpooledFilm([spool]).percentiles(2, 98) == (0.25, 0.25)
 
 
 def test_memory_does_not_grow_with_the_clip(tmp_path):
@@ -79,7 +81,8 @@ def test_memory_does_not_grow_with_the_clip(tmp_path):
             tracemalloc.start()
             for index in range(count):
                 spool.append(disparity(1, index, (240, 320)), [Fraction(index, 24)])
-            spool.percentiles(2, 98)
+        SpooledFilm([spool]).percentiles(2, 98)
+        with spool:
             spool.clear()
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
@@ -225,5 +228,5 @@ def test_percentiles_of_a_nearly_flat_clip(tmp_path):
     values = np.float32(0.75) + disparity(3) * np.float32(5e-4)
     with DisparitySpool(tmp_path / "spool") as spool:
         spool.append(values, [Fraction(k) for k in range(3)])
-        found = spool.percentiles(2, 98)
+        found = SpooledFilm([spool]).percentiles(2, 98)
     assert found == pytest.approx(np.percentile(values.astype(np.float64), [2, 98]), abs=1e-6)

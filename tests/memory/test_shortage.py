@@ -3,6 +3,7 @@
 import errno
 import json
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,11 +15,14 @@ from depthcrafter_cli.memory.architecture import Architecture
 from depthcrafter_cli.memory.budget import Budget
 from depthcrafter_cli.memory.estimate import Workload, estimate
 from depthcrafter_cli.memory.planner import choose
+from depthcrafter_cli.methods.base import forget
+from depthcrafter_cli.methods.depthcrafter import DepthCrafterEstimator, _Fallbacks
 from depthcrafter_cli.models import loading
 from depthcrafter_cli.models.device_memory import out_of_memory
 from depthcrafter_cli.models.layout import network_configs
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
+from depthcrafter_cli.progress import ignore
 from depthcrafter_cli.types import MemoryPlan, Size
 from depthcrafter_cli.workflows.batches.task import failure
 from tests.memory.test_retries import PARTS, failing
@@ -245,3 +249,26 @@ def test_memory_that_runs_out_where_no_plan_helps_ends_with_5_too(
     assert failure(error).exit_code == 5 and failure(error).passing
     assert failure(ValueError("no")).exit_code == 1
     assert failure(MemoryLimitError("a sentence")).error == "a sentence"
+
+
+def test_the_shots_after_memory_ran_out_begin_with_the_plan_that_fitted(tiny, tiny_folder):
+    """Without that each shot of a film would run out of memory once more."""
+    fallback = _Fallbacks(choice(tiny_folder, device="cpu"), ignore)
+    config = PipelineConfig(steps=1, window=4, overlap=1)
+    estimator = DepthCrafterEstimator(replace(tiny, plan=fallback.plan), config, fallback)
+
+    def fail(_module, inputs):
+        if len(inputs[0]) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate too much")
+
+    hook = tiny.vae.encoder.mid_block.resnets[0].conv2.register_forward_pre_hook(fail)
+    shots = np.random.default_rng(0).integers(0, 256, (2, 4, 64, 64, 3), dtype=np.uint8)
+    told = []
+    try:
+        for shot in shots:
+            call = {"total": 4, "observer": ignore, "resume_from": None, "keep": forget}
+            assert len(np.concatenate(list(estimator(shot, **call)))) == 4
+            told.append(len(estimator.fallbacks))
+    finally:
+        hook.remove()
+    assert told[0] and told[1] == told[0]

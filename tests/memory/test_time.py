@@ -78,7 +78,7 @@ def test_time_is_told_for_a_known_card_and_only_for_one(cli):
 def test_streaming_counts_the_bus_where_it_is_slower_than_the_card():
     budget = Budget(card_budget(4, "cuda"))
     choice = choose(FULL, WORKLOAD, budget, "cuda", batch=8, overlap=25)
-    numbers = {"windows": 1, "overlap": 25, "passes": 5, "batch": 8}
+    numbers = {"windows": 1, "passes": 5, "batch": 8}
     slow = duration(choice, Card(25e12, 24e9), frames=110, **numbers)
     fast = duration(choice, Card(1e20, 24e9), frames=110, **numbers)
     steps = 5 * choice.peaks.bus_bytes / 24e9

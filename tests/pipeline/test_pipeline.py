@@ -32,7 +32,8 @@ def test_results_do_not_depend_on_the_encoder_batch_or_on_how_frames_arrive(tiny
     # The published five steps: with one or two, rounding is amplified by the jump from sigma 700.
     config = replace(FAST, steps=5, window=4, overlap=1)
     whole = depth_of(tiny, frames, config)
-    singly = depth_of(tiny, (frame for frame in frames), replace(config, encode_batch=1))
+    stream = (frame for frame in frames)
+    singly = depth_of(tiny, stream, replace(config, encode_batch=1), total=len(frames))
     in_fives = depth_of(tiny, list(frames), replace(config, encode_batch=5))
     assert np.abs(whole - singly).max() <= 1e-5
     assert np.abs(whole - in_fives).max() <= 1e-5

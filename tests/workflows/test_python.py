@@ -36,7 +36,6 @@ def expected(model):
 
 FORMS = {
     "a list of arrays": list(PICTURES),
-    "a stream": iter(PICTURES),
     "PIL images": [Image.fromarray(each) for each in PICTURES],
     "floats": (PICTURES / 255).astype(np.float32),
     "float16": (PICTURES / 255).astype(np.float16),
@@ -57,6 +56,16 @@ def test_pictures_may_come_in_many_forms(model, expected, form):
     assert np.allclose(depth.times, np.arange(5) / 24)
     limit = 0.02 if "half" in form or "float16" in form else 0
     assert np.abs(depth.disparity - expected).max() <= limit
+
+
+def test_a_stream_gives_what_a_list_does_and_beyond_a_window_what_its_first_frames_do(model):
+    """Its length is not known, so windows begin at fixed places and not evenly spread."""
+    whole = SETTINGS | {"window": 5, "overlap": 2}
+    made = model(iter(PICTURES), **whole).disparity
+    assert np.array_equal(made, model(list(PICTURES), **whole).disparity)
+    short = SETTINGS | {"window": 3, "overlap": 1, "decode_chunk": 1}
+    made = model(iter(PICTURES), **short).disparity
+    assert np.array_equal(made, model(list(PICTURES), **short).disparity)
 
 
 def test_a_path_gives_what_run_writes(cli, tmp_path, tiny_folder):

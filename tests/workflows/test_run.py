@@ -53,10 +53,11 @@ def test_one_run_writes_every_format_with_the_inputs_frames_and_times(cli, small
 def test_json_events_tell_the_plan_the_stages_and_the_end(cli, small, tmp_path):
     done = cli("run", CLIP, "-o", tmp_path / "d.npz", *small, "--max-frames", "2", "--json")
     events = [json.loads(line) for line in done.out.splitlines()]
-    assert (events[0]["event"], events[0]["model_size"]) == ("plan", "128x64")
+    told = next(event for event in events if event["event"] == "plan")
+    assert (told["model_size"], told["frames"], told["shots"]) == ("128x64", 2, 1)
     assert events[-1]["event"] == "done" and events[-1]["frames"] == 2
     stages = {event["stage"] for event in events if event["event"] == "progress"}
-    assert stages == {"load", "condition", "denoise", "decode", "write"}
+    assert stages == {"read", "load", "condition", "denoise", "decode", "write"}
 
 
 def test_reference_mode_equals_the_published_program_end_to_end(cli, tiny_folder, tmp_path):

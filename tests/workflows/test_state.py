@@ -310,8 +310,9 @@ def stopped(source, tmp_path_factory):
     in_child(command, killed_once_decoded)
     shutil.copytree(work, saved)
     assert {file.name for file in saved.iterdir()} == set(FILES)
-    with RunState(saved).spool(read_only=True) as spool:
-        assert len(spool) == FRAMES and RunState(saved).load(FRAMES) is not None
+    (shot,) = RunState(saved).shots(read_only=True)
+    with shot.spool:
+        assert len(shot.spool) == FRAMES and shot.load() is not None
     return work, saved, out, expected
 
 
@@ -415,9 +416,10 @@ def test_damaged_state_gives_the_right_depth_or_a_sentence(cli, stopped, file, n
     assert damaged != data
     (work / file).write_bytes(damaged)
     if file != "job.json" and name not in CARRIED_OUT:
-        with RunState(work).spool(read_only=True) as spool:
+        (shot,) = RunState(work).shots(read_only=True)
+        with shot.spool as spool:
             assert file == "window.safetensors" or len(spool) < FRAMES or not readable(spool)
-            assert file == "disparity.spool" or RunState(work).load(len(spool)) is None
+            assert file == "disparity.spool" or shot.load() is None
         return
     done = cli("resume", work)
     if file == "disparity.spool" and done.code == 6:  # damage that shows when it is read
@@ -532,9 +534,9 @@ def test_no_file_that_the_program_rewrites_is_mapped_once_state_is_loaded(stoppe
         pytest.skip("needs Linux")
     work, saved, _out, _expected = stopped
     lay(saved, work)
-    folder = RunState(work)
-    with folder.spool(read_only=True) as spool:
-        found = folder.load(len(spool))
+    (shot,) = RunState(work).shots(read_only=True)
+    with shot.spool:
+        found = shot.load()
         assert found is not None and len(found[0].tensors["latents"])
     assert str(work) not in maps.read_text()
     assert not [link for link in Path("/proc/self/fd").iterdir()

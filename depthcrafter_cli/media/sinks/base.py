@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -19,12 +19,37 @@ from depthcrafter_cli.types import Disparity, RgbImage, Size, ValueRange
 
 
 @dataclass(frozen=True)
+class ShotRange:
+    """A shot of a film on its way out, and the raw disparities that became 0 and 1 in it.
+
+    ``index`` counts shots and ``start`` is its first frame, both from 0; ``time`` is when that is
+    shown, in seconds.
+    """
+
+    index: int
+    start: int
+    frames: int
+    time: Fraction
+    values: ValueRange
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as records have them."""
+        return {
+            "first_frame": self.start,
+            "frames": self.frames,
+            "time": float(self.time),
+            "value_range": [self.values.low, self.values.high],
+        }
+
+
+@dataclass(frozen=True)
 class DepthFrame:
     """One frame on its way out, everything at the output's size.
 
     ``number`` is its own where each frame is a file.
     ``disparity`` is raw (affine-invariant) float32 [H, W], ``normalized`` the same mapped to
-    [0, 1], ``rgb`` the source picture uint8 [H, W, 3] where a sink needs it.
+    [0, 1], ``rgb`` the source picture uint8 [H, W, 3] where a sink needs it, ``shot`` what it
+    belongs to where a film has several.
     """
 
     number: int
@@ -32,6 +57,11 @@ class DepthFrame:
     disparity: Disparity
     normalized: Disparity
     rgb: RgbImage | None = None
+    shot: ShotRange | None = None
+
+
+def _unlabelled(_values: ValueRange) -> Mapping[str, str]:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -40,10 +70,10 @@ class SinkSettings:
 
     ``rate`` is frames per second, ``time_base`` the unit in seconds of which all frame times
     are multiples, ``end`` when the last frame ends (None: as the rate has it),
-    ``value_range`` the raw disparities that became 0 and 1, ``pixel_aspect`` a pixel's width to its
-    height, ``metadata`` plain values for the formats that can carry them. ``sound``, and the
-    ``timecode`` of the first frame, are for videos; ``labels`` are more texts for pictures that
-    have some.
+    ``value_range`` the raw disparities that became 0 and 1, the extremes of all ``shots`` where a
+    film has several, ``pixel_aspect`` a pixel's width to its height, ``metadata`` plain values for
+    the formats that can carry them. ``sound``, and the ``timecode`` of the first frame, are for
+    videos; ``labels_of`` gives more texts for pictures of a range.
     """
 
     size: Size
@@ -54,11 +84,12 @@ class SinkSettings:
     end: Fraction | None = None
     pixel_aspect: Fraction = Fraction(1)
     look: Look = field(default_factory=Look)
+    shots: Sequence[ShotRange] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     published: Published = field(default_factory=Published)
     sound: Sound | None = None
     timecode: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels_of: Callable[[ValueRange], Mapping[str, str]] = _unlabelled
 
 
 class DisparitySink(ABC):
@@ -128,6 +159,10 @@ class DisparitySink(ABC):
     def needs_rgb(self) -> bool:
         """Whether :meth:`write` needs the source picture."""
         return False
+
+    def range_of(self, frame: DepthFrame) -> ValueRange:
+        """The raw disparities that are 0 and 1 in a frame."""
+        return self.settings.value_range if frame.shot is None else frame.shot.values
 
     def __enter__(self) -> "DisparitySink":
         try:

@@ -33,7 +33,7 @@ class ExrSink(SequenceSink):
     def _picture(self, frame: DepthFrame) -> Callable[[Path], None]:
         import OpenEXR
 
-        values, rate, look = self.settings.value_range, self.settings.rate, self.settings.look
+        values, rate, look = self.range_of(frame), self.settings.rate, self.settings.look
         what = "normalised from 0 to 1" if look.exr_normalized else "known up to scale and shift"
         header = {
             "type": OpenEXR.scanlineimage,
@@ -46,6 +46,7 @@ class ExrSink(SequenceSink):
             "pixelAspectRatio": float(self.settings.pixel_aspect),
             "disparity_low": values.low,
             "disparity_high": values.high,
+            **({} if frame.shot is None else {"shot": frame.shot.index}),
         }
         header |= {"model": model} if (model := self.settings.metadata.get("model")) else {}
         depth = frame.normalized if look.exr_normalized else frame.disparity

@@ -16,7 +16,8 @@ class NpzSink(FileSink):
 
     ``depth`` float32 [T, H, W]: raw disparity, larger is nearer, known up to scale and shift;
     ``times`` float64 [T] in seconds; ``range`` float64 [2]: the values that the other outputs
-    show as 0 and 1; ``metadata_json``: a string.
+    show as 0 and 1; ``metadata_json``: a string. Of a film of n shots also ``shots`` int64 [n], the
+    first frame of each, and ``ranges`` float64 [n, 2], its own; ``range`` has the extremes of all.
     """
 
     bytes_per_pixel = 4.0
@@ -36,6 +37,9 @@ class NpzSink(FileSink):
         values = self.settings.value_range
         self._add("times", np.array(self._times))
         self._add("range", np.array([values.low, values.high]))
+        if shots := self.settings.shots:
+            self._add("shots", np.array([shot.start for shot in shots], dtype=np.int64))
+            self._add("ranges", np.array([[shot.values.low, shot.values.high] for shot in shots]))
         self._add("metadata_json", np.array(json.dumps(dict(self.settings.metadata))))
         self._archive.close()
 

@@ -11,7 +11,10 @@ from depthcrafter_cli.media.sinks.sequence import SequenceSink
 
 
 class PngSink(SequenceSink):
-    """65535 is nearest. Each file's text has its time and the raw disparities of 0 and 65535."""
+    """65535 is nearest. Each file's text has its time and the raw disparities of 0 and 65535.
+
+    In a film of several shots it also has the number of its shot, from 0, and when that begins.
+    """
 
     suffix = ".png"
     bytes_per_pixel = 1.5  # measured: 1.0 to 1.5
@@ -20,9 +23,13 @@ class PngSink(SequenceSink):
         levels = np.rint(frame.normalized * np.float32(65535)).astype(np.uint16)
         text = PngImagePlugin.PngInfo()
         text.add_text("time", str(frame.time))
-        text.add_text("disparity_low", repr(self.settings.value_range.low))
-        text.add_text("disparity_high", repr(self.settings.value_range.high))
-        for name, label in self.settings.labels.items():
+        values = self.range_of(frame)
+        text.add_text("disparity_low", repr(values.low))
+        text.add_text("disparity_high", repr(values.high))
+        if frame.shot is not None:
+            text.add_text("shot", str(frame.shot.index))
+            text.add_text("shot_time", str(frame.shot.time))
+        for name, label in self.settings.labels_of(values).items():
             text.add_text(name, label)
 
         def save(target: Path) -> None:

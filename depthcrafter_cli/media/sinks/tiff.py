@@ -17,7 +17,8 @@ _IMAGE_DESCRIPTION, _SOFTWARE = 270, 305  # TIFF 6.0
 class TiffSink(SequenceSink):
     """65535 is nearest, compressed without loss.
 
-    Each file's description is JSON: its time and the raw disparities of 0 and 65535.
+    Each file's description is JSON: its time, the raw disparities of 0 and 65535, and the number
+    of its shot, from 0, where a film has several.
     """
 
     suffix = ".tif"
@@ -25,7 +26,8 @@ class TiffSink(SequenceSink):
 
     def _picture(self, frame: DepthFrame) -> Callable[[Path], None]:
         levels = np.rint(frame.normalized * np.float32(65535)).astype(np.uint16)
-        values = self.settings.value_range
+        values = self.range_of(frame)
+        shot = {} if frame.shot is None else {"shot": frame.shot.index}
         tags = TiffImagePlugin.ImageFileDirectory_v2()
         tags[_SOFTWARE] = "depthcrafter"
         tags[_IMAGE_DESCRIPTION] = json.dumps(
@@ -33,6 +35,7 @@ class TiffSink(SequenceSink):
                 "time": str(frame.time),
                 "disparity_low": values.low,
                 "disparity_high": values.high,
+                **shot,
             }
         )
 

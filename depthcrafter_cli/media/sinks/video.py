@@ -95,6 +95,8 @@ class VideoSink(FileSink):
         values = settings.value_range
         self._container.metadata["comment"] = (
             f"Relative disparity, larger is nearer; 0 to 1 is raw {values.low:g} to {values.high:g}"
+            if not any(shot.values != values for shot in settings.shots)
+            else "Relative disparity, larger is nearer; 0 to 1 has a range of its own in each shot"
         )
         self._stream = _add_stream(
             self._container,

@@ -97,7 +97,7 @@ def attempt(request: RunRequest, model: "LoadedModel", observer: Observer) -> Ou
     try:
         # What is complete though it was to be overwritten may be older than this batch. Otherwise
         # the worker that finished a video may have died before it could say so.
-        asked = plan(request, warnings.append) if request.overwrite else request
+        asked = plan(request, warnings.append, observer) if request.overwrite else request
         result = run(asked, observer, warnings.append, planned=planned, model=model)
     except Exception as error:
         failed = failure(error, traceback.format_exc())

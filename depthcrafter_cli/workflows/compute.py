@@ -1,0 +1,122 @@
+"""The first pass: the raw disparity of each shot, with its frames' times, into the shot's state."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from fractions import Fraction
+
+from depthcrafter_cli.media.identity import require_unchanged
+from depthcrafter_cli.media.reader import read_frames
+from depthcrafter_cli.methods.base import Estimator, ResumePoint
+from depthcrafter_cli.progress import Observer, Progress, Warn
+from depthcrafter_cli.types import Frame, RgbImage
+from depthcrafter_cli.workflows.run_plan import RunPlan
+from depthcrafter_cli.workflows.shot_state import ShotState
+
+# Quicker steps are not worth a write each: as much is the most that a stop costs.
+_STEP_SECONDS = 2.0
+
+
+def compute(
+    plan: RunPlan,
+    estimator: Estimator,
+    shots: Sequence[ShotState],
+    observer: Observer,
+    warn: Warn,
+) -> None:
+    """Compute what is lacking of each shot, in order, in one pass over the video."""
+    reader = _Reader(plan, warn)
+    cuts = plan.video.cuts
+    for index, (start, stop) in enumerate(zip((0, *cuts), (*cuts, None), strict=True)):
+        if not shots[index].complete:
+            watch = _of_film(observer, plan, index)
+            _compute_shot(plan, estimator, shots[index], reader, start, stop, watch, warn)
+
+
+class _Reader:
+    """The frames of the video, from the first that is asked for, decoded once."""
+
+    def __init__(self, plan: RunPlan, warn: Warn) -> None:
+        self._plan, self._warn = plan, warn
+        self._stream: Iterator[Frame] | None = None
+
+    def frames(self, first: int, stop: int | None) -> Iterator[Frame]:
+        """Those from ``first`` on, which lies behind all that was read, to ``stop`` or the end."""
+        if self._stream is None:
+            request, video, size = self._plan.request, self._plan.video, self._plan.method.size
+            self._stream = read_frames(request.video, size, video.reading, self._warn, first)
+        for frame in self._stream:
+            if frame.index >= first:
+                yield frame
+            if frame.index + 1 == stop:
+                return
+
+
+def _compute_shot(
+    plan: RunPlan,
+    estimator: Estimator,
+    shot: ShotState,
+    reader: _Reader,
+    start: int,
+    stop: int | None,
+    observer: Observer,
+    warn: Warn,
+) -> None:
+    """Every frame's raw disparity into the shot's spool, with the frame's time."""
+    shot.begin()
+    with shot.spool as spool:
+        point, times = shot.load() or (None, [])
+        if point is None and (len(spool) or shot.progressed):
+            warn(f"{shot.folder} does not fit together, and the run begins again.")
+            spool.clear()
+        pending, known = deque(times), start + len(spool) + len(times)
+        first = start + (0 if point is None else estimator.first_read(point))
+        end: Fraction | None = None
+
+        def pictures() -> Iterator[RgbImage]:
+            nonlocal end
+            for frame in reader.frames(first, stop):
+                time, duration = frame.time, frame.duration
+                if plan.request.reference:
+                    time, duration = frame.index / plan.video.rate, 1 / plan.video.rate
+                if frame.index >= known:
+                    pending.append(time)
+                end = time + duration
+                yield frame.rgb
+
+        saved_at = -math.inf
+
+        def keep(point: ResumePoint) -> None:
+            nonlocal saved_at
+            if not point.midway:
+                require_unchanged(plan.request.video, plan.provenance.input)
+            elif time.monotonic() - saved_at < _STEP_SECONDS:
+                return
+            shot.save(point, pending, end)
+            saved_at = time.monotonic()
+
+        total = plan.video.frames if stop is None else stop
+        total = None if total is None else total - start
+        stream = estimator(pictures(), total=total, observer=observer, resume_from=point, keep=keep)
+        for disparity in stream:
+            spool.append(disparity, [pending.popleft() for _ in disparity])
+
+
+def _of_film(observer: Observer, plan: RunPlan, index: int) -> Observer:
+    """An observer of a shot's progress as that of the whole film."""
+    video = plan.video
+    if not video.cuts:
+        return observer
+    before, whole = plan.work_of(video.shots[:index]), plan.work_of(video.shots)
+    passed = (0, *video.cuts)[index]
+
+    def observe(event: Progress) -> None:
+        done, total = passed, video.frames
+        if event.unit != "frames" and event.stage in whole:
+            done = before[event.stage].total if index else 0
+            total = whole[event.stage].total
+        observer(replace(event, done=done + event.done, total=total))
+
+    return observe

@@ -1,0 +1,119 @@
+"""A video's frames in time and its shots: found in its pictures, or as a list of cuts has them."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+from depthcrafter_cli.errors import InputError, UsageError
+from depthcrafter_cli.media.image_sequence import is_image_sequence
+from depthcrafter_cli.media.reader import clock_of, image_times, probe, read_frames
+from depthcrafter_cli.media.selection import ReadOptions, selected_rate
+from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
+from depthcrafter_cli.shots.cuts import read_cuts
+from depthcrafter_cli.shots.detect import find_cuts, picture_size
+from depthcrafter_cli.shots.shot import Shot, Timeline, shots_between
+from depthcrafter_cli.types import RgbImage
+from depthcrafter_cli.workflows.request import AUTO_CUTS, NO_CUTS, RunRequest
+
+
+@dataclass(frozen=True)
+class Film:
+    """A video, when the frames that ``reading`` selects are shown, and their shots."""
+
+    video: Path
+    reading: ReadOptions
+    timeline: Timeline
+    shots: Sequence[Shot]
+
+
+def find_shots(
+    video: Path, reading: ReadOptions, observer: Observer = ignore, warn: Warn = ignore
+) -> Film:
+    """Decode a video once at small size, and find where it is cut. Raises InputError."""
+    times: list[Fraction] = []
+    cuts = find_cuts(_pictures(video, reading, times, observer, warn))
+    timeline = Timeline(times, selected_rate(probe(video, reading), reading))
+    return Film(video, reading, timeline, shots_between(cuts, timeline))
+
+
+def listed_shots(
+    video: Path, reading: ReadOptions, cut_list: Path, observer: Observer = ignore
+) -> Film:
+    """The shots of the frames to read, by a list of cuts that is of the whole video.
+
+    Raises InputError, also for a list that cannot be read or lies beyond the video.
+    """
+    everything = replace(reading, start=None, end=None, max_frames=None, fps=None)
+    whole = _timeline(video, everything, observer)
+    read = whole if reading == everything else _timeline(video, reading, observer)
+    begin = next(time for time in whole.times if time >= reading.seconds[0])
+    cuts = []
+    for frame in read_cuts(cut_list, whole):
+        time = whole.times[frame] - begin
+        if reading.fps is None:
+            cuts.append(bisect_left(read.times, time))
+        else:  # a picture may be chosen that comes half a frame later
+            half = min(1 / whole.rate, 1 / reading.fps) / 2
+            cuts.append(bisect_right(read.times, time - half))
+    return Film(video, reading, read, shots_between(cuts, read))
+
+
+def film_of(
+    request: RunRequest, reading: ReadOptions, counts: bool, observer: Observer
+) -> Film | None:
+    """The film that a request asks to be cut into shots.
+
+    Where it asks for none, that of one shot if frames are to be counted, else None. Raises
+    InputError.
+    """
+    video = request.video
+    if request.cut_list is not None:
+        return listed_shots(video, reading, request.cut_list, observer)
+    # Images come shot by shot, and the reference program knows no cuts.
+    if request.cuts == NO_CUTS or request.reference or is_image_sequence(video):
+        if not counts:
+            return None
+        timeline = _timeline(video, reading, observer)
+        return Film(video, reading, timeline, shots_between((), timeline))
+    return find_shots(video, reading, observer)
+
+
+def check_cut_list(request: RunRequest) -> None:
+    """Raises InputError for a list of cuts that is missing, UsageError where none is followed."""
+    path = request.cut_list
+    if path is not None and request.reference:
+        raise UsageError(
+            f"got `cuts` {path} with `reference`, whose program knows no cuts, expected one of "
+            "them: leave the other out."
+        )
+    if path is not None and not path.is_file():
+        raise InputError(
+            f"There is no file {path}, expected `cuts` to be {AUTO_CUTS}, {NO_CUTS} or a list of "
+            "cuts: check the path."
+        )
+
+
+def _timeline(video: Path, reading: ReadOptions, observer: Observer) -> Timeline:
+    times = image_times(video, reading)
+    if not times:
+        for _picture in _pictures(video, reading, times, observer):
+            pass
+    rate = selected_rate(probe(video, reading), reading)
+    return Timeline(times, rate, *clock_of(video, reading))
+
+
+def _pictures(
+    video: Path,
+    reading: ReadOptions,
+    times: list[Fraction],
+    observer: Observer,
+    warn: Warn = ignore,
+) -> Iterator[RgbImage]:
+    """The frames to read at small size; their ``times`` are added as they come."""
+    info = probe(video, reading)
+    for frame in read_frames(video, picture_size(info.size), reading, warn):
+        times.append(frame.time)
+        observer(Progress("read", len(times), info.frame_count))
+        yield frame.rgb

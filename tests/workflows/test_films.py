@@ -1,0 +1,174 @@
+"""Films: each shot is computed as if it were alone, and has a range of its own."""
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from clips import make_film
+from PIL import Image
+from processes import KILLED, in_child, kill_this_process
+
+from depthcrafter_cli.workflows.state import RunState
+
+LENGTHS = (9, 12, 6)
+TIMES = ("0", "0.37", "0.87", "5")  # seconds between which the shots lie
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """Three shots at 24 frames a second."""
+    return make_film(tmp_path_factory.mktemp("film") / "film.mp4", *LENGTHS)
+
+
+@pytest.fixture
+def options(tiny_folder):
+    return [
+        "--weights", tiny_folder, "--steps", 1, "--window", 6, "--overlap", 2, "--decode-chunk", 3,
+        "--max-res", 64, "--size", "model", "--quiet",
+    ]  # fmt: skip
+
+
+TRIVIAL = ("--method", "trivial-gradient", "--max-res", 64, "--quiet")
+
+
+def arrays(path):
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def test_a_shot_has_the_same_disparity_in_the_film_and_alone(cli, film, options, tmp_path):
+    out = tmp_path / "d.npz"
+    done = cli("run", film, "--out", out, *options)
+    assert done.code == 0, done.err
+    made = arrays(out)
+    borders = np.cumsum((0, *LENGTHS))
+    assert list(made["shots"]) == list(borders[:-1])
+    for index, (start, end) in enumerate(pairwise(TIMES)):
+        alone = tmp_path / f"{index}.npz"
+        part = ["--start", start, "--end", end, "--cuts", "none"]
+        assert cli("run", film, "--out", alone, *options, *part).code == 0
+        of_film = made["depth"][borders[index] : borders[index + 1]]
+        assert np.array_equal(of_film, arrays(alone)["depth"])
+        assert list(made["ranges"][index]) == [of_film.min(), of_film.max()]
+    assert list(made["range"]) == [made["depth"].min(), made["depth"].max()]
+
+
+def test_one_shot_is_written_as_if_nobody_had_looked_for_cuts(cli, film, tmp_path):
+    part = ["--start", "0.37", "--end", "0.87", *TRIVIAL]
+    for name, cuts in (("auto", []), ("none", ["--cuts", "none"])):
+        outs = ["--out", tmp_path / f"{name}.npz", "--out", tmp_path / f"{name}.mp4"]
+        assert cli("run", film, *outs, *part, *cuts).code == 0
+    for suffix in ("npz", "mp4"):
+        one, other = ((tmp_path / f"{name}.{suffix}").read_bytes() for name in ("auto", "none"))
+        assert one == other
+
+
+def test_ranges_and_shots_are_told_beside_and_in_the_outputs(cli, film, options, tmp_path):
+    frames, work = tmp_path / "frames", tmp_path / "frames.work"
+    assert cli("run", film, "--out", frames, *options, "--keep-work").code == 0
+    whole, other = tmp_path / "whole.npz", tmp_path / "shots.npz"
+    assert cli("finish", work, "--out", whole, "--range", "film", "--size", "model").code == 0
+    assert cli("finish", work, "--out", other, "--size", "model").code == 0
+    by_film, by_shot = arrays(whole), arrays(other)
+    assert np.array_equal(by_film["depth"], by_shot["depth"])
+    assert (by_film["ranges"] == by_film["range"]).all() and by_shot["ranges"].std(0).all()
+    record = json.loads((tmp_path / "frames.json").read_text())
+    assert record["cuts"] == [9, 21]
+    assert [shot["value_range"] for shot in record["shots"]] == by_shot["ranges"].tolist()
+    assert [shot["time"] for shot in record["shots"]] == pytest.approx([0, 9 / 24, 21 / 24])
+    for number, shot in ((8, 0), (9, 1), (26, 2)):
+        with Image.open(frames / f"depth_{number:05}.png") as picture:
+            levels, text = np.asarray(picture), picture.text
+        low, high = by_shot["ranges"][shot]
+        assert text["shot"] == str(shot)
+        assert (float(text["disparity_low"]), float(text["disparity_high"])) == (low, high)
+        expected = (by_shot["depth"][number] - low) / (high - low) * 65535
+        assert np.abs(levels - expected).max() <= 1
+
+
+def killed_in_the_second_shot():
+    """From here on this process ends once some of the second shot is decoded."""
+    from depthcrafter_cli.media import spool
+
+    real = spool.DisparitySpool.append
+
+    def append(self, disparity, times):
+        if self.path.parent.name == "0001" and len(self):
+            kill_this_process()
+        real(self, disparity, times)
+
+    spool.DisparitySpool.append = append
+
+
+def test_a_film_goes_on_in_the_shot_it_was_killed_in_without_looking_for_cuts_again(
+    cli, film, options, tmp_path
+):
+    out, work = tmp_path / "d.npz", tmp_path / "d.npz.work"
+    command = ["run", film, "--out", out, *options, "--no-record"]
+    assert cli(*command).code == 0
+    expected = out.read_bytes()
+    out.unlink()
+    assert in_child(command, killed_in_the_second_shot) == KILLED
+    assert next(shot.complete for shot in RunState(work).shots(read_only=True))
+    options.remove("--quiet")
+    done = cli("resume", work, "--json")
+    events = [json.loads(line) for line in done.out.splitlines()]
+    stages = [(event["stage"], event["done"]) for event in events if event["event"] == "progress"]
+    assert done.code == 0 and out.read_bytes() == expected, done.err
+    assert not work.exists()
+    assert "read" not in dict(stages)
+    assert min(done for stage, done in stages if stage == "decode") >= LENGTHS[0]
+
+
+def test_cuts_by_a_list_are_those_of_the_whole_film(cli, film, tmp_path):
+    listed, out = tmp_path / "cuts.txt", tmp_path / "d.npz"
+    listed.write_text("9\n15\n21\n")
+    command = ["run", film, *TRIVIAL, "--cuts", listed, "--out"]
+    assert cli(*command, out, "--keep-work").code == 0
+    assert list(arrays(out)["shots"]) == [0, 9, 15, 21]
+    part = tmp_path / "part.npz"
+    assert cli(*command, part, "--start", "0.5", "--fps", "12").code == 0
+    assert list(arrays(part)["shots"]) == [0, 2, 5]  # of frames 12, 14, 16, 18, 20, 22, ...
+    # The list belongs to what makes the disparity.
+    again = cli(*command, out, "--resume")
+    assert again.code == 0 and not again.out
+    listed.write_text("12\n")
+    for made in (out, tmp_path / "d.npz.json"):
+        made.unlink()
+    changed = cli(*command, out, "--resume")
+    assert changed.code == 2 and "the list of cuts" in changed.err
+    other = cli(*command[:-3], "--cuts", "none", "--out", out, "--resume", "--overwrite")
+    assert other.code == 0 and "shots" not in arrays(out)
+
+
+@pytest.mark.parametrize(
+    ("cuts", "more", "code", "says"),
+    [
+        ("no.csv", [], 3, "no.csv"),
+        ("film.mp4", [], 3, "list of cuts"),
+        ("late.txt", [], 3, "frame 99"),
+        ("late.txt", ["--reference"], 2, "--reference"),
+    ],
+)
+def test_a_list_that_cannot_be_followed_is_refused(cli, film, tmp_path, cuts, more, code, says):
+    (tmp_path / "late.txt").write_text("99\n")
+    path = film if cuts == film.name else tmp_path / cuts
+    method = TRIVIAL[4:] if more else TRIVIAL
+    refused = cli("run", film, *method, "--out", tmp_path / "d.npz", "--cuts", path, *more)
+    assert (refused.code, says in refused.err) == (code, True), refused.err
+    assert not (tmp_path / "d.npz").exists() and not (tmp_path / "d.npz.work").exists()
+
+
+def test_images_are_one_shot_unless_a_list_says_otherwise(cli, film, tmp_path):
+    frames, out = tmp_path / "frames", tmp_path / "d.npz"
+    frames.mkdir()
+    for index, colour in enumerate([(250, 0, 0)] * 8 + [(0, 0, 250)] * 8):
+        speckled = np.random.default_rng(colour[0]).integers(0, 2, (64, 64, 1)) * np.array(colour)
+        Image.fromarray(speckled.astype(np.uint8)).save(frames / f"{index:03}.png")
+    assert cli("run", frames, *TRIVIAL, "--out", out).code == 0
+    assert "shots" not in arrays(out)
+    (tmp_path / "cuts.txt").write_text("8\n")
+    listed = ["--cuts", tmp_path / "cuts.txt", "--overwrite"]
+    assert cli("run", frames, *TRIVIAL, "--out", out, *listed).code == 0
+    assert list(arrays(out)["shots"]) == [0, 8]
