@@ -25,10 +25,10 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from depthcrafter_cli.errors import UsageError
 
-Part = Literal["depth", "memory", "look", "writing", "files", "run", ""]
+Part = Literal["depth", "memory", "look", "writing", "files", "metric", "run", ""]
 """What options decide: the disparity; how it fits into memory; what becomes of the disparity;
-whether files may be written; which files come of one video; and how one run, apart from others, is
-carried out."""
+whether files may be written; which files come of one video; how disparity becomes metres; and how
+one run, apart from others, is carried out."""
 
 Value = TypeVar("Value")
 _OPTION, _SETTINGS_OF = "option", "settings of"

@@ -30,7 +30,7 @@ RESULT: tuple[Part, ...] = ("look", "writing")
 RunValues = Annotated[Values, Some(RunRequest, *RESULT, "files", *DEPTH, "run")]
 VideoValues = Annotated[Values, Some(RunRequest, *RESULT, *DEPTH)]
 PlanValues = Annotated[Values, Some(RunRequest, *DEPTH, names=("device",))]
-ResultValues = Annotated[Values, Some(RunRequest, *RESULT, "files")]
+ResultValues = Annotated[Values, Some(RunRequest, *RESULT, "files", "metric")]
 ResumeValues = Annotated[Values, Some(RunRequest, "memory", names=("keep_work",))]
 
 

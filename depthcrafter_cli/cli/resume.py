@@ -11,7 +11,9 @@ from depthcrafter_cli.workflows.request import RunRequest
 
 # Other outputs look as is asked now, not as those of the run that was kept.
 _LOOK = {
-    name: o.default for name, o in options_of(RunRequest).items() if o.part in (*RESULT, "files")
+    name: o.default
+    for name, o in options_of(RunRequest).items()
+    if o.part in (*RESULT, "files", "metric")
 }
 
 

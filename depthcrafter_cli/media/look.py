@@ -7,6 +7,7 @@ from pathlib import Path
 
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.options import check_options, documented, option
+from depthcrafter_cli.text import expanded
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,15 @@ def _is_channel(text: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*", text) is not None
 
 
+def _are_numbers(text: str) -> bool:
+    return re.fullmatch(r"(\d{1,9}(,\d{1,9})*)?", text) is not None
+
+
+def numbers_in(text: str) -> set[int]:
+    """Numbers as typed, such as ``0,24,48``."""
+    return {int(number) for number in text.split(",") if number}
+
+
 def _are_options(text: str) -> bool:
     return all(name and equals for name, equals, _value in _pairs(text))
 
@@ -174,6 +184,28 @@ class Look:
     )
     exr_normalized: bool = option(
         False, help="OpenEXR: depth from 0 to 1, not raw disparity.", part="look"
+    )
+    metric: Path | None = option(
+        None,
+        help="Write metres where disparity would be, and millimetres into 16 bits (0: beyond "
+        "65.535 m): by a and b of this file, which 'fit' has written.",
+        part="metric",
+        read=expanded,
+    )
+    fov: float | None = option(
+        None,
+        help="Angle that the picture's width shows, for .ply.",
+        part="metric",
+        unit="degrees",
+        above=0,
+        maximum=179,
+    )
+    ply_frames: str = option(
+        "",
+        help="Numbers of the frames that .ply is written of, such as 0,24,48. Default: all.",
+        part="metric",
+        accepts=_are_numbers,
+        form="numbers with commas between: write 0,24,48",
     )
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from depthcrafter_cli.workflows.batches.batch import BatchObserver, batch, find_tasks
+    from depthcrafter_cli.workflows.metric import fit
     from depthcrafter_cli.workflows.request import RunRequest
     from depthcrafter_cli.workflows.run_plan import RunPlan, plan
     from depthcrafter_cli.workflows.runs import RunResult, finish, resume, run
@@ -26,6 +27,7 @@ __all__ = [
     "batch",
     "find_tasks",
     "finish",
+    "fit",
     "plan",
     "resume",
     "run",
@@ -36,6 +38,7 @@ _MODULES = {
     "RunRequest": "request",
     "batch": "batches.batch",
     "find_tasks": "batches.batch",
+    "fit": "metric",
     "plan": "run_plan",
 }
 

@@ -6,6 +6,7 @@ from functools import partial
 from itertools import count, repeat
 from typing import Any
 
+from depthcrafter_cli.depth.metric import MetricFit, metres, read_fits
 from depthcrafter_cli.depth.normalize import normalize, value_range
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.identity import require_unchanged
@@ -50,8 +51,11 @@ def deliver(
     shots = _shots(request, film, observer)
     several = shots if len(shots) > 1 else []
     values = _extremes([shot.values for shot in shots], inverted=request.invert)
+    fits = _fits(request, shots)
+    metric = {"metric": [fit.to_json() for fit in fits], "disparity": "metres"} if fits else {}
     metadata = {
         **provenance.to_json(),
+        **metric,
         "frames": len(film),
         "output_size": str(size),
         "normalize": request.normalization.mode,
@@ -75,8 +79,8 @@ def deliver(
     )
     sinks = [sink_for(out, settings) for out in request.outputs]
     wants_source = any(sink.needs_rgb for sink in sinks)
-    beside = request.side_by_side or request.overlay
-    picture_size = size if beside else provenance.source_size
+    at_source = all(sink.any_size for sink in sinks if sink.needs_rgb)
+    picture_size = provenance.source_size if at_source else size
     pictures = _source_pictures(request, reading, picture_size) if wants_source else repeat(None)
     reads_numbers = numbers_from_source(request, provenance)
     reads_source = wants_source or reads_numbers
@@ -94,7 +98,8 @@ def deliver(
             disparity = resize_disparity(raw, size)
             normalized = normalize(disparity, shot.values)
             own = shot if several else None
-            frame = DepthFrame(number, shown, disparity, normalized, rgb, own)
+            depth = metres(disparity, fits[shot.index]) if fits else None
+            frame = DepthFrame(number, shown, disparity, normalized, rgb, own, depth)
             for sink in sinks:
                 sink.write(frame)
             observer(Progress("write", index + 1, len(film)))
@@ -123,6 +128,20 @@ def _shots(request: RunRequest, film: SpooledFilm, observer: Observer) -> list[S
         shots.append(ShotRange(index, start, len(spool), first, own))
         start += len(spool)
     return shots
+
+
+def _fits(request: RunRequest, shots: Sequence[ShotRange]) -> list[MetricFit]:
+    """What makes metres of each shot's disparity; nothing where these are not asked for."""
+    if request.metric is None:
+        return []
+    fits = read_fits(request.metric)
+    starts, expected = [fit.first_frame for fit in fits], [shot.start for shot in shots]
+    if starts != expected:
+        raise InputError(
+            f"{request.metric} is for shots that begin at the frames {starts}, and this film has "
+            f"them at {expected}, expected the same: fit a result of this very run."
+        )
+    return fits
 
 
 def _extremes(ranges: Sequence[ValueRange], *, inverted: bool) -> ValueRange:

@@ -43,7 +43,7 @@ _LAYOUTS: Mapping[str, _Layout] = {
         ("{name}/iw3_export.yml",),
     ),
     # Inria's trainer reads depths/ by its -d beside images/, 65536 as 1.
-    "3dgs": _Layout(("depths/{images}.png",)),
+    "3dgs": _Layout(("depths/{images}.png", "depth.npz")),
     # Z becomes depth.Z, of which ZDefocus takes larger for nearer by default.
     "nuke": _Layout(("{name}_depth/{name}_depth.%04d.exr",)),
     # Depth maps of effects and of Fusion: 1 is the foreground.

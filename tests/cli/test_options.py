@@ -32,6 +32,7 @@ OF = {
     "look": "`run`, `batch`, CSV, `finish`",
     "writing": "`run`, `batch`, `finish`",
     "files": "`run`, `finish`",
+    "metric": "`finish`",
     "run": "`run`",
 }
 OPTIONS = options_of(RunRequest)
@@ -40,7 +41,8 @@ TYPED = {
     "size": "model", "normalization": "percentile 2 98", "range_of": "film",
     "cuts": "none", "colormap": "gray", "crf": "20",
     "codec": "prores", "audio": "none", "pix_fmt": "gray10le", "encoder_option": "preset=slow",
-    "exr_channel": "depth.Z", "consumer": "nuke",
+    "exr_channel": "depth.Z", "consumer": "nuke", "metric": "a.json", "fov": "60",
+    "ply_frames": "0,24",
     "start_number": "7", "method": "trivial-mean", "weights": "nano", "max_res": "320",
     "start": "1:05", "end": "1:20.5", "max_frames": "5", "fps": "23.976", "stream": "1",
     "frames": "7-9", "gaps": "hold", "sequence_rate": "25",

@@ -1,5 +1,7 @@
 """Results laid out for other programs, read as those programs read them."""
 
+import shlex
+import shutil
 import subprocess
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +13,7 @@ import OpenEXR
 import pytest
 import yaml
 from clips import ffmpeg, picture
+from colmap import colmap_model
 from PIL import Image
 
 from depthcrafter_cli.types import Size
@@ -162,6 +165,24 @@ def test_a_look_that_a_program_cannot_read_is_refused(cli, film, tmp_path):
     assert done.code == 2 and "leave --codec out" in done.err
     done = cli("run", film, "--out", tmp_path, "--for", "photoshop")
     assert done.code == 2 and "expected one of stereocrafter, iw3" in done.err
+
+
+def test_every_command_of_the_page_works(cli, film, plates, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    film.rename("film.mov")
+    shutil.copytree(plates, "scene/images")
+    names = [f"sh010.{1001 + index}.png" for index in range(FRAMES)]
+    colmap_model(Path("scene"), np.stack([1 / (0.5 * NEAR + 0.1)] * FRAMES), names)
+    rows = [f"{row % FRAMES},{row},{3 * row},{10 / (1 + row)}" for row in range(20)]
+    Path("points.csv").write_text("frame,x,y,depth\n" + "\n".join(rows))
+    page = (Path(__file__).parents[2] / "docs" / "hand-off.md").read_text()
+    commands = [line for line in page.splitlines() if line.startswith("depthcrafter ")]
+    assert len(commands) >= 13
+    for command in commands:
+        _, name, *arguments = shlex.split(command)
+        quick = ["--method", "trivial-gradient", "--overwrite"] if name == "run" else []
+        done = cli(name, *arguments, *quick)
+        assert done.code == 0, (command, done.err)
 
 
 def test_previews_are_a_looping_picture_and_a_sheet(cli, film, tmp_path):

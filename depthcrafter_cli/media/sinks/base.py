@@ -10,6 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
+
 from depthcrafter_cli.disk import NewFile, derived, new_part
 from depthcrafter_cli.media.files import output_errors
 from depthcrafter_cli.media.look import Look
@@ -49,7 +52,7 @@ class DepthFrame:
     ``number`` is its own where each frame is a file.
     ``disparity`` is raw (affine-invariant) float32 [H, W], ``normalized`` the same mapped to
     [0, 1], ``rgb`` the source picture uint8 [H, W, 3] where a sink needs it, ``shot`` what it
-    belongs to where a film has several.
+    belongs to where a film has several, ``metres`` the depth where that is asked for.
     """
 
     number: int
@@ -58,6 +61,24 @@ class DepthFrame:
     normalized: Disparity
     rgb: RgbImage | None = None
     shot: ShotRange | None = None
+    metres: Disparity | None = None
+
+    @property
+    def values(self) -> Disparity:
+        """What formats of floats hold: raw disparity, or metres where these are asked for."""
+        return self.disparity if self.metres is None else self.metres
+
+    @property
+    def levels(self) -> npt.NDArray[np.uint16]:
+        """What formats of 16 bits hold: 65535 for 1, or millimetres, which are 0 if too many."""
+        levels: npt.NDArray[np.uint16]
+        if self.metres is None:
+            levels = np.rint(self.normalized * np.float32(65535)).astype(np.uint16)
+            return levels
+        millimetres = np.rint(self.metres * np.float32(1000))
+        levels = np.zeros(millimetres.shape, np.uint16)
+        np.copyto(levels, millimetres, casting="unsafe", where=millimetres <= 65535)
+        return levels
 
 
 def _unlabelled(_values: ValueRange) -> Mapping[str, str]:
@@ -154,6 +175,9 @@ class DisparitySink(ABC):
         self.path = path
         self.settings = settings
         self._written = 0
+
+    any_size: ClassVar[bool] = False
+    """Whether it takes the source's pictures at their own size."""
 
     @property
     def needs_rgb(self) -> bool:

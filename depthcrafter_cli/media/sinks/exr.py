@@ -49,7 +49,9 @@ class ExrSink(SequenceSink):
             **({} if frame.shot is None else {"shot": frame.shot.index}),
         }
         header |= {"model": model} if (model := self.settings.metadata.get("model")) else {}
-        depth = frame.normalized if look.exr_normalized else frame.disparity
+        if frame.metres is not None and not look.exr_normalized:
+            header["comments"] = "Depth in metres, infinite where nothing is near"
+        depth = frame.normalized if look.exr_normalized else frame.values
         samples = np.ascontiguousarray(depth, np.float16 if look.exr_half else np.float32)
 
         def save(target: Path) -> None:

@@ -37,4 +37,4 @@ def begin_array(file: IO[bytes], settings: SinkSettings) -> None:
 
 def add_to_array(file: IO[bytes], frame: DepthFrame) -> None:
     """Write the next frame of such an array: its raw disparity."""
-    file.write(np.ascontiguousarray(frame.disparity, dtype="<f4").data)
+    file.write(np.ascontiguousarray(frame.values, dtype="<f4").data)

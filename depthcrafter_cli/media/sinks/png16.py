@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, PngImagePlugin
 
 from depthcrafter_cli.media.sinks.base import DepthFrame
@@ -20,12 +19,15 @@ class PngSink(SequenceSink):
     bytes_per_pixel = 1.5  # measured: 1.0 to 1.5
 
     def _picture(self, frame: DepthFrame) -> Callable[[Path], None]:
-        levels = np.rint(frame.normalized * np.float32(65535)).astype(np.uint16)
+        levels = frame.levels
         text = PngImagePlugin.PngInfo()
         text.add_text("time", str(frame.time))
         values = self.range_of(frame)
-        text.add_text("disparity_low", repr(values.low))
-        text.add_text("disparity_high", repr(values.high))
+        if frame.metres is None:
+            text.add_text("disparity_low", repr(values.low))
+            text.add_text("disparity_high", repr(values.high))
+        else:
+            text.add_text("unit", "millimetres")
         if frame.shot is not None:
             text.add_text("shot", str(frame.shot.index))
             text.add_text("shot_time", str(frame.shot.time))

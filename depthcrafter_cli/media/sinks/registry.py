@@ -14,6 +14,7 @@ from depthcrafter_cli.media.sinks.base import DisparitySink, SinkSettings
 from depthcrafter_cli.media.sinks.exr import ExrSink
 from depthcrafter_cli.media.sinks.npy import NpySink
 from depthcrafter_cli.media.sinks.npz import NpzSink
+from depthcrafter_cli.media.sinks.ply import PlySink
 from depthcrafter_cli.media.sinks.png16 import PngSink
 from depthcrafter_cli.media.sinks.preview import PreviewSink
 from depthcrafter_cli.media.sinks.sequence import SequenceSink
@@ -34,6 +35,7 @@ _BY_SUFFIX: Mapping[str, type[DisparitySink]] = {
     ".tif": TiffSink,
     ".tiff": TiffSink,
     ".exr": ExrSink,
+    ".ply": PlySink,
     ".gif": PreviewSink,
     ".webp": PreviewSink,
     ".jpg": SheetSink,

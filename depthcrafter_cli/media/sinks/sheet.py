@@ -16,6 +16,7 @@ class SheetSink(FileSink):
     """``.jpg``: up to 12 frames, from the first to the last, each above its depth in colours."""
 
     bytes_per_pixel = 0.0
+    any_size = True
 
     @classmethod
     def frame_bytes(cls, out: object, size: Size, look: Look) -> float:

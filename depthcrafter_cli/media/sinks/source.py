@@ -15,6 +15,7 @@ class SourceSink(SequenceSink):
 
     suffix = ".jpg"
     bytes_per_pixel = 1.0
+    any_size = True
 
     @property
     def needs_rgb(self) -> bool:

@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from depthcrafter_cli.media.sinks.base import DepthFrame
@@ -25,19 +25,15 @@ class TiffSink(SequenceSink):
     bytes_per_pixel = 2.0  # measured: 1.2 to 1.7
 
     def _picture(self, frame: DepthFrame) -> Callable[[Path], None]:
-        levels = np.rint(frame.normalized * np.float32(65535)).astype(np.uint16)
+        levels = frame.levels
         values = self.range_of(frame)
+        meaning: dict[str, Any] = {"unit": "millimetres"}
+        if frame.metres is None:
+            meaning = {"disparity_low": values.low, "disparity_high": values.high}
         shot = {} if frame.shot is None else {"shot": frame.shot.index}
         tags = TiffImagePlugin.ImageFileDirectory_v2()
         tags[_SOFTWARE] = "depthcrafter"
-        tags[_IMAGE_DESCRIPTION] = json.dumps(
-            {
-                "time": str(frame.time),
-                "disparity_low": values.low,
-                "disparity_high": values.high,
-                **shot,
-            }
-        )
+        tags[_IMAGE_DESCRIPTION] = json.dumps({"time": str(frame.time), **meaning, **shot})
 
         def save(target: Path) -> None:
             # Through memory: libtiff does not tell what a disk refused.
