@@ -39,14 +39,21 @@ _HASHES = re.compile("##+")
 def video_path(text: str) -> Path:
     """The path of a video as typed: as :func:`expanded`, and ``####`` counts frames, as ``%04d``.
 
-    Raises InputError for the address of something that is not on this machine.
+    Raises InputError for the address of something that is not on this machine, and for standard
+    input, which only a run reads.
     """
+    if text == "-":
+        raise InputError(
+            "got - for standard input, expected a file here, as only `depthcrafter run` reads the "
+            "other: save it first, or write ./- for a file of that name."
+        )
     if _ADDRESS.match(text):
         raise InputError(
             f"got the address {text}, expected a file on this machine: download or record it "
             "first, and give the file."
         )
-    return numbered(expanded(text))
+    path = numbered(expanded(text))
+    return path.absolute() if path == Path("-") else path
 
 
 def numbered(path: Path) -> Path:

@@ -16,7 +16,7 @@ import typer
 from depthcrafter_cli.errors import DepthCrafterError, UsageError
 from depthcrafter_cli.options import Option, options_of
 from depthcrafter_cli.text import expanded, video_path
-from depthcrafter_cli.workflows.request import RunRequest
+from depthcrafter_cli.workflows.request import STANDARD_INPUT, RunRequest
 
 _FIELD = re.compile(r"`(\w+)(?:=([^`]*))?`")
 
@@ -119,6 +119,15 @@ Video = Annotated[
     typer.Argument(
         help="A video, a folder of images, a pattern such as frame_%05d.png, or one image.",
         parser=past_click(video_path),
+    ),
+]
+VideoToRun = Annotated[
+    Path,
+    typer.Argument(
+        help="A video, a folder of images, a pattern such as frame_%05d.png, one image, or - for "
+        "a video by standard input.",
+        metavar="VIDEO",
+        parser=past_click(lambda text: STANDARD_INPUT if text == "-" else video_path(text)),
     ),
 ]
 Outputs = Annotated[

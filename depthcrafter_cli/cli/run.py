@@ -12,7 +12,7 @@ from depthcrafter_cli.workflows.request import RunRequest
 
 @spread
 def run(
-    video: opt.Video,
+    video: opt.VideoToRun,
     out: opt.Outputs,
     asked: RunValues,
     how: Reporting,
@@ -27,6 +27,7 @@ def run(
       depthcrafter run clip.mp4 --out both.mp4 --side-by-side --colormap gray
       depthcrafter run film.mp4 --out depth.mp4 --resume
       depthcrafter run clip.mp4 --out depth.mp4 --start 1:05 --end 1:20 --fps 12
+      ffmpeg -i clip.mp4 -f yuv4mpegpipe - | depthcrafter run - --out depth.mp4
     """
     with reported(**vars(how)) as console:
         from depthcrafter_cli.workflows.hand_off import laid_out

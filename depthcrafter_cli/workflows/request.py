@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from depthcrafter_cli.types import Anamorphic, Size
 
 FROM_SOURCE = "source"
+STANDARD_INPUT = Path("-")  # as a video; a file of that name has an absolute path
 CONSUMERS = ("stereocrafter", "iw3", "3dgs", "nuke", "resolve", "blender", "comfyui")
 AUTO_CUTS, NO_CUTS = "auto", "none"
 

@@ -33,6 +33,7 @@ from depthcrafter_cli.workflows.record import (
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.resources import PeakMemory, peak_memory
 from depthcrafter_cli.workflows.run_plan import RunPlan, plan
+from depthcrafter_cli.workflows.standard_input import kept_input
 from depthcrafter_cli.workflows.state import RunState
 
 
@@ -82,9 +83,10 @@ def run(
         MemoryLimitError: no plan fits, or memory ran out under the smallest one.
     """
     if isinstance(asked, RunRequest):
-        if asked.resume and asked.outputs and finished_before(laid_out(asked), warn):
-            return None
-        asked = plan(laid_out(asked), warn, observer)
+        with kept_input(laid_out(asked)) as request:
+            if request.resume and request.outputs and finished_before(request, warn):
+                return None
+            return run(plan(request, warn, observer), observer, warn, planned=planned, model=model)
     planned(asked)
     return _carried_out(asked, observer, warn, model or LoadedModel())
 

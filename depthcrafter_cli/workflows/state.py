@@ -126,16 +126,29 @@ class RunState:
             self.saved()
         return self._known_key
 
-    def begin(self, run: SavedRun) -> None:
-        """An empty folder for a new run. Raises OutputError, also for a folder of other things."""
-        self.discard()
-        if self.path.exists():
+    @property
+    def input_path(self) -> Path:
+        """Where a run keeps its video if that came by standard input."""
+        return self.path / "input"
+
+    def make_folder(self) -> None:
+        """Raises OutputError, also for a folder that holds more than the run's input."""
+        with output_errors(self.path):
+            make_folder(self.path)
+            others = [file for file in self.path.iterdir() if file != self.input_path]
+        if others:
             raise OutputError(
                 f"{self.path} holds other files, expected a folder for the state of this run "
                 "alone: choose another `work_dir`."
             )
-        with output_errors(self.path):
-            make_folder(self.path)
+
+    def begin(self, run: SavedRun) -> None:
+        """A folder for a new run, empty but for its input.
+
+        Raises OutputError, also for a folder of other things.
+        """
+        self.discard(keep_input=run.request.video == self.input_path)
+        self.make_folder()
         self._known_key = _checksum(run.to_json())
         self._note(run)
 
@@ -206,12 +219,12 @@ class RunState:
         with output_errors(self._journal):
             self._journal.unlink(missing_ok=True)
 
-    def discard(self) -> None:
+    def discard(self, *, keep_input: bool = False) -> None:
         """Remove the run; its job first, so that what is left of it is not taken for a run.
 
         A folder that holds anything else stays.
         """
-        files = (self._job, self._journal)
+        files = (self._job, self._journal, *([] if keep_input else [self.input_path]))
         earlier = (self.path / name for name in _EARLIER_FILES)
         with output_errors(self.path):
             for file in (*files, *map(part_path, files), *earlier):
