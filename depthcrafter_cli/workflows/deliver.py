@@ -1,6 +1,6 @@
 """The second pass: choose the range, write every output. It needs no model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import count, repeat
@@ -20,7 +20,7 @@ from depthcrafter_cli.media.sinks.registry import are_numbered, may_sound, sink_
 from depthcrafter_cli.media.spool import SpooledFilm
 from depthcrafter_cli.media.timestamps import common_unit
 from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
-from depthcrafter_cli.types import RgbImage, Size, ValueRange
+from depthcrafter_cli.types import Disparity, RgbImage, Size, ValueRange
 from depthcrafter_cli.workflows.hand_off import labels_for
 from depthcrafter_cli.workflows.provenance import Provenance
 from depthcrafter_cli.workflows.request import FROM_SOURCE, RunRequest
@@ -78,8 +78,9 @@ def deliver(
         **_carried(request, reading, provenance, warn),
     )
     sinks = [sink_for(out, settings) for out in request.outputs]
-    wants_source = any(sink.needs_rgb for sink in sinks)
-    at_source = all(sink.any_size for sink in sinks if sink.needs_rgb)
+    by_edges = request.upsample == "edges"
+    wants_source = by_edges or any(sink.needs_rgb for sink in sinks)
+    at_source = not by_edges and all(sink.any_size for sink in sinks if sink.needs_rgb)
     picture_size = provenance.source_size if at_source else size
     pictures = _source_pictures(request, reading, picture_size) if wants_source else repeat(None)
     reads_numbers = numbers_from_source(request, provenance)
@@ -87,6 +88,7 @@ def deliver(
     if reads_source:
         require_unchanged(request.video, provenance.input)
     numbers = frame_numbers(request.video, reading) if reads_numbers else None
+    resize = _resizer(request, size)
     with ExitStack() as stack:
         for sink in sinks:
             stack.enter_context(sink)
@@ -95,7 +97,7 @@ def deliver(
         frames = enumerate(zip(film.frames(), pictures, shot_of, strict=False))
         counted = numbers or count(request.first_number)
         for (index, ((raw, shown), rgb, shot)), number in zip(frames, counted, strict=False):
-            disparity = resize_disparity(raw, size)
+            disparity = resize(raw, rgb)
             normalized = normalize(disparity, shot.values)
             own = shot if several else None
             depth = metres(disparity, fits[shot.index]) if fits else None
@@ -177,6 +179,24 @@ def numbers_from_source(request: RunRequest, provenance: Provenance) -> bool:
     """Whether the names of the source's images are read, to number those of the results."""
     images = "files" in provenance.input or is_picture(request.video)
     return images and request.start_number == FROM_SOURCE and are_numbered(request.outputs)
+
+
+def _resizer(request: RunRequest, size: Size) -> Callable[[Disparity, Any], Disparity]:
+    """What makes disparity ``size``, given the picture of its frame too: only to enlarge by it."""
+    if request.upsample != "edges":
+        return lambda disparity, _picture: resize_disparity(disparity, size)
+    from depthcrafter_cli.models.devices import pick_device
+    from depthcrafter_cli.models.upsample import upsample_by_edges
+
+    device = pick_device(request.device)
+
+    def enlarged(disparity: Disparity, picture: RgbImage) -> Disparity:
+        height, width = disparity.shape
+        if height >= size.height or width >= size.width:
+            return resize_disparity(disparity, size)
+        return upsample_by_edges(disparity, picture, device)
+
+    return enlarged
 
 
 def _source_pictures(request: RunRequest, reading: ReadOptions, size: Size) -> Iterator[RgbImage]:

@@ -109,6 +109,13 @@ class RunRequest(Look):
         accepts=_is_first_number,
         form=f"a whole number or {FROM_SOURCE}",
     )
+    upsample: str = option(
+        "bilinear",
+        help="How disparity is enlarged: {default} (default), or edges, which lets it jump where "
+        "the colours of the video do.",
+        part="look",
+        choices=("bilinear", "edges"),
+    )
     audio: str = option(
         "copy",
         help="Sound of the source, for videos of its depth: {default} (default) or none.",

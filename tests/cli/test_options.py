@@ -40,7 +40,8 @@ OPTIONS = options_of(RunRequest)
 TYPED = {
     "size": "model", "normalization": "percentile 2 98", "range_of": "film",
     "cuts": "none", "colormap": "gray", "crf": "20",
-    "codec": "prores", "audio": "none", "pix_fmt": "gray10le", "encoder_option": "preset=slow",
+    "codec": "prores", "audio": "none",
+    "upsample": "edges", "pix_fmt": "gray10le", "encoder_option": "preset=slow",
     "exr_channel": "depth.Z", "consumer": "nuke", "metric": "a.json", "fov": "60",
     "ply_frames": "0,24",
     "start_number": "7", "method": "trivial-mean", "weights": "nano", "max_res": "320",
