@@ -7,6 +7,7 @@ import typer
 from depthcrafter_cli import __version__
 from depthcrafter_cli.cli.batch import batch
 from depthcrafter_cli.cli.doctor import doctor
+from depthcrafter_cli.cli.evaluate import evaluate
 from depthcrafter_cli.cli.fit import fit
 from depthcrafter_cli.cli.plan import plan
 from depthcrafter_cli.cli.resume import finish, resume
@@ -34,6 +35,7 @@ app.command(epilog=EXIT_CODES)(finish)
 app.command(epilog=EXIT_CODES)(fit)
 app.command(epilog=EXIT_CODES)(plan)
 app.command(epilog=EXIT_CODES)(shots)
+app.command(epilog=EXIT_CODES)(evaluate)
 app.command(epilog=EXIT_CODES)(train)
 app.command(epilog=EXIT_CODES)(doctor)
 app.add_typer(weights, name="weights")

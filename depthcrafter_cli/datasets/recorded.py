@@ -53,6 +53,40 @@ class RecordedClip:
     files: Sequence[Path]
     crop: Crop = Crop()
 
+    @property
+    def size(self) -> Size:
+        """The size of the cropped pictures, by the first of them. Raises InputError."""
+        first = self.pictures if isinstance(self.pictures, Path) else self.pictures[0]
+        whole = probe(first).size
+        rows = range(whole.height)[self.crop.top : self.crop.bottom]
+        return Size(len(rows), len(range(whole.width)[self.crop.left : self.crop.right]))
+
+    def pictures_at(self, size: Size, frames: int) -> npt.NDArray[np.uint8]:
+        """Return the first ``frames`` pictures, cropped and resized, uint8 [T, H, W, 3].
+
+        Raises InputError if there are fewer.
+        """
+        images = _read(self, 0, frames)
+        if len(images) < frames:
+            raise _too_few(self, len(images))
+        shown = torch.stack([_picture(image, self.crop, size) for image in images])
+        pictures: npt.NDArray[np.uint8] = shown.numpy()
+        return pictures
+
+    def depth(self, frames: int) -> Map:
+        """Return true depth of the first ``frames`` frames, cropped, float32 [T, H, W].
+
+        It is infinite where nothing is near, and 0 where it is not known.
+        """
+        crop = self.crop
+        maps = []
+        for index in range(frames):
+            disparity = self.disparity(index)[crop.top : crop.bottom, crop.left : crop.right]
+            known = np.isfinite(disparity) & (disparity >= 0)
+            with np.errstate(divide="ignore"):
+                maps.append(np.where(known, 1 / np.where(known, disparity, 1), 0))
+        return np.stack(maps).astype(np.float32)
+
 
 class RecordedClips:
     """Clips of a layout, resized to one size."""
@@ -86,15 +120,19 @@ class RecordedClips:
         clip, size = self._clips[index], self._size
         images = _read(clip, start, frames)
         if len(images) < frames:
-            raise InputError(
-                f"got {start + len(images)} pictures in the clip {clip.name}, expected one for "
-                f"each of its {clip.frames} disparity maps: complete it or leave it out."
-            )
+            raise _too_few(clip, start + len(images))
         rgb = torch.stack([_picture(image, clip.crop, size) for image in images])
         maps = [_map(clip.disparity(i), clip.crop, size) for i in range(start, start + frames)]
         disparity = torch.stack(maps)
         valid = torch.isfinite(disparity) & (disparity >= 0)
         return Sample(rgb, torch.where(valid, disparity, 0.0), valid)
+
+
+def _too_few(clip: RecordedClip, pictures: int) -> InputError:
+    return InputError(
+        f"got {pictures} pictures in the clip {clip.name}, expected one for each of its "
+        f"{clip.frames} disparity maps: complete it or leave it out."
+    )
 
 
 def _read(clip: RecordedClip, start: int, frames: int) -> list[npt.NDArray[np.uint8]]:

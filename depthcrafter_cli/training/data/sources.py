@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from depthcrafter_cli.datasets.clip import ClipSource
-from depthcrafter_cli.datasets.folder import folder_clips
 from depthcrafter_cli.datasets.generated import GeneratedClips
 from depthcrafter_cli.datasets.recorded import RecordedClips
 from depthcrafter_cli.datasets.registry import DATASETS
@@ -83,14 +82,10 @@ def open_source(config: SourceConfig) -> ClipSource:
         )
     if config.kind == "stacks":
         return StackedFrames(expanded(config.path))
-    layouts = {
-        "folder": folder_clips,
-        **{name: dataset.clips for name, dataset in DATASETS.items()},
-    }
-    if config.kind not in layouts:
+    if config.kind not in DATASETS:
         raise UsageError(
             f"got a source of kind {config.kind!r}, expected one of "
-            f"{['generated', 'stacks', *layouts]}: choose one."
+            f"{['generated', 'stacks', *DATASETS]}: choose one."
         )
     root = expanded(config.path)
-    return RecordedClips(layouts[config.kind](root), Size(config.height, config.width), root)
+    return RecordedClips(DATASETS[config.kind].clips(root), Size(config.height, config.width), root)

@@ -1,0 +1,131 @@
+"""``depthcrafter evaluate``: score a method, or results of any other, on a set with true depth."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from depthcrafter_cli.cli import options as opt
+from depthcrafter_cli.cli.console import Console, Reporting, reported
+from depthcrafter_cli.cli.groups import Some, Values, spread
+from depthcrafter_cli.cli.outlets import counted
+from depthcrafter_cli.cli.streams import Line
+from depthcrafter_cli.evaluation.report import ClipScore, EvaluationReport, table
+from depthcrafter_cli.text import expanded
+from depthcrafter_cli.workflows.request import RunRequest
+
+_METHOD = ("method", "weights", "max_res", "device", "dtype", "max_vram", "max_ram", "overwrite")
+_SETTINGS = ("steps", "guidance", "window", "overlap", "seed")
+
+Set = Annotated[
+    str, typer.Argument(help="sintel, scannet, kitti, bonn, nyuv2, or folder: clips of your own.")
+]
+Root = Annotated[
+    Path,
+    typer.Argument(
+        help="The folder of the set, as its publisher ships it.", parser=opt.past_click(expanded)
+    ),
+]
+Out = Annotated[
+    list[Path],
+    opt.option(
+        "--out",
+        "-o",
+        text="Where to write the scores; may be given several times: .json (kept as it goes, and "
+        "gone on from), .csv (a row for each clip), .md or .tex (a table with published rows).",
+        parser=expanded,
+    ),
+]
+Predictions = Annotated[
+    Path | None,
+    opt.option(
+        "--predictions",
+        text="Score these results of any method instead: a folder with a file (.npz, .npy) or a "
+        "folder of frames (.png, .tif, .npy) for each clip.",
+        parser=expanded,
+    ),
+]
+ConventionOf = Annotated[
+    str,
+    opt.option(
+        "--convention", text="What the results are: disparity (default; larger is nearer) or depth."
+    ),
+]
+FitTo = Annotated[
+    str,
+    opt.option(
+        "--fit", text="Fit scale and shift to each clip (default, as published) or to each frame."
+    ),
+]
+MaxFrames = Annotated[
+    int | None, opt.option("--max-frames", text="Frames of each clip. Default: the set's own list.")
+]
+
+
+@spread
+def evaluate(
+    dataset: Set,
+    root: Root,
+    out: Out,
+    predictions: Predictions = None,
+    convention: ConventionOf = "disparity",
+    fit: FitTo = "clip",
+    max_frames: MaxFrames = None,
+    *,
+    asked: Annotated[Values, Some(RunRequest, names=_METHOD)],
+    settings: Annotated[Values, Some(RunRequest, names=_SETTINGS)],
+    how: Reporting,
+) -> None:
+    """Score a method on a set with true depth, as the DepthCrafter paper does.
+
+    The same command goes on where it was stopped, clip by clip.
+
+    \b
+    Examples:
+      depthcrafter evaluate sintel MPI-Sintel/ --out scores.json --out scores.md
+      depthcrafter evaluate kitti KITTI/ --method depth-anything-v2-small --out scores.json
+      depthcrafter evaluate bonn bonn/ --predictions results/ --convention depth --out scores.csv
+      depthcrafter evaluate folder my-clips/ --weights my-nano --out scores.json
+    """
+    names = {**opt.NAMES, "dataset": "SET", "convention": "--convention", "fit": "--fit"}
+    with reported(**vars(how), names=names) as console:
+        console.keep_log_apart(*out)
+        from depthcrafter_cli.workflows.evaluate import EvaluationRequest
+        from depthcrafter_cli.workflows.evaluate import evaluate as carry_out
+
+        request = EvaluationRequest(
+            dataset, root, tuple(out), predictions=predictions, fit=fit,  # type: ignore[arg-type]
+            convention=convention, max_frames=max_frames,  # type: ignore[arg-type]
+            settings=_given(settings), **_given(asked),
+        )  # fmt: skip
+        with console.observing() as observer:
+            report = carry_out(request, observer, console.warn, lambda score: _tell(console, score))
+        console.hint = ""
+        _show(console, report, out)
+
+
+def _given(values: Values) -> Values:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _tell(console: Console, score: ClipScore) -> None:
+    steady = "" if score.temporal is None else f"  temporal {score.temporal:.3f}"
+    metrics = score.metrics
+    text = f"AbsRel {metrics.abs_rel:.3f}  δ1 {metrics.delta1:.3f}{steady}  {score.name}"
+    console.say("clip", score.values(), Line(text))
+    console.hint = "Go on with: the same command."
+
+
+def _show(console: Console, report: EvaluationReport, out: list[Path]) -> None:
+    titles, rows = table(report)
+    widest = max(len(row[0]) for row in rows)
+    lines = [
+        Line(f"{row[0]:<{widest}}" + "".join(f"{cell:>10}" for cell in row[1:]))
+        for row in (titles, *rows)
+    ]
+    frames = sum(clip.frames for clip in report.clips)
+    head = Line(
+        f"{report.dataset}: {counted(len(report.clips), 'clip')}, {counted(frames, 'frame')}"
+    )
+    console.say("scores", report.to_json()["mean"], head, *lines, level="result")
+    console.done(out, frames=frames)

@@ -1,0 +1,107 @@
+"""Results of any method, read from its own files: one file, or one folder of frames, for each clip.
+
+To read another kind of file, enter it in :data:`_READERS`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from depthcrafter_cli.errors import InputError
+from depthcrafter_cli.media.images import opened_image
+from depthcrafter_cli.structured import content_errors, npz_arrays
+from depthcrafter_cli.types import Disparity
+
+_NAMES = ("depth", "depths", "disparity", "disparities", "arr_0")
+_NUMBERS = "0123456789"
+
+
+def read_prediction(root: Path, clip: str) -> Disparity:
+    """Return what lies below ``root`` for a clip, [T, h, w]; float32 is kept as a memory map.
+
+    It is a file or folder with the clip's name, or with that name, ``_`` and more, such as
+    ``NAME_depths.npz`` of Video Depth Anything. Raises InputError for none, for several, and for
+    files that cannot be read.
+    """
+    named = [path for path in sorted(root.iterdir()) if _is_of(path, clip)]
+    exact = [path for path in named if clip in (path.name, path.stem)]
+    found = exact or named
+    if len(found) != 1:
+        raise InputError(
+            f"got {len(found)} predictions of the clip {clip} in {root}, expected one file "
+            f"({', '.join(_READERS)}) or folder of frames with its name: name it so."
+        )
+    return _read_folder(found[0]) if found[0].is_dir() else _checked(_read(found[0]), found[0])
+
+
+def _is_of(path: Path, clip: str) -> bool:
+    if not path.is_dir() and path.suffix.lower() not in _READERS:
+        return False
+    name = path.name if path.is_dir() else path.stem
+    return name == clip or name.startswith(f"{clip}_")
+
+
+def _read(path: Path) -> np.ndarray[Any, Any]:
+    with content_errors(path, InputError, "expected an array of estimates: write it again"):
+        return _READERS[path.suffix.lower()](path)
+
+
+def _read_npz(path: Path) -> np.ndarray[Any, Any]:
+    with np.load(path, allow_pickle=False) as archive:
+        held = list(archive)
+    name = next((name for name in _NAMES if name in held), held[0] if len(held) == 1 else None)
+    if name is None:
+        raise ValueError(f"it has the arrays {held}, and none is called {' or '.join(_NAMES)}")
+    return npz_arrays(path, name)[0]
+
+
+def _read_npy(path: Path) -> np.ndarray[Any, Any]:
+    array: np.ndarray[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
+
+
+def _read_picture(path: Path) -> np.ndarray[Any, Any]:
+    with opened_image(path) as image:
+        return np.asarray(image)
+
+
+_READERS: dict[str, Callable[[Path], np.ndarray[Any, Any]]] = {
+    ".npz": _read_npz,
+    ".npy": _read_npy,
+    ".png": _read_picture,
+    ".tif": _read_picture,
+    ".tiff": _read_picture,
+}
+
+
+def _read_folder(folder: Path) -> Disparity:
+    """Frames in the order of the numbers in their names."""
+    files = [path for path in folder.iterdir() if path.suffix.lower() in _READERS]
+    if not files:
+        raise InputError(f"got no frames in {folder}, expected {', '.join(_READERS)}: add them.")
+    frames = [_checked(_read(path), path) for path in sorted(files, key=_number_of)]
+    sizes = {frame.shape[1:] for frame in frames}
+    if len(sizes) > 1:
+        raise InputError(f"got frames of the sizes {sorted(sizes)} in {folder}, expected one.")
+    return np.concatenate(frames)
+
+
+def _number_of(path: Path) -> tuple[int, str]:
+    digits = "".join(letter if letter in _NUMBERS else " " for letter in path.stem).split()
+    return (int(digits[-1]) if digits else 0, path.name)
+
+
+def _checked(array: np.ndarray[Any, Any], path: Path) -> Disparity:
+    """Return [T, h, w] of what may have a last or second axis of one channel. Raises InputError."""
+    if array.ndim == 4 and 1 in (array.shape[1], array.shape[3]):
+        array = array[:, 0] if array.shape[1] == 1 else array[..., 0]
+    if array.ndim == 2:
+        array = array[None]
+    if array.ndim != 3 or array.dtype.kind not in "fiu":
+        raise InputError(
+            f"got an array of shape {list(array.shape)} and type {array.dtype} in {path}, expected "
+            "numbers [frames, height, width]: write it so."
+        )
+    return array if array.dtype == np.float32 else array.astype(np.float32)

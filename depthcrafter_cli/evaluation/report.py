@@ -1,0 +1,178 @@
+"""What an evaluation came to: typed, versioned, and written as JSON, CSV, Markdown or LaTeX."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from depthcrafter_cli.errors import InputError
+from depthcrafter_cli.evaluation.metrics import DepthMetrics, mean_metrics
+from depthcrafter_cli.evaluation.published import published_rows
+from depthcrafter_cli.structured import content_errors, json_object, typed
+
+_FORMAT = 1
+_SHOWN = ("abs_rel", "delta1", "delta2", "delta3", "rmse", "log10")
+_TITLES = {
+    "abs_rel": "AbsRel", "delta1": "δ1", "delta2": "δ2", "delta3": "δ3", "rmse": "RMSE",
+    "log10": "log10",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How estimates are compared with the truth.
+
+    ``domain`` is what one scale and one shift are fitted to: ``depth`` for estimates of disparity,
+    fitted to 1 / depth, and ``disp`` for estimates of depth, fitted to depth itself. ``per_frame``
+    fits each frame by itself instead of the clip. Depth counts from 1e-3 to ``max_depth``.
+    """
+
+    max_depth: float
+    max_frames: int
+    domain: str = "depth"
+    per_frame: bool = False
+
+
+@dataclass(frozen=True)
+class ClipScore:
+    """The metrics of one clip; ``temporal`` is None for a single frame."""
+
+    name: str
+    frames: int
+    metrics: DepthMetrics
+    temporal: float | None
+
+    def values(self) -> dict[str, Any]:
+        """Return the clip's row by column."""
+        return {
+            "clip": self.name, "frames": self.frames, **asdict(self.metrics),
+            "temporal": self.temporal,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """The scores of one method on one set, of the clips that are done.
+
+    Attributes:
+        dataset: the set's name.
+        root: the set's folder.
+        made: what made the estimates: method, model, settings, hashes; or the folder of results.
+        protocol: how they were compared.
+        names: of all clips of the set, in its order.
+        clips: those that are done, in the same order.
+    """
+
+    dataset: str
+    root: str
+    made: Mapping[str, Any]
+    protocol: Protocol
+    names: tuple[str, ...]
+    clips: tuple[ClipScore, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether all clips are done."""
+        return len(self.clips) == len(self.names)
+
+    @property
+    def mean(self) -> DepthMetrics:
+        """The means over the clips that are done. Raises InputError for none."""
+        return mean_metrics([clip.metrics for clip in self.clips])
+
+    @property
+    def mean_temporal(self) -> float | None:
+        """The mean temporal score of the clips that have one."""
+        scores = [clip.temporal for clip in self.clips if clip.temporal is not None]
+        return sum(scores) / len(scores) if scores else None
+
+    def continues(self, other: "EvaluationReport") -> bool:
+        """Whether both are of the same clips, estimates and protocol."""
+        return self.identity() == other.identity()
+
+    def identity(self) -> dict[str, Any]:
+        """Return all that the scores depend on, as plain values."""
+        values = json.loads(json.dumps(asdict(self)))
+        del values["clips"]
+        return dict(values)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain values; ``mean`` is None before the first clip is done."""
+        mean = None
+        if self.clips:
+            mean = {**asdict(self.mean), "temporal": self.mean_temporal}
+        return {
+            "format": _FORMAT, "complete": self.complete, **self.identity(),
+            "clips": [asdict(clip) for clip in self.clips], "mean": mean,
+        }  # fmt: skip
+
+
+def read_report(path: Path) -> EvaluationReport:
+    """Return the report in a file. Raises InputError for what is none."""
+    with content_errors(path, InputError, "expected a report of `depthcrafter evaluate`: move it"):
+        values = dict(json_object(path))
+        if values.pop("format", None) != _FORMAT:
+            raise ValueError(f"it is of no format that this version knows ({_FORMAT})")
+        del values["complete"], values["mean"]
+        report: EvaluationReport = typed(EvaluationReport, values, path.name)
+        return report
+
+
+def report_text(report: EvaluationReport, suffix: str) -> str:
+    """Return the report as the text of a file with this suffix, one of :data:`FORMATS`."""
+    return FORMATS[suffix](report)
+
+
+def _json(report: EvaluationReport) -> str:
+    return json.dumps(report.to_json(), indent=2) + "\n"
+
+
+def _csv(report: EvaluationReport) -> str:
+    text = io.StringIO()
+    names = ["clip", "frames", *(field.name for field in fields(DepthMetrics)), "temporal"]
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(clip.values() for clip in report.clips)
+    return text.getvalue()
+
+
+def table(report: EvaluationReport) -> tuple[Sequence[str], list[Sequence[str]]]:
+    """Return the titles and rows of the table of means: the report's own, then published ones."""
+    steady = report.mean_temporal
+    own = [
+        str(report.made["name"]), *(f"{getattr(report.mean, name):.3f}" for name in _SHOWN),
+        "" if steady is None else f"{steady:.3f}",
+    ]  # fmt: skip
+    rows: list[Sequence[str]] = [own]
+    for row in published_rows(report.dataset):
+        title = f"{row.method} ({row.source})"
+        rows.append([title, f"{row.abs_rel:.3f}", f"{row.delta1:.3f}", *[""] * 5])
+    return ["method", *(_TITLES[name] for name in _SHOWN), "temporal"], rows
+
+
+def _markdown(report: EvaluationReport) -> str:
+    titles, rows = table(report)
+    lines = [titles, ["---"] * len(titles), *rows]
+    head = (
+        f"{report.dataset}: {len(report.clips)} of {len(report.names)} clips, "
+        f"{sum(clip.frames for clip in report.clips)} frames\n\n"
+    )
+    return head + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _latex(report: EvaluationReport) -> str:
+    _, rows = table(report)
+    return "".join(f"{' & '.join(cell.replace('_', chr(92) + '_') for cell in row)} \\\\\n"
+                   for row in rows)  # fmt: skip
+
+
+FORMATS: dict[str, Callable[[EvaluationReport], str]] = {
+    ".json": _json,
+    ".csv": _csv,
+    ".md": _markdown,
+    ".tex": _latex,
+}
+"""The text of a report by the suffix of its file."""

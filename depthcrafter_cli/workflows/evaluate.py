@@ -1,0 +1,266 @@
+"""How good a method is on a set with true depth: estimate each clip, compare, report."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from depthcrafter_cli.errors import InputError, OutputError, UsageError
+from depthcrafter_cli.evaluation.report import (
+    FORMATS,
+    ClipScore,
+    EvaluationReport,
+    Protocol,
+    read_report,
+    report_text,
+)
+from depthcrafter_cli.media.files import claimed, require_folder, write_whole
+from depthcrafter_cli.progress import Observer, Warn, ignore
+
+if TYPE_CHECKING:
+    from depthcrafter_cli.datasets.recorded import RecordedClip
+    from depthcrafter_cli.datasets.registry import Dataset
+    from depthcrafter_cli.types import Disparity
+
+Convention = Literal["disparity", "depth"]
+Fit = Literal["clip", "frame"]
+Estimate = Callable[["RecordedClip", int], "Disparity"]
+"""What a method says of the first frames of a clip, [T, h, w] of any size."""
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """What is to be evaluated, on what, and where the scores go.
+
+    Attributes:
+        dataset: a name of :data:`~depthcrafter_cli.datasets.registry.DATASETS`.
+        root: the set's folder, in its publisher's layout.
+        outputs: files for the report; the first in .json is kept as the evaluation goes.
+        predictions: a folder of estimates of any method, in place of ``method``.
+        convention: what these estimates are, up to one scale and one shift.
+        fit: whether these are fitted to a clip as a whole, or to each frame by itself.
+        max_frames: of each clip; None is the set's own.
+        max_res: the longest side that the method sees, in pixels; None is the set's published
+            one for the published model, and the model's own for others.
+        settings: of the method, by name.
+        overwrite: whether files of another evaluation are replaced.
+    """
+
+    dataset: str
+    root: Path
+    outputs: tuple[Path, ...] = ()
+    method: str = "depthcrafter"
+    weights: str | None = None
+    predictions: Path | None = None
+    convention: Convention = "disparity"
+    fit: Fit = "clip"
+    max_frames: int | None = None
+    max_res: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+    dtype: str = "auto"
+    max_vram: float | None = None
+    max_ram: float | None = None
+    overwrite: bool = False
+
+
+def evaluate(
+    request: EvaluationRequest,
+    observer: Observer = ignore,
+    warn: Warn = ignore,
+    on_clip: Callable[[ClipScore], None] = ignore,
+) -> EvaluationReport:
+    """Score a method, or a folder of its results, on a set, and write the report.
+
+    A report in .json is written after each clip; the same evaluation goes on from it. ``on_clip``
+    receives each clip's score.
+
+    Raises:
+        UsageError: a set, method or option that there is not.
+        InputError: clips or predictions are missing, or cannot be compared.
+        OutputError: a file is in the way, or cannot be written.
+        WeightsError, MemoryLimitError: as for a run.
+    """
+    from depthcrafter_cli.datasets.registry import DATASETS
+
+    if request.dataset not in DATASETS:
+        raise UsageError(
+            f"got `dataset` {request.dataset}, expected one of {', '.join(DATASETS)}: choose one."
+        )
+    for name, choices in (("convention", Convention), ("fit", Fit)):
+        if (given := getattr(request, name)) not in get_args(choices):
+            raise UsageError(
+                f"got `{name}` {given}, expected {' or '.join(get_args(choices))}: choose one."
+            )
+    if request.max_frames is not None and request.max_frames < 1:
+        raise UsageError(f"got `max_frames` {request.max_frames}, expected 1 or more: correct it.")
+    outputs = [path.absolute() for path in request.outputs]
+    for path in outputs:
+        if path.suffix.lower() not in FORMATS:
+            raise UsageError(f"got `outputs` {path}, expected a name in {', '.join(FORMATS)}.")
+        require_folder(path.parent, path, is_made=False)
+    dataset = DATASETS[request.dataset]
+    clips = dataset.clips(request.root)
+    if not clips:
+        raise InputError(
+            f"got no clip in {request.root}, expected those of {request.dataset}: check the path."
+        )
+    method = _Predictions(request) if request.predictions else _Method(request, dataset, warn)
+    report = EvaluationReport(
+        dataset=request.dataset,
+        root=str(request.root.resolve()),
+        made=method.made,
+        protocol=Protocol(
+            dataset.max_depth,
+            request.max_frames or dataset.max_frames,
+            "disp" if request.predictions and request.convention == "depth" else "depth",
+            request.fit == "frame",
+        ),
+        names=tuple(clip.name for clip in clips),
+    )
+    with claimed(outputs):
+        kept = next((path for path in outputs if path.suffix.lower() == ".json"), None)
+        report = _begun(report, outputs, kept, request.overwrite)
+        for clip in clips[len(report.clips) :]:
+            frames = min(clip.frames, report.protocol.max_frames)
+            estimate = method(clip, frames, observer)
+            score = _score(clip, frames, estimate, report.protocol, metric=dataset.metric)
+            report = dataclasses.replace(report, clips=(*report.clips, score))
+            if kept is not None:
+                write_whole(kept, report_text(report, ".json").encode())
+            on_clip(score)
+        for path in outputs:
+            write_whole(path, report_text(report, path.suffix.lower()).encode())
+    return report
+
+
+def _begun(
+    report: EvaluationReport, outputs: list[Path], kept: Path | None, overwrite: bool
+) -> EvaluationReport:
+    """The report as an earlier call left it, where that was of the same evaluation.
+
+    Raises OutputError if files are there that are of none, or of another one.
+    """
+    taken = [path for path in outputs if path.exists()]
+    if overwrite or not taken:
+        return report
+    before = None
+    if kept in taken and kept is not None:
+        try:
+            before = read_report(kept)
+        except InputError:
+            before = None
+    if before is None or not report.continues(before):
+        raise OutputError(
+            f"{taken[0]} exists, expected a free name or the report of this very evaluation: "
+            "choose another, or pass `overwrite=True`."
+        )
+    return before
+
+
+class _Method:
+    """Estimates by a method that this program serves."""
+
+    def __init__(self, request: EvaluationRequest, dataset: Dataset, warn: Warn) -> None:
+        from depthcrafter_cli.methods.base import MethodRequest
+        from depthcrafter_cli.methods.registry import method_named
+        from depthcrafter_cli.models.registry import DEPTHCRAFTER
+        from depthcrafter_cli.types import Size
+        from depthcrafter_cli.workflows.infer import DepthModel
+
+        method = method_named(request.method)
+        found = method.find(request.weights)
+        self._size, max_res = dataset.model_size, request.max_res
+        if max_res is None and self._size is not None and found and found.spec == DEPTHCRAFTER:
+            max_res = max(self._size.height, self._size.width)
+        self._max_res, self._settings = max_res, dict(request.settings)
+        asked = MethodRequest(
+            weights=request.weights, max_res=max_res, settings=self._settings, dtype=request.dtype
+        )
+        plan = method.plan(asked, self._size or Size(480, 640))
+        self.made: dict[str, Any] = {
+            "name": request.method if found is None else found.spec.name,
+            "method": request.method,
+            "settings": dict(plan.settings),
+            "max_res": max_res,
+            "sha256": {} if found is None else found.hashes(),
+        }
+        self._pipeline = DepthModel(
+            request.method, request.weights, device=request.device, dtype=request.dtype,
+            max_vram=request.max_vram, max_ram=request.max_ram, warn=warn,
+        )  # fmt: skip
+
+    def __call__(self, clip: RecordedClip, frames: int, observer: Observer) -> Disparity:
+        size = self._size or clip.size
+        pictures = clip.pictures_at(size, frames)
+        depth = self._pipeline(
+            pictures, max_res=self._max_res, size="model", observer=observer, **self._settings
+        )
+        disparity: Disparity = depth.disparity
+        return disparity
+
+
+class _Predictions:
+    """Estimates that lie in a folder, one file or folder for each clip."""
+
+    def __init__(self, request: EvaluationRequest) -> None:
+        assert request.predictions is not None
+        self._root = request.predictions
+        if not self._root.is_dir():
+            raise InputError(
+                f"got no folder {self._root}, expected one with a file or folder for each clip: "
+                "check the path."
+            )
+        self.made: dict[str, Any] = {
+            "name": self._root.resolve().name,
+            "predictions": str(self._root.resolve()),
+            "convention": request.convention,
+        }
+
+    def __call__(self, clip: RecordedClip, frames: int, _observer: Observer) -> Disparity:
+        from depthcrafter_cli.datasets.predictions import read_prediction
+
+        found = read_prediction(self._root, clip.name)
+        if len(found) < frames:
+            raise InputError(
+                f"got {len(found)} predicted frames of the clip {clip.name}, expected {frames}: "
+                "predict the rest, or pass a smaller `max_frames`."
+            )
+        return found[:frames]
+
+
+def _score(
+    clip: RecordedClip, frames: int, estimate: Disparity, protocol: Protocol, *, metric: bool
+) -> ClipScore:
+    """Compare an estimate [T, h, w] with the clip's truth. Raises InputError."""
+    import numpy as np
+
+    from depthcrafter_cli.evaluation.metrics import DepthMetrics, evaluate_clip, mean_metrics
+    from depthcrafter_cli.evaluation.temporal import temporal_score
+
+    depth = clip.depth(frames)
+    if not metric:  # the unit may be any: take the clip's median
+        known = depth[np.isfinite(depth) & (depth > 0)]
+        depth = depth / np.float32(np.median(known) if known.size else 1)
+    how: dict[str, Any] = {"max_depth": protocol.max_depth, "domain": protocol.domain}
+
+    def parts() -> Iterator[slice]:
+        if not protocol.per_frame:
+            yield slice(None)
+            return
+        for index in range(frames):
+            truth = depth[index]
+            if ((truth > 1e-3) & (truth < protocol.max_depth)).any():
+                yield slice(index, index + 1)
+
+    try:
+        each = [evaluate_clip(estimate[part], depth[part], **how) for part in parts()]
+        mean = mean_metrics(each)
+        steady = temporal_score(estimate, depth, **how) if frames > 1 else None
+    except InputError as error:
+        raise InputError(f"the clip {clip.name} cannot be scored: {error}") from error
+    values = {item.name: getattr(mean, item.name) for item in dataclasses.fields(DepthMetrics)}
+    return ClipScore(clip.name, frames, DepthMetrics(**values), steady)
