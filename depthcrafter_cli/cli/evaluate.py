@@ -10,7 +10,7 @@ from depthcrafter_cli.cli.console import Console, Reporting, reported
 from depthcrafter_cli.cli.groups import Some, Values, spread
 from depthcrafter_cli.cli.outlets import counted
 from depthcrafter_cli.cli.streams import Line
-from depthcrafter_cli.evaluation.report import ClipScore, EvaluationReport, table
+from depthcrafter_cli.evaluation.report import NOTE, ClipScore, EvaluationReport, table
 from depthcrafter_cli.text import expanded
 from depthcrafter_cli.workflows.request import RunRequest
 
@@ -120,12 +120,13 @@ def _show(console: Console, report: EvaluationReport, out: list[Path]) -> None:
     titles, rows = table(report)
     widest = max(len(row[0]) for row in rows)
     lines = [
-        Line(f"{row[0]:<{widest}}" + "".join(f"{cell:>10}" for cell in row[1:]))
+        Line(f"{row[0]:<{widest}}" + "".join(f"{cell:>8}" for cell in row[1:]))
         for row in (titles, *rows)
     ]
     frames = sum(clip.frames for clip in report.clips)
     head = Line(
         f"{report.dataset}: {counted(len(report.clips), 'clip')}, {counted(frames, 'frame')}"
     )
+    lines += [Line(NOTE)] * (len(rows) > 1)
     console.say("scores", report.to_json()["mean"], head, *lines, level="result")
     console.done(out, frames=frames)

@@ -1,20 +1,17 @@
-"""Rows of published tables, to print beside a user's own: AbsRel and delta1 of the 110-frame lists.
-
-Sources: arXiv 2409.02095, table 1, and its supplement. Each paper ran the others' methods itself.
-"""
+"""Rows of a published table, to print beside a user's own: AbsRel and delta1 of 110-frame lists."""
 
 from typing import NamedTuple
 
 
 class PublishedRow(NamedTuple):
-    """The AbsRel and the delta1 of a method on a set, and the paper that says so."""
+    """The AbsRel and the delta1 of a method on a set."""
 
     method: str
     abs_rel: float
     delta1: float
-    source: str = "arXiv 2409.02095"
 
 
+SOURCE = "arXiv 2409.02095, table 1"
 _SETS = ("sintel", "scannet", "kitti", "bonn", "nyuv2")
 _ROWS: dict[str, tuple[tuple[float, float] | None, ...]] = {
     "DepthCrafter": (

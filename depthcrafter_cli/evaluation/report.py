@@ -10,7 +10,7 @@ from typing import Any
 
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.evaluation.metrics import DepthMetrics, mean_metrics
-from depthcrafter_cli.evaluation.published import published_rows
+from depthcrafter_cli.evaluation.published import SOURCE, published_rows
 from depthcrafter_cli.structured import content_errors, json_object, typed
 
 _FORMAT = 1
@@ -148,9 +148,11 @@ def table(report: EvaluationReport) -> tuple[Sequence[str], list[Sequence[str]]]
     ]  # fmt: skip
     rows: list[Sequence[str]] = [own]
     for row in published_rows(report.dataset):
-        title = f"{row.method} ({row.source})"
-        rows.append([title, f"{row.abs_rel:.3f}", f"{row.delta1:.3f}", *[""] * 5])
-    return ["method", *(_TITLES[name] for name in _SHOWN), "temporal"], rows
+        rows.append([f"{row.method} *", f"{row.abs_rel:.3f}", f"{row.delta1:.3f}", *[""] * 5])
+    return ["method", *(_TITLES[name] for name in _SHOWN), "flicker"], rows
+
+
+NOTE = f"* published: {SOURCE}; other methods as its authors ran them"
 
 
 def _markdown(report: EvaluationReport) -> str:
@@ -160,7 +162,8 @@ def _markdown(report: EvaluationReport) -> str:
         f"{report.dataset}: {len(report.clips)} of {len(report.names)} clips, "
         f"{sum(clip.frames for clip in report.clips)} frames\n\n"
     )
-    return head + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    shown = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return f"{head}{shown}\n{NOTE}\n"
 
 
 def _latex(report: EvaluationReport) -> str:
