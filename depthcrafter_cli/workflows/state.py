@@ -26,7 +26,7 @@ from depthcrafter_cli.workflows.provenance import Provenance
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.shot_state import ShotState
 
-_FORMAT = 3
+_FORMAT = 4
 _EARLIER_FILES = ("delivering", "job.partial.json", "window.partial.safetensors")  # of format 1
 
 
@@ -181,15 +181,13 @@ class RunState:
             with read_errors(self._job):
                 job = json_object(self._job)
             noted = job.pop("sha256", None)
-            if job.get("format") not in (2, _FORMAT) and noted in (None, _checksum(job)):
+            if job.get("format") != _FORMAT and noted in (None, _checksum(job)):
                 raise UsageError(
                     f"{self.path} is of another version of depthcrafter, expected format "
                     f"{_FORMAT}: finish it with that version, or start again with `overwrite=True`."
                 )
             if noted != _checksum(job):
                 raise ValueError("it does not match its checksum")
-            if job["format"] == 2:  # in which the other files are tied to the checksum
-                job = {**job, "provenance": job["facts"], "key": noted}
             run = SavedRun.from_json(job, self.path)
             self._known_key = typed(str, job["key"], "key")
         return run

@@ -1,6 +1,5 @@
 """What a run keeps on the disk to go on from: true or refused, and never anyone else's."""
 
-import hashlib
 import json
 import os
 import random
@@ -374,9 +373,9 @@ DAMAGES = {
     "window long header": ("window.safetensors", lambda data: struct.pack("<Q", 90_000_000) + b"{"),
     **{
         f"job {text[:9]!r}": ("job.json", lambda data, text=text: text)
-        for text in (b"[]", b"null", b'"x"', b"{}", b'{"format": 3}', b"[" * 100_000, b"\xff\xfe")
+        for text in (b"[]", b"null", b'"x"', b"{}", b'{"format": 4}', b"[" * 100_000, b"\xff\xfe")
     },
-    "job of version 0.1": ("job.json", lambda data: data.replace(b'"format": 3', b'"format": 1')),
+    "job of version 0.1": ("job.json", lambda data: data.replace(b'"format": 4', b'"format": 1')),
     "job other seed": ("job.json", lambda data: data.replace(b'"window": 5', b'"window": 6')),
     "job elsewhere": ("job.json", lambda data: data.replace(b"d.npz", b"e.npz")),
     "job not whole": ("job.json", lambda data: data.replace(b'"sha256": ', b'"sha257": ')),
@@ -449,39 +448,6 @@ def test_a_stopped_run_goes_on_to_another_look_which_it_then_keeps(cli, stopped,
     command = ["run", clip, "--out", fresh, *options, "--colormap", "gray", "--no-record"]
     assert cli(*command).code == 0
     assert out.with_suffix(".mp4").read_bytes() == fresh.read_bytes()
-
-
-def noted_in_format_2():
-    """From here on a run's job is written as before its look could change; killed as above."""
-    real = RunState._note
-
-    def note(state, run):
-        real(state, run)
-        job = json.loads(state._job.read_text())
-        details = job.pop("provenance")
-        del job["key"], job["sha256"]
-        sizes = {name: [int(side) for side in details[name].split("x")][::-1]
-                 for name in ("source_size", "model_size")}  # fmt: skip
-        job |= {"format": 2, "facts": details, **sizes}
-        text = json.dumps(job, sort_keys=True)
-        # To which the other files are tied.
-        job["sha256"] = state._known_key = hashlib.sha256(text.encode()).hexdigest()
-        state._job.write_text(json.dumps(job))
-
-    RunState._note = note
-    killed_once_decoded()
-
-
-def test_a_run_in_the_format_of_before_goes_on(cli, source, tmp_path):
-    clip, options = source
-    out, work = tmp_path / "d.npz", tmp_path / "d.npz.work"
-    command = ["run", clip, "--out", out, *options]
-    assert in_child(command, noted_in_format_2) == KILLED
-    assert json.loads((work / "job.json").read_text())["format"] == 2
-    done = cli(*command, "--resume", "--colormap", "gray")
-    assert done.code == 0 and "begins again" not in done.err and "resume" in done.err, done
-    with np.load(out) as made:
-        assert len(made["depth"]) == 8
 
 
 def test_a_run_that_goes_on_to_more_outputs_replaces_none_that_was_there(cli, several):
