@@ -2,6 +2,7 @@
 
     python benchmarks/kill_resume.py                 # nano, 40 kills; about 20 minutes of one core
     python benchmarks/kill_resume.py --rounds 4 --weights DIR
+    python benchmarks/kill_resume.py --film          # a film of five shots
 
 Each round starts ``depthcrafter run`` on several windows, waits for a stage drawn by lot and a
 moment in it drawn by lot, sends SIGKILL, and resumes. Returns 1 if a resumed run's files differ
@@ -20,8 +21,10 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+import imageio_ffmpeg
+
 EXAMPLE = next((Path(__file__).parents[1] / "examples").glob("*.mp4"))
-STAGES = ("denoise", "write", "decode", "end", "start", "condition", "load")
+STAGES = ("denoise", "write", "decode", "end", "start", "condition", "load", "read")
 OUTPUTS = ("depth.mp4", "depth.npz", "frames")
 OPTIONS = ("--window", "12", "--overlap", "4", "--steps", "2", "--max-res", "128")
 
@@ -33,9 +36,12 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=45)
     parser.add_argument("--source", type=Path, default=EXAMPLE)
     parser.add_argument("--weights", default="nano")
+    parser.add_argument("--film", action="store_true", help="cut the source into a film of shots")
     arguments = parser.parse_args()
     lot, told, failures = random.Random(arguments.seed), Counter[str](), 0
     with tempfile.TemporaryDirectory() as folder:
+        if arguments.film:
+            arguments.source = _film(arguments.source, Path(folder, "film.mp4"), arguments.frames)
         undisturbed = Path(folder, "undisturbed")
         seconds = _timed_run(_command(arguments, undisturbed))
         expected = _contents(undisturbed)
@@ -59,6 +65,23 @@ def main() -> int:
     moments = ", ".join(f"{count} in {stage}" for stage, count in told.items())
     print(f"{told.total()} kills ({moments}), {failures} of {arguments.rounds} rounds differ")
     return 1 if failures else 0
+
+
+def _film(source: Path, path: Path, frames: int) -> Path:
+    """Five shots of the source: it itself, mirrored, upside down, in other colours, and again."""
+    looks = ("null", "hflip", "vflip", "negate", "null")
+    length = frames // len(looks)
+    parts = [
+        f"[0:v]trim=start_frame={index * length}:end_frame={(index + 1) * length},"
+        f"setpts=PTS-STARTPTS,{look}[v{index}]"
+        for index, look in enumerate(looks)
+    ]
+    joined = "".join(f"[v{index}]" for index in range(len(looks)))
+    graph = ";".join([*parts, f"{joined}concat=n={len(looks)}"])
+    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
+    command = [ffmpeg, "-v", "error", "-i", str(source), "-filter_complex", graph, str(path)]
+    subprocess.run(command, check=True)
+    return path
 
 
 def _command(arguments: argparse.Namespace, place: Path) -> list[str]:
