@@ -63,6 +63,7 @@ def finish(
     with reported(**vars(how)) as console:
         from depthcrafter_cli import workflows
         from depthcrafter_cli.workflows.hand_off import laid_out
+        from depthcrafter_cli.workflows.record import written
         from depthcrafter_cli.workflows.state import RunState
 
         look = {**_LOOK, **read_values(RunRequest, asked)}
@@ -71,4 +72,5 @@ def finish(
         console.keep_log_apart(*files_of(request))
         with console.watching() as observer:
             frames = workflows.finish(folder, out, observer, console.warn, **look)
-        console.done(request.outputs, frames=frames)
+        made = written(request, 1 + len(RunState(folder).saved().provenance.cuts))
+        console.done(made, frames=frames)

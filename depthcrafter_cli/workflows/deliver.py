@@ -15,7 +15,8 @@ from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.reader import carried_by, frame_numbers, read_frames
 from depthcrafter_cli.media.scale import resize_disparity
 from depthcrafter_cli.media.selection import ReadOptions
-from depthcrafter_cli.media.sinks.base import DepthFrame, ShotRange, SinkSettings
+from depthcrafter_cli.media.sinks.base import DepthFrame, DisparitySink, ShotRange, SinkSettings
+from depthcrafter_cli.media.sinks.per_shot import PerShotSink
 from depthcrafter_cli.media.sinks.registry import are_numbered, may_sound, sink_for
 from depthcrafter_cli.media.spool import SpooledFilm
 from depthcrafter_cli.media.timestamps import common_unit
@@ -50,6 +51,7 @@ def deliver(
     film, end = SpooledFilm([state.spool for state in states]), states[-1].end()
     shots = _shots(request, film, observer)
     several = shots if len(shots) > 1 else []
+    named = shots if request.per_shot else several
     values = _extremes([shot.values for shot in shots], inverted=request.invert)
     fits = _fits(request, shots)
     metric = {"metric": [fit.to_json() for fit in fits], "disparity": "metres"} if fits else {}
@@ -71,13 +73,14 @@ def deliver(
         value_range=values,
         pixel_aspect=request.pixel_aspect(shape),
         look=request.look,
-        shots=several,
+        shots=named,
         metadata=metadata,
         published=published,
         labels_of=partial(labels_for, request),
         **_carried(request, reading, provenance, warn),
     )
-    sinks = [sink_for(out, settings) for out in request.outputs]
+    make = PerShotSink if request.per_shot else sink_for
+    sinks: list[PerShotSink | DisparitySink] = [make(out, settings) for out in request.outputs]
     by_edges = request.upsample == "edges"
     wants_source = by_edges or any(sink.needs_rgb for sink in sinks)
     at_source = not by_edges and all(sink.any_size for sink in sinks if sink.needs_rgb)
@@ -99,7 +102,7 @@ def deliver(
         for (index, ((raw, shown), rgb, shot)), number in zip(frames, counted, strict=False):
             disparity = resize(raw, rgb)
             normalized = normalize(disparity, shot.values)
-            own = shot if several else None
+            own = shot if named else None
             depth = metres(disparity, fits[shot.index]) if fits else None
             frame = DepthFrame(number, shown, disparity, normalized, rgb, own, depth)
             for sink in sinks:
@@ -160,7 +163,7 @@ def _carried(
     Not of a source that is gone or has changed, which only is told, nor for the reference, whose
     frames have other times.
     """
-    if request.reference or not may_sound(request.outputs):
+    if request.reference or request.per_shot or not may_sound(request.outputs):
         return {}
     try:
         require_unchanged(request.video, provenance.input)

@@ -89,6 +89,11 @@ def _named_by_files(out: Path) -> Path:
 
 def _for_consumer(request: RunRequest, layout: _Layout) -> RunRequest:
     look, source = {}, request.video
+    if request.per_shot:
+        raise UsageError(
+            f'got `per_shot` with `consumer="{request.consumer}"`, which reads one video, expected '
+            "one of them: leave the other out."
+        )
     for name, value in layout.look.items():
         asked, usual = getattr(request, name), getattr(RunRequest(source, ()), name)
         if asked not in (usual, value):

@@ -14,16 +14,19 @@ from depthcrafter_cli.media.sinks.registry import check_outputs, existing_files,
 from depthcrafter_cli.media.spool import expected_spool_bytes
 from depthcrafter_cli.types import Size
 from depthcrafter_cli.workflows.hand_off import check_beside
-from depthcrafter_cli.workflows.record import check_record
+from depthcrafter_cli.workflows.record import check_record, written
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.state import RunState
 
 
-def check_places(request: RunRequest) -> None:
-    """Raises UsageError and OutputError for results, or state, that cannot be where they are to."""
+def check_places(request: RunRequest, shots: int = 1) -> None:
+    """Raises UsageError and OutputError for results, or state, that cannot be where they are to.
+
+    ``shots`` is how many the video has, as far as that is known.
+    """
     replaceable = _replaceable(request)
     check_outputs(
-        request.outputs,
+        written(request, shots),
         video=request.video,
         record=request.record_path,
         look=request.look,
@@ -51,7 +54,8 @@ def _replaceable(request: RunRequest) -> bool:
     if not state.in_use:
         return request.overwrite
     if request.resume and state.delivering:
-        results = [file for out in request.outputs for file in existing_files(out)]
+        outputs = written(request, 1 + len(state.saved().provenance.cuts))
+        results = [file for out in outputs for file in existing_files(out)]
         record = request.record_path
         own = state.published(overwrite=request.overwrite)
         own.require_replaceable([*results, *([record] if record else [])])

@@ -1,12 +1,15 @@
 """The record a run leaves beside its first output: enough to repeat it, to cite it, to check it."""
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from depthcrafter_cli.errors import DepthCrafterError, OutputError
 from depthcrafter_cli.media.files import output_errors, require_folder
 from depthcrafter_cli.media.identity import identity
 from depthcrafter_cli.media.published import Published
+from depthcrafter_cli.media.sinks.registry import shot_path
 from depthcrafter_cli.methods.registry import method_named
 from depthcrafter_cli.progress import Warn
 from depthcrafter_cli.structured import content_errors, json_object
@@ -35,7 +38,7 @@ def write_record(request: RunRequest, record: dict[str, Any], published: Publish
     if path is None:
         return
     with output_errors(path):
-        made = [identity(out) for out in request.outputs]
+        made = [identity(out) for out in written(request, _shots(record))]
     whole = {**record, "request": request.to_json(), "outputs": made}
     published.write_whole(path, (json.dumps(whole, indent=2) + "\n").encode())
 
@@ -61,7 +64,7 @@ def is_complete(request: RunRequest, warn: Warn) -> bool:
                 request.same_result(record["request"])
                 and record["input"] == identity(request.video)
                 and record.get("cut_list", {}) == request.cut_list_identity()
-                and record["outputs"] == [identity(out) for out in request.outputs]
+                and record["outputs"] == [identity(out) for out in written(request, _shots(record))]
             )
     except DepthCrafterError:  # no record, none of ours, or of values there are no more
         return False
@@ -77,3 +80,15 @@ def is_complete(request: RunRequest, warn: Warn) -> bool:
             f"{program()}: `overwrite=True` makes it again."
         )
     return made_by == program() or not request.overwrite
+
+
+def written(request: RunRequest, shots: int) -> tuple[Path, ...]:
+    """The outputs of a video of so many shots. Raises UsageError for a name of no format."""
+    if not request.per_shot:
+        return request.outputs
+    return tuple(shot_path(out, index) for out in request.outputs for index in range(shots))
+
+
+def _shots(record: Mapping[str, Any]) -> int:
+    """How many shots a record tells of."""
+    return len(record.get("shots", [])) or 1

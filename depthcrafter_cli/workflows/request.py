@@ -136,6 +136,12 @@ class RunRequest(Look):
         part="files",
     )
     overwrite: bool = option(False, help="Replace existing outputs.", part="writing", saved=False)
+    per_shot: bool = option(
+        False,
+        help="Write a file, or a folder of images, for each shot of a film, named by its number "
+        "from 0: OUT_shot0000.mp4, OUT/shot0000/. Without sound.",
+        part="writing",
+    )
     record: bool = option(
         True, help="Write OUT.json, which says how OUT was made. Default.", part="writing"
     )

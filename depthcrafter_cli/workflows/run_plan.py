@@ -253,6 +253,8 @@ def _with_shots(request: RunRequest, video: Video, method: MethodPlan, observer:
     film = film_of(request, video.reading, counts, observer) if request.outputs else None
     if film is None:
         return video
+    if request.per_shot:
+        check_places(request, len(film.shots))
     frames, cuts = len(film.timeline.times), tuple(shot.start for shot in film.shots[1:])
     written = request.output_size(video.info.size, method.size, video.info.anamorphic)
     check_disk(request, frames, method.size, written)

@@ -29,6 +29,7 @@ from depthcrafter_cli.workflows.record import (
     check_record,
     is_complete,
     write_record,
+    written,
 )
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.resources import PeakMemory, peak_memory
@@ -135,7 +136,7 @@ def _carried_out(plan: RunPlan, observer: Observer, warn: Warn, model: LoadedMod
         write_beside(request, metadata, published, warn)
         finished = time.perf_counter()
         result = RunResult(
-            outputs=request.outputs,
+            outputs=written(request, len(shots)),
             frames=metadata["frames"],
             seconds=finished - started,
             value_range=ValueRange(*metadata["value_range"]),
@@ -209,7 +210,7 @@ def finish(
     request = laid_out(replace(saved.request, **{**own, **look}))
     check_beside(request)
     check_outputs(
-        request.outputs,
+        written(request, 1 + len(made.cuts)),
         video=request.video,
         record=request.record_path,
         look=request.look,

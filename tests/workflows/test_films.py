@@ -3,6 +3,7 @@
 import json
 from itertools import pairwise
 
+import av
 import numpy as np
 import pytest
 from clips import make_film
@@ -172,3 +173,52 @@ def test_images_are_one_shot_unless_a_list_says_otherwise(cli, film, tmp_path):
     listed = ["--cuts", tmp_path / "cuts.txt", "--overwrite"]
     assert cli("run", frames, *TRIVIAL, "--out", out, *listed).code == 0
     assert list(arrays(out)["shots"]) == [0, 8]
+
+
+def test_each_shot_has_a_file_and_a_folder_of_its_own(cli, film, tmp_path):
+    out, frames, video = tmp_path / "d.npz", tmp_path / "f", tmp_path / "v.mp4"
+    command = ["run", film, *TRIVIAL, "--out", out, "--out", frames, "--out", video]
+    assert cli(*command).code == 0
+    whole = arrays(out)
+    places = tmp_path / "per_shot"
+    outs = ["--out", places / "d.npz", "--out", places / "f", "--out", places / "v.mp4"]
+    apart = ["run", film, *TRIVIAL, *outs, "--per-shot"]
+    done = cli(*apart)
+    assert done.code == 0, done.err
+    starts = [0, *whole["shots"][1:], sum(LENGTHS)]
+    for index, (start, stop) in enumerate(pairwise(starts)):
+        shot = arrays(places / f"d_shot{index:04}.npz")
+        assert np.array_equal(shot["depth"], whole["depth"][start:stop])
+        assert list(shot["range"]) == list(whole["ranges"][index])
+        assert np.allclose(shot["times"], np.arange(stop - start) / 24)
+        assert json.loads(str(shot["metadata_json"]))["shot"] == index
+        pictures = sorted((places / "f" / f"shot{index:04}").iterdir())
+        assert [file.name for file in pictures] == [f"depth_{n:05}.png" for n in range(start, stop)]
+        of_film = frames / pictures[0].name
+        with Image.open(pictures[0]) as one, Image.open(of_film) as other:
+            assert np.array_equal(np.asarray(one), np.asarray(other))
+        with av.open(str(places / f"v_shot{index:04}.mp4")) as shown:
+            times = [float(frame.time) for frame in shown.decode(video=0)]
+        assert np.allclose(times, np.arange(stop - start) / 24)
+    made = sorted(path.name for path in places.iterdir())
+    assert made == sorted(
+        ["d.npz.json", "f", *(f"{name}_shot{n:04}.{suffix}" for n in range(3)
+                              for name, suffix in (("d", "npz"), ("v", "mp4")))]
+    )  # fmt: skip
+    # Complete, by the contents of every file.
+    before = (places / "d_shot0000.npz").stat().st_mtime_ns
+    assert cli(*apart, "--resume").code == 0
+    assert (places / "d_shot0000.npz").stat().st_mtime_ns == before
+    (places / "v_shot0001.mp4").write_bytes(b"mine")
+    refused = cli(*apart, "--resume")
+    assert refused.code == 6 and "exists" in refused.err
+
+
+def test_shots_are_not_written_over_files_that_are_there(cli, film, tmp_path):
+    mine = tmp_path / "d_shot0002.npz"
+    mine.write_text("mine")
+    refused = cli("run", film, *TRIVIAL, "--out", tmp_path / "d.npz", "--per-shot")
+    assert refused.code == 6 and mine.name in refused.err and mine.read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == [mine.name]
+    again = cli("run", film, *TRIVIAL, "--out", tmp_path / "d.npz", "--per-shot", "--overwrite")
+    assert again.code == 0 and np.load(mine)["depth"].shape[0] == LENGTHS[2]

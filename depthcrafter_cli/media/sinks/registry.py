@@ -68,6 +68,17 @@ def sink_for(out: Path, settings: SinkSettings) -> DisparitySink:
     return _sink_class(out)(out, settings)
 
 
+def shot_path(out: Path, index: int) -> Path:
+    """Where a shot of a film goes that has an output for each: ``depth.mp4`` to
+    ``depth_shot0003.mp4``, and ``depth/`` to ``depth/shot0003/``. Raises UsageError.
+    """
+    kind, name = _sink_class(out), f"shot{index:04}"
+    if issubclass(kind, SequenceSink):
+        pattern = kind.pattern(out)
+        return pattern.parent / name / pattern.name
+    return out.with_name(f"{out.stem}_{name}{out.suffix}")
+
+
 def path_in_format(stem: Path, name: str) -> Path:
     """Where the result ``stem`` goes as ``mp4``, ``npz``, ...: beside it, or numbered files in it.
 

@@ -1,0 +1,77 @@
+"""A file, or a folder of files, for each shot of a film, in the place of one for the whole."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from depthcrafter_cli.disk import make_folder
+from depthcrafter_cli.media.files import output_errors
+from depthcrafter_cli.media.sinks.base import DepthFrame, DisparitySink, ShotRange, SinkSettings
+from depthcrafter_cli.media.sinks.registry import shot_path, sink_for
+
+
+class PerShotSink:
+    """Writes each shot to a place of its own, as a sink would write a video that is that shot.
+
+    Times begin at 0 in each. A shot gets its final name when it is complete, so an exception
+    removes only the one under way. ``settings`` name the shots.
+    """
+
+    def __init__(self, out: Path, settings: SinkSettings) -> None:
+        self._out, self._settings = out, settings
+        self._sink = self._sink_for(settings.shots[0])
+        self._opened: int | None = None
+        self.needs_rgb, self.any_size = self._sink.needs_rgb, self._sink.any_size
+
+    def __enter__(self) -> "PerShotSink":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._opened is not None:
+            self._sink.__exit__(kind, error, trace)
+
+    def write(self, frame: DepthFrame) -> None:
+        """Adds the next frame, to its shot. Raises OutputError."""
+        assert frame.shot is not None
+        if frame.shot.index != self._opened:
+            if self._opened is not None:
+                self._opened = None
+                self._sink.close()
+            self._sink = self._sink_for(frame.shot)
+            folder = self._sink.folder_of(self._sink.path)
+            with output_errors(folder):
+                make_folder(folder)
+            self._sink.__enter__()
+            self._opened = frame.shot.index
+        self._sink.write(replace(frame, time=frame.time - frame.shot.time))
+
+    def _sink_for(self, shot: ShotRange) -> DisparitySink:
+        settings = replace(
+            self._settings,
+            frame_count=shot.frames,
+            value_range=shot.values,
+            end=self._length(shot),
+            shots=(),
+            metadata=self._metadata(shot),
+        )
+        return sink_for(shot_path(self._out, shot.index), settings)
+
+    def _length(self, shot: ShotRange) -> Fraction | None:
+        """How many seconds a shot is shown, None where only the rate tells of the last one."""
+        following = self._settings.shots[shot.index + 1 :]
+        end = following[0].time if following else self._settings.end
+        return None if end is None else end - shot.time
+
+    def _metadata(self, shot: ShotRange) -> Mapping[str, Any]:
+        whole = {name: each for name, each in self._settings.metadata.items() if name != "shots"}
+        told = shot.to_json()
+        own = {name: told[name] for name in ("frames", "value_range")}
+        return {**whole, **own, "shot": shot.index, "shot_time": told["time"]}
