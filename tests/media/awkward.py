@@ -1,0 +1,300 @@
+"""70 awkward videos, made with real encoders, and what is to be read of each.
+
+python tests/media/awkward.py FOLDER   makes all of them.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+from PIL import Image
+
+from depthcrafter_cli.types import RgbImage, Size
+
+FRAMES, SIZE, RATE = 12, Size(48, 64), Fraction(24)
+NTSC = Fraction(24000, 1001)
+X265 = ("-c:v", "libx265", "-x265-params", "log-level=none:crf=8")
+X264 = ("-c:v", "libx264", "-crf", "8", "-preset", "veryfast")
+
+
+def truth(index: int, size: Size = SIZE) -> RgbImage:
+    """The picture uint8 [H, W, 3] of a number: red grows to the right, green downwards.
+
+    Its blue tells the number, and no turn or mirror leaves it as it is.
+    """
+    rows, columns = np.mgrid[: size.height, : size.width]
+    red = 40 + 160 * columns / (size.width - 1)
+    green = 40 + 160 * rows / (size.height - 1)
+    blue = np.full(red.shape, 30 + 12 * index)
+    return np.rint(np.stack([red, green, blue], axis=-1)).astype(np.uint8)
+
+
+def number_of(rgb: RgbImage) -> int:
+    """The number that :func:`truth` was made with."""
+    return round((float(rgb[..., 2].mean()) - 30) / 12)
+
+
+Make = Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """How a video is made, and what is to be read of it.
+
+    ``coded`` are the arguments of the ffmpeg program, which reads :data:`FRAMES` pictures, or a
+    function that makes the file of the path it is given. ``numbers`` are the pictures that come
+    out, at ``times`` (default: at the ``rate``), ``shown`` what becomes of each. Where colours are
+    lost, the mean error may be up to ``error`` levels. ``told`` is a part of the one warning, and
+    ``refused`` one of the error that comes instead of frames.
+    """
+
+    coded: Sequence[str] | Make
+    rate: Fraction = RATE
+    size: Size = SIZE
+    numbers: Sequence[int] = tuple(range(FRAMES))
+    times: Sequence[Fraction] | None = None
+    shown: Callable[[RgbImage], RgbImage] = field(default=lambda rgb: rgb)
+    error: float = 2.5
+    told: str = ""
+    refused: str = ""
+
+    @property
+    def expected_times(self) -> list[Fraction]:
+        """When the pictures are to be shown, in seconds."""
+        return list(self.times or [Fraction(k) / self.rate for k in range(len(self.numbers))])
+
+
+def ffmpeg(*arguments: object, data: bytes | None = None) -> None:
+    """Runs the ffmpeg program."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-threads", "1"]
+    subprocess.run([*command, *map(str, arguments)], check=True, input=data)
+
+
+def encode(path: Path, *coded: object, rate: Fraction = RATE, size: Size = SIZE) -> Path:
+    """The pictures, by the ffmpeg program."""
+    data = b"".join(truth(index, size).tobytes() for index in range(FRAMES))
+    raw = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", rate, "-i", "-")
+    ffmpeg(*raw, *coded, path, data=data)
+    return path
+
+
+def make(name: str, folder: Path) -> Path:
+    """The file, folder or pattern of a case."""
+    case, path = CASES[name], folder / name
+    if callable(case.coded):
+        case.coded(path)
+    else:
+        encode(path, *case.coded, rate=case.rate, size=case.size)
+    return path
+
+
+def _again(*arguments: str, before: Sequence[str] = (), suffix: str = ".mp4") -> Make:
+    """A copy of a plain video with other things said of it."""
+
+    def made(path: Path) -> None:
+        plain = encode(path.with_name(f"plain-of-{path.stem}{suffix}"), *X264, "-bf", "2")
+        ffmpeg(*before, "-i", plain, "-c", "copy", *arguments, path)
+
+    return made
+
+
+def _rotated(turn: str, *more: str) -> Make:
+    return _again(before=("-display_rotation", turn, *more))
+
+
+def _by_pillow(**settings: object) -> Make:
+    def made(path: Path) -> None:
+        first, *rest = (Image.fromarray(truth(index)) for index in range(FRAMES))
+        first.save(path, save_all=True, append_images=rest, **settings)
+
+    return made
+
+
+def _images(pattern: str, *coded: str, first: int = 1001, without: Sequence[int] = ()) -> Make:
+    """A folder of images."""
+
+    def made(path: Path) -> None:
+        path.mkdir()
+        encode(path / pattern, *coded, "-start_number", str(first))
+        for number in without:
+            (path / (pattern % number)).unlink()
+
+    return made
+
+
+def _cut(share: float, *coded: str) -> Make:
+    def made(path: Path) -> None:
+        encode(path, *coded)
+        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+    return made
+
+
+def _joined(path: Path) -> None:
+    """Two recordings, of which the second begins 0.3 s before the first one ends."""
+    first = encode(path.with_name("first.ts"), *X264, "-bf", "0")
+    second = path.with_name("second.ts")
+    ffmpeg("-i", first, "-c", "copy", "-output_ts_offset", "0.2", second)
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+
+
+def _two_videos(path: Path) -> None:
+    video = encode(path.with_name("video.mp4"), *X264)
+    still = path.with_name("still.png")
+    Image.new("RGB", (32, 32)).save(still)
+    flags = ("-disposition:v:0", "0", "-disposition:v:1", "default")
+    ffmpeg("-i", still, "-i", video, "-map", "0", "-map", "1", "-c", "copy", *flags, path)
+
+
+def _with_sound(path: Path) -> None:
+    video = encode(path.with_name("silent.mp4"), *X264)
+    sound = ("-f", "lavfi", "-i", "sine=duration=0.5")
+    ffmpeg(*sound, "-i", video, "-map", "0", "-map", "1", "-c:v", "copy", "-c:a", "aac", path)
+
+
+def _sound_alone(path: Path) -> None:
+    ffmpeg("-f", "lavfi", "-i", "sine=duration=0.2", "-c:a", "aac", path)
+
+
+def _lying_photo(path: Path) -> None:
+    """Stored upside down."""
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(truth(0)).save(path, exif=exif, quality=98)
+
+
+def _holding(text: bytes) -> Make:
+    def made(path: Path) -> None:
+        path.write_bytes(text)
+
+    return made
+
+
+def _hdr(transfer: str) -> tuple[str, ...]:
+    sdr = "format=gbrp,setparams=color_primaries=bt709:color_trc=bt709:colorspace=gbr:range=pc"
+    linear = "zscale=t=linear:npl=203,format=gbrpf32le,zscale=p=2020"
+    coded = f"zscale=t={transfer}:m=2020_ncl:r=limited:npl=203,format=yuv420p10le"
+    return ("-vf", f"{sdr},{linear},{coded}", "-c:v", "ffv1")
+
+
+def _matrix(name: str, *coded: str, levels: str = "tv") -> tuple[str, ...]:
+    """With a colour matrix that is named."""
+    tags = f"setparams=colorspace={name}:range={levels}"
+    scale = f"scale=out_color_matrix={name}:out_range={levels}:flags=accurate_rnd+full_chroma_int"
+    return ("-vf", f"{scale},format=yuv444p,{tags}", *coded)
+
+
+def _turned(times: int) -> Callable[[RgbImage], RgbImage]:
+    return lambda rgb: np.rot90(rgb, times)
+
+
+LOSSLESS = ("-c:v", "ffv1", "-pix_fmt", "bgr0")
+CASES = {
+    # Codecs and containers
+    "h264.mp4": Case(X264),
+    "h264-444.mov": Case((*X264, "-pix_fmt", "yuv444p")),
+    "h264-10.mkv": Case((*X264, "-pix_fmt", "yuv420p10le")),
+    "hevc.mp4": Case(X265),
+    "hevc-12.mkv": Case((*X265, "-pix_fmt", "yuv422p12le")),
+    "vp8.webm": Case(("-c:v", "libvpx", "-crf", "4", "-b:v", "4M", "-deadline", "realtime")),
+    "vp9.webm": Case(("-c:v", "libvpx-vp9", "-lossless", "1", "-cpu-used", "8")),
+    "mpeg4.avi": Case(("-c:v", "mpeg4", "-q:v", "1")),
+    "mpeg2.mpg": Case(("-c:v", "mpeg2video", "-q:v", "1"), rate=Fraction(25)),
+    "mpeg2.ts": Case(("-c:v", "mpeg2video", "-q:v", "1"), rate=Fraction(25)),
+    "mpeg2.mxf": Case(("-c:v", "mpeg2video", "-q:v", "1"), rate=Fraction(25)),
+    "mjpeg.mov": Case(("-c:v", "mjpeg", "-q:v", "1", "-pix_fmt", "yuvj444p")),
+    "prores.mov": Case(("-c:v", "prores_ks", "-profile:v", "3")),
+    "cineform.mov": Case(("-c:v", "cfhd", "-quality", "film1")),
+    "jpeg2000.mov": Case(("-c:v", "jpeg2000", "-q:v", "1")),
+    "v210.mov": Case(("-c:v", "v210")),
+    "ffv1-16.mkv": Case(("-c:v", "ffv1", "-pix_fmt", "gbrp16le"), error=1),
+    "huffyuv.avi": Case(("-c:v", "huffyuv", "-pix_fmt", "rgb24"), error=0),
+    "utvideo.avi": Case(("-c:v", "utvideo", "-pix_fmt", "gbrp"), error=0),
+    "raw.nut": Case(("-c:v", "rawvideo", "-pix_fmt", "rgb24"), error=0),
+    "raw.y4m": Case(("-pix_fmt", "yuv444p")),
+    "flash.flv": Case(("-c:v", "flv1", "-q:v", "1")),
+    "windows.wmv": Case(("-c:v", "wmv2", "-q:v", "1")),
+    "theora.ogv": Case(("-c:v", "libtheora", "-q:v", "10")),
+    "fragments.mp4": Case((*X264, "-movflags", "frag_keyframe+empty_moov", "-g", "4")),
+    "stream.264": Case((*X264, "-bf", "0"), rate=Fraction(25)),
+    # Films in pictures
+    "film.gif": Case(
+        ("-vf", "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1"),
+        rate=Fraction(25), error=6,
+    ),
+    "film.png": Case(("-f", "apng"), rate=Fraction(25), error=0),
+    "film.webp": Case(_by_pillow(duration=40, lossless=True), rate=Fraction(25), error=0),
+    "pages.tif": Case(_by_pillow(), error=0),
+    # Time
+    "ntsc.mkv": Case(X264, rate=NTSC),
+    "ntsc.flv": Case(X264, rate=NTSC),
+    "sixty.mov": Case(X264, rate=Fraction(60000, 1001)),
+    "slow.mp4": Case(X264, rate=Fraction(1, 2)),
+    "variable.mp4": Case(
+        ("-vf", "settb=1/1000,setpts='N*N*10'", "-fps_mode", "vfr", "-enc_time_base", "1/1000",
+         *X264, "-video_track_timescale", "1000"),
+        times=[Fraction(k * k, 100) for k in range(FRAMES)],
+    ),
+    "late.ts": Case(_again("-output_ts_offset", "1.5")),
+    "late.mov": Case(_again("-output_ts_offset", "1.5")),
+    "cut.mp4": Case(
+        _again(before=("-ss", "0.21")), numbers=tuple(range(6, FRAMES)),
+    ),
+    "one.mp4": Case(("-frames:v", "1", *X264), numbers=(0,)),
+    "joined.ts": Case(_joined, numbers=(*range(FRAMES), *range(FRAMES)), told="clock jumps 1"),
+    # Shape
+    "turned-90.mp4": Case(_rotated("90"), shown=_turned(1)),
+    "turned-180.mov": Case(_rotated("180"), shown=_turned(2)),
+    "turned-270.mp4": Case(_rotated("270"), shown=_turned(3)),
+    "mirrored.mp4": Case(_rotated("0", "-display_hflip"), shown=lambda rgb: rgb[:, ::-1]),
+    "wide.mkv": Case(("-vf", "setsar=2", *X264), shown=lambda rgb: np.repeat(rgb, 2, axis=1)),
+    "odd.mkv": Case(LOSSLESS, size=Size(49, 65), error=0),
+    "odd.mp4": Case((*X264, "-pix_fmt", "yuv444p"), size=Size(49, 65)),
+    "interlaced.mpg": Case(
+        ("-vf", "setfield=tff", "-c:v", "mpeg2video", "-q:v", "1", "-flags", "+ildct+ilme"),
+        rate=Fraction(25), error=3,
+    ),
+    # Colour
+    "bt601.mp4": Case((*_matrix("smpte170m"), *X264)),
+    "bt709.mp4": Case((*_matrix("bt709"), *X264)),
+    "bt2020.mkv": Case(_matrix("bt2020nc", "-c:v", "ffv1")),
+    "full-range.mkv": Case(_matrix("bt709", "-c:v", "ffv1", levels="pc")),
+    "untagged-hd.mkv": Case(
+        ("-vf", "scale=out_color_matrix=bt709:flags=accurate_rnd+full_chroma_int,format=yuv444p,"
+         "setparams=colorspace=unknown", "-frames:v", "2", "-c:v", "ffv1"),
+        size=Size(720, 16), numbers=(0, 1),
+    ),
+    "pq.mkv": Case(_hdr("smpte2084"), told="HDR (PQ)"),
+    "hlg.mkv": Case(_hdr("arib-std-b67"), told="HDR (HLG)"),
+    # Streams
+    "two-videos.mkv": Case(_two_videos, told="has 2 videos in it"),
+    "sound-first.mp4": Case(_with_sound),
+    # Images
+    "pngs": Case(_images("p.%04d.png"), error=0),
+    "pngs-16": Case(_images("p.%04d.png", "-pix_fmt", "rgb48be"), error=1),
+    "tiffs": Case(_images("p.%04d.tif"), error=0),
+    "jpegs": Case(_images("p_%d.jpg", "-q:v", "1", first=8)),
+    "dpxs": Case(_images("p.%06d.dpx", "-pix_fmt", "gbrp10be"), error=1),
+    "lying.jpg": Case(_lying_photo, numbers=(0,), shown=_turned(2)),
+    # Damage
+    "cut-off.mkv": Case(
+        _cut(0.7, "-c:v", "ffv1", "-pix_fmt", "bgr0"), numbers=tuple(range(8)), error=0,
+        told="is damaged",
+    ),
+    "cut-off.mp4": Case(_cut(0.4, *X264), refused="cannot be read as a video"),
+    "gap": Case(_images("p.%04d.png", without=[1004]), refused="lacks 1004 of 1001 to 1012"),
+    "empty.mp4": Case(_holding(b""), refused="is empty"),
+    "text.mp4": Case(_holding(b"no video\n" * 99), refused="cannot be read as a video"),
+    "playlist.m3u8": Case(_holding(b"#EXTM3U\nfile.ts\n"), refused="cannot be read as a video"),
+    "sound.m4a": Case(_sound_alone, refused="has no video stream (it holds audio)"),
+}  # fmt: skip
+
+
+if __name__ == "__main__":
+    for each in CASES:
+        print(make(each, Path(sys.argv[1])))
