@@ -138,7 +138,8 @@ Outputs = Annotated[
         text="Where to write; may be given several times. The suffix chooses the format: .mp4 or "
         ".mov (colour video), .mkv (16-bit grey video, no loss), .npz or .npy (raw disparity, "
         "float32), a folder or name_%05d.png (16-bit grey), name.%04d.tif (16-bit grey), "
-        "name.%04d.exr (raw disparity, float32).",
+        "name.%04d.exr (raw disparity, float32), .zarr.zip (as .npz), .gif or .webp (a preview), "
+        ".jpg (a contact sheet), name.%05d.jpg (the frames that were read), .m4a (their sound).",
         parser=output_path,
     ),
 ]

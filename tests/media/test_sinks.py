@@ -205,6 +205,19 @@ def test_exr_is_half_normalised_or_in_a_layer_where_that_is_asked(tmp_path):
             assert "normalised" in header["comments"] and header["frame"] == index
 
 
+def test_zarr_keeps_raw_disparity_exactly_a_chunk_a_frame(tmp_path):
+    zarr = pytest.importorskip("zarr", minversion="3")
+    out = write(tmp_path / "d.zarr.zip", CONSTANT)
+    read = zarr.open_group(zarr.storage.ZipStore(out, mode="r"), mode="r")
+    assert read["depth"].chunks == (1, SIZE.height, SIZE.width)
+    expected = np.stack([raw_disparity(index) for index in range(len(CONSTANT))])
+    assert np.array_equal(read["depth"][:], expected)
+    assert np.allclose(read["times"][:], list(map(float, CONSTANT)))
+    assert read["depth"].attrs["range"] == [0.1, 0.8]
+    with zipfile.ZipFile(out) as archive:
+        assert archive.testzip() is None and len(set(archive.namelist())) == len(archive.namelist())
+
+
 def test_exr_without_its_package_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "OpenEXR", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

@@ -13,7 +13,10 @@ _MOST_FRAMES, _WIDTH = 60, 320
 
 
 class PreviewSink(FileSink):
-    """``.gif`` and ``.webp``: at most 60 frames of the whole, in colours, 320 pixels wide."""
+    """``.gif`` and ``.webp``: at most 60 frames of the whole, in colours, 320 pixels wide.
+
+    Twice as wide where the source stands beside the depth.
+    """
 
     bytes_per_pixel = 0.0
 
@@ -32,14 +35,15 @@ class PreviewSink(FileSink):
     def _write(self, frame: DepthFrame) -> None:
         if self._seen % self._step == 0:
             picture = Image.fromarray(shown(frame, self.settings.look))
-            self._pictures.append(small(picture, _WIDTH))
+            self._pictures.append(small(picture, _WIDTH * (1 + self.settings.look.side_by_side)))
         self._seen += 1
 
     def _end(self) -> None:
         first, *others = self._pictures
         kind = self.path.suffix[1:].upper()
         shown_ms = max(20, round(1000 * self._step / self.settings.rate))
-        first.save(self._file, kind, save_all=True, append_images=others, duration=shown_ms, loop=0)
+        film = {"save_all": True, "append_images": others, "duration": shown_ms, "loop": 0}
+        first.save(self._file, kind, quality=90, **film)
 
     def _release(self) -> None:
         self._pictures = []

@@ -23,6 +23,7 @@ from depthcrafter_cli.media.sinks.sound_only import SoundSink
 from depthcrafter_cli.media.sinks.source import SourceSink
 from depthcrafter_cli.media.sinks.tiff import TiffSink
 from depthcrafter_cli.media.sinks.video import VideoSink
+from depthcrafter_cli.media.sinks.zarr import ZarrSink
 from depthcrafter_cli.types import Size
 
 _BY_SUFFIX: Mapping[str, type[DisparitySink]] = {
@@ -35,6 +36,7 @@ _BY_SUFFIX: Mapping[str, type[DisparitySink]] = {
     ".tif": TiffSink,
     ".tiff": TiffSink,
     ".exr": ExrSink,
+    ".zip": ZarrSink,  # .zarr.zip
     ".ply": PlySink,
     ".gif": PreviewSink,
     ".webp": PreviewSink,
