@@ -163,7 +163,7 @@ def _carried(
     Not of a source that is gone or has changed, which only is told, nor for the reference, whose
     frames have other times.
     """
-    if request.reference or request.per_shot or not may_sound(request.outputs):
+    if request.reference or not may_sound(request.outputs):
         return {}
     try:
         require_unchanged(request.video, provenance.input)

@@ -107,6 +107,22 @@ def test_the_timecode_is_that_of_the_first_frame_that_is_read(cli, tmp_path, out
     assert {name.lower(): text for name, text in told.items()}["timecode"] == "01:00:01:12"
 
 
+def test_each_shot_has_its_own_part_of_the_sound_and_its_timecode(cli, tmp_path):
+    source = film(tmp_path / "a.mov", "-c:a", "pcm_s16le")
+    (tmp_path / "cuts.txt").write_text("24\n")
+    cut = ("--per-shot", "--cuts", tmp_path / "cuts.txt")
+    done = run(cli, source, tmp_path / "d.mov", *cut)
+    assert done.code == 0, done.err
+    before, at = heard(source), round(24 * 1001 / 24000 * 48000)
+    for index, (start, stop) in enumerate([(0, at), (at, at + 90_000)]):
+        part, out = before[start:stop], tmp_path / f"d_shot{index:04}.mov"
+        assert np.abs(heard(out)[2000 : stop - start] - part[2000:]).max() < 0.01
+        with av.open(str(out)) as container:
+            told = container.streams.video[0].metadata["timecode"]
+        assert told == f"01:00:0{index}:00"
+    assert not heard(tmp_path / "d_shot0000.mov")[at + 2000 :].any()
+
+
 def test_a_timecode_counts_on_and_drops_as_it_did():
     ntsc = Fraction(30000, 1001)
     assert later("01:00:00:00", Fraction(36), Fraction(24000, 1001)) == "01:00:01:12"

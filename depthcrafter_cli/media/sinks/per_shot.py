@@ -11,6 +11,8 @@ from depthcrafter_cli.disk import make_folder
 from depthcrafter_cli.media.files import output_errors
 from depthcrafter_cli.media.sinks.base import DepthFrame, DisparitySink, ShotRange, SinkSettings
 from depthcrafter_cli.media.sinks.registry import shot_path, sink_for
+from depthcrafter_cli.media.sound import Sound
+from depthcrafter_cli.shots.timecode import later
 
 
 class PerShotSink:
@@ -61,8 +63,19 @@ class PerShotSink:
             end=self._length(shot),
             shots=(),
             metadata=self._metadata(shot),
+            sound=self._sound(shot),
+            timecode=later(
+                self._settings.timecode, shot.time * self._settings.rate, self._settings.rate
+            ),
         )
         return sink_for(shot_path(self._out, shot.index), settings)
+
+    def _sound(self, shot: ShotRange) -> Sound | None:
+        """The film's sound from the shot on; beyond the pictures only after the last shot."""
+        sound, is_last = self._settings.sound, shot is self._settings.shots[-1]
+        if sound is None:
+            return None
+        return replace(sound, start=sound.start + shot.time, whole=sound.whole and is_last)
 
     def _length(self, shot: ShotRange) -> Fraction | None:
         """How many seconds a shot is shown, None where only the rate tells of the last one."""
