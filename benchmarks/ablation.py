@@ -14,18 +14,16 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from matplotlib.figure import Figure
 from scoring import SOURCES, clips_of, mean_training_disparity, score
 
 from depthcrafter_cli import DepthCrafterPipeline
 from depthcrafter_cli.evaluation.trivial import trivial_predictions
-from depthcrafter_cli.media.resize import model_size
-from depthcrafter_cli.types import Size
 
 MEASURES = ("AbsRel", "delta1", "temporal")
 TRIVIAL = ("mean image", "constant", "vertical gradient")
@@ -57,17 +55,10 @@ def predictors(given: argparse.Namespace) -> dict[str, Predict]:
     )
     for named, window in settings:
         for name, folder in (item.split("=", 1) for item in named):
-            pipeline = DepthCrafterPipeline.from_pretrained(folder, dtype="bf16", **window)
-            made[name] = lambda rgb, run=pipeline: np.concatenate(list(run(shown(rgb, given.side))))
+            pipeline = DepthCrafterPipeline.from_pretrained(folder, dtype="bf16")
+            call = partial(pipeline, max_res=given.side, size="model", **window)
+            made[name] = lambda rgb, call=call: call(rgb).disparity
     return made
-
-
-def shown(rgb: np.ndarray, side: int, multiple: int = 64) -> np.ndarray:
-    """``rgb`` [T, H, W, 3] at the size that ``run --max-res SIDE`` shows a model."""
-    size = model_size(Size(*rgb.shape[1:3]), side, multiple)
-    pictures = torch.from_numpy(rgb).permute(0, 3, 1, 2).float()
-    resized = F.interpolate(pictures, (size.height, size.width), mode="bilinear", antialias=True)
-    return resized.round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def measured(

@@ -13,11 +13,11 @@ boundary score of Depth Pro, arXiv 2410.02073): 0 for a blur, however right its 
 import argparse
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from ablation import shown
 from foreign import SOURCES, clips
 from PIL import Image
 
@@ -67,9 +67,9 @@ def foreign_frames(source: str, count: int, keep: Path | None) -> Iterator[Frame
 
 
 def predictor(folder: str, max_res: int) -> Callable[[np.ndarray], np.ndarray]:
-    pipeline = DepthCrafterPipeline.from_pretrained(folder, dtype="fp32", window=1, overlap=0)
-    multiple = pipeline.components.side_multiple if pipeline.components.side_multiple < 32 else 64
-    return lambda rgb: np.concatenate(list(pipeline(shown(rgb[None], max_res, multiple))))[0]
+    pipeline = DepthCrafterPipeline.from_pretrained(folder, dtype="fp32")
+    alone = partial(pipeline, max_res=max_res, size="model", window=1, overlap=0)
+    return lambda rgb: alone(rgb[None]).disparity[0]
 
 
 def scores(prediction: np.ndarray, depth: np.ndarray) -> tuple[float, float, float]:

@@ -41,7 +41,7 @@ def main() -> int:
     for source in given.sources:
         pictures: list[np.ndarray] = []
         means = compare(
-            {given.weights: lambda rgb: np.concatenate(list(pipeline(rgb)))},
+            {given.weights: lambda rgb: pipeline(rgb).disparity},
             clips_of(source, given.clips, given.frames, given.keep), mean, pictures,
         )  # fmt: skip
         if given.sheet:

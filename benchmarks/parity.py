@@ -40,7 +40,7 @@ from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.pipeline.decode import decode_rgb, on_grid
 from depthcrafter_cli.pipeline.denoise import Velocity, euler_step
 from depthcrafter_cli.pipeline.noise import NoiseSource, ReferenceNoise
-from depthcrafter_cli.pipeline.pipeline import ShotPass
+from depthcrafter_cli.pipeline.pipeline import ShotPass, estimate_disparity
 from depthcrafter_cli.pipeline.schedule import karras_schedule
 from depthcrafter_cli.pipeline.windows import FilledWindow
 from depthcrafter_cli.progress import ignore
@@ -232,7 +232,7 @@ def video_case(case: Arrays, meta: dict[str, Any], folder: Path) -> Iterator[Dev
     total, height, width, _ = frames.shape
     if "noise_aug" in case:
         yield from noise_arrays(case, config, height, width, total)
-    raw = np.concatenate(list(ShotPass(components, config, total, ignore).run(frames)))
+    raw = np.concatenate([*estimate_disparity(components, config, frames, total=total)])
     yield from depth_arrays(case, raw, limits(components, config.steps)[0])
 
 

@@ -172,7 +172,7 @@ def _measure(folder: Path, height: int, width: int, gigabytes: int, steps: int) 
     """One window from frames to disparity, then the plain forward of the denoiser."""
     from depthcrafter_cli.models.loading import load_components
     from depthcrafter_cli.pipeline.config import PipelineConfig
-    from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
+    from depthcrafter_cli.pipeline.pipeline import estimate_disparity
     from depthcrafter_cli.workflows.memory import cap_device
 
     device, size = torch.device("cuda", 0), Size(height, width)
@@ -183,11 +183,13 @@ def _measure(folder: Path, height: int, width: int, gigabytes: int, steps: int) 
     cap_device("cuda:0", gigabytes)
     components = load_components(folder, device=device, dtype=torch.float16, plan=choice.plan)
     config = PipelineConfig(steps=steps, window=choice.workload.window, overlap=OVERLAP)
-    pipeline = DepthCrafterPipeline(components, config)
     frames = np.random.default_rng(0).integers(0, 255, (WINDOW, height, width, 3), dtype=np.uint8)
     steps_done, start = [], _now()
-    for _ in pipeline(
-        frames, observer=lambda event: event.stage == "denoise" and steps_done.append(_now())
+    for _ in estimate_disparity(
+        components,
+        config,
+        frames,
+        observer=lambda event: event.stage == "denoise" and steps_done.append(_now()),
     ):
         pass
     measured = {
@@ -197,10 +199,8 @@ def _measure(folder: Path, height: int, width: int, gigabytes: int, steps: int) 
         # The first event is of the window's beginning.
         "step": (steps_done[-1] - steps_done[0]) / max(1, len(steps_done) - 1),
     }
-    networks = pipeline.components
-    del pipeline, components
     torch.cuda.set_per_process_memory_fraction(1.0, device)
-    return {**measured, "plain_step": _plain_step(networks, size)}
+    return {**measured, "plain_step": _plain_step(components, size)}
 
 
 def _plain_step(networks: Components, size: Size) -> float | None:

@@ -99,6 +99,7 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     hub: FakeHub
+    commit = REVISION  # that of the files asked for
 
     def do_HEAD(self) -> None:
         self._answer()
@@ -126,6 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._content(*self._by_digest(match[1]))
         match = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self.path)
         repo, revision, path = match.groups() if match else ("", "", "")
+        self.commit = revision if re.fullmatch(r"[0-9a-f]{40}", revision) else REVISION
         tree = self.hub.files.get(repo)
         if tree is None:
             return self._refuse(401, "RepoNotFound")
@@ -169,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
         # Another host name, as the real content servers have: no token may travel there.
         port = self.hub.address.rsplit(":", 1)[1]
         self.send_header("Location", f"http://localhost:{port}/content/{digest}")
-        self.send_header("X-Repo-Commit", REVISION)
+        self.send_header("X-Repo-Commit", self.commit)
         self.send_header("X-Linked-Size", str(len(content)))
         self.send_header("X-Linked-Etag", f'"{digest}"')
         self.send_header("Content-Length", "0")
@@ -186,7 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
             content = gzip.compress(content) if self.hub.encoding == "gzip" else content
         self.send_response(206 if start else 200)
         if not self.hub.mirror:
-            self.send_header("X-Repo-Commit", REVISION)
+            self.send_header("X-Repo-Commit", self.commit)
         tag = self.hub.etag(whole) if self.hub.etag else None if self.hub.mirror else f'"{blob}"'
         if tag:
             self.send_header("ETag", tag)

@@ -1,5 +1,6 @@
 """Which frames of a video are read: a pure function of their timestamps."""
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -214,6 +215,17 @@ def first_selected(
     """The time of the first picture that :func:`select` hands out, before it becomes 0."""
     first = next(_between(pictures, *options.seconds, frame_duration), None)
     return None if first is None else first[0]
+
+
+def expected_frames(info: "VideoInfo", reading: ReadOptions) -> int | None:
+    """How many frames will be read, as far as the container's own count tells."""
+    if info.frame_count is None:
+        return reading.max_frames
+    duration = Fraction(info.frame_count) / info.rate
+    start, end = reading.seconds
+    end = duration if end is None else min(end, duration)
+    count = max(1, math.ceil((end - start) * selected_rate(info, reading)))
+    return count if reading.max_frames is None else min(count, reading.max_frames)
 
 
 def select(

@@ -315,12 +315,13 @@ class DepthCrafterEstimator:
         keep: Keep,
     ) -> Iterator[Disparity]:
         """See :class:`~depthcrafter_cli.methods.base.Estimator`."""
-        from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
+        from depthcrafter_cli.pipeline.pipeline import estimate_disparity
 
-        networks = replace(self.networks, plan=self._fallback.plan)
-        pipeline = DepthCrafterPipeline(networks, self._config, self._fallback)
-        return pipeline(
+        return estimate_disparity(
+            replace(self.networks, plan=self._fallback.plan),
+            self._config,
             frames,
+            fallback=self._fallback,
             total=total,
             observer=observer,
             start=None if resume_from is None else _window_point(resume_from),

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.models.components import Components
 from depthcrafter_cli.pipeline.conditioning import Conditioning, condition, encode
 from depthcrafter_cli.pipeline.config import PipelineConfig
@@ -31,118 +28,50 @@ from depthcrafter_cli.pipeline.retries import Fallback, Retries, no_fallback
 from depthcrafter_cli.pipeline.schedule import karras_schedule
 from depthcrafter_cli.pipeline.stitch import stitch
 from depthcrafter_cli.pipeline.windows import FilledWindow, Layout, count_windows, split
-from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
-from depthcrafter_cli.types import Disparity, MemoryPlan, RgbImage
+from depthcrafter_cli.progress import Observer, Progress, ignore
+from depthcrafter_cli.types import Disparity, RgbImage
 
 
-class DepthCrafterPipeline:
-    """Video depth estimation with DepthCrafter (arXiv 2409.02095).
+def estimate_disparity(
+    components: Components,
+    config: PipelineConfig,
+    frames: Iterable[RgbImage],
+    *,
+    total: int | None = None,
+    observer: Observer = ignore,
+    fallback: Fallback = no_fallback,
+    start: WindowPoint | None = None,
+    keep: Keep = forget,
+) -> Iterator[Disparity]:
+    """Yield raw disparity, float32 [n, H, W] in [0, 1], in order, as soon as it is final.
 
-    ``for disparity in pipeline(frames): ...`` streams float32 [n, H, W] arrays of affine-invariant
-    disparity in [0, 1] (larger is nearer), at the size of the frames. One scale and one shift are
-    unknown for the whole sequence; normalising is the caller's choice.
+    DepthCrafter (arXiv 2409.02095) on one shot. Larger is nearer; one scale and one shift are
+    unknown for all frames together.
 
-    A pipeline never changes: for other settings make another one of the same :attr:`components`,
-    which costs nothing.
+    Args:
+        components: the networks, and the memory plan to begin with.
+        config: the settings.
+        frames: uint8 [H, W, 3] RGB, all of one size, sides divisible by
+            ``components.side_multiple`` (64 for the published model).
+        total: how many frames will come, exactly, where known: windows are then spread over
+            them. Reference noise needs it.
+        observer: receives a :class:`Progress` per batch, step and chunk.
+        fallback: gives the plan to go on with where memory ran out.
+        start: where another pass over the shot stopped. ``frames`` then begin with frame
+            ``start.first_read(config.encode_batch)``, and the result with ``start.decoded``.
+        keep: receives a :class:`WindowPoint` after each step, and after each window
+            before its decoding; for each, before the observer is told of it.
+
+    Raises:
+        InputError: no frames, or frames of another type or size than expected.
+        UsageError: reference noise without ``total``; or the networks gave values that are no
+            numbers, which is a WeightsError where they computed in float32.
+        MemoryLimitError: memory ran out under the smallest plan.
     """
-
-    def __init__(
-        self,
-        components: Components,
-        config: PipelineConfig | None = None,
-        fallback: Fallback = no_fallback,
-    ) -> None:
-        """``fallback`` gives the plan to go on with where memory ran out, for the one call."""
-        self._components = components
-        self._config = config or PipelineConfig()
-        self._fallback = fallback
-
-    @property
-    def components(self) -> Components:
-        """The networks, and the memory plan that each call begins with."""
-        return self._components
-
-    @property
-    def config(self) -> PipelineConfig:
-        """The settings that each call has."""
-        return self._config
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        weights: str | os.PathLike[str] | None = None,
-        *,
-        device: str = "auto",
-        dtype: str = "auto",
-        plan: MemoryPlan | None = None,
-        warn: Warn = ignore,
-        **settings: Any,
-    ) -> DepthCrafterPipeline:
-        """Load weights by name (``nano``, ``depthcrafter``) or folder; None takes the best present.
-
-        ``plan`` bounds memory; without one everything is on the device. ``warn`` is told of host
-        memory that CUDA does not pin. ``settings`` are fields of :class:`PipelineConfig`; the
-        model's own defaults fill the rest.
-
-        Raises:
-            WeightsError: the weights are missing, damaged or of another architecture.
-            UsageError: a setting, device or dtype that does not exist here.
-        """
-        from depthcrafter_cli.models.devices import make_current, pick_device, pick_dtype
-        from depthcrafter_cli.models.loading import load_components
-        from depthcrafter_cli.models.weights import find_weights
-
-        found = find_weights(None if weights is None else os.fspath(weights))
-        suited = found.settings
-        defaults = PipelineConfig(steps=suited.steps, window=suited.window, overlap=suited.overlap)
-        chosen = pick_device(device)
-        if unknown := settings.keys() - vars(defaults).keys():
-            raise UsageError(
-                f"got the settings {sorted(unknown)}, expected some of {sorted(vars(defaults))}: "
-                "correct their names."
-            )
-        config = replace(defaults, **settings)
-        precision = pick_dtype(dtype, chosen)
-        make_current(chosen)
-        components = load_components(
-            found.path, device=chosen, dtype=precision, plan=plan, warn=warn
-        )
-        return cls(components, config)
-
-    def __call__(
-        self,
-        frames: Iterable[RgbImage],
-        *,
-        total: int | None = None,
-        observer: Observer = ignore,
-        start: WindowPoint | None = None,
-        keep: Keep = forget,
-    ) -> Iterator[Disparity]:
-        """Yield raw disparity, float32 [n, H, W] in [0, 1], in order, as soon as it is final.
-
-        Args:
-            frames: uint8 [H, W, 3] RGB, all of one size, sides divisible by
-                ``components.side_multiple`` (64 for the published model).
-            total: how many frames will come, exactly, where known: windows are then spread over
-                them. Reference noise needs it.
-            observer: receives a :class:`Progress` per batch, step and chunk.
-            start: where another pass over the shot stopped. ``frames`` then begin with frame
-                ``start.first_read(config.encode_batch)``, and the result with ``start.decoded``.
-            keep: receives a :class:`WindowPoint` after each step, and after each window
-                before its decoding; for each, before the observer is told of it.
-
-        Raises:
-            InputError: no frames, or frames of another type or size than expected.
-            UsageError: reference noise without ``total``; or the networks gave values that are no
-                numbers, which is a WeightsError where they computed in float32.
-            MemoryLimitError: memory ran out under the smallest plan.
-        """
-        if total is None and start is None and isinstance(frames, Sized):
-            total = len(frames)
-        shot = ShotPass(
-            self._components, self._config, total, observer, self._fallback, start, keep
-        )
-        yield from shot.run(frames)
+    if total is None and start is None and isinstance(frames, Sized):
+        total = len(frames)
+    shot = ShotPass(components, config, total, observer, fallback, start, keep)
+    yield from shot.run(frames)
 
 
 class ShotPass:

@@ -169,7 +169,7 @@ class _Method:
         from depthcrafter_cli.methods.registry import method_named
         from depthcrafter_cli.models.registry import DEPTHCRAFTER
         from depthcrafter_cli.types import Size
-        from depthcrafter_cli.workflows.infer import DepthModel
+        from depthcrafter_cli.workflows.infer import DepthCrafterPipeline
 
         method = method_named(request.method)
         found = method.find(request.weights)
@@ -188,8 +188,8 @@ class _Method:
             "max_res": max_res,
             "sha256": {} if found is None else found.hashes(),
         }
-        self._pipeline = DepthModel(
-            request.method, request.weights, device=request.device, dtype=request.dtype,
+        self._pipeline = DepthCrafterPipeline.from_pretrained(
+            request.weights, method=request.method, device=request.device, dtype=request.dtype,
             max_vram=request.max_vram, max_ram=request.max_ram, warn=warn,
         )  # fmt: skip
 

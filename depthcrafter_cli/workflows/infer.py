@@ -1,99 +1,198 @@
 """Depth from Python without files: a video or pictures in, arrays out."""
 
-from collections.abc import Iterable, Iterator
-from fractions import Fraction
-from itertools import chain, count
-from pathlib import Path
+import os
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-import av
 import numpy as np
-import numpy.typing as npt
 
-from depthcrafter_cli.errors import InputError, UsageError
-from depthcrafter_cli.media.reader import count_frames, probe, read_frames, settled
+from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.media.inputs import VideoInput, open_input
 from depthcrafter_cli.media.resize import output_size
-from depthcrafter_cli.media.scale import PictureScaler, resize_disparity
+from depthcrafter_cli.media.scale import resize_disparity
 from depthcrafter_cli.media.selection import ReadOptions
-from depthcrafter_cli.methods.base import Machine, MethodPlan, MethodRequest, forget
+from depthcrafter_cli.methods.base import (
+    Estimator,
+    Machine,
+    MethodPlan,
+    MethodRequest,
+    forget,
+    refuse,
+)
 from depthcrafter_cli.methods.registry import DEPTHCRAFTER, method_named
-from depthcrafter_cli.options import build
-from depthcrafter_cli.progress import Observer, Warn, ignore
-from depthcrafter_cli.types import Disparity, RgbImage, Size
-from depthcrafter_cli.workflows.memory import budget, memory_errors
+from depthcrafter_cli.models.layout import DEPTHCRAFTER_LAYOUT
+from depthcrafter_cli.models.pretrained import (
+    HubCache,
+    Pretrained,
+    find_pretrained,
+    save_pretrained,
+)
+from depthcrafter_cli.models.registry import MODELS
+from depthcrafter_cli.options import options_of
+from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
+from depthcrafter_cli.text import expanded
+from depthcrafter_cli.types import Size
+from depthcrafter_cli.workflows.diffusers_names import (
+    INSTEAD,
+    as_called,
+    place_of,
+    precision_of,
+    settings_of_call,
+)
+from depthcrafter_cli.workflows.memory import Limits, budget, memory_errors
 from depthcrafter_cli.workflows.model import LoadedModel
-from depthcrafter_cli.workflows.run_plan import expected_frames
+from depthcrafter_cli.workflows.request import RunRequest
+
+if TYPE_CHECKING:
+    import torch
 
 _READING = frozenset(vars(ReadOptions()))
+Callback = Callable[["DepthCrafterPipeline", int, float, dict[str, Any]], object]
 
 
 class Depth(NamedTuple):
     """The depth of a video, or of some frames of it.
 
     ``disparity`` is float32 [T, H, W], larger is nearer, known up to one scale and one shift for
-    the whole video; ``times`` are seconds from its first frame, float64 [T].
+    the whole video; ``times`` are seconds from its first frame, float64 [T]. Both are arrays of
+    NumPy, or tensors where these were asked for.
     """
 
-    disparity: Disparity
-    times: npt.NDArray[np.float64]
+    disparity: Any
+    times: Any
 
 
 def infer(
     video: Any,
     *,
     method: str = DEPTHCRAFTER,
-    weights: str | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
+    weights: "str | os.PathLike[str] | None" = None,
+    device: "str | torch.device" = "auto",
+    dtype: "str | torch.dtype" = "auto",
     max_vram: float | None = None,
     max_ram: float | None = None,
     warn: Warn = ignore,
     **options: Any,
 ) -> Depth:
-    """The depth of a video, at the size of its pictures: :class:`DepthModel`, used once."""
-    limits = {"max_vram": max_vram, "max_ram": max_ram}
-    with DepthModel(method, weights, device=device, dtype=dtype, warn=warn, **limits) as model:
-        return model(video, **options)
+    """The depth of a video, at the size of its pictures: :class:`DepthCrafterPipeline`, once."""
+    with DepthCrafterPipeline.from_pretrained(
+        weights, method=method, device=device, dtype=dtype, max_vram=max_vram, max_ram=max_ram,
+        warn=warn,
+    ) as pipeline:  # fmt: skip
+        return pipeline(video, **options)
 
 
-class DepthModel:
-    """A method whose networks stay loaded from one video to the next; a context manager.
+class DepthCrafterPipeline:
+    """Depth of videos, with networks that stay loaded from one to the next.
 
-    Args:
-        method: as ``--method`` names it.
-        weights: a registered name or a model folder; None is the best present.
-        device: ``auto``, ``cuda``, ``cuda:1``, ``mps``, ``xpu`` or ``cpu``.
-        dtype: ``auto``, ``fp32``, ``fp16`` or ``bf16``.
-        max_vram: GB of the device that may be used; None for what is free.
-        max_ram: GB of host memory for what leaves the device; None for what is free.
-        warn: receives sentences on what should be known and stops nothing.
-
-    Raises UsageError for a method, device or precision that there is not. Nothing is loaded yet.
+    :meth:`from_pretrained` makes one. Nothing is loaded before it is needed, and what is loaded is
+    let go by :meth:`unload`, or at the end of a ``with`` block.
     """
 
     def __init__(
-        self,
-        method: str = DEPTHCRAFTER,
-        weights: str | None = None,
+        self, model: Pretrained, method: str, *, device: str, dtype: str, limits: Limits,
+        warn: Warn = ignore,
+    ) -> None:  # fmt: skip
+        """See :meth:`from_pretrained`, which finds the ``model`` first."""
+        for name, value in zip(("max_vram", "max_ram"), limits, strict=True):
+            if value is not None:
+                options_of(RunRequest)[name].check(value)
+        self._model, self._method = model, method_named(method)
+        self._limits, self._warn = limits, warn
+        self._loaded = LoadedModel()
+        self._asked = device, dtype
+        self._place()
+        self._method.find(model.weights)  # whether it is there
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        weights: "str | os.PathLike[str] | None" = None,
         *,
-        device: str = "auto",
-        dtype: str = "auto",
+        unet: "str | os.PathLike[str] | None" = None,
+        method: str = DEPTHCRAFTER,
+        device: "str | torch.device" = "auto",
+        dtype: "str | torch.dtype" = "auto",
+        torch_dtype: "str | torch.dtype | None" = None,
+        variant: str | None = None,
+        local_files_only: bool = False,
         max_vram: float | None = None,
         max_ram: float | None = None,
         warn: Warn = ignore,
-    ) -> None:
+    ) -> "DepthCrafterPipeline":
+        """Find a model. What is not here of a repository of the hub is downloaded.
+
+        Args:
+            weights: a registered name, a model folder or a repository of the hub, such as
+                ``tencent/DepthCrafter``; None is the best present.
+            unet: the same for the UNet, where it lies apart from the other networks.
+            method: as ``--method`` names it, where it is not DepthCrafter.
+            device: ``auto``, ``cuda``, ``cuda:1``, ``mps``, ``xpu`` or ``cpu``.
+            dtype: ``auto``, ``fp32``, ``fp16`` or ``bf16``, or PyTorch's; also ``torch_dtype``.
+            variant: of the files to download, such as ``fp16``.
+            local_files_only: whether nothing may be downloaded.
+            max_vram: GB of the device that may be used, for which each call is planned; None for
+                what is free.
+            max_ram: GB of host memory for what leaves the device; None for what is free.
+            warn: receives sentences on what should be known and stops nothing.
+
+        Raises:
+            UsageError: a method, device, precision or limit that there is not.
+            WeightsError: files are missing or cannot be had.
+        """
+        model, apart = (None if name is None else place_of(name) for name in (weights, unet))
+        layout = MODELS[method].layout if method in MODELS else DEPTHCRAFTER_LAYOUT
+        found = find_pretrained(model, apart, layout, HubCache(variant, local_files_only))
+        if method == DEPTHCRAFTER and found.spec and found.spec.layout != DEPTHCRAFTER_LAYOUT:
+            method = found.spec.name
+        return cls(
+            found, method, device=str(device), limits=(max_vram, max_ram), warn=warn,
+            dtype=precision_of(dtype if torch_dtype is None else torch_dtype),
+        )  # fmt: skip
+
+    def _place(self) -> None:
         from depthcrafter_cli.models.devices import pick_device, pick_dtype
 
-        self._method = method_named(method)
-        self._weights, self._dtype = weights, dtype
-        self._limits, self._warn = (max_vram, max_ram), warn
-        place = pick_device(device, warn)
-        self.device = str(place)
-        self.dtype = str(pick_dtype(dtype, place, warn)).removeprefix("torch.")
-        self._loaded = LoadedModel()
+        device, dtype = self._asked
+        self.device = pick_device(device, self._warn)
+        self.dtype = pick_dtype(dtype, self.device, self._warn)
 
-    def __enter__(self) -> "DepthModel":
+    def to(
+        self,
+        *places: Any,
+        device: "str | torch.device | None" = None,
+        dtype: "str | torch.dtype | None" = None,
+    ) -> "DepthCrafterPipeline":
+        """Compute elsewhere, or in another precision, from now on; returns the pipeline itself.
+
+        Both may be given without their names. Networks that are loaded elsewhere are let go at
+        once, and the next call loads them where they are wanted then.
+
+        Raises UsageError for a device or precision that there is not.
+        """
+        import torch
+
+        for place in places:
+            if isinstance(place, torch.dtype):
+                dtype = place
+            else:
+                device = place
+        before, asked = (self.device, self.dtype), self._asked
+        self._asked = (
+            asked[0] if device is None else str(device),
+            asked[1] if dtype is None else precision_of(dtype),
+        )
+        try:
+            self._place()
+        except UsageError:
+            self._asked = asked
+            raise
+        if (self.device, self.dtype) != before:
+            self._unload(before[0])
+        return self
+
+    def __enter__(self) -> "DepthCrafterPipeline":
         return self
 
     def __exit__(
@@ -106,12 +205,57 @@ class DepthModel:
 
     def unload(self) -> None:
         """Free the memory of the networks; the next call loads them again."""
-        import torch
+        self._unload(self.device)
 
+    def _unload(self, device: "torch.device") -> None:
         from depthcrafter_cli.models.device_memory import release_memory
 
         self._loaded = LoadedModel()
-        release_memory(torch.device(self.device))
+        release_memory(device)
+
+    @property
+    def unet(self) -> Any:
+        """The UNet, loaded now if it is not; where a call leaves it is the memory plan's choice."""
+        return self._network("unet")
+
+    @property
+    def vae(self) -> Any:
+        """The VAE, like :attr:`unet`."""
+        return self._network("vae")
+
+    @property
+    def image_encoder(self) -> Any:
+        """The CLIP image encoder, like :attr:`unet`."""
+        return self._network("image_encoder")
+
+    def _network(self, name: str) -> Any:
+        """A network of the loaded model; loaded as for large pictures, if none is loaded."""
+        networks = self._loaded.networks
+        if networks is None:
+            plan = self._method.plan(self._request(), Size(1024, 1024)).on(self._machine(), None)
+            networks = self._estimator(plan, ignore).networks
+        return getattr(networks, name)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        instead = f": {INSTEAD[name]}" if name in INSTEAD else ""
+        raise AttributeError(f"a {type(self).__name__} has no {name}{instead}")
+
+    def save_pretrained(self, folder: "str | os.PathLike[str]") -> None:
+        """Write the model as one folder, which ``--weights`` and :meth:`from_pretrained` take.
+
+        Files are copied, so that what was done to loaded networks is not in them.
+
+        Raises:
+            UsageError: a method without weights.
+            OutputError: a folder that holds anything, or cannot be written.
+        """
+        found = self._method.find(self._model.weights)
+        if found is None:
+            raise UsageError(
+                f"got `method` {self._method.name}, which has no weights, expected one that has: "
+                "there is nothing to save."
+            )
+        save_pretrained(found, expanded(os.fsdecode(folder)))
 
     def __call__(
         self,
@@ -119,6 +263,9 @@ class DepthModel:
         *,
         max_res: int | None = None,
         size: str = "source",
+        generator: "torch.Generator | None" = None,
+        output_type: str = "np",
+        callback_on_step_end: Callback | None = None,
         observer: Observer = ignore,
         **options: Any,
     ) -> Depth:
@@ -131,9 +278,17 @@ class DepthModel:
                 in 16 bits), floats 0 to 1.
             max_res: the longest side that the model sees, in pixels; None is the model's own.
             size: of the result: ``source``, ``model`` or ``WIDTHxHEIGHT``.
-            observer: receives a :class:`~depthcrafter_cli.progress.Progress` per step.
-            options: settings of the method, such as ``steps``, ``seed``, ``window``, and for a path
-                what selects its frames, such as ``start``, ``end`` and ``fps``.
+            generator: whose seed is taken, in place of ``seed``; it is not advanced.
+            output_type: ``np`` for arrays of NumPy, ``pt`` for tensors on the CPU.
+            callback_on_step_end: is called after each denoising step with this pipeline, the number
+                of the step, counted from 0 over all windows, its timestep, and an empty dictionary.
+            observer: receives a :class:`~depthcrafter_cli.progress.Progress` per step of any kind.
+            options: settings of the method, such as ``steps`` (or ``num_inference_steps``),
+                ``guidance`` (``guidance_scale``), ``seed``, ``window`` (``window_size``) and
+                ``overlap``; and for a path what selects its frames, such as ``start``, ``end`` and
+                ``fps``.
+
+        An error that a callback or an observer raises ends the call.
 
         Raises:
             UsageError: an option that does not exist here, or a value outside its range.
@@ -141,8 +296,20 @@ class DepthModel:
             WeightsError: the weights are missing or damaged.
             MemoryLimitError: there is not enough memory.
         """
-        parts = [*self.stream(video, max_res=max_res, size=size, observer=observer, **options)]
-        return Depth(*map(np.concatenate, zip(*parts, strict=True)))
+        if output_type not in ("np", "pt"):
+            raise UsageError(
+                f"got `output_type` {output_type!r}, expected 'np' or 'pt': choose one."
+            )
+        parts = self.stream(
+            video, max_res=max_res, size=size, generator=generator,
+            callback_on_step_end=callback_on_step_end, observer=observer, **options,
+        )  # fmt: skip
+        disparity, times = map(np.concatenate, zip(*parts, strict=True))
+        if output_type == "np":
+            return Depth(disparity, times)
+        import torch
+
+        return Depth(torch.from_numpy(disparity), torch.from_numpy(times))
 
     def stream(
         self,
@@ -150,37 +317,58 @@ class DepthModel:
         *,
         max_res: int | None = None,
         size: str = "source",
+        generator: "torch.Generator | None" = None,
+        callback_on_step_end: Callback | None = None,
         observer: Observer = ignore,
         **options: Any,
     ) -> Iterator[Depth]:
         """The depth of some frames at a time, in order, as soon as it is final.
 
-        The arguments and errors are those of a call, but nothing is held for the whole video.
+        The arguments and errors are those of a call, which are checked at once; but nothing is held
+        for the whole video.
         """
         reading = {name: options.pop(name) for name in _READING & options.keys()}
-        settings = {name: value for name, value in options.items() if value is not None}
-        source = _opened(video, reading, self._warn)
-        asked = MethodRequest(
-            weights=self._weights,
-            max_res=max_res,
-            settings=settings,
-            dtype=self._dtype,
-            limits=self._limits,
-        )
-        plan = self._method.plan(asked, source.size)
+        settings, typed = settings_of_call(options, generator)
+        if max_res is not None:
+            options_of(RunRequest)["max_res"].check(max_res)
+        source = open_input(video, reading, self._warn)
+        try:
+            plan = self._method.plan(self._request(max_res, settings), source.size)
+        except UsageError as error:
+            raise UsageError(as_called(str(error), typed)) from None
+        written = output_size(size, source.stored, plan.size)
+        if callback_on_step_end is not None:
+            observer = self._calling(callback_on_step_end, plan, observer)
         if plan.exact_length or (plan.uses_length and source.path is not None):
             source = source.counted()
-        machine = Machine(self.device, self.dtype, budget(self.device, self._limits, self._warn))
-        plan = plan.on(machine, source.length)
-        written = output_size(size, source.stored, plan.size)
+        plan = plan.on(self._machine(), source.length)
         return self._estimated(plan, source, written, observer)
 
-    def _estimated(
-        self, plan: MethodPlan, source: "_Source", written: Size, observer: Observer
-    ) -> Iterator[Depth]:
+    def _request(
+        self, max_res: int | None = None, settings: Mapping[str, Any] | None = None
+    ) -> MethodRequest:
+        return MethodRequest(
+            weights=self._model.weights,
+            max_res=max_res,
+            settings=settings or {},
+            dtype=self._asked[1],
+            limits=self._limits,
+        )
+
+    def _machine(self) -> Machine:
+        device, dtype = str(self.device), str(self.dtype).removeprefix("torch.")
+        return Machine(device, dtype, budget(device, self._limits, self._warn))
+
+    def _estimator(self, plan: MethodPlan, observer: Observer) -> Estimator:
         max_vram, _ = self._limits
-        with memory_errors(plan, self.device, capped=max_vram is not None):
-            estimator = self._loaded.estimator(plan, max_vram, observer, self._warn)
+        with memory_errors(plan, str(self.device), capped=max_vram is not None):
+            return self._loaded.estimator(plan, max_vram, observer, self._warn)
+
+    def _estimated(
+        self, plan: MethodPlan, source: VideoInput, written: Size, observer: Observer
+    ) -> Iterator[Depth]:
+        estimator = self._estimator(plan, observer)
+        with memory_errors(plan, str(self.device), capped=self._limits[0] is not None):
             times: list[float] = []
             frames = source.frames(plan.size, times)
             stream = estimator(
@@ -192,137 +380,20 @@ class DepthModel:
                 yield Depth(scaled, np.array(times[done : done + len(disparity)]))
                 done += len(disparity)
 
+    def _calling(self, callback: Callback, plan: MethodPlan, observer: Observer) -> Observer:
+        """An observer that also calls back after each step. Raises UsageError without steps."""
+        from depthcrafter_cli.pipeline.schedule import karras_schedule
 
-class _Source(NamedTuple):
-    """What is read: a path with its options, or pictures.
+        if self._method.name != DEPTHCRAFTER:
+            refuse(self._method.name, "callback_on_step_end")
+        timesteps = karras_schedule(plan.settings["steps"]).timesteps
+        done = 0
 
-    ``size`` is of square pixels, ``stored`` of those that the pictures have.
-    ``length`` is how many frames there are, of a path about, None where that is not known.
-    """
+        def observe(event: Progress) -> None:
+            nonlocal done
+            observer(event)
+            if event.stage == "denoise" and event.done > done:
+                done = event.done
+                callback(self, done - 1, timesteps[(done - 1) % len(timesteps)], {})
 
-    size: Size
-    stored: Size
-    length: int | None
-    path: Path | None
-    reading: ReadOptions
-    pictures: Iterable[RgbImage]
-    warn: Warn
-
-    def counted(self) -> "_Source":
-        """The same with its exact length. Raises UsageError for a stream."""
-        if self.path is not None:
-            return self._replace(length=count_frames(self.path, self.reading))
-        if self.length is None:
-            raise UsageError(
-                "got a stream of unknown length with `noise` reference, which is drawn for the "
-                "whole video, expected a sequence: make a list of it."
-            )
-        return self
-
-    def frames(self, size: Size, times: list[float]) -> Iterator[RgbImage]:
-        """The pictures at the size that the model sees; their ``times`` are noted."""
-        if self.path is not None:
-            for frame in read_frames(self.path, size, self.reading, self.warn):
-                times.append(float(frame.time))
-                yield frame.rgb
-            return
-        scale = PictureScaler(size)
-        for index, picture in zip(count(), self.pictures):
-            if picture.shape[:2] != (self.size.height, self.size.width):
-                raise InputError(
-                    f"got a picture of {picture.shape[1]}x{picture.shape[0]} after pictures of "
-                    f"{self.size}, expected one size for the whole video: resize them first."
-                )
-            times.append(float(index / self.reading.sequence_rate))
-            yield scale(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24"))
-
-
-def _opened(video: Any, reading: dict[str, Any], warn: Warn) -> _Source:
-    """What a caller handed over. Raises InputError and UsageError."""
-    options = build(ReadOptions, {name: _exact(value) for name, value in reading.items()})
-    if isinstance(video, str | Path):
-        path = Path(video).expanduser()
-        info = probe(path, options)
-        options = settled(path, options, info)
-        stored = info.size if info.anamorphic is None else info.anamorphic.size
-        return _Source(info.size, stored, expected_frames(info, options), path, options, (), warn)
-    if unread := reading.keys() - {"sequence_rate"}:
-        raise UsageError(
-            f"got {', '.join(f'`{name}`' for name in sorted(unread))} with pictures, expected them "
-            "with a path alone: select the pictures yourself."
-        )
-    pictures, length = _pictures(video)
-    first = next(pictures, None)
-    if first is None:
-        raise InputError("got no pictures, expected at least one: check what is handed over.")
-    size = Size(*first.shape[:2])
-    return _Source(size, size, length, None, options, chain([first], pictures), warn)
-
-
-def _exact(value: Any) -> Any:
-    """Times and rates as fractions: 23.976 is 23.976 and not the float next to it."""
-    return Fraction(str(value)) if isinstance(value, float) else value
-
-
-def _pictures(video: Any) -> tuple[Iterator[RgbImage], int | None]:
-    """Pictures uint8 [H, W, 3], and how many they are, None where that is not known.
-
-    Raises InputError for an array that holds no pictures.
-    """
-    if hasattr(video, "shape") or hasattr(video, "__array__"):
-        array = _numpy(video)
-        if array.ndim == 5 and len(array) == 1:
-            array = array[0]
-        if array.ndim not in (3, 4) or (array.ndim == 3 and array.shape[-1] == 3):
-            raise InputError(
-                f"got an array of shape {list(array.shape)}, expected pictures [T, H, W, 3], "
-                "[T, 3, H, W] or [T, H, W]: stack them along the first axis."
-            )
-        return map(_rgb, array), len(array)
-    length = len(video) if hasattr(video, "__len__") else None
-    return (_rgb(_numpy(each)) for each in video), length
-
-
-def _numpy(array: Any) -> npt.NDArray[Any]:
-    if hasattr(array, "detach"):  # a tensor, on any device
-        array = array.detach().cpu()
-        array = array.float() if array.is_floating_point() else array
-    return np.asarray(array)
-
-
-def _rgb(picture: npt.NDArray[Any]) -> RgbImage:
-    """One picture as uint8 [H, W, 3]. Raises InputError."""
-    if picture.ndim == 3 and picture.shape[0] in (1, 3) and picture.shape[2] not in (1, 3, 4):
-        picture = picture.transpose(1, 2, 0)
-    if picture.ndim == 2:
-        picture = picture[..., None]
-    if picture.ndim != 3 or picture.shape[2] not in (1, 3, 4) or not picture.size:
-        raise InputError(
-            f"got a picture of shape {list(picture.shape)}, expected [H, W, 3], [3, H, W] or "
-            "[H, W]: convert it first."
-        )
-    levels = _levels(picture[..., :3])
-    return np.repeat(levels, 3, axis=2) if levels.shape[2] == 1 else levels
-
-
-def _levels(picture: npt.NDArray[Any]) -> RgbImage:
-    """Numbers of a picture as uint8. Raises InputError."""
-    levels: RgbImage = picture
-    if picture.dtype == np.uint8:
-        return levels
-    if picture.dtype == np.uint16:
-        levels = np.rint(picture / np.float32(257)).astype(np.uint8)
-        return levels
-    if picture.dtype.kind == "f":
-        low, high = float(picture.min()), float(picture.max())
-        if low >= -1e-3 and high <= 1 + 1e-3:  # false for what is no number
-            levels = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
-            return levels
-        raise InputError(
-            f"got a picture of numbers from {low:g} to {high:g}, expected 0 to 1: divide by the "
-            "value of white."
-        )
-    raise InputError(
-        f"got a picture of {picture.dtype}, expected uint8, uint16 or floats from 0 to 1: convert "
-        "it first."
-    )
+        return observe

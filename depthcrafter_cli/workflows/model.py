@@ -18,6 +18,11 @@ class LoadedModel:
         self._networks: Any = None
         self._key: Any = None
 
+    @property
+    def networks(self) -> Any:
+        """What is loaded, None if nothing is."""
+        return self._networks
+
     def estimator(
         self, plan: MethodPlan, max_vram: float | None, observer: Observer, warn: Warn
     ) -> Estimator:

@@ -1,6 +1,5 @@
 """What a run will do, settled and checked before a network is loaded or a frame is read."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -12,7 +11,7 @@ from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.media.identity import changed, identity
 from depthcrafter_cli.media.reader import count_frames, frame_numbers, probe, settled
 from depthcrafter_cli.media.resize import reference_stride
-from depthcrafter_cli.media.selection import ReadOptions, selected_rate
+from depthcrafter_cli.media.selection import ReadOptions, expected_frames, selected_rate
 from depthcrafter_cli.media.sinks.registry import check_numbers, check_size
 from depthcrafter_cli.memory.duration import Duration, card
 from depthcrafter_cli.methods.base import Machine, MethodPlan, MethodRequest
@@ -351,17 +350,6 @@ def _told(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return str(value)
-
-
-def expected_frames(info: VideoInfo, reading: ReadOptions) -> int | None:
-    """How many frames will be read, as far as the container's own count tells."""
-    if info.frame_count is None:
-        return reading.max_frames
-    duration = Fraction(info.frame_count) / info.rate
-    start, end = reading.seconds
-    end = duration if end is None else min(end, duration)
-    count = max(1, math.ceil((end - start) * selected_rate(info, reading)))
-    return count if reading.max_frames is None else min(count, reading.max_frames)
 
 
 def _frame_selection(request: RunRequest, info: VideoInfo) -> tuple[ReadOptions, Fraction]:

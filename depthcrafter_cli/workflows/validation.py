@@ -32,7 +32,7 @@ def validator(
     from depthcrafter_cli.evaluation.metrics import evaluate_clip
     from depthcrafter_cli.evaluation.temporal import temporal_score
     from depthcrafter_cli.pipeline.config import PipelineConfig
-    from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
+    from depthcrafter_cli.pipeline.pipeline import estimate_disparity
 
     plan = config.validation
     assert plan is not None
@@ -57,13 +57,12 @@ def validator(
 
     def scores() -> dict[str, float]:
         rows: dict[str, list[float]] = defaultdict(list)
-        pipeline = DepthCrafterPipeline(networks, settings)
         for name, index, (length, _, _) in held_out:
             kind, frames = config.sources[name].kind, min(plan.frames, length)
             clip = sources[name].read(index, 0, frames)
             depth = _depth(clip, metric=kind not in ("folder", "stacks"))
             prefix = "" if name == plan.source else f"{name}."
-            prediction = np.concatenate(list(pipeline(clip.rgb.numpy())))
+            prediction = np.concatenate([*estimate_disparity(networks, settings, clip.rgb.numpy())])
             try:
                 metrics = evaluate_clip(prediction, depth, max_depth=plan.max_depth)
                 rows[prefix + "abs_rel"].append(metrics.abs_rel)

@@ -17,7 +17,7 @@ from depthcrafter_cli.memory.estimate import Workload, estimate
 from depthcrafter_cli.memory.planner import choose
 from depthcrafter_cli.models.layout import network_configs
 from depthcrafter_cli.pipeline.config import PipelineConfig
-from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
+from depthcrafter_cli.pipeline.pipeline import estimate_disparity
 from depthcrafter_cli.types import MemoryPlan, Size
 
 
@@ -70,7 +70,7 @@ PARTS = {
 def test_where_memory_runs_out_the_work_is_repeated_under_a_smaller_plan(tiny, tiny_folder, stage):
     frames = np.random.default_rng(0).integers(0, 255, (6, 64, 64, 3), dtype=np.uint8)
     config = PipelineConfig(window=4, overlap=1, steps=2)
-    expected = np.concatenate(list(DepthCrafterPipeline(tiny, config)(frames)))
+    expected = np.concatenate([*estimate_disparity(tiny, config, frames)])
     model = Architecture.of(**network_configs(tiny_folder))
     workload = Workload(Size(64, 64), 4, 8, 4)
     choice = choose(model, workload, Budget(), "cuda", batch=8, overlap=1)
@@ -82,9 +82,8 @@ def test_where_memory_runs_out_the_work_is_repeated_under_a_smaller_plan(tiny, t
         taken.append(choice.smaller(plan, where))
         return taken[-1]
 
-    pipeline = DepthCrafterPipeline(tiny, config, smaller)
     with failing(PARTS[stage](tiny), 1), Layers(4000) as layers:
-        found = np.concatenate(list(pipeline(frames)))
+        found = np.concatenate([*estimate_disparity(tiny, config, frames, fallback=smaller)])
     assert retreats == [stage] and layers.made
     assert left == [0]  # nothing of the failed attempt is in memory when the next one begins
     now = estimate(model, workload, taken[-1])
@@ -95,23 +94,20 @@ def test_where_memory_runs_out_the_work_is_repeated_under_a_smaller_plan(tiny, t
 def test_where_there_is_no_smaller_plan_the_run_ends_with_a_sentence(tiny):
     frames = np.zeros((1, 64, 64, 3), np.uint8)
     with failing(PARTS["denoise"](tiny), 1), pytest.raises(MemoryLimitError, match="close other"):
-        list(DepthCrafterPipeline(tiny, PipelineConfig(steps=1))(frames))
+        list(estimate_disparity(tiny, PipelineConfig(steps=1), frames))
 
 
-def test_a_pipeline_never_changes_and_each_call_is_the_first(tiny):
+def test_a_pass_leaves_the_networks_fit_for_the_next_one(tiny):
     frames = np.zeros((3, 64, 64, 3), np.uint8)
     config = PipelineConfig(steps=1, window=3, overlap=1)
-    smaller = MemoryPlan(1 << 16, offload_networks=True)
-    pipeline = DepthCrafterPipeline(tiny, config, lambda *_: smaller)
-    for name in ("components", "config"):
-        with pytest.raises(AttributeError):
-            setattr(pipeline, name, None)
-    runs, calls = [], []
+    smaller, plan = MemoryPlan(1 << 16, offload_networks=True), tiny.plan
+    runs = []
     for _ in range(2):
         with failing(tiny.unet.conv_in, 1):
-            runs.append(np.concatenate(list(pipeline(frames))))
-        calls.append(pipeline.components.plan)
-    assert calls == [tiny.plan, tiny.plan] and np.array_equal(*runs)
-    # Where the smaller plan had left the weights, another pipeline finds them.
-    other = DepthCrafterPipeline(tiny, replace(config, seed=1))
-    assert np.isfinite(np.concatenate(list(other(frames)))).all()
+            stream = estimate_disparity(tiny, config, frames, fallback=lambda *_: smaller)
+            runs.append(np.concatenate([*stream]))
+        assert tiny.plan == plan
+    assert np.array_equal(*runs)
+    # Where the smaller plan had left the weights, another pass finds them.
+    other = [*estimate_disparity(tiny, replace(config, seed=1), frames)]
+    assert np.isfinite(np.concatenate(other)).all()

@@ -21,7 +21,7 @@ from depthcrafter_cli.models import loading
 from depthcrafter_cli.models.device_memory import out_of_memory
 from depthcrafter_cli.models.layout import network_configs
 from depthcrafter_cli.pipeline.config import PipelineConfig
-from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
+from depthcrafter_cli.pipeline.pipeline import estimate_disparity
 from depthcrafter_cli.progress import ignore
 from depthcrafter_cli.types import MemoryPlan, Size
 from depthcrafter_cli.workflows.batches.task import failure
@@ -126,12 +126,13 @@ def test_each_form_is_answered_by_a_smaller_plan_and_by_a_sentence_if_there_is_n
     frames, config = np.zeros((1, 64, 64, 3), np.uint8), PipelineConfig(steps=1)
     smaller = MemoryPlan(1 << 18)
     plans = iter([smaller])
-    pipeline = DepthCrafterPipeline(tiny, config, lambda *_: next(plans, None))
+    smaller_ones = {"fallback": lambda *_: next(plans, None)}
     with failing(PARTS["decode"](tiny), 1, error):
-        assert np.isfinite(np.concatenate(list(pipeline(frames)))).all()
+        depth = np.concatenate([*estimate_disparity(tiny, config, frames, **smaller_ones)])
+    assert np.isfinite(depth).all()
     assert next(plans, None) is None  # it was taken
     with failing(PARTS["condition"](tiny), 1, error), pytest.raises(MemoryLimitError) as refusal:
-        list(pipeline(frames))
+        list(estimate_disparity(tiny, config, frames, **smaller_ones))
     assert "close other programs" in str(refusal.value) and refusal.value.reason
 
 

@@ -12,10 +12,13 @@ from clips import make_clip
 from training_steps import three_stages, write_clip
 
 from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.memory.budget import Budget
 from depthcrafter_cli.memory.duration import card, is_slice
+from depthcrafter_cli.methods.base import Machine, MethodRequest
+from depthcrafter_cli.methods.depthcrafter import DepthCrafterMethod
 from depthcrafter_cli.models.devices import pick_device, pick_dtype
-from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
-from depthcrafter_cli.types import MemoryPlan
+from depthcrafter_cli.progress import ignore
+from depthcrafter_cli.types import MemoryPlan, Size
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 
@@ -67,15 +70,22 @@ def driver(monkeypatch, gpus: int | None) -> None:
     monkeypatch.setattr(ctypes, "CDLL", load)
 
 
+def planned(folder):
+    """What a run would do on the second card."""
+    request = MethodRequest(weights=str(folder))
+    machine = Machine("cuda:1", "float32", Budget())
+    return DepthCrafterMethod().plan(request, Size(64, 64)).on(machine, 1)
+
+
 def test_host_memory_is_pinned_for_the_card_that_was_chosen(cards, tiny_folder):
     plan = MemoryPlan(10_000, offload_networks=True)  # all weights are pinned, none leaves the host
-    DepthCrafterPipeline.from_pretrained(tiny_folder, device="cuda:1", plan=plan)
+    planned(tiny_folder).with_memory(plan).load(None, ignore, ignore)
     assert cards[0] == ("current", 1)
     assert ("pin", 1) in cards and ("pin", 0) not in cards
 
 
 def test_training_and_runs_make_their_card_the_current_one_before_anything_else(
-    cards, monkeypatch, tmp_path
+    cards, monkeypatch, tmp_path, tiny_folder
 ):
     from depthcrafter_cli.workflows.train import _session
 
@@ -88,7 +98,7 @@ def test_training_and_runs_make_their_card_the_current_one_before_anything_else(
     monkeypatch.setattr(torch.cuda, "set_device", stop)
     for begin in (
         lambda: _session(0, tmp_path, print, "cuda:1"),
-        lambda: DepthCrafterPipeline.from_pretrained("nano", device="cuda:1"),
+        lambda: planned(tiny_folder).load(None, ignore, ignore),
     ):
         with pytest.raises(ReachedError, match="cuda:1"):
             begin()

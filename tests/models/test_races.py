@@ -13,7 +13,7 @@ from races import Side, World, learn, watched
 from depthcrafter_cli.errors import MemoryLimitError
 from depthcrafter_cli.models.loading import load_components
 from depthcrafter_cli.pipeline.config import PipelineConfig
-from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
+from depthcrafter_cli.pipeline.pipeline import estimate_disparity
 from depthcrafter_cli.pipeline.retries import no_fallback
 from depthcrafter_cli.types import MemoryPlan
 
@@ -59,14 +59,13 @@ def depths(
             for network in networks:
                 for tensor in network.parameters():
                     world.pin(tensor)
-        pipeline = DepthCrafterPipeline(components, config, fallback)
-        del components, networks, network, module
+        del networks, network, module
         for side in sides:
             frames = np.zeros((4, 64, side, 3), dtype=np.uint8)
             with suppress(MemoryLimitError):
-                for _ in pipeline(frames):
+                for _ in estimate_disparity(components, config, frames, fallback=fallback):
                     pass
-        del pipeline
+        del components
         gc.collect()
     return world
 
@@ -98,9 +97,10 @@ def test_the_gpu_is_waited_for_between_two_steps_and_not_in_them(tiny):
     """To see that a step gave numbers; in a step it would be waited for once a layer."""
     config = PipelineConfig(steps=3, window=3, overlap=1, encode_batch=4)
     with watched() as world:
-        pipeline = DepthCrafterPipeline(tiny, config)
         synced = []
-        for _ in pipeline(
+        for _ in estimate_disparity(
+            tiny,
+            config,
             np.zeros((5, 64, 64, 3), dtype=np.uint8),
             observer=lambda event: synced.append((event.stage, world.syncs)),
         ):

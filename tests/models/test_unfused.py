@@ -21,7 +21,7 @@ from depthcrafter_cli.models.layout import network_configs
 from depthcrafter_cli.models.reordered import encoder, layers
 from depthcrafter_cli.pipeline import conditioning
 from depthcrafter_cli.pipeline.config import PipelineConfig
-from depthcrafter_cli.pipeline.pipeline import DepthCrafterPipeline
+from depthcrafter_cli.pipeline.pipeline import estimate_disparity
 from depthcrafter_cli.types import MemoryPlan, Size
 
 NANO = Path(__file__).parents[2] / "weights" / "nano"
@@ -50,7 +50,7 @@ def test_which_devices_those_are(monkeypatch):
 def test_no_attention_forms_more_products_than_the_plan_allows(tiny, monkeypatch, request):
     frames = np.random.default_rng(0).integers(0, 255, (5, 128, 64, 3), dtype=np.uint8)
     config = PipelineConfig(steps=2, window=4, overlap=1)
-    expected = np.concatenate(list(DepthCrafterPipeline(tiny, config)(frames)))
+    expected = np.concatenate([*estimate_disparity(tiny, config, frames)])
     request.getfixturevalue("elsewhere")
     allowed, largest = 4096, [0]
 
@@ -67,7 +67,7 @@ def test_no_attention_forms_more_products_than_the_plan_allows(tiny, monkeypatch
     )  # fmt: skip
     monkeypatch.setattr(F, "scaled_dot_product_attention", attention)
     components = tiny.under(MemoryPlan(allowed))
-    found = np.concatenate(list(DepthCrafterPipeline(components, config)(frames)))
+    found = np.concatenate([*estimate_disparity(components, config, frames)])
     assert np.abs(found - expected).max() <= 1e-4
     assert allowed / 2 < largest[0]
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from depthcrafter_cli import DepthCrafterPipeline, PipelineConfig
 from depthcrafter_cli.errors import InputError, UsageError
+from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.pipeline.decode import on_grid
 from depthcrafter_cli.pipeline.noise import FrameNoise, ReferenceNoise
+from depthcrafter_cli.pipeline.pipeline import estimate_disparity
 from depthcrafter_cli.pipeline.resume_point import WindowPoint
 from depthcrafter_cli.pipeline.stitch import stitch
 from depthcrafter_cli.pipeline.windows import Window, count_windows
@@ -24,7 +25,7 @@ def clip(frames: int, height: int = 64, width: int = 64) -> np.ndarray:
 
 
 def depth_of(tiny, frames, config: PipelineConfig, **call) -> np.ndarray:
-    return np.concatenate(list(DepthCrafterPipeline(tiny, config)(frames, **call)))
+    return np.concatenate([*estimate_disparity(tiny, config, frames, **call)])
 
 
 def test_results_do_not_depend_on_the_encoder_batch_or_on_how_frames_arrive(tiny):
@@ -41,8 +42,9 @@ def test_results_do_not_depend_on_the_encoder_batch_or_on_how_frames_arrive(tiny
 
 def test_depth_is_final_and_handed_out_before_the_clip_ends(tiny):
     read = []
-    pipeline = DepthCrafterPipeline(tiny, replace(FAST, window=4, overlap=1, decode_chunk=3))
-    stream = pipeline(read.append(i) or frame for i, frame in enumerate(clip(40)))
+    config = replace(FAST, window=4, overlap=1, decode_chunk=3)
+    frames = (read.append(i) or frame for i, frame in enumerate(clip(40)))
+    stream = estimate_disparity(tiny, config, frames)
     first = next(stream)
     assert len(first) == 3
     assert len(read) <= 8  # one window, one encoder batch of read-ahead
@@ -121,11 +123,6 @@ def test_unusable_frames_are_refused_in_a_sentence(tiny, frames, message):
 def test_settings_outside_their_range_are_refused(setting):
     with pytest.raises(UsageError, match="expected"):
         PipelineConfig(**setting)
-
-
-def test_a_setting_that_does_not_exist_is_named(tiny_folder):
-    with pytest.raises(UsageError, match=r"'stepz'.*'steps'"):
-        DepthCrafterPipeline.from_pretrained(tiny_folder, stepz=3)
 
 
 def test_frames_may_be_pictures_of_another_library(tiny):

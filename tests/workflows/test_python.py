@@ -12,8 +12,8 @@ from clips import make_clip, picture
 from PIL import Image
 from processes import ENVIRONMENT
 
-from depthcrafter_cli import DepthModel, infer
-from depthcrafter_cli.errors import InputError, UsageError
+from depthcrafter_cli import DepthCrafterPipeline, infer
+from depthcrafter_cli.errors import InputError, MemoryLimitError, UsageError, WeightsError
 from depthcrafter_cli.types import Size
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ SETTINGS = {"steps": 1, "window": 4, "overlap": 1, "decode_chunk": 3}
 
 @pytest.fixture(scope="module")
 def model(tiny_folder):
-    with DepthModel(weights=str(tiny_folder), device="cpu") as loaded:
+    with DepthCrafterPipeline.from_pretrained(tiny_folder, device="cpu") as loaded:
         yield loaded
 
 
@@ -104,6 +104,102 @@ def test_settings_and_sizes_belong_to_the_call(model, expected):
     assert np.array_equal(model(PICTURES, **SETTINGS).disparity, expected)
 
 
+def test_settings_may_have_the_names_of_diffusers(model, expected):
+    theirs = {"num_inference_steps": 1, "window_size": 4, "overlap": 1, "decode_chunk_size": 3}
+    assert np.array_equal(model(PICTURES, **theirs).disparity, expected)
+    generator = torch.Generator().manual_seed(7)
+    seeded = model(PICTURES, **theirs, generator=generator, guidance_scale=1.5)
+    ours = model(PICTURES, **SETTINGS, seed=7, guidance=1.5)
+    assert np.array_equal(seeded.disparity, ours.disparity)
+    tensors = model(PICTURES, **SETTINGS, output_type="pt")
+    assert torch.equal(tensors.disparity, torch.from_numpy(expected))
+    assert tensors.times.dtype == torch.float64
+
+
+def test_a_callback_is_called_after_each_step_and_may_end_the_call(model):
+    called, settings = [], {**SETTINGS, "steps": 2}
+
+    def note(pipeline, step, timestep, values):
+        called.append((pipeline is model, step, round(timestep, 3), values))
+
+    model(PICTURES, callback_on_step_end=note, **settings)
+    assert called == [
+        (True, step, timestep, {})
+        for step, timestep in enumerate([1.638, -1.554, 1.638, -1.554])  # of two windows
+    ]
+
+    def stop(_pipeline, step, _timestep, _values):
+        raise InterruptedError(step)
+
+    with pytest.raises(InterruptedError):
+        model(PICTURES, callback_on_step_end=stop, **settings)
+    assert len(model(PICTURES, **SETTINGS).times) == 5
+    with (
+        DepthCrafterPipeline.from_pretrained(method="trivial-gradient") as other,
+        pytest.raises(UsageError, match="`callback_on_step_end`"),
+    ):
+        other(PICTURES, callback_on_step_end=note)
+
+
+def test_a_pipeline_goes_where_it_is_sent_and_loads_when_it_is_needed(tiny_folder):
+    pipeline = DepthCrafterPipeline.from_pretrained(tiny_folder, torch_dtype=torch.float32)
+    assert (pipeline.device, pipeline.dtype) == (torch.device("cpu"), torch.float32)
+    unet = pipeline.unet
+    assert next(unet.parameters()).dtype == torch.float32 and pipeline.to("cpu").unet is unet
+    assert pipeline.to(torch.bfloat16) is pipeline and pipeline.dtype == torch.bfloat16
+    assert {next(each.parameters()).dtype for each in (pipeline.unet, pipeline.image_encoder)} == {
+        torch.bfloat16
+    }
+    assert pipeline.vae.config.latent_channels == 4
+    with pytest.raises(UsageError, match="quantum"):
+        pipeline.to(device="quantum")
+    with pytest.raises(UsageError, match="float64"):
+        pipeline.to("cpu", torch.float64)
+    pipeline.to("cpu", torch.float32)
+    depth = pipeline(PICTURES, **SETTINGS)
+    assert np.array_equal(depth.disparity, infer(PICTURES, weights=tiny_folder, **SETTINGS)[0])
+
+
+def test_what_diffusers_has_and_this_has_not_is_said_with_what_to_do_instead(model):
+    for name, says in (
+        ("enable_model_cpu_offload", "max_vram"),
+        ("scheduler", "steps"),
+        ("anything", "DepthCrafterPipeline has no anything"),
+    ):
+        with pytest.raises(AttributeError, match=says):
+            getattr(model, name)
+    other = DepthCrafterPipeline.from_pretrained(method="trivial-gradient")
+    with pytest.raises(AttributeError, match="has no unet"):
+        other.unet  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("weights", "options", "error", "says"),
+    [
+        ("nowhere", {}, WeightsError, "nowhere"),
+        ("depth-anything-v2-small", {}, WeightsError, "weights pull depth-anything-v2-small"),
+        ("nano", {"method": "marigold"}, UsageError, "`method` marigold"),
+        ("nano", {"method": "magic"}, UsageError, "magic"),
+        ("nano", {"device": "quantum"}, UsageError, "quantum"),
+        ("nano", {"dtype": "fp8"}, UsageError, "fp8"),
+        ("nano", {"max_vram": -1}, UsageError, "`max_vram`"),
+        ("nano", {"max_vram": "8"}, UsageError, "`max_vram`"),
+    ],
+)
+def test_what_is_wrong_with_a_model_is_told_at_once(root, weights, options, error, says):
+    with pytest.raises(error, match=says) as caught:
+        DepthCrafterPipeline.from_pretrained(weights, **options)
+    assert "--" not in str(caught.value)
+
+
+def test_the_work_is_planned_for_the_memory_that_is_given(tiny_folder, expected):
+    tight = DepthCrafterPipeline.from_pretrained(tiny_folder, device="cpu", max_vram=0.56)
+    assert np.abs(tight(PICTURES, **SETTINGS).disparity - expected).max() <= 1e-4
+    hopeless = DepthCrafterPipeline.from_pretrained(tiny_folder, device="cpu", max_vram=0.01)
+    with pytest.raises(MemoryLimitError, match="`max_vram="):
+        hopeless(PICTURES, **SETTINGS)
+
+
 def test_networks_stay_loaded_until_they_are_unloaded(model, expected):
     def loads():
         told = []
@@ -135,6 +231,14 @@ def test_other_methods_are_called_the_same_way():
         (PICTURES, {"steps": 0}, UsageError, "`steps`|steps"),
         (PICTURES, {"start": 1}, UsageError, "`start`"),
         (PICTURES, {"size": "big"}, UsageError, "big"),
+        (PICTURES, {"max_res": "big"}, UsageError, "`max_res`"),
+        (PICTURES, {"max_res": 16}, UsageError, "`max_res`"),
+        (PICTURES, {"num_inference_steps": 0}, UsageError, "`num_inference_steps`"),
+        (PICTURES, {"window_size": 2, "overlap": 2}, UsageError, "`window_size`"),
+        (PICTURES, {"steps": 1, "num_inference_steps": 1}, UsageError, "mean the same"),
+        (PICTURES, {"generator": 3}, UsageError, "`generator`"),
+        (PICTURES, {"output_type": "pil"}, UsageError, "`output_type`"),
+        (PICTURES, {"callback_on_step_end": print, "method": 1}, UsageError, "`method`"),
         ("nowhere.mp4", {}, InputError, "nowhere.mp4"),
     ],
 )

@@ -1,0 +1,155 @@
+"""What a Python caller hands over as a video: a path, or pictures in whatever form."""
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from itertools import chain, count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from depthcrafter_cli.errors import InputError, UsageError
+from depthcrafter_cli.media.reader import count_frames, probe, read_frames, settled
+from depthcrafter_cli.media.scale import PictureScaler
+from depthcrafter_cli.media.selection import ReadOptions, expected_frames
+from depthcrafter_cli.options import build
+from depthcrafter_cli.progress import Warn
+from depthcrafter_cli.types import RgbImage, Size
+
+
+class VideoInput(NamedTuple):
+    """What is read: a path with its options, or pictures.
+
+    ``size`` is of square pixels, ``stored`` of those that the pictures have.
+    ``length`` is how many frames there are, of a path about, None where that is not known.
+    """
+
+    size: Size
+    stored: Size
+    length: int | None
+    path: Path | None
+    reading: ReadOptions
+    pictures: Iterable[RgbImage]
+    warn: Warn
+
+    def counted(self) -> "VideoInput":
+        """The same with its exact length. Raises UsageError for a stream."""
+        if self.path is not None:
+            return self._replace(length=count_frames(self.path, self.reading))
+        if self.length is None:
+            raise UsageError(
+                "got a stream of unknown length with `noise` reference, which is drawn for the "
+                "whole video, expected a sequence: make a list of it."
+            )
+        return self
+
+    def frames(self, size: Size, times: list[float]) -> Iterator[RgbImage]:
+        """The pictures at the size that the model sees; their ``times`` are noted."""
+        if self.path is not None:
+            for frame in read_frames(self.path, size, self.reading, self.warn):
+                times.append(float(frame.time))
+                yield frame.rgb
+            return
+        scale = PictureScaler(size)
+        for index, picture in zip(count(), self.pictures):
+            if picture.shape[:2] != (self.size.height, self.size.width):
+                raise InputError(
+                    f"got a picture of {picture.shape[1]}x{picture.shape[0]} after pictures of "
+                    f"{self.size}, expected one size for the whole video: resize them first."
+                )
+            times.append(float(index / self.reading.sequence_rate))
+            yield scale(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24"))
+
+
+def open_input(video: Any, reading: dict[str, Any], warn: Warn) -> VideoInput:
+    """What a caller handed over. Raises InputError and UsageError."""
+    options = build(ReadOptions, {name: _exact(value) for name, value in reading.items()})
+    if isinstance(video, str | Path):
+        path = Path(video).expanduser()
+        info = probe(path, options)
+        options = settled(path, options, info)
+        stored = info.size if info.anamorphic is None else info.anamorphic.size
+        length = expected_frames(info, options)
+        return VideoInput(info.size, stored, length, path, options, (), warn)
+    if unread := reading.keys() - {"sequence_rate"}:
+        raise UsageError(
+            f"got {', '.join(f'`{name}`' for name in sorted(unread))} with pictures, expected them "
+            "with a path alone: select the pictures yourself."
+        )
+    pictures, length = _pictures(video)
+    first = next(pictures, None)
+    if first is None:
+        raise InputError("got no pictures, expected at least one: check what is handed over.")
+    size = Size(*first.shape[:2])
+    return VideoInput(size, size, length, None, options, chain([first], pictures), warn)
+
+
+def _exact(value: Any) -> Any:
+    """Times and rates as fractions: 23.976 is 23.976 and not the float next to it."""
+    return Fraction(str(value)) if isinstance(value, float) else value
+
+
+def _pictures(video: Any) -> tuple[Iterator[RgbImage], int | None]:
+    """Pictures uint8 [H, W, 3], and how many they are, None where that is not known.
+
+    Raises InputError for an array that holds no pictures.
+    """
+    if hasattr(video, "shape") or hasattr(video, "__array__"):
+        array = _numpy(video)
+        if array.ndim == 5 and len(array) == 1:
+            array = array[0]
+        if array.ndim not in (3, 4) or (array.ndim == 3 and array.shape[-1] == 3):
+            raise InputError(
+                f"got an array of shape {list(array.shape)}, expected pictures [T, H, W, 3], "
+                "[T, 3, H, W] or [T, H, W]: stack them along the first axis."
+            )
+        return map(_rgb, array), len(array)
+    length = len(video) if hasattr(video, "__len__") else None
+    return (_rgb(_numpy(each)) for each in video), length
+
+
+def _numpy(array: Any) -> npt.NDArray[Any]:
+    if hasattr(array, "detach"):  # a tensor, on any device
+        array = array.detach().cpu()
+        array = array.float() if array.is_floating_point() else array
+    return np.asarray(array)
+
+
+def _rgb(picture: npt.NDArray[Any]) -> RgbImage:
+    """One picture as uint8 [H, W, 3]. Raises InputError."""
+    if picture.ndim == 3 and picture.shape[0] in (1, 3) and picture.shape[2] not in (1, 3, 4):
+        picture = picture.transpose(1, 2, 0)
+    if picture.ndim == 2:
+        picture = picture[..., None]
+    if picture.ndim != 3 or picture.shape[2] not in (1, 3, 4) or not picture.size:
+        raise InputError(
+            f"got a picture of shape {list(picture.shape)}, expected [H, W, 3], [3, H, W] or "
+            "[H, W]: convert it first."
+        )
+    levels = _levels(picture[..., :3])
+    return np.repeat(levels, 3, axis=2) if levels.shape[2] == 1 else levels
+
+
+def _levels(picture: npt.NDArray[Any]) -> RgbImage:
+    """Numbers of a picture as uint8. Raises InputError."""
+    levels: RgbImage = picture
+    if picture.dtype == np.uint8:
+        return levels
+    if picture.dtype == np.uint16:
+        levels = np.rint(picture / np.float32(257)).astype(np.uint8)
+        return levels
+    if picture.dtype.kind == "f":
+        low, high = float(picture.min()), float(picture.max())
+        if low >= -1e-3 and high <= 1 + 1e-3:  # false for what is no number
+            levels = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+            return levels
+        raise InputError(
+            f"got a picture of numbers from {low:g} to {high:g}, expected 0 to 1: divide by the "
+            "value of white."
+        )
+    raise InputError(
+        f"got a picture of {picture.dtype}, expected uint8, uint16 or floats from 0 to 1: convert "
+        "it first."
+    )
