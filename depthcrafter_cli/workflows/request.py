@@ -139,7 +139,7 @@ class RunRequest(Look):
     per_shot: bool = option(
         False,
         help="Write a file, or a folder of images, for each shot of a film, named by its number "
-        "from 0: OUT_shot0000.mp4, OUT/shot0000/. Without sound.",
+        "from 0: OUT_shot0000.mp4, OUT/shot0000/.",
         part="writing",
     )
     record: bool = option(
