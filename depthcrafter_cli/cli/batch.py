@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from depthcrafter_cli.cli.batch_options import NAMES, BatchOptions, OutFolder, Sources
 from depthcrafter_cli.cli.console import Reporting, reported
-from depthcrafter_cli.cli.groups import Values, VideoValues, spread
-from depthcrafter_cli.cli.options import as_typed
+from depthcrafter_cli.cli.options import Values, VideoValues, as_typed, spread
 from depthcrafter_cli.cli.outlets import counted
 from depthcrafter_cli.cli.run import files_of
 from depthcrafter_cli.errors import BatchError, UsageError

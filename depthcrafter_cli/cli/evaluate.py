@@ -7,7 +7,7 @@ import typer
 
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import Console, Reporting, reported
-from depthcrafter_cli.cli.groups import Some, Values, spread
+from depthcrafter_cli.cli.options import Some, Values, spread
 from depthcrafter_cli.cli.outlets import counted
 from depthcrafter_cli.cli.streams import Line
 from depthcrafter_cli.evaluation.report import NOTE, ClipScore, EvaluationReport, table

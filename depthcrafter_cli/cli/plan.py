@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import reported
-from depthcrafter_cli.cli.groups import PlanValues, spread
+from depthcrafter_cli.cli.options import PlanValues, spread
 from depthcrafter_cli.cli.outlets import counted, emit, in_words, size_in_words
 from depthcrafter_cli.cli.streams import Line, tell
 from depthcrafter_cli.options import build

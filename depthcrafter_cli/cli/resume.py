@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import Reporting, reported
-from depthcrafter_cli.cli.groups import RESULT, ResultValues, ResumeValues, spread
+from depthcrafter_cli.cli.options import RESULT, ResultValues, ResumeValues, spread
 from depthcrafter_cli.cli.run import files_of
 from depthcrafter_cli.options import options_of, read_values
 from depthcrafter_cli.workflows.request import RunRequest

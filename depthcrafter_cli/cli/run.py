@@ -5,7 +5,7 @@ from pathlib import Path
 
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import Reporting, reported
-from depthcrafter_cli.cli.groups import RunValues, spread
+from depthcrafter_cli.cli.options import RunValues, spread
 from depthcrafter_cli.options import build
 from depthcrafter_cli.workflows.request import RunRequest
 

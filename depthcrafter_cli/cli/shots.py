@@ -5,7 +5,7 @@ from typing import Annotated
 
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import Reporting, reported
-from depthcrafter_cli.cli.groups import Some, Values, spread
+from depthcrafter_cli.cli.options import Some, Values, spread
 from depthcrafter_cli.cli.outlets import counted
 from depthcrafter_cli.cli.streams import Line
 from depthcrafter_cli.media.selection import ReadOptions

@@ -7,7 +7,7 @@ import typer
 
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import Reporting, reported
-from depthcrafter_cli.cli.groups import Some, Values, spread
+from depthcrafter_cli.cli.options import Some, Values, spread
 from depthcrafter_cli.text import expanded
 from depthcrafter_cli.workflows.request import RunRequest
 

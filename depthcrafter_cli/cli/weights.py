@@ -10,7 +10,7 @@ import typer
 
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import Reporting, reported
-from depthcrafter_cli.cli.groups import spread
+from depthcrafter_cli.cli.options import spread
 from depthcrafter_cli.cli.outlets import size_in_words
 from depthcrafter_cli.cli.streams import Line, put, tell, tell_paths
 from depthcrafter_cli.text import expanded

@@ -13,8 +13,7 @@ import typer
 
 from depthcrafter_cli import workflows
 from depthcrafter_cli.cli.batch_options import BatchOptions
-from depthcrafter_cli.cli.groups import Some, spread
-from depthcrafter_cli.cli.options import NAMES, as_typed, flag_of
+from depthcrafter_cli.cli.options import NAMES, Some, as_typed, flag_of, spread
 from depthcrafter_cli.cli.streams import standard_output
 from depthcrafter_cli.errors import InputError, OutputError, UsageError, WeightsError
 from depthcrafter_cli.media.files import output_errors, read_errors
