@@ -17,7 +17,7 @@ from depthcrafter_cli.media.scale import resize_disparity
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.media.sinks.base import DepthFrame, DisparitySink, ShotRange, SinkSettings
 from depthcrafter_cli.media.sinks.per_shot import PerShotSink
-from depthcrafter_cli.media.sinks.registry import are_numbered, may_sound, sink_for
+from depthcrafter_cli.media.sinks.registry import are_numbered, carry_more, sink_for
 from depthcrafter_cli.media.spool import SpooledFilm
 from depthcrafter_cli.media.timestamps import common_unit
 from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
@@ -163,7 +163,7 @@ def _carried(
     Not of a source that is gone or has changed, which only is told, nor for the reference, whose
     frames have other times.
     """
-    if request.reference or not may_sound(request.outputs):
+    if request.reference or not carry_more(request.outputs):
         return {}
     try:
         require_unchanged(request.video, provenance.input)

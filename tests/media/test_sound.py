@@ -6,6 +6,7 @@ from fractions import Fraction
 import av
 import imageio_ffmpeg
 import numpy as np
+import OpenEXR
 import pytest
 from clips import ffmpeg
 
@@ -105,6 +106,17 @@ def test_the_timecode_is_that_of_the_first_frame_that_is_read(cli, tmp_path, out
         (stream,) = container.streams.video
         told = {**container.metadata, **stream.metadata}
     assert {name.lower(): text for name, text in told.items()}["timecode"] == "01:00:01:12"
+
+
+def test_each_image_of_openexr_has_its_timecode(cli, tmp_path):
+    source = film(tmp_path / "a.mov", "-c:a", "aac")
+    done = run(cli, source, tmp_path / "d.%04d.exr", "--start", "1.5", "--max-frames", "14")
+    assert done.code == 0, done.err
+    for number, frame in [(0, (1, 12)), (13, (2, 1))]:
+        with OpenEXR.File(str(tmp_path / f"d.{number:04}.exr")) as image:
+            code = image.header()["timeCode"]
+        assert (code.hours, code.minutes, code.seconds, code.frame) == (1, 0, *frame)
+        assert not code.dropFrame
 
 
 def test_each_shot_has_its_own_part_of_the_sound_and_its_timecode(cli, tmp_path):

@@ -2,8 +2,10 @@
 
 import errno
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from depthcrafter_cli.errors import OutputError
 from depthcrafter_cli.media.files import missing_package
 from depthcrafter_cli.media.sinks.base import DepthFrame
 from depthcrafter_cli.media.sinks.sequence import SequenceSink
+from depthcrafter_cli.shots.timecode import later
 
 
 class ExrSink(SequenceSink):
@@ -51,6 +54,8 @@ class ExrSink(SequenceSink):
         header |= {"model": model} if (model := self.settings.metadata.get("model")) else {}
         if frame.metres is not None and not look.exr_normalized:
             header["comments"] = "Depth in metres, infinite where nothing is near"
+        if code := later(self.settings.timecode, frame.time * rate, rate):
+            header["timeCode"] = _timecode(code)
         depth = frame.normalized if look.exr_normalized else frame.values
         samples = np.ascontiguousarray(depth, np.float16 if look.exr_half else np.float32)
 
@@ -62,6 +67,15 @@ class ExrSink(SequenceSink):
                     raise _as_os_error(error) from error
 
         return save
+
+
+def _timecode(code: str) -> Any:
+    """A timecode such as 01:00:00:12 as OpenEXR's attribute, which compositors show."""
+    import OpenEXR
+
+    hours, minutes, seconds, frames = map(int, re.split("[:;]", code))
+    no_flags = (False,) * 5 + (0,) * 8  # colour frame, field phase and user bits
+    return OpenEXR.TimeCode(hours, minutes, seconds, frames, ";" in code, *no_flags)
 
 
 def _as_os_error(error: RuntimeError) -> OSError:

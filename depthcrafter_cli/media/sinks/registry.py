@@ -140,9 +140,10 @@ def are_numbered(outputs: Iterable[Path]) -> bool:
     return any(issubclass(_sink_class(out), SequenceSink) for out in outputs)
 
 
-def may_sound(outputs: Iterable[Path]) -> bool:
-    """Whether one of the outputs can hold sound. Raises UsageError."""
-    return any(issubclass(_sink_class(out), VideoSink | SoundSink) for out in outputs)
+def carry_more(outputs: Iterable[Path]) -> bool:
+    """Whether one of the outputs can hold the video's sound or timecode. Raises UsageError."""
+    kinds = (VideoSink, SoundSink, ExrSink)
+    return any(issubclass(_sink_class(out), kinds) for out in outputs)
 
 
 def existing_files(out: Path) -> list[Path]:
