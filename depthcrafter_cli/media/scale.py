@@ -137,7 +137,7 @@ def _input_matrix(picture: av.VideoFrame, matrix: str, usual: str) -> str:
 def _white_of(picture: av.VideoFrame) -> int:
     """The level of 16 bits that swscale makes of white: it adds zeros, and repeats no bits."""
     if picture.format.is_rgb or picture.color_range == _FULL_RANGE:
-        bits = picture.format.components[0].bits
+        bits = min(picture.format.components[0].bits, 16)  # floats have more
         return int(((1 << bits) - 1) << (16 - bits))
     return 0xFF00
 

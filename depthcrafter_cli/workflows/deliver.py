@@ -84,7 +84,7 @@ def deliver(
     by_edges = request.upsample == "edges"
     wants_source = by_edges or any(sink.needs_rgb for sink in sinks)
     at_source = not by_edges and all(sink.any_size for sink in sinks if sink.needs_rgb)
-    picture_size = provenance.source_size if at_source else size
+    picture_size = request.picture_size(provenance.source_size, shape) if at_source else size
     pictures = _source_pictures(request, reading, picture_size) if wants_source else repeat(None)
     reads_numbers = numbers_from_source(request, provenance)
     reads_source = wants_source or reads_numbers

@@ -322,9 +322,11 @@ class RunRequest(Look):
 
         if self.reference and self.size == "source":
             return model
-        if anamorphic is not None and not self.square:
-            source = anamorphic.size
-        return output_size(self.size, source, model)
+        return output_size(self.size, self.picture_size(source, anamorphic), model)
+
+    def picture_size(self, source: "Size", anamorphic: "Anamorphic | None") -> "Size":
+        """The size of the source's pictures beside the results."""
+        return source if anamorphic is None or self.square else anamorphic.size
 
     def pixel_aspect(self, anamorphic: "Anamorphic | None") -> Fraction:
         """The width of the results' pixels to their height."""

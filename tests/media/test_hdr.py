@@ -79,6 +79,15 @@ def test_hdr_is_told_and_what_does_not_say_so_can_be_said_to_be(tmp_path):
         ReadOptions(tonemap="aces")
 
 
+def test_pictures_of_floats_can_be_said_to_be_hdr(tmp_path):
+    exact, floats = (
+        hdr_clip(tmp_path / "hdr.mkv", "pq", "gbrp12le", "ffv1", "gbr"),
+        tmp_path / "f.nut",
+    )
+    ffmpeg("-i", exact, "-pix_fmt", "gbrpf32le", "-c:v", "rawvideo", floats)
+    assert np.abs(shown(floats, tonemap="pq") - shown(exact)).mean() < 1
+
+
 def test_the_reference_reads_hdr_as_it_is_stored(tmp_path):
     path = hdr_clip(tmp_path / "hdr.mkv", "hlg")
     request = RunRequest(path, (tmp_path / "d.npz",), reference=True)

@@ -75,6 +75,16 @@ def test_images_for_compositors_have_the_size_of_the_plate(cli, tmp_path, wide):
     assert depth.shape == (3, 64, 64)
 
 
+@pytest.mark.parametrize(("options", "expected"), [([], (64, 64)), (["--square"], (128, 64))])
+def test_pictures_beside_depth_have_its_size(cli, tmp_path, wide, options, expected):
+    out = tmp_path / "iw3"
+    done = cli("run", wide, "--out", out, "--for", "iw3", *QUICK, *options)
+    assert done.code == 0, done.err
+    for folder in ("rgb", "depth"):
+        with Image.open(min((out / "wide" / folder).iterdir())) as image:
+            assert image.size == expected, folder
+
+
 def test_a_size_that_is_asked_for_has_square_pixels(cli, tmp_path, wide):
     for size, expected in ("model", Size(64, 128)), ("96x48", Size(48, 96)):
         out = tmp_path / "d.mp4"
