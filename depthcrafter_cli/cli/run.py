@@ -1,13 +1,39 @@
 """``depthcrafter run``: read the options, show the plan, run it, say where the files are."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from depthcrafter_cli.cli import options as opt
-from depthcrafter_cli.cli.console import Reporting, reported
+from depthcrafter_cli.cli.batch_options import Devices, Engine, RayAddress
+from depthcrafter_cli.cli.console import Console, Reporting, reported
 from depthcrafter_cli.cli.options import RunValues, spread
+from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.options import build
+from depthcrafter_cli.progress import Progress
 from depthcrafter_cli.workflows.request import RunRequest
+
+if TYPE_CHECKING:
+    from depthcrafter_cli.workflows.runs import RunResult
+
+NAMES = opt.NAMES | {
+    "engine": "--engine", "devices": "--devices", "ray_address": "--ray-address"
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FilmWorkers:
+    """Who computes the shots of a film; by default this process."""
+
+    engine: Engine | None = None
+    devices: Devices | None = None
+    ray_address: RayAddress = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether anything of it was given."""
+        return any(value is not None for value in vars(self).values())
 
 
 @spread
@@ -15,6 +41,7 @@ def run(
     video: opt.VideoToRun,
     out: opt.Outputs,
     asked: RunValues,
+    workers: FilmWorkers,
     how: Reporting,
 ) -> None:
     """Turn a video into depth: disparity, larger is nearer.
@@ -26,21 +53,53 @@ def run(
       depthcrafter run clip.mp4 --out depth.mp4 --max-vram 8
       depthcrafter run clip.mp4 --out both.mp4 --side-by-side --colormap gray
       depthcrafter run film.mp4 --out depth.mp4 --resume
+      depthcrafter run film.mp4 --out depth.mp4 --devices cuda:0,cuda:1
       depthcrafter run clip.mp4 --out depth.mp4 --start 1:05 --end 1:20 --fps 12
       ffmpeg -i clip.mp4 -f yuv4mpegpipe - | depthcrafter run - --out depth.mp4
     """
-    with reported(**vars(how)) as console:
+    with reported(**vars(how), names=NAMES) as console:
         from depthcrafter_cli.workflows.hand_off import laid_out
 
         request = laid_out(
             build(RunRequest, asked, video=video, outputs=tuple(out), create_folders=True)
         )
         console.keep_log_apart(*files_of(request))
-        with console.watching() as observer:
-            from depthcrafter_cli import workflows
+        from depthcrafter_cli import workflows
 
-            result = workflows.run(request, observer, console.warn, planned=console.planned)
+        if workers.asked:
+            result = _on_workers(request, workers, console)
+        else:
+            with console.watching() as observer:
+                result = workflows.run(request, observer, console.warn, planned=console.planned)
         console.finished(request.outputs, result)
+
+
+def _on_workers(request: RunRequest, workers: FilmWorkers, console: Console) -> "RunResult | None":
+    """Run, with the shots of the film computed by several workers."""
+    from depthcrafter_cli import workflows
+    from depthcrafter_cli.workflows.batches.engine import engine_for
+    from depthcrafter_cli.workflows.batches.shots import on_engine
+
+    devices = workers.devices or "auto"
+    if request.device != "auto":
+        raise UsageError(
+            "got --device with --engine or --devices, expected one way to say where the film is "
+            "computed: leave --device out."
+        )
+    engine = engine_for(workers.engine or "auto", devices, workers.ray_address, console.warn)
+    request = replace(request, device=devices.split(",")[0].strip())
+    with (
+        console.observing() as observer,
+        engine.interruptible(console.stopping) as beat,
+    ):
+
+        def observe(event: Progress) -> None:
+            observer(event)
+            beat(event)
+
+        return workflows.run(
+            request, observe, console.warn, planned=console.planned, elsewhere=on_engine(engine)
+        )
 
 
 def files_of(request: RunRequest) -> Iterator[Path]:

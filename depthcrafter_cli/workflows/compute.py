@@ -3,7 +3,7 @@
 import math
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -25,12 +25,16 @@ def compute(
     shots: Sequence[ShotState],
     observer: Observer,
     warn: Warn,
+    only: Collection[int] | None = None,
 ) -> None:
-    """Compute what is lacking of each shot, in order, in one pass over the video."""
+    """Compute what is lacking of each shot, in order, in one pass over the video.
+
+    ``only`` are the numbers of those to compute.
+    """
     reader = _Reader(plan, warn)
     cuts = plan.video.cuts
     for index, (start, stop) in enumerate(zip((0, *cuts), (*cuts, None), strict=True)):
-        if not shots[index].complete:
+        if (only is None or index in only) and not shots[index].complete:
             watch = _of_film(observer, plan, index)
             _compute_shot(plan, estimator, shots[index], reader, start, stop, watch, warn)
 

@@ -68,7 +68,8 @@ class RunRequest(Look):
     of the options of :class:`PipelineConfig`, and refuses others. Without
     ``outputs`` a run can be planned but not carried out. A run that cannot be gone on with by
     ``resume`` is begun again where ``overwrite`` is set, unless ``resume_only``.
-    ``create_folders`` makes those that the outputs need.
+    ``create_folders`` makes those that the outputs need. ``only_shots`` are those of a run begun
+    elsewhere that a worker computes, which writes no outputs.
 
     Raises UsageError for a value outside its range.
     """
@@ -227,6 +228,7 @@ class RunRequest(Look):
     )
     resume_only: bool = False
     create_folders: bool = False
+    only_shots: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -379,7 +381,7 @@ class RunRequest(Look):
         return asked
 
 
-_CIRCUMSTANCES = {"resume_only", "create_folders"} | {
+_CIRCUMSTANCES = {"resume_only", "create_folders", "only_shots"} | {
     name for name, each in options_of(RunRequest).items() if not each.saved
 }
 COLUMNS = {

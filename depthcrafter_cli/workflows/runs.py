@@ -34,8 +34,12 @@ from depthcrafter_cli.workflows.record import (
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.resources import PeakMemory, peak_memory
 from depthcrafter_cli.workflows.run_plan import RunPlan, plan
+from depthcrafter_cli.workflows.shot_state import ShotState
 from depthcrafter_cli.workflows.standard_input import kept_input
 from depthcrafter_cli.workflows.state import RunState
+
+ComputeShots = Callable[[RunPlan, Sequence[ShotState], Observer, Warn], None]
+"""Computes what is lacking of the shots of a run; raises what keeps it from that."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ def run(
     *,
     planned: Callable[[RunPlan], None] = ignore,
     model: LoadedModel | None = None,
+    elsewhere: ComputeShots | None = None,
 ) -> RunResult | None:
     """Carry out a request, or a plan. Outputs appear under their names only when complete.
 
@@ -76,7 +81,8 @@ def run(
     A run that stops for whatever reason leaves its state, from which it can be resumed; one that
     has nothing to go on from leaves nothing. ``warn`` gets a sentence for what did not stop it,
     such as a damaged end of the video. ``planned`` gets the plan before anything is computed.
-    ``model`` keeps the networks for the next run.
+    ``model`` keeps the networks for the next run. ``elsewhere`` computes what is lacking of shots
+    in other processes, as :func:`~depthcrafter_cli.workflows.batches.shots.on_engine` does.
 
     Raises:
         UsageError, InputError, WeightsError, OutputError: as :func:`plan`, also for what shows only
@@ -87,9 +93,11 @@ def run(
         with kept_input(laid_out(asked)) as request:
             if request.resume and request.outputs and finished_before(request, warn):
                 return None
-            return run(plan(request, warn, observer), observer, warn, planned=planned, model=model)
+            made = plan(request, warn, observer)
+            planned(made)
+            return _carried_out(made, observer, warn, model or LoadedModel(), elsewhere)
     planned(asked)
-    return _carried_out(asked, observer, warn, model or LoadedModel())
+    return _carried_out(asked, observer, warn, model or LoadedModel(), elsewhere)
 
 
 def resume(
@@ -113,7 +121,25 @@ def resume(
     return run(request, observer, warn, planned=planned, model=model)
 
 
-def _carried_out(plan: RunPlan, observer: Observer, warn: Warn, model: LoadedModel) -> RunResult:
+def compute_only(plan: RunPlan, model: LoadedModel, observer: Observer, warn: Warn) -> int:
+    """Compute the shots that a request is for, without outputs; returns their frames.
+
+    Raises as :func:`run`.
+    """
+    request, states = plan.request, RunState(plan.request.work_folder).shots()
+    with memory_errors(plan.method, plan.machine.device, capped=request.max_vram is not None):
+        estimator = model.estimator(plan.method, request.max_vram, observer, warn)
+        compute(plan, estimator, states, observer, warn, only=request.only_shots)
+    return sum(len(states[index].spool) for index in request.only_shots)
+
+
+def _carried_out(
+    plan: RunPlan,
+    observer: Observer,
+    warn: Warn,
+    model: LoadedModel,
+    elsewhere: ComputeShots | None,
+) -> RunResult:
     """A plan's result, once its outputs are complete."""
     request, device = plan.request, plan.machine.device
     if not request.outputs:
@@ -125,7 +151,12 @@ def _carried_out(plan: RunPlan, observer: Observer, warn: Warn, model: LoadedMod
         published = state.published(overwrite=request.overwrite)
         shots, fallbacks = state.shots(), list[str]()
         started = time.perf_counter()
-        if not all(shot.complete for shot in shots):
+        lacking = not all(shot.complete for shot in shots)
+        if lacking and elsewhere is not None:
+            elsewhere(plan, shots, observer, warn)
+            shots = state.shots()  # as the workers left them
+            assert all(shot.complete for shot in shots)
+        elif lacking:
             estimator = model.estimator(plan.method, plan.request.max_vram, observer, warn)
             started = time.perf_counter()
             compute(plan, estimator, shots, observer, warn)

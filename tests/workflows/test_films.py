@@ -1,15 +1,22 @@
 """Films: each shot is computed as if it were alone, and has a range of its own."""
 
 import json
+import re
 from itertools import pairwise
 
 import av
 import numpy as np
+import psutil
 import pytest
 from clips import make_film
 from PIL import Image
 from processes import KILLED, in_child, kill_this_process
 
+from depthcrafter_cli.errors import OutputError
+from depthcrafter_cli.workflows.batches.engine import LocalEngine, engine_for
+from depthcrafter_cli.workflows.batches.shots import on_engine
+from depthcrafter_cli.workflows.request import RunRequest
+from depthcrafter_cli.workflows.runs import run
 from depthcrafter_cli.workflows.state import RunState
 
 LENGTHS = (9, 12, 6)
@@ -222,3 +229,78 @@ def test_shots_are_not_written_over_files_that_are_there(cli, film, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [mine.name]
     again = cli("run", film, *TRIVIAL, "--out", tmp_path / "d.npz", "--per-shot", "--overwrite")
     assert again.code == 0 and np.load(mine)["depth"].shape[0] == LENGTHS[2]
+
+
+class Recorded(LocalEngine):
+    """Notes which shots it is given."""
+
+    def __init__(self, device):
+        super().__init__(device)
+        self.given = []
+
+    def start(self, task):
+        self.given.append(task.request.only_shots)
+        super().start(task)
+
+
+def test_a_film_whose_shots_are_tasks_is_the_same_file(film, tmp_path):
+    listed, engine = tmp_path / "cuts.txt", Recorded("cpu")
+    listed.write_text("\n".join(map(str, range(1, 27))))  # more shots than tasks
+    for name, elsewhere in (("one", None), ("tasks", on_engine(engine))):
+        request = RunRequest(
+            film, (tmp_path / f"{name}.npz",), cuts=str(listed), max_res=64, record=False,
+            method="trivial-gradient", device="cpu",
+        )  # fmt: skip
+        assert run(request, elsewhere=elsewhere) is not None
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "tasks.npz").read_bytes()
+    assert sorted(shot for part in engine.given for shot in part) == list(range(27))
+    assert 2 <= len(engine.given) <= 17
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".npz", ".npz", ".txt"]
+
+
+def test_workers_and_a_device_of_the_run_contradict_each_other(cli, film, tmp_path):
+    asked = ["--out", tmp_path / "d.npz", "--devices", "cpu", "--device", "cpu"]
+    refused = cli("run", film, *TRIVIAL, *asked)
+    assert refused.code == 2 and "--device out" in refused.err
+
+
+def test_what_a_worker_cannot_do_is_an_error_of_the_run(film, tmp_path):
+    work = tmp_path / "d.npz.work"
+    request = RunRequest(film, (tmp_path / "d.npz",), method="trivial-gradient", device="cpu")
+
+    class Spoilt(Recorded):
+        def start(self, task):
+            (work / "shots").write_text("no folder")
+            super().start(task)
+
+    with pytest.raises(OutputError, match="shots"):
+        run(request, elsewhere=on_engine(Spoilt("cpu"), retries=0))
+    assert not (tmp_path / "d.npz").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["processes", "ray"])
+def test_a_film_on_two_workers_one_of_which_dies_is_the_same_file(
+    cli, film, options, tmp_path, engine
+):
+    out, other = tmp_path / "one.npz", tmp_path / "two.npz"
+    assert cli("run", film, "--out", out, *options, "--no-record").code == 0
+    settings = {"steps": 1, "window": 6, "overlap": 2, "decode_chunk": 3}
+    request = RunRequest(
+        film, (other,), size="model", weights=str(options[1]), max_res=64, device="cpu",
+        settings=settings, record=False,
+    )  # fmt: skip
+    killed = []
+
+    def kill_one(event):
+        workers = [
+            process for process in psutil.Process().children(recursive=True)
+            if re.search("spawn_main|ray::_Actor", " ".join(process.cmdline()))
+        ]  # fmt: skip
+        if event.stage == "decode" and not killed and workers:
+            killed.append(workers[0].pid)
+            workers[0].kill()
+
+    workers = engine_for(engine, "cpu,cpu", None)
+    assert run(request, kill_one, elsewhere=on_engine(workers)) is not None
+    assert killed and other.read_bytes() == out.read_bytes()

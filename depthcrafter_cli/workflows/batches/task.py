@@ -85,7 +85,7 @@ class EndedAttempt(NamedTuple):
 def attempt(request: RunRequest, model: "LoadedModel", observer: Observer) -> Outcome:
     """Run one video here; whatever goes wrong becomes part of the outcome."""
     from depthcrafter_cli.workflows.run_plan import plan
-    from depthcrafter_cli.workflows.runs import run
+    from depthcrafter_cli.workflows.runs import compute_only, run
 
     warnings: list[str] = []
     started = time.monotonic()
@@ -95,6 +95,10 @@ def attempt(request: RunRequest, model: "LoadedModel", observer: Observer) -> Ou
             warnings.append(made.method.changed)
 
     try:
+        if request.only_shots:
+            shots = plan(request, warnings.append, observer)
+            frames = compute_only(shots, model, observer, warnings.append)
+            return Outcome(frames, time.monotonic() - started, warnings=tuple(warnings))
         # What is complete though it was to be overwritten may be older than this batch. Otherwise
         # the worker that finished a video may have died before it could say so.
         asked = plan(request, warnings.append, observer) if request.overwrite else request
