@@ -48,9 +48,10 @@ class SoundCopy:
                     made.metadata["language"] = language
                 self._streams[stream.index] = made
             else:
+                codec = _codec_of(stream) or "unknown"
                 sound.warn(
-                    f"{out} is without the sound of {sound.path} ({stream.codec_context.name}), "
-                    "which this kind of file cannot hold: write .mkv or .mov, or convert it."
+                    f"{out} is without the sound of {sound.path} ({codec}), "
+                    "which this kind of file cannot hold: try .mkv or .mov, or convert it."
                 )
         self._packets = self._read()
         self._next = next(self._packets, None)
@@ -111,8 +112,19 @@ def can_hold(path: Path, container: str) -> bool:
         return any(_holds(container, stream) for stream in source.streams.audio)
 
 
+def _codec_of(stream: av.audio.AudioStream) -> str:
+    """The name of a stream's codec; empty for one that FFmpeg does not know."""
+    return stream.codec_context.name if stream.codec_context is not None else ""
+
+
 def _holds(container: str, stream: av.audio.AudioStream) -> bool:
-    """Whether a kind of container takes a stream as it is."""
+    """Whether a kind of container takes a stream as it is.
+
+    Samples in MP4 are none of that: older players take them for others, and play noise.
+    """
+    codec = _codec_of(stream)
+    if not codec or (container == "mp4" and codec.startswith("pcm_")):
+        return False
     try:
         with av.open(BytesIO(), "w", format=container) as trial:
             trial.add_stream_from_template(stream)

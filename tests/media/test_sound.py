@@ -80,10 +80,18 @@ def test_sound_is_left_out_where_that_is_asked_or_where_nothing_holds_it(cli, tm
     done = run(cli, source, tmp_path / "none.mkv", "--audio", "none")
     assert done.code == 0, done.err
     told = run(cli, source, tmp_path / "d.mov")
-    assert told.code == 0 and "without the sound of" in told.err and ".mkv" in told.err
+    assert told.code == 0 and "without the sound of" in told.err and "vorbis" in told.err
     for out in ("none.mkv", "d.mov"):
         with av.open(str(tmp_path / out)) as container:
             assert not container.streams.audio
+
+
+@pytest.mark.parametrize(("codec", "named"), [("pcm_s24le", "pcm_s24le"), ("ac3", "unknown")])
+def test_sound_that_players_would_not_know_is_left_out_and_told(cli, tmp_path, codec, named):
+    source = film(tmp_path / "a.mkv", "-c:a", codec)
+    source.write_bytes(source.read_bytes().replace(b"A_AC3", b"A_XYZ"))
+    told = run(cli, source, tmp_path / "d.mp4")
+    assert told.code == 0 and f"a.mkv ({named})" in told.err, told.err
 
 
 def test_sound_of_a_kept_run_needs_its_source_and_says_so(cli, tmp_path):
