@@ -103,13 +103,14 @@ class SoundCopy:
             )
 
 
-def can_hold(path: Path, container: str) -> bool:
-    """Whether a video has sound that a kind of container, by FFmpeg's name, takes as it is.
+def has_sound(path: Path, container: str | None = None) -> bool:
+    """Whether a video has sound, of a kind that a container takes as it is where one is named.
 
-    Raises InputError.
+    Containers have FFmpeg's names. Raises InputError.
     """
     with VideoFile(path).open() as source:
-        return any(_holds(container, stream) for stream in source.streams.audio)
+        sounds = source.streams.audio
+        return any(container is None or _holds(container, stream) for stream in sounds)
 
 
 def _codec_of(stream: av.audio.AudioStream) -> str:

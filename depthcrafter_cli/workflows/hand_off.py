@@ -12,7 +12,7 @@ from depthcrafter_cli.media.image_sequence import files_of
 from depthcrafter_cli.media.images import is_picture
 from depthcrafter_cli.media.numbered import NUMBER, by_pattern, is_pattern, without_places
 from depthcrafter_cli.media.published import Published
-from depthcrafter_cli.media.sound import can_hold
+from depthcrafter_cli.media.sound import has_sound
 from depthcrafter_cli.progress import Warn
 from depthcrafter_cli.types import ValueRange
 from depthcrafter_cli.workflows.request import RunRequest
@@ -104,13 +104,13 @@ def _for_consumer(request: RunRequest, layout: _Layout) -> RunRequest:
         look[name] = value
     folder, names = request.outputs[0], _names(request)
     outputs = [folder / out.format(**names) for out in layout.outputs]
-    outputs = [out for out in outputs if out.suffix != ".m4a" or _has_sound(request)]
+    outputs = [out for out in outputs if out.suffix != ".m4a" or _has_sound(request, "mp4")]
     return replace(request, outputs=tuple(outputs), **look)
 
 
-def _has_sound(request: RunRequest) -> bool:
+def _has_sound(request: RunRequest, container: str | None = None) -> bool:
     images = not request.video.is_file() or is_picture(request.video)
-    return not images and request.audio == "copy" and can_hold(request.video, "mp4")
+    return not images and request.audio == "copy" and has_sound(request.video, container)
 
 
 def _names(request: RunRequest) -> dict[str, str]:
@@ -164,22 +164,33 @@ def check_beside(request: RunRequest) -> None:
 def write_beside(
     request: RunRequest, metadata: Mapping[str, Any], published: Published, warn: Warn
 ) -> None:
-    """Write the files of text that a consumer wants beside the outputs. Raises OutputError."""
+    """Write the files of text that a consumer wants beside the outputs. Raises OutputError.
+
+    ``warn`` is told of sound that the consumer does not get.
+    """
     for path in _beside(request):
         published.write_whole(path, _export_of_iw3(request, metadata).encode())
+        if not _sounds(request) and _has_sound(request):
+            warn(
+                f"{path.parent} is without the sound of {request.video}, which no .m4a can hold: "
+                "convert it to AAC, and give both to the program."
+            )
+
+
+def _sounds(request: RunRequest) -> list[str]:
+    return [out.name for out in request.outputs if out.suffix == ".m4a"]
 
 
 def _export_of_iw3(request: RunRequest, metadata: Mapping[str, Any]) -> str:
     """What iw3's import reads first: which folders hold what."""
     depth, rate = request.outputs[0].parent.name, Fraction(metadata["rate"])
-    sound = [out.name for out in request.outputs if out.suffix == ".m4a"]
     lines = [
         "type: video",
         f"basename: {_quoted(_names(request)['name'])}",
         f'fps: "{rate.numerator}/{rate.denominator}"',
         "rgb_dir: rgb",
         f"depth_dir: {depth}",
-        *(f"audio_file: {name}" for name in sound),
+        *(f"audio_file: {name}" for name in _sounds(request)),
         "mapper: none",
         "skip_mapper: true",
         "skip_edge_dilation: true",

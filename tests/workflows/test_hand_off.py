@@ -96,6 +96,15 @@ def test_iw3_imports_pictures_depth_and_sound(cli, film, tmp_path):
     assert 0.2 < heard < 0.3
 
 
+def test_sound_that_iw3_cannot_get_is_told(cli, tmp_path):
+    source = tmp_path / "a.mov"
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x64:d=0.1", "-f", "lavfi", "-i", "sine=d=0.1",
+           "-c:a", "pcm_s16le", source)  # fmt: skip
+    done = hand_off(cli, "iw3", source, tmp_path / "out")
+    assert "without the sound of" in done.err and "convert it to AAC" in done.err
+    assert "audio_file" not in (tmp_path / "out" / "a" / "iw3_export.yml").read_text()
+
+
 def test_iw3_has_no_sound_to_find_where_there_is_none(cli, plates, tmp_path):
     hand_off(cli, "iw3", plates / "sh010.####.png", tmp_path / "out")
     folder = tmp_path / "out" / "sh010"
