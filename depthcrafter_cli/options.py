@@ -136,15 +136,6 @@ def settings_of(kind: type) -> Mapping[str, Any]:
     return declared
 
 
-def options_of(kind: Any) -> dict[str, Option]:
-    """The options of a dataclass, and of those that its fields hold, by field, in their order.
-
-    Raises TypeError if two have one name: neither could be told from the other.
-    """
-    return _collected(kind)
-
-
-@functools.cache
 def _collected(kind: Any) -> dict[str, Option]:
     found: dict[str, Option] = {}
     hints = get_type_hints(kind)
@@ -160,6 +151,13 @@ def _collected(kind: Any) -> dict[str, Option]:
             raise TypeError(f"{kind.__name__} has the option {', '.join(twice)} twice")
         found |= new
     return found
+
+
+options_of: Callable[[Any], dict[str, Option]] = functools.cache(_collected)
+"""The options of a dataclass, and of those that its fields hold, by field, in their order.
+
+Raises TypeError if two have one name: neither could be told from the other.
+"""
 
 
 def _known(each: Field[Any], hint: Any) -> Option:
@@ -180,14 +178,12 @@ def _known(each: Field[Any], hint: Any) -> Option:
 def check_options(instance: Any) -> None:
     """Raise UsageError for an option whose value is of another type or outside its range.
 
-    None passes where it is the default. Objects that the instance holds have checked themselves.
+    A default is right as it was declared. Objects that the instance holds have checked themselves.
     """
     for each in options_of(type(instance)).values():
         holder = getattr(instance, each.owner) if each.owner else vars(instance)
-        if isinstance(holder, Mapping) and each.name in holder:
-            value = holder[each.name]
-            if each.owner or value is not None or each.default is not None:
-                each.check(value)
+        if isinstance(holder, Mapping) and holder.get(each.name, each.default) is not each.default:
+            each.check(holder[each.name])
 
 
 def read_values(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -144,6 +144,8 @@ class ReadOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.start == 0:  # the whole video, as without it
+            object.__setattr__(self, "start", None)
         if self.frames is not None:
             if self.start is not None or self.end is not None:
                 raise UsageError(

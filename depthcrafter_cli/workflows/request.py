@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -209,7 +209,7 @@ class RunRequest(Look):
     )
     work_dir: Path | None = option(
         None,
-        help="Where the run keeps its state. Default: OUT.work beside OUT.",
+        help="Where the run keeps its state. Default: OUT.work beside the first OUT.",
         part="run",
         read=expanded,
         saved=False,
@@ -222,7 +222,8 @@ class RunRequest(Look):
     )
     resume: bool = option(
         False,
-        help="Go on where the same run was stopped; begin if it was not.",
+        help="Go on where the same run was stopped, by its state in WORK-DIR; begin if there is "
+        "none.",
         part="run",
         saved=False,
     )
@@ -266,7 +267,7 @@ class RunRequest(Look):
 
         return {} if self.cut_list is None else identity(self.cut_list)
 
-    @property
+    @cached_property
     def look(self) -> Look:
         """The part of the request that says how the depth is shown."""
         return Look(**{each.name: getattr(self, each.name) for each in fields(Look)})
@@ -287,7 +288,7 @@ class RunRequest(Look):
         first = self.outputs[0]
         return first if first.name.strip(".") else first.resolve()
 
-    @property
+    @cached_property
     def work_folder(self) -> Path:
         """Where the run keeps its state, such as ``depth.mp4.work`` beside ``depth.mp4``."""
         if self.work_dir is not None:
@@ -295,7 +296,7 @@ class RunRequest(Look):
         first = self.first_output.absolute()
         return derived(first.with_name(NUMBER.sub("", first.name) or "depth"), ".work")
 
-    @property
+    @cached_property
     def record_path(self) -> Path | None:
         """Where the run's record goes; None if none is wanted.
 

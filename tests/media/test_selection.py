@@ -28,6 +28,11 @@ def test_everything_by_default():
     assert chosen(ReadOptions(), CONSTANT) == list(zip(CONSTANT, range(12), strict=True))
 
 
+def test_a_start_of_0_is_the_whole_video_as_without_it():
+    """So a run that is to go on is not refused for having another start."""
+    assert ReadOptions(start=Fraction(0)) == build(ReadOptions, {"start": "0:00"}) == ReadOptions()
+
+
 def test_stride_counts_frames_and_keeps_their_times():
     assert chosen(ReadOptions(stride=5), CONSTANT) == [
         (Fraction(0), 0),
