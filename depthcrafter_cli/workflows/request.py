@@ -132,9 +132,7 @@ class RunRequest(Look):
         choices=CONSUMERS,
     )
     preview: bool = option(
-        False,
-        help="Write OUT.preview.gif, small and looping, and OUT.sheet.jpg with some of the frames.",
-        part="files",
+        False, help="Write OUT.preview.gif, small and looping, and OUT.sheet.jpg.", part="files"
     )
     overwrite: bool = option(False, help="Replace existing outputs.", part="writing", saved=False)
     per_shot: bool = option(
