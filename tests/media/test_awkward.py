@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from media.awkward import CASES, make, number_of, truth
+from awkward import CASES, make, number_of, truth
 
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.reader import count_frames, probe, read_frames

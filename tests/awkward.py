@@ -1,6 +1,6 @@
 """70 awkward videos, made with real encoders, and what is to be read of each.
 
-python tests/media/awkward.py FOLDER   makes all of them.
+python tests/awkward.py FOLDER   makes all of them.
 """
 
 import subprocess
