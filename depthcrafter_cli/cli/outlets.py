@@ -24,6 +24,7 @@ from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.text import printable
 
 STAGES = {
+    "read": "find cuts",
     "load": "load model",
     "condition": "read, encode",
     "denoise": "denoise",
@@ -182,7 +183,9 @@ def _once_a_minute(write: Callable[[str], None]) -> Draw:
     pace = Pace(_LINE_SECONDS)
 
     def draw(update: Update) -> None:
-        if update.reading and update.reading.event.stage and pace.due():
+        stage = update.reading.event.stage if update.reading else ""
+        # What comes before the run has lines of its own, or the run would begin without one.
+        if stage and pace.due(stage == "read"):
             write(progress_line(update))
 
     return draw

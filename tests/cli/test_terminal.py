@@ -147,7 +147,9 @@ def test_a_file_gets_lines_of_progress_and_no_bars(cli, clip, small, tmp_path, m
     assert done.code == 0 and done.out == f"{tmp_path / 'd.npz'}\n"
     assert "━" not in done.err and "\x1b" not in done.err
     progress = [line for line in done.err.splitlines() if " left" in line]
-    assert len(progress) == 1 and "0% of the run, time left not known yet" in progress[0]
+    before, begun = progress
+    assert "find cuts 1/16 frames" in before
+    assert "0% of the run, time left not known yet" in begun
     monkeypatch.setattr(outlets, "_LINE_SECONDS", 0.0)
     every = cli("run", clip, "--out", tmp_path / "e.npz", *small).err.splitlines()
     shape = r"(decode|denoise) \d+/\d+ (frames|steps), .*/s, \d+% of the run, about \d+ s left"
