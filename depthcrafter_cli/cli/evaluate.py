@@ -1,7 +1,7 @@
 """``depthcrafter evaluate``: score a method, or results of any other, on a set with true depth."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,9 +10,11 @@ from depthcrafter_cli.cli.console import Console, Reporting, reported
 from depthcrafter_cli.cli.options import Some, Values, spread
 from depthcrafter_cli.cli.outlets import counted
 from depthcrafter_cli.cli.streams import Line
-from depthcrafter_cli.evaluation.report import NOTE, ClipScore, EvaluationReport, table
 from depthcrafter_cli.text import expanded
 from depthcrafter_cli.workflows.request import RunRequest
+
+if TYPE_CHECKING:
+    from depthcrafter_cli.evaluation.report import ClipScore, EvaluationReport
 
 _METHOD = ("method", "weights", "max_res", "device", "dtype", "max_vram", "max_ram", "overwrite")
 _SETTINGS = ("steps", "guidance", "window", "overlap", "seed")
@@ -108,7 +110,7 @@ def _given(values: Values) -> Values:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _tell(console: Console, score: ClipScore) -> None:
+def _tell(console: Console, score: "ClipScore") -> None:
     steady = "" if score.temporal is None else f"  temporal {score.temporal:.3f}"
     metrics = score.metrics
     text = f"AbsRel {metrics.abs_rel:.3f}  δ1 {metrics.delta1:.3f}{steady}  {score.name}"
@@ -116,7 +118,9 @@ def _tell(console: Console, score: ClipScore) -> None:
     console.hint = "Go on with: the same command."
 
 
-def _show(console: Console, report: EvaluationReport, out: list[Path]) -> None:
+def _show(console: Console, report: "EvaluationReport", out: list[Path]) -> None:
+    from depthcrafter_cli.evaluation.report import NOTE, table
+
     titles, rows = table(report)
     widest = max(len(row[0]) for row in rows)
     lines = [

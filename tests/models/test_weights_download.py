@@ -64,7 +64,7 @@ def test_pull_takes_exactly_the_listed_files(hub, tmp_path, contents):
     }  # fmt: skip
     assert (found.path / "unet" / UNET).read_bytes() == contents["lab/unet"][UNET]
     manifest = read_manifest(found.path)
-    assert manifest.spec == "tiny"
+    assert manifest.model == "tiny"
     assert manifest.files[VAE].source == f"lab/svd@{REVISION}:{VAE}"
     downloads = [event for event in events if event.stage == "download"]
     done = [event.done for event in downloads]

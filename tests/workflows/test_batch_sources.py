@@ -303,7 +303,7 @@ def test_a_clip_of_another_version_is_skipped_with_a_warning_or_made_again(
         (["--ray-address", "auto"], "--engine ray"),
         (["--ray-address", "127.0.0.1:9", "--engine", "ray"], "no answer from Ray"),
         (["--retries", "-1"], "--retries"),
-        (["--format", "gif"], "got --format gif"),
+        (["--format", "bmp"], "got --format bmp"),
         (["--dtype", "fp61"], "--dtype"),
         (["--report", "report.xml"], ".json or .csv"),
     ],
