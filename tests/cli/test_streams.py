@@ -53,7 +53,7 @@ def test_a_command_that_only_tells_ends_quietly(line, code, says):
     "where",
     [
         "--json | head -1",
-        ">/dev/full 2>/dev/full",
+        pytest.param(">/dev/full 2>/dev/full", marks=pytest.mark.slow),
         pytest.param("--json >/dev/full 2>&-", marks=pytest.mark.slow),
         pytest.param("| true", marks=pytest.mark.slow),
         pytest.param(">&- 2>&- <&-", marks=pytest.mark.slow),

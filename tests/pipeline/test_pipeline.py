@@ -180,10 +180,13 @@ def test_the_decode_grid_is_counted_from_frame_0_whatever_the_parts():
 @pytest.mark.parametrize(
     "plan",
     [
-        MemoryPlan(3000, encode_batch=2, offload_networks=True),
-        MemoryPlan(500, encode_batch=1, offload_blocks=True, offload_skips=True),
+        pytest.param(MemoryPlan(3000, encode_batch=2, offload_networks=True), id="networks"),
+        pytest.param(
+            MemoryPlan(500, encode_batch=1, offload_blocks=True, offload_skips=True),
+            id="blocks and skips",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["networks", "blocks and skips"],
 )
 def test_the_memory_plan_does_not_change_the_result(tiny, plan):
     config = replace(FAST, steps=5, window=6, overlap=2, guidance=1.2)

@@ -194,6 +194,7 @@ def test_settings_that_an_older_version_did_not_know_count_as_not_set():
     assert not is_same({"a": [1, 2]}, {"a": [1]}) and not is_same(1, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="PyTorch has it from 2.9 on")
 def test_a_timed_run_saves_a_model_that_goes_on_from_what_was_reached(tmp_path, stacks):
     """A rehearsal of the script for machines that are there for minutes only."""

@@ -119,6 +119,7 @@ def test_a_changed_stage_whose_checkpoint_was_deleted_asks_for_the_later_ones_an
     assert all(torch.equal(last[n], w) for n, w in trained_weights(tmp_path / "anew").items())
 
 
+@pytest.mark.slow
 def test_checkpoints_of_a_first_stage_that_note_no_earlier_ones_go_on(staged, tmp_path):
     assert staged("first", (1,)).code == 0
     checkpoint = tmp_path / "work" / "1.ckpt"

@@ -27,7 +27,8 @@ def resumed(cli, message, arguments=()):
 
 
 @pytest.mark.parametrize(
-    ("number", "done", "kept"), [(signal.SIGINT, 1, 1), (signal.SIGTERM, 6, 4)]
+    ("number", "done", "kept"),
+    [(signal.SIGINT, 1, 1), pytest.param(signal.SIGTERM, 6, 4, marks=pytest.mark.slow)],
 )
 def test_a_signal_lets_the_step_end_and_the_run_goes_on_from_there(
     cli, clip, options, tmp_path, number, done, kept

@@ -249,7 +249,9 @@ def test_what_is_wrong_is_an_error_of_the_call(model, video, options, error, say
     assert "--" not in str(caught.value)
 
 
-@pytest.mark.parametrize("program", range(len(PROGRAMS)))
+@pytest.mark.parametrize(
+    "program", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, len(PROGRAMS)))]
+)
 def test_the_programs_of_the_docs_run(tmp_path, program):
     make_clip(tmp_path / "clip.mp4", frames=10, size=Size(64, 96))
     (tmp_path / "program.py").write_text(PROGRAMS[program])
