@@ -169,7 +169,8 @@ def test_a_capped_run_gives_the_depth_of_a_free_one(cli, tiny_folder, tmp_path):
         assert done.code == 0, done.err
         events = [json.loads(line) for line in done.out.splitlines()]
         with np.load(out, allow_pickle=False) as archive:
-            found.append((events[0]["memory"], archive["depth"]))
+            plan = next(event for event in events if event["event"] == "plan")
+            found.append((plan["memory"], archive["depth"]))
     (free, expected), (_, capped), (tight, least) = found
     assert free["concessions"] == [] and len(tight["concessions"]) == 3
     assert np.abs(capped - expected).max() <= 1e-4
