@@ -14,7 +14,7 @@ from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
 from depthcrafter_cli.shots.cuts import read_cuts
 from depthcrafter_cli.shots.detect import find_cuts, picture_size
 from depthcrafter_cli.shots.shot import Shot, Timeline, shots_between
-from depthcrafter_cli.types import RgbImage
+from depthcrafter_cli.types import RgbImage, VideoInfo
 from depthcrafter_cli.workflows.request import AUTO_CUTS, NO_CUTS, RunRequest
 
 
@@ -32,22 +32,28 @@ def find_shots(
     video: Path, reading: ReadOptions, observer: Observer = ignore, warn: Warn = ignore
 ) -> Film:
     """Decode a video once at small size, and find where it is cut. Raises InputError."""
+    return _found_shots(video, probe(video, reading), reading, observer, warn)
+
+
+def _found_shots(
+    video: Path, info: VideoInfo, reading: ReadOptions, observer: Observer, warn: Warn = ignore
+) -> Film:
     times: list[Fraction] = []
-    cuts = find_cuts(_pictures(video, reading, times, observer, warn))
-    timeline = Timeline(times, selected_rate(probe(video, reading), reading))
+    cuts = find_cuts(_pictures(video, info, reading, times, observer, warn))
+    timeline = Timeline(times, selected_rate(info, reading))
     return Film(video, reading, timeline, shots_between(cuts, timeline))
 
 
-def listed_shots(
-    video: Path, reading: ReadOptions, cut_list: Path, observer: Observer = ignore
+def _listed_shots(
+    video: Path, info: VideoInfo, reading: ReadOptions, cut_list: Path, observer: Observer
 ) -> Film:
     """The shots of the frames to read, by a list of cuts that is of the whole video.
 
     Raises InputError, also for a list that cannot be read or lies beyond the video.
     """
     everything = replace(reading, start=None, end=None, max_frames=None, fps=None)
-    whole = _timeline(video, everything, observer)
-    read = whole if reading == everything else _timeline(video, reading, observer)
+    whole = _timeline(video, info, everything, observer)
+    read = whole if reading == everything else _timeline(video, info, reading, observer)
     begin = next(time for time in whole.times if time >= reading.seconds[0])
     cuts = []
     for frame in read_cuts(cut_list, whole):
@@ -61,23 +67,23 @@ def listed_shots(
 
 
 def film_of(
-    request: RunRequest, reading: ReadOptions, counts: bool, observer: Observer
+    request: RunRequest, info: VideoInfo, reading: ReadOptions, counts: bool, observer: Observer
 ) -> Film | None:
-    """The film that a request asks to be cut into shots.
+    """The film that a request asks to be cut into shots; ``info`` is of its video.
 
     Where it asks for none, that of one shot if frames are to be counted, else None. Raises
     InputError.
     """
     video = request.video
     if request.cut_list is not None:
-        return listed_shots(video, reading, request.cut_list, observer)
+        return _listed_shots(video, info, reading, request.cut_list, observer)
     # Images come shot by shot, and the reference program knows no cuts.
     if request.cuts == NO_CUTS or request.reference or is_image_sequence(video):
         if not counts:
             return None
-        timeline = _timeline(video, reading, observer)
+        timeline = _timeline(video, info, reading, observer)
         return Film(video, reading, timeline, shots_between((), timeline))
-    return find_shots(video, reading, observer)
+    return _found_shots(video, info, reading, observer)
 
 
 def check_cut_list(request: RunRequest) -> None:
@@ -95,24 +101,23 @@ def check_cut_list(request: RunRequest) -> None:
         )
 
 
-def _timeline(video: Path, reading: ReadOptions, observer: Observer) -> Timeline:
+def _timeline(video: Path, info: VideoInfo, reading: ReadOptions, observer: Observer) -> Timeline:
     times = image_times(video, reading)
     if not times:
-        for _picture in _pictures(video, reading, times, observer):
+        for _picture in _pictures(video, info, reading, times, observer):
             pass
-    rate = selected_rate(probe(video, reading), reading)
-    return Timeline(times, rate, *clock_of(video, reading))
+    return Timeline(times, selected_rate(info, reading), *clock_of(video, reading))
 
 
 def _pictures(
     video: Path,
+    info: VideoInfo,
     reading: ReadOptions,
     times: list[Fraction],
     observer: Observer,
     warn: Warn = ignore,
 ) -> Iterator[RgbImage]:
     """The frames to read at small size; their ``times`` are added as they come."""
-    info = probe(video, reading)
     for frame in read_frames(video, picture_size(info.size), reading, warn):
         times.append(frame.time)
         observer(Progress("read", len(times), info.frame_count))

@@ -249,7 +249,9 @@ def _with_shots(request: RunRequest, video: Video, method: MethodPlan, observer:
     A plan alone does without, so that it is there at once. Raises as :func:`plan`.
     """
     counts = method.uses_length and not video.counted
-    film = film_of(request, video.reading, counts, observer) if request.outputs else None
+    film = (
+        film_of(request, video.info, video.reading, counts, observer) if request.outputs else None
+    )
     if film is None:
         return video
     if request.per_shot:
