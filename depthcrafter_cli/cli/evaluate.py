@@ -98,16 +98,12 @@ def evaluate(
         request = EvaluationRequest(
             dataset, root, tuple(out), predictions=predictions, fit=fit,  # type: ignore[arg-type]
             convention=convention, max_frames=max_frames,  # type: ignore[arg-type]
-            settings=_given(settings), **_given(asked),
+            settings=settings, **asked,
         )  # fmt: skip
         with console.observing() as observer:
             report = carry_out(request, observer, console.warn, lambda score: _tell(console, score))
         console.hint = ""
         _show(console, report, out)
-
-
-def _given(values: Values) -> Values:
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _tell(console: Console, score: "ClipScore") -> None:

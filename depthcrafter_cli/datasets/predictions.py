@@ -11,11 +11,11 @@ import numpy as np
 
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.images import opened_image
+from depthcrafter_cli.media.numbered import natural_order
 from depthcrafter_cli.structured import content_errors, npz_arrays
 from depthcrafter_cli.types import Disparity
 
 _NAMES = ("depth", "depths", "disparity", "disparities", "arr_0")
-_NUMBERS = "0123456789"
 
 
 def read_prediction(root: Path, clip: str) -> Disparity:
@@ -81,16 +81,11 @@ def _read_folder(folder: Path) -> Disparity:
     files = [path for path in folder.iterdir() if path.suffix.lower() in _READERS]
     if not files:
         raise InputError(f"got no frames in {folder}, expected {', '.join(_READERS)}: add them.")
-    frames = [_checked(_read(path), path) for path in sorted(files, key=_number_of)]
+    frames = [_checked(_read(path), path) for path in sorted(files, key=natural_order)]
     sizes = {frame.shape[1:] for frame in frames}
     if len(sizes) > 1:
         raise InputError(f"got frames of the sizes {sorted(sizes)} in {folder}, expected one.")
     return np.concatenate(frames)
-
-
-def _number_of(path: Path) -> tuple[int, str]:
-    digits = "".join(letter if letter in _NUMBERS else " " for letter in path.stem).split()
-    return (int(digits[-1]) if digits else 0, path.name)
 
 
 def _checked(array: np.ndarray[Any, Any], path: Path) -> Disparity:

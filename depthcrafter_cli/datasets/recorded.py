@@ -76,16 +76,13 @@ class RecordedClip:
     def depth(self, frames: int) -> Map:
         """Return true depth of the first ``frames`` frames, cropped, float32 [T, H, W].
 
-        It is infinite where nothing is near, and 0 where it is not known.
+        It is negative where it is not known, or infinite.
         """
-        crop = self.crop
-        maps = []
-        for index in range(frames):
-            disparity = self.disparity(index)[crop.top : crop.bottom, crop.left : crop.right]
-            known = np.isfinite(disparity) & (disparity >= 0)
-            with np.errstate(divide="ignore"):
-                maps.append(np.where(known, 1 / np.where(known, disparity, 1), 0))
-        return np.stack(maps).astype(np.float32)
+        rows, columns = (
+            slice(self.crop.top, self.crop.bottom),
+            slice(self.crop.left, self.crop.right),
+        )
+        return np.stack([inverse(self.disparity(index)[rows, columns]) for index in range(frames)])
 
 
 class RecordedClips:

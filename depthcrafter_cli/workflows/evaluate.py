@@ -238,12 +238,13 @@ def _score(
     """Compare an estimate [T, h, w] with the clip's truth. Raises InputError."""
     import numpy as np
 
+    from depthcrafter_cli.evaluation.alignment import FLOOR
     from depthcrafter_cli.evaluation.metrics import DepthMetrics, evaluate_clip, mean_metrics
     from depthcrafter_cli.evaluation.temporal import temporal_score
 
     depth = clip.depth(frames)
     if not metric:  # the unit may be any: take the clip's median
-        known = depth[np.isfinite(depth) & (depth > 0)]
+        known = depth[depth > 0]
         depth = depth / np.float32(np.median(known) if known.size else 1)
     how: dict[str, Any] = {"max_depth": protocol.max_depth, "domain": protocol.domain}
 
@@ -253,7 +254,7 @@ def _score(
             return
         for index in range(frames):
             truth = depth[index]
-            if ((truth > 1e-3) & (truth < protocol.max_depth)).any():
+            if ((truth > FLOOR) & (truth < protocol.max_depth)).any():
                 yield slice(index, index + 1)
 
     try:
