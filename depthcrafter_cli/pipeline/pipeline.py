@@ -93,7 +93,7 @@ class ShotPass:
         self.reached = start  # the pass as it is between two windows; None before the first
         published = Layout(config.window, config.overlap)
         spread = published if config.noise == "reference" else replace(published, total=total)
-        # A pass that began as the reference program's, in 0.1 or of a stream, goes on so.
+        # A pass over a stream of unknown length began with the published windows, and goes on so.
         kept = start is None or start.last or start.next_frame == spread.start(start.windows)
         self.layout = spread if kept else published
         windows = None if total is None else count_windows(total, config.window, config.overlap)

@@ -119,9 +119,6 @@ class ShotState:
             if metadata["sha256"] != _window_checksum(self._key, metadata["state"], tensors):
                 return None
             state = parse_object(metadata["state"])
-            if "counts" not in state:  # of 0.1
-                counts = {name: state.pop(name) for name in ("windows", "steps")}
-                state |= {"counts": counts, "waiting": len(tensors["latents"])}
             return typed(_SavedPass, state, "the pass"), tensors
         except (SafetensorError, ValueError, TypeError, LookupError, RuntimeError):
             return None
