@@ -8,11 +8,13 @@ from depthcrafter_cli.errors import MemoryLimitError
 from depthcrafter_cli.memory.architecture import Architecture
 from depthcrafter_cli.memory.budget import Budget, card_for, process_peak
 from depthcrafter_cli.memory.estimate import Peaks, Workload, estimate
+from depthcrafter_cli.progress import Warn
 from depthcrafter_cli.types import MemoryPlan, Scarce, Size
 
 _SMALLEST_VALUES = 1 << 18
 _ENCODE_BATCHES = (8, 4, 2, 1)
 _CUT = "smaller chunks"
+_PLACES = {"load": "while the model was loaded", "host": "on the host"}
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,27 @@ class MemoryChoice:
     def shortened(self) -> bool:
         """Whether the window is shorter than asked for, which changes the result."""
         return any("changes the result" in sentence for sentence in self.concessions)
+
+
+class Fallbacks:
+    """Gives the plan to go on with where memory ran out, and tells the user and the record.
+
+    ``plan`` is the one that the next shot begins with.
+    """
+
+    def __init__(self, choice: MemoryChoice, warn: Warn) -> None:
+        self.plan, self.told = choice.plan, list[str]()
+        self._choice, self._warn, self._tried = choice, warn, set[MemoryPlan]()
+
+    def __call__(self, plan: MemoryPlan, place: Scarce) -> MemoryPlan | None:
+        self._tried.add(plan)
+        smaller = self._choice.smaller(plan, place, self._tried)
+        if smaller is not None:
+            where, how = _PLACES.get(place, f"in {place}"), self._choice.describe(smaller)
+            self.told.append(f"memory ran out {where}; went on with {how}")
+            self._warn(f"{self.told[-1]}.")
+            self.plan = smaller
+        return smaller
 
 
 def choose(

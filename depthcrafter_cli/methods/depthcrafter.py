@@ -10,7 +10,7 @@ from depthcrafter_cli.media.resize import model_size
 from depthcrafter_cli.memory.architecture import Architecture
 from depthcrafter_cli.memory.duration import Card, Duration, duration
 from depthcrafter_cli.memory.estimate import Workload
-from depthcrafter_cli.memory.planner import MemoryChoice, choose
+from depthcrafter_cli.memory.planner import Fallbacks, MemoryChoice, choose
 from depthcrafter_cli.memory.work import Work
 from depthcrafter_cli.methods.base import (
     Estimator,
@@ -28,14 +28,13 @@ from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.pipeline.windows import count_windows
 from depthcrafter_cli.progress import Observer, Progress, StageWork, Warn
 from depthcrafter_cli.structured import content_errors
-from depthcrafter_cli.types import Disparity, MemoryPlan, RgbImage, Scarce, Size
+from depthcrafter_cli.types import Disparity, MemoryPlan, RgbImage, Size
 
 if TYPE_CHECKING:
     from depthcrafter_cli.models.components import Components
     from depthcrafter_cli.pipeline.resume_point import WindowPoint
 
 _ITEMSIZES = {"float32": 4, "float16": 2, "bfloat16": 2}
-_PLACES = {"load": "while the model was loaded", "host": "on the host"}
 
 
 class DepthCrafterMethod:
@@ -258,7 +257,7 @@ class DepthCrafterPlan(MethodPlan):
         from depthcrafter_cli.pipeline.retries import until_it_fits
 
         assert self.machine is not None
-        fallback = _Fallbacks(self.memory, warn)
+        fallback = Fallbacks(self.memory, warn)
         work = partial(self._components, networks, observer, warn)
         device = torch.device(self.machine.device)
         components = until_it_fits(work, self.memory.plan, device, "load", fallback)
@@ -296,7 +295,7 @@ class DepthCrafterEstimator:
     """One pass of the pipeline, with its points to go on from."""
 
     def __init__(
-        self, components: "Components", config: PipelineConfig, fallback: "_Fallbacks"
+        self, components: "Components", config: PipelineConfig, fallback: Fallbacks
     ) -> None:
         self.networks, self.fallbacks = components, fallback.told
         self._config, self._fallback = config, fallback
@@ -379,24 +378,3 @@ def _choose(
         model, workload, machine.budget, machine.device.split(":")[0],
         batch=config.encode_batch, overlap=config.overlap,
     )  # fmt: skip
-
-
-class _Fallbacks:
-    """Gives the plan to go on with where memory ran out, and tells the user and the record.
-
-    ``plan`` is the one that the next shot begins with.
-    """
-
-    def __init__(self, choice: MemoryChoice, warn: Warn) -> None:
-        self.plan, self.told = choice.plan, list[str]()
-        self._choice, self._warn, self._tried = choice, warn, set[MemoryPlan]()
-
-    def __call__(self, plan: MemoryPlan, place: Scarce) -> MemoryPlan | None:
-        self._tried.add(plan)
-        smaller = self._choice.smaller(plan, place, self._tried)
-        if smaller is not None:
-            where, how = _PLACES.get(place, f"in {place}"), self._choice.describe(smaller)
-            self.told.append(f"memory ran out {where}; went on with {how}")
-            self._warn(f"{self.told[-1]}.")
-            self.plan = smaller
-        return smaller

@@ -50,20 +50,10 @@ def deliver(
     size = request.output_size(provenance.source_size, provenance.model_size, shape)
     film, end = SpooledFilm([state.spool for state in states]), states[-1].end()
     shots = _shots(request, film, observer)
-    several = shots if len(shots) > 1 else []
-    named = shots if request.per_shot else several
+    named = shots if request.per_shot or len(shots) > 1 else []
     values = _extremes([shot.values for shot in shots], inverted=request.invert)
     fits = _fits(request, shots)
-    metric = {"metric": [fit.to_json() for fit in fits], "disparity": "metres"} if fits else {}
-    metadata = {
-        **provenance.to_json(),
-        **metric,
-        "frames": len(film),
-        "output_size": str(size),
-        "normalize": request.normalization.mode,
-        "value_range": [values.low, values.high],
-        **({"shots": [shot.to_json() for shot in shots]} if several else {}),
-    }
+    metadata = _metadata(request, provenance, size, values, shots, fits)
     settings = SinkSettings(
         size=size,
         frame_count=len(film),
@@ -101,9 +91,8 @@ def deliver(
         counted = numbers or count(request.first_number)
         for (index, ((raw, shown), rgb, shot)), number in zip(frames, counted, strict=False):
             disparity = resize(raw, rgb)
-            normalized = normalize(disparity, shot.values)
-            own = shot if named else None
             depth = metres(disparity, fits[shot.index]) if fits else None
+            normalized, own = normalize(disparity, shot.values), shot if named else None
             frame = DepthFrame(number, shown, disparity, normalized, rgb, own, depth)
             for sink in sinks:
                 sink.write(frame)
@@ -147,6 +136,26 @@ def _fits(request: RunRequest, shots: Sequence[ShotRange]) -> list[MetricFit]:
             f"them at {expected}, expected the same: fit a result of this very run."
         )
     return fits
+
+
+def _metadata(
+    request: RunRequest,
+    provenance: Provenance,
+    size: Size,
+    values: ValueRange,
+    shots: Sequence[ShotRange],
+    fits: Sequence[MetricFit],
+) -> dict[str, Any]:
+    """What outputs and the record say of the disparity, and of how it is shown."""
+    return {
+        **provenance.to_json(),
+        **({"metric": [fit.to_json() for fit in fits], "disparity": "metres"} if fits else {}),
+        "frames": sum(shot.frames for shot in shots),
+        "output_size": str(size),
+        "normalize": request.normalization.mode,
+        "value_range": [values.low, values.high],
+        **({"shots": [shot.to_json() for shot in shots]} if len(shots) > 1 else {}),
+    }
 
 
 def _extremes(ranges: Sequence[ValueRange], *, inverted: bool) -> ValueRange:

@@ -32,8 +32,7 @@ _DECODERS = (
 _LIBRARIES = (
     "diffusers", "transformers", "accelerate", "safetensors", "huggingface_hub", "numpy", "psutil",
 )  # fmt: skip
-_LITTLE_RAM, _LITTLE_DISK, _LITTLE_OF_A_GPU = 4e9, 5e9, 3e9  # bytes
-_TOO_LITTLE_RAM = 1e9
+_LITTLE_RAM, _LITTLE_DISK, _LITTLE_OF_A_GPU, _TOO_LITTLE_RAM = 4e9, 5e9, 3e9, 1e9  # bytes
 _REINSTALL = "pip install --force-reinstall"
 _TAKEN_BY_AUTO = ("cuda:0", "mps")
 
@@ -96,12 +95,9 @@ def _words(error: Exception) -> str:
 def _program() -> Iterator[Row]:
     version, place = depthcrafter_cli.__version__, Path(depthcrafter_cli.__file__).parent
     details = {
-        "version": version,
-        "folder": str(place),
-        "python": platform.python_version(),
-        "executable": sys.executable,
-        "system": platform.platform(),
-    }
+        "version": version, "folder": str(place), "python": platform.python_version(),
+        "executable": sys.executable, "system": platform.platform(),
+    }  # fmt: skip
     yield Row("program", f"depthcrafter {version} in {place}", details=details)
     yield Row("python", f"{details['python']}, {sys.executable}, on {details['system']}")
 

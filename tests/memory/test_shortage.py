@@ -14,9 +14,9 @@ from depthcrafter_cli.errors import MemoryLimitError, OutputError, WeightsError
 from depthcrafter_cli.memory.architecture import Architecture
 from depthcrafter_cli.memory.budget import Budget
 from depthcrafter_cli.memory.estimate import Workload, estimate
-from depthcrafter_cli.memory.planner import choose
+from depthcrafter_cli.memory.planner import Fallbacks, choose
 from depthcrafter_cli.methods.base import forget
-from depthcrafter_cli.methods.depthcrafter import DepthCrafterEstimator, _Fallbacks
+from depthcrafter_cli.methods.depthcrafter import DepthCrafterEstimator
 from depthcrafter_cli.models import loading
 from depthcrafter_cli.models.device_memory import out_of_memory
 from depthcrafter_cli.models.layout import network_configs
@@ -254,7 +254,7 @@ def test_memory_that_runs_out_where_no_plan_helps_ends_with_5_too(
 
 def test_the_shots_after_memory_ran_out_begin_with_the_plan_that_fitted(tiny, tiny_folder):
     """Without that each shot of a film would run out of memory once more."""
-    fallback = _Fallbacks(choice(tiny_folder, device="cpu"), ignore)
+    fallback = Fallbacks(choice(tiny_folder, device="cpu"), ignore)
     config = PipelineConfig(steps=1, window=4, overlap=1)
     estimator = DepthCrafterEstimator(replace(tiny, plan=fallback.plan), config, fallback)
 
