@@ -43,7 +43,8 @@ class PreviewSink(FileSink):
         kind = self.path.suffix[1:].upper()
         shown_ms = max(20, round(1000 * self._step / self.settings.rate))
         film = {"save_all": True, "append_images": others, "duration": shown_ms, "loop": 0}
-        first.save(self._file, kind, quality=90, **film)
+        # By Pillow's quickest method, its own for films in WebP, slopes of depth become stripes.
+        first.save(self._file, kind, quality=95, method=4, **film)
 
     def _release(self) -> None:
         self._pictures = []
