@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from depthcrafter_cli.cli import app
+from depthcrafter_cli.cli import app, batch
 from depthcrafter_cli.models import loading
 from depthcrafter_cli.workflows import runs
 
@@ -24,7 +24,8 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 # On Linux children are forks of a server that has imported everything and has never begun a thread.
 _CHILDREN = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
 if sys.platform == "linux":
-    _CHILDREN.set_forkserver_preload([used.__name__ for used in (pytest, app, loading, runs)])
+    _USED = (pytest, app, batch, loading, runs)
+    _CHILDREN.set_forkserver_preload([used.__name__ for used in _USED])
 _KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has one way, whatever its name
 KILLED = -_KILL if os.name == "posix" else _KILL
 

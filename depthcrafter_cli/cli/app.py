@@ -1,44 +1,62 @@
 """The commands, and what ``depthcrafter --help`` says."""
 
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from depthcrafter_cli import __version__
-from depthcrafter_cli.cli.batch import batch
-from depthcrafter_cli.cli.doctor import doctor
-from depthcrafter_cli.cli.evaluate import evaluate
-from depthcrafter_cli.cli.fit import fit
-from depthcrafter_cli.cli.plan import plan
-from depthcrafter_cli.cli.resume import finish, resume
-from depthcrafter_cli.cli.run import run
-from depthcrafter_cli.cli.shots import shots
-from depthcrafter_cli.cli.train import train
-from depthcrafter_cli.cli.weights import app as weights
 
 EXIT_CODES = """
 Exit codes: 0 done, 1 unexpected, 2 usage, 3 input, 4 weights, 5 memory, 6 output, 7 videos of a
 batch failed, 130 interrupted.
 """
 
+# The file of this folder in which each command is.
+_COMMANDS = {
+    "run": "run",
+    "batch": "batch",
+    "resume": "resume",
+    "finish": "resume",
+    "fit": "fit",
+    "plan": "plan",
+    "shots": "shots",
+    "evaluate": "evaluate",
+    "train": "train",
+    "doctor": "doctor",
+    "weights": "weights",
+}
+
+
+class Commands(TyperGroup):
+    """The commands, each of which is imported when it is used."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names in the order of the help."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of a name, as typer makes it; None if there is none."""
+        if cmd_name not in _COMMANDS:
+            return None
+        command = getattr(import_module(f"depthcrafter_cli.cli.{_COMMANDS[cmd_name]}"), cmd_name)
+        if isinstance(command, typer.Typer):
+            return get_command(command)
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+        alone.command(cmd_name, epilog=EXIT_CODES)(command)
+        return get_command(alone)
+
+
 app = typer.Typer(
     name="depthcrafter",
+    cls=Commands,
     no_args_is_help=True,
     # Rich's help costs a third of a second, every time.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.command(epilog=EXIT_CODES)(run)
-app.command(epilog=EXIT_CODES)(batch)
-app.command(epilog=EXIT_CODES)(resume)
-app.command(epilog=EXIT_CODES)(finish)
-app.command(epilog=EXIT_CODES)(fit)
-app.command(epilog=EXIT_CODES)(plan)
-app.command(epilog=EXIT_CODES)(shots)
-app.command(epilog=EXIT_CODES)(evaluate)
-app.command(epilog=EXIT_CODES)(train)
-app.command(epilog=EXIT_CODES)(doctor)
-app.add_typer(weights, name="weights")
 
 
 @app.callback(epilog=EXIT_CODES)

@@ -2,28 +2,52 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from depthcrafter_cli.cli.batch_options import NAMES, BatchOptions, OutFolder, Sources
+import typer
+
+from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import Reporting, reported
-from depthcrafter_cli.cli.options import Values, VideoValues, as_typed, spread
+from depthcrafter_cli.cli.options import Some, Values, as_typed, spread
 from depthcrafter_cli.cli.outlets import counted
 from depthcrafter_cli.cli.run import files_of
 from depthcrafter_cli.errors import BatchError, UsageError
 from depthcrafter_cli.options import build
+from depthcrafter_cli.text import expanded
+from depthcrafter_cli.workflows.batches.options import BatchOptions
 from depthcrafter_cli.workflows.request import COLUMNS, RunRequest
 
 if TYPE_CHECKING:
     from depthcrafter_cli.workflows.batches.sources import BatchVideo
 
 
+NAMES = opt.names_of(RunRequest, BatchOptions) | {"device": "--devices"}
+"""The options that set what sentences name, of a batch."""
+
+
 @spread
 def batch(
-    sources: Sources,
-    out: OutFolder,
-    how: BatchOptions,
-    asked: VideoValues,
-    reporting: Reporting,
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Folders (with all below), quoted patterns such as 'shots/**/*.mov', lists (.txt "
+            "with a path a line; .csv with a column 'video', one 'name' and options of run), "
+            "videos.",
+            metavar="SOURCE...",
+        ),
+    ],
+    out: Annotated[
+        Path,
+        opt.option(
+            "--out",
+            "-o",
+            text="The folder of the results, which mirrors the sources.",
+            parser=expanded,
+        ),
+    ],
+    given: Annotated[Values, Some(BatchOptions)],
+    asked: Annotated[Values, Some(RunRequest, *opt.RESULT, *opt.DEPTH, names=("keep_work",))],
+    how: Reporting,
 ) -> None:
     """Turn many videos into depth: each as 'run' would, with the model loaded once.
 
@@ -38,50 +62,43 @@ def batch(
       depthcrafter batch shots/ --out depth/ --engine ray --ray-address auto
       depthcrafter batch shots/ --out depth/ --shard 3/8
     """
-    with reported(**vars(reporting), names=NAMES) as console:
+    with reported(**vars(how), names=NAMES) as console:
         from depthcrafter_cli import workflows
         from depthcrafter_cli.cli.batch_view import BatchView
 
-        if not asked["record"] and (how.resume or how.skip_existing):
+        options = build(BatchOptions, given)
+        if not asked["record"] and (options.resume or options.skip_existing):
             raise UsageError(
                 "got --no-record with --resume or --skip-existing, expected records, which tell "
                 "what is complete: leave one of them out."
             )
-        console.keep_log_apart(*([] if how.report is None else [how.report]), out)
+        console.keep_log_apart(*([] if options.report is None else [options.report]), out)
+        words = partial(as_typed, names=NAMES)
         tasks = workflows.find_tasks(
             sources,
             out,
-            partial(_request, how, asked),
+            partial(_request, asked, options.resume),
+            options=options,
             columns=COLUMNS,
-            formats=how.format or ["mp4"],
-            shard=how.shard,
-            work_dir=how.work_dir,
-            report=how.report,
             warn=console.warn,
         )
         console.keep_log_apart(*(path for task in tasks for path in files_of(task.request)))
         videos = workflows.batch(
             tasks,
-            BatchView(console),
+            BatchView(console, words),
             console.warn,
-            engine=how.engine,
-            devices=how.devices,
-            ray_address=how.ray_address,
-            retries=how.retries,
-            skip_complete=how.resume or how.skip_existing,
-            report=how.report,
-            dry_run=how.dry_run,
-            words=partial(as_typed, names=NAMES),
+            options=options,
+            words=words,
         )
         console.hint = ""
         failed = sum(video.status == "failed" for video in videos)
         if failed:
-            where = f"see {how.report}" if how.report and not how.dry_run else "see above"
+            where = "above" if options.dry_run else options.report or "above"
             raise BatchError(
                 f"{failed} of {counted(len(videos), 'video')} failed, expected all to be done: "
-                f"{where}, and run the same command with --resume when the causes are gone."
+                f"see {where}, and run the same command with --resume when the causes are gone."
             )
-        if how.dry_run:
+        if options.dry_run:
             return
         made = [video for video in videos if video.status == "done"]
         outputs = [Path(path) for video in made for path in video.outputs]
@@ -90,11 +107,11 @@ def batch(
 
 
 def _request(
-    how: BatchOptions, asked: Values, video: "BatchVideo", outputs: tuple[Path, ...]
+    asked: Values, resume: bool, video: "BatchVideo", outputs: tuple[Path, ...]
 ) -> RunRequest:
     """What is asked of a video, which may have options of its own. Raises UsageError."""
     cells = {COLUMNS[column]: text for column, text in video.options.items()}
-    every = {"keep_work": how.keep_work, "resume": how.resume, "create_folders": True}
+    every = {"resume": resume, "create_folders": True}
     try:
         return build(RunRequest, {**asked, **cells}, video=video.path, outputs=outputs, **every)
     except UsageError as error:

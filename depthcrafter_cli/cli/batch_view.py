@@ -2,13 +2,11 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 
-from depthcrafter_cli.cli.batch_options import NAMES
 from depthcrafter_cli.cli.console import Console
-from depthcrafter_cli.cli.options import as_typed
 from depthcrafter_cli.cli.outlets import Draw, Update, counted
 from depthcrafter_cli.cli.streams import Line
 from depthcrafter_cli.progress import Meter, Observer, Progress, Reading, ignore
@@ -25,10 +23,13 @@ _STYLES = {
 
 
 class BatchView(BatchObserver):
-    """Tells of each video what becomes of it, and how far the batch is, in frames."""
+    """Tells of each video what becomes of it, and how far the batch is, in frames.
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    ``words`` turns the sentence of an error into the user's.
+    """
+
+    def __init__(self, console: Console, words: Callable[[str], str]) -> None:
+        self._console, self._words = console, words
         self._draw: Draw = lambda _update: None
         self._beat: Observer = ignore
         self._meters: dict[str, Meter] = {}
@@ -91,7 +92,7 @@ class BatchView(BatchObserver):
         if again:
             self._meters.pop(name, None)
             self._draw(Update(None, worker, name))
-            error = as_typed(outcome.error, NAMES)
+            error = self._words(outcome.error)
             line = Line(f"{name}: {error}", "again later ", "yellow")
             values = {"video": name, "worker": worker, "message": error}
             self._console.say("retry", values, line)

@@ -87,9 +87,13 @@ def declared(each: Option) -> Any:
     return Annotated[kind | None, option(flag, *short, text=each.help, parser=parser)]
 
 
-NAMES = {each.name: flag_of(each) for each in options_of(RunRequest).values()}
-"""The option that sets each field of a request, for :func:`as_typed`."""
-NAMES |= {"outputs": "--out", "given": "--from"}
+def names_of(*kinds: type) -> dict[str, str]:
+    """The option that sets each field of some dataclasses, for :func:`as_typed`."""
+    names = {each.name: flag_of(each) for kind in kinds for each in options_of(kind).values()}
+    return {"outputs": "--out", "given": "--from", **names}
+
+
+NAMES = names_of(RunRequest)
 
 
 def as_typed(sentence: str, names: Mapping[str, str]) -> str:
@@ -122,20 +126,22 @@ Values = dict[str, Any]
 
 
 class Some:
-    """Which options of a dataclass a command has: those of some parts, and some by their names."""
+    """Which options of a dataclass a command has: those of some parts, and some by their names.
+
+    Without either it has all of them.
+    """
 
     def __init__(self, kind: type, *parts: Part, names: tuple[str, ...] = ()) -> None:
         self.options = {
             name: each
             for name, each in options_of(kind).items()
-            if each.part in parts or name in names
+            if each.part in parts or name in names or not (parts or names)
         }
 
 
 DEPTH: tuple[Part, ...] = ("depth", "memory")
 RESULT: tuple[Part, ...] = ("look", "writing")
 RunValues = Annotated[Values, Some(RunRequest, *RESULT, "files", *DEPTH, "run")]
-VideoValues = Annotated[Values, Some(RunRequest, *RESULT, *DEPTH)]
 PlanValues = Annotated[Values, Some(RunRequest, *DEPTH, names=("device",))]
 ResultValues = Annotated[Values, Some(RunRequest, *RESULT, "files", "metric")]
 ResumeValues = Annotated[Values, Some(RunRequest, "memory", names=("keep_work",))]

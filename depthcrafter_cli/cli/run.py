@@ -1,39 +1,21 @@
 """``depthcrafter run``: read the options, show the plan, run it, say where the files are."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from depthcrafter_cli.cli import options as opt
-from depthcrafter_cli.cli.batch_options import Devices, Engine, RayAddress
 from depthcrafter_cli.cli.console import Console, Reporting, reported
-from depthcrafter_cli.cli.options import RunValues, spread
+from depthcrafter_cli.cli.options import RunValues, Some, Values, spread
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.options import build
 from depthcrafter_cli.progress import Progress
+from depthcrafter_cli.workflows.batches.options import Workers
 from depthcrafter_cli.workflows.request import RunRequest
 
 if TYPE_CHECKING:
     from depthcrafter_cli.workflows.runs import RunResult
-
-NAMES = opt.NAMES | {
-    "engine": "--engine", "devices": "--devices", "ray_address": "--ray-address"
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class FilmWorkers:
-    """Who computes the shots of a film; by default this process."""
-
-    engine: Engine | None = None
-    devices: Devices | None = None
-    ray_address: RayAddress = None
-
-    @property
-    def asked(self) -> bool:
-        """Whether anything of it was given."""
-        return any(value is not None for value in vars(self).values())
 
 
 @spread
@@ -41,7 +23,7 @@ def run(
     video: opt.VideoToRun,
     out: opt.Outputs,
     asked: RunValues,
-    workers: FilmWorkers,
+    workers: Annotated[Values, Some(Workers)],
     how: Reporting,
 ) -> None:
     """Turn a video into depth: disparity, larger is nearer.
@@ -57,7 +39,7 @@ def run(
       depthcrafter run clip.mp4 --out depth.mp4 --start 1:05 --end 1:20 --fps 12
       ffmpeg -i clip.mp4 -f yuv4mpegpipe - | depthcrafter run - --out depth.mp4
     """
-    with reported(**vars(how), names=NAMES) as console:
+    with reported(**vars(how), names=opt.names_of(RunRequest, Workers)) as console:
         from depthcrafter_cli.workflows.hand_off import laid_out
 
         request = laid_out(
@@ -66,28 +48,27 @@ def run(
         console.keep_log_apart(*files_of(request))
         from depthcrafter_cli import workflows
 
-        if workers.asked:
-            result = _on_workers(request, workers, console)
+        if workers:
+            result = _on_workers(request, build(Workers, workers), console)
         else:
             with console.watching() as observer:
                 result = workflows.run(request, observer, console.warn, planned=console.planned)
         console.finished(request.outputs, result)
 
 
-def _on_workers(request: RunRequest, workers: FilmWorkers, console: Console) -> "RunResult | None":
+def _on_workers(request: RunRequest, workers: Workers, console: Console) -> "RunResult | None":
     """Run, with the shots of the film computed by several workers."""
     from depthcrafter_cli import workflows
     from depthcrafter_cli.workflows.batches.engine import engine_for
     from depthcrafter_cli.workflows.batches.shots import on_engine
 
-    devices = workers.devices or "auto"
     if request.device != "auto":
         raise UsageError(
             "got --device with --engine or --devices, expected one way to say where the film is "
             "computed: leave --device out."
         )
-    engine = engine_for(workers.engine or "auto", devices, workers.ray_address, console.warn)
-    request = replace(request, device=devices.split(",")[0].strip())
+    engine = engine_for(workers, console.warn)
+    request = replace(request, device=workers.devices.split(",")[0].strip())
     with (
         console.observing() as observer,
         engine.interruptible(console.stopping) as beat,

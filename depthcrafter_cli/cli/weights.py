@@ -18,7 +18,12 @@ from depthcrafter_cli.text import expanded
 if TYPE_CHECKING:
     from depthcrafter_cli.models.registry import ModelSpec
 
-app = typer.Typer(help="List, pull and check model weights.", no_args_is_help=True)
+weights = typer.Typer(
+    help="List, pull and check model weights.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
 
 Name = Annotated[str, typer.Argument(help="A model, as `depthcrafter weights list` names it.")]
 NameOrFolder = Annotated[
@@ -28,7 +33,7 @@ NameOrFolder = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
-@app.command("list")
+@weights.command("list")
 def list_weights(as_json: Json = False, debug: opt.Debug = False) -> None:
     """Show every model: where it is, its size and its licence."""
     with reported(quiet=False, json=as_json, debug=debug):
@@ -53,7 +58,7 @@ def _rows(rows: list[dict[str, Any]]) -> Iterator[Line]:
         yield Line("Get one that is not here with: depthcrafter weights pull NAME")
 
 
-@app.command("pull")
+@weights.command("pull")
 @spread
 def pull_weights(
     name: Name = "depthcrafter",
@@ -108,7 +113,7 @@ def pull_weights(
         console.done([found.path], complete, model=name, path=str(found.path))
 
 
-@app.command("verify")
+@weights.command("verify")
 @spread
 def verify_weights(
     name: NameOrFolder = None,
@@ -140,7 +145,7 @@ def verify_weights(
             )
 
 
-@app.command("path")
+@weights.command("path")
 def weights_path(name: NameOrFolder = None, debug: opt.Debug = False) -> None:
     """Print the folder of a model and nothing else."""
     with reported(quiet=False, json=False, debug=debug):

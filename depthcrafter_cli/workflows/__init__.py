@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from depthcrafter_cli.workflows.batches.batch import BatchObserver, batch, find_tasks
+    from depthcrafter_cli.workflows.batches.options import BatchOptions, Workers
     from depthcrafter_cli.workflows.metric import fit
     from depthcrafter_cli.workflows.request import RunRequest
     from depthcrafter_cli.workflows.run_plan import RunPlan, plan
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchObserver",
+    "BatchOptions",
     "RunPlan",
     "RunRequest",
     "RunResult",
+    "Workers",
     "batch",
     "find_tasks",
     "finish",
@@ -34,8 +37,10 @@ __all__ = [
 ]
 _MODULES = {
     "BatchObserver": "batches.batch",
+    "BatchOptions": "batches.options",
     "RunPlan": "run_plan",
     "RunRequest": "request",
+    "Workers": "batches.options",
     "batch": "batches.batch",
     "find_tasks": "batches.batch",
     "fit": "metric",

@@ -1,9 +1,8 @@
 """An option stands beside the field that acts on it; everything else is made of that."""
 
-import inspect
 import pickle
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,8 +10,6 @@ from typing import Annotated, Any, Literal
 import pytest
 import typer
 
-from depthcrafter_cli import workflows
-from depthcrafter_cli.cli.batch_options import BatchOptions
 from depthcrafter_cli.cli.options import NAMES, Some, as_typed, flag_of, spread
 from depthcrafter_cli.cli.streams import standard_output
 from depthcrafter_cli.errors import InputError, OutputError, UsageError, WeightsError
@@ -22,6 +19,7 @@ from depthcrafter_cli.models.layout import reading_weights
 from depthcrafter_cli.options import build, check_options, documented, option, options_of
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.structured import content_errors
+from depthcrafter_cli.workflows.batches.options import BatchOptions
 from depthcrafter_cli.workflows.request import COLUMNS, RunRequest
 
 README = Path(__file__).parents[2] / "README.md"
@@ -81,6 +79,25 @@ def test_every_option_of_run_reaches_the_object_that_acts(tmp_path):
         else:
             acting = getattr(request, owner) if owner else request
             assert getattr(acting, name) != OPTIONS[name].default, name
+
+
+def test_every_option_of_a_batch_reaches_the_object_that_acts():
+    app, called = command_with(BatchOptions)
+    typed = {
+        "formats": "npz", "retries": "0", "report": "a.csv", "shard": "2/8", "work_dir": "states",
+        "devices": "cpu", "engine": "local", "ray_address": "auto",
+    }  # fmt: skip
+    options = options_of(BatchOptions)
+    assert {*typed} == {name for name, each in options.items() if each.kind is not bool}
+    for name, each in options.items():
+        app([flag_of(each), *([typed[name]] if name in typed else [])], standalone_mode=False)
+        acting = getattr(called[-1], each.owner) if each.owner else called[-1]
+        assert getattr(acting, name) != each.default, name
+    app(["--format", "npz", "-f", "mp4", "-f", "npz"], standalone_mode=False)
+    assert called[-1].formats == ("npz", "mp4")
+    for wrong in ("0/3", "4/3", "2", "a/b"):
+        with pytest.raises(UsageError, match=f"got `shard` '{wrong}', expected a part"):
+            BatchOptions(shard=wrong)
 
 
 def test_every_column_of_a_list_means_what_the_option_does():
@@ -178,6 +195,10 @@ def test_every_option_of_the_readme_is_that_of_a_field():
         f"| `{NAMES[name]}`{f', {each.unit}' * bool(each.unit)} | {OF[each.part]} | {each.help} |"
         for name, each in OPTIONS.items()
     ]
+    rows += [
+        f"| `{flag_of(each)}` | {'`run`, ' * (each.owner == 'workers')}`batch` | {each.help} |"
+        for each in options_of(BatchOptions).values()
+    ]
     table = "\n".join(["| Option | Of | What it does |", "| --- | --- | --- |", *rows])
     assert table in README.read_text(encoding="utf-8"), f"README.md shall hold:\n{table}"
 
@@ -234,15 +255,3 @@ def test_below_the_command_line_fields_are_named_not_options():
             known = ("--help", "--index-url", "--keep-work` first", "--force-reinstall")
             told = any(word in line for word in (*commands, *known))
             assert option is None or told, f"{path.name}: {line.strip()}"
-
-
-def test_every_option_of_a_batch_is_read_and_has_the_default_of_what_acts():
-    command = (README.parent / "depthcrafter_cli" / "cli" / "batch.py").read_text(encoding="utf-8")
-    acting = {
-        name: parameter.default
-        for function in (workflows.find_tasks, workflows.batch)
-        for name, parameter in inspect.signature(function).parameters.items()
-    }
-    for each in fields(BatchOptions):
-        assert f"how.{each.name}" in command, each.name
-        assert acting.get(each.name, each.default) == each.default, each.name

@@ -296,7 +296,7 @@ def test_a_clip_of_another_version_is_skipped_with_a_warning_or_made_again(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--engine", "spark"], "expected auto, local, processes or ray"),
+        (["--engine", "spark"], "expected one of auto, local, processes, ray"),
         (["--engine", "local", "--devices", "cpu,cpu"], "--engine processes"),
         (["--devices", "cuda:77"], "cuda:77"),
         (["--engine", "ray", "--devices", "cuda:1"], "Ray chooses"),

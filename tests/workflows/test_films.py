@@ -15,6 +15,7 @@ from processes import KILLED, in_child, kill_this_process
 
 from depthcrafter_cli.errors import OutputError
 from depthcrafter_cli.workflows.batches.engine import LocalEngine, engine_for
+from depthcrafter_cli.workflows.batches.options import Workers
 from depthcrafter_cli.workflows.batches.shots import on_engine
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.runs import run
@@ -303,6 +304,6 @@ def test_a_film_on_two_workers_one_of_which_dies_is_the_same_file(
                     killed.append(process.pid)
                     return
 
-    workers = engine_for(engine, "cpu,cpu", None)
+    workers = engine_for(Workers("cpu,cpu", engine))
     assert run(request, kill_one, elsewhere=on_engine(workers)) is not None
     assert killed and other.read_bytes() == out.read_bytes()

@@ -74,18 +74,19 @@ def test_a_batch_is_carried_out_and_reported(tiny_folder, tmp_path):
         return workflows.RunRequest(clip.path, outputs, weights=weights, settings=SETTINGS)
 
     (tmp_path / "out").mkdir()
-    tasks = workflows.find_tasks([str(shots)], tmp_path / "out", ask, formats=["npz"])
+    asked = workflows.BatchOptions(("npz",), workers=workflows.Workers("cpu", "local"))
+    tasks = workflows.find_tasks([str(shots)], tmp_path / "out", ask, options=asked)
     notes = Notes()
-    reports = workflows.batch(tasks, notes, engine="local", devices="cpu")
+    reports = workflows.batch(tasks, notes, options=asked)
     assert [(clip.name, clip.status) for clip in reports] == [
         ("a", "done"), ("b", "done"), ("c", "failed")
     ]  # fmt: skip
     assert notes.heard == ["a to do", "b to do", "c failed", "a done", "b done"]
-    again = workflows.batch(tasks, engine="local", devices="cpu", skip_complete=True)
+    again = workflows.batch(tasks, options=replace(asked, resume=True))
     assert [clip.status for clip in again] == ["skipped", "skipped", "failed"]
     assert all(Path(path).is_file() for clip in reports[:2] for path in clip.outputs)
     with pytest.raises(UsageError, match="`retries`"):
-        workflows.batch(tasks, retries=-1)
+        workflows.BatchOptions(retries=-1)
 
 
 def test_to_import_them_is_to_import_nothing_heavy():

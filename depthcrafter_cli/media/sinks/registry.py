@@ -91,7 +91,7 @@ def path_in_format(stem: Path, name: str) -> Path:
     suffix = f".{name.lower().removeprefix('.')}"
     if suffix not in _BY_SUFFIX:
         known = ", ".join(known.removeprefix(".") for known in _BY_SUFFIX if known)
-        raise UsageError(f"got `format` {name}, expected one of {known}: choose one.")
+        raise UsageError(f"got `formats` {name}, expected one of {known}: choose one.")
     return _BY_SUFFIX[suffix].path_for(stem, suffix)
 
 

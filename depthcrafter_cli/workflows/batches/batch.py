@@ -6,11 +6,11 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.progress import Progress, Warn, ignore
-from depthcrafter_cli.workflows.batches.checks import check_tasks, left_open, parse_shard
+from depthcrafter_cli.workflows.batches.checks import check_tasks, left_open
 from depthcrafter_cli.workflows.batches.engine import Engine, engine_for
 from depthcrafter_cli.workflows.batches.names import output_paths
+from depthcrafter_cli.workflows.batches.options import BatchOptions
 from depthcrafter_cli.workflows.batches.queue import run_tasks
 from depthcrafter_cli.workflows.batches.report import ReportFile, TaskReport, check_report
 from depthcrafter_cli.workflows.batches.sources import BatchVideo, find_videos
@@ -47,31 +47,27 @@ def find_tasks(
     out: Path,
     request_for: Callable[[BatchVideo, tuple[Path, ...]], RunRequest] | None = None,
     *,
+    options: BatchOptions = BatchOptions(),
     columns: Collection[str] = (),
-    formats: Sequence[str] = ("mp4",),
-    shard: str | None = None,
-    work_dir: Path | None = None,
-    report: Path | None = None,
     warn: Warn = ignore,
 ) -> list[Task]:
-    """Every video of ``sources``, or of a part of them such as ``2/8``, as it is to be carried out.
+    """Every video of ``sources``, or of the part of them asked for, as it is to be carried out.
 
-    Results go below ``out``, states below ``work_dir`` (None: beside the results). ``request_for``
-    makes the request of a video and its outputs, by default with all defaults; ``columns`` are the
-    options that a CSV may give it. ``report`` is a file that no video may be, or become.
+    Results go below ``out``. ``request_for`` makes the request of a video and its outputs, by
+    default with all defaults; ``columns`` are the options that a CSV may give it.
 
     Raises:
         UsageError, InputError: as :func:`find_videos` and :func:`output_paths`, and what
             ``request_for`` raises.
     """
-    part, parts = (1, 1) if shard is None else parse_shard(shard)
+    part, parts = map(int, options.shard.split("/"))
     videos = find_videos(sources, out, columns, warn)
-    outputs = output_paths(videos, out, list(dict.fromkeys(formats)), report)
+    outputs = output_paths(videos, out, options.formats, options.report)
     tasks = []
     for video, paths in zip(videos, outputs, strict=True):
         request = (request_for or _default_request)(video, paths)
-        if work_dir is not None:
-            place = work_dir / request.work_folder.relative_to(out.absolute())
+        if options.work_dir is not None:
+            place = options.work_dir / request.work_folder.relative_to(out.absolute())
             request = replace(request, work_dir=place)
         tasks.append(Task(video.name, request))
     return tasks[part - 1 :: parts]
@@ -86,46 +82,36 @@ def batch(
     observer: BatchObserver | None = None,
     warn: Warn = ignore,
     *,
-    engine: str = "auto",
-    devices: str = "auto",
-    ray_address: str | None = None,
-    retries: int = 2,
-    skip_complete: bool = False,
-    report: Path | None = None,
-    dry_run: bool = False,
+    options: BatchOptions = BatchOptions(),
     words: Callable[[str], str] = str,
 ) -> list[TaskReport]:
     """Carry out many videos, each as ``run`` would, with the model loaded once on each device.
 
-    A video that fails is reported, and the others are done; ``retries`` is how often one is tried
-    again if memory, a disk or a worker failed. With ``skip_complete``, videos that are complete by
-    their records are left. ``report`` is a .json or .csv that is written as the batch goes.
-    ``dry_run`` only checks. ``words`` turns a sentence of a report into the caller's, who may call
-    the fields that it names otherwise. See :func:`engine_for` for ``engine`` and ``devices``.
+    A video that fails is reported, and the others are done. ``words`` turns a sentence of a report
+    into the caller's, who may call the fields that it names otherwise.
 
     Raises:
         UsageError, WeightsError: what is wrong with the options, of all videos or of one.
         OutputError: the report cannot be written.
     """
-    if retries < 0:
-        raise UsageError(f"got `retries` {retries}, expected 0 or more: correct it.")
-    if report is not None:
+    skip_complete = options.resume or options.skip_existing
+    if options.report is not None:
         again = skip_complete or any(task.request.overwrite for task in tasks)
-        check_report(report, replace=again)
+        check_report(options.report, replace=again)
     observer = observer or BatchObserver()
-    workers = None if dry_run else engine_for(engine, devices, ray_address, warn)
+    engine = None if options.dry_run else engine_for(options.workers, warn)
     checked = check_tasks(tasks, skip_complete=skip_complete)
     reports = {name: each.reworded(words) for name, each in checked.items()}
     observer.checked(list(reports.values()))
-    file = ReportFile(report) if report is not None and not dry_run else None
+    file = ReportFile(options.report) if options.report is not None and engine is not None else None
     began = time.time()
     try:
         to_do = [task for task in tasks if reports[task.name].open]
         if file is not None:
             file.update(reports.values())
-        if workers is not None and to_do:
-            ends = run_tasks(to_do, workers, retries, observer.on_progress, observer.failed)
-            with observer.working(workers, len(to_do)), closing(ends):
+        if engine is not None and to_do:
+            ends = run_tasks(to_do, engine, options.retries, observer.on_progress, observer.failed)
+            with observer.working(engine, len(to_do)), closing(ends):
                 for end in ends:
                     settled = end.reworded(words)
                     observer.settled(settled)

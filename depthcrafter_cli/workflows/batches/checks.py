@@ -64,14 +64,3 @@ def _finished(request: RunRequest, since: float) -> bool:
             and finished_before(request)
         )
     return False
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    """``2/8``: the second of eight parts. Raises UsageError."""
-    part, _, parts = text.partition("/")
-    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
-        raise UsageError(
-            f"got `shard` {text!r}, expected a part and how many there are, from 1/8 to 8/8: "
-            "correct it."
-        )
-    return int(part), int(parts)

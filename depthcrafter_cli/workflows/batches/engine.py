@@ -6,6 +6,7 @@ from typing import Protocol
 
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.progress import Observer, Warn, ignore
+from depthcrafter_cli.workflows.batches.options import Workers
 from depthcrafter_cli.workflows.batches.task import EndedAttempt, Task, TaskObserver, attempt
 from depthcrafter_cli.workflows.interrupts import OnInterrupt, stopping_between_steps
 from depthcrafter_cli.workflows.model import LoadedModel
@@ -80,27 +81,22 @@ class LocalEngine(AbstractContextManager["LocalEngine"]):
         return (EndedAttempt(task, self._device, outcome),)
 
 
-def engine_for(kind: str, devices: str, ray_address: str | None, warn: Warn = ignore) -> Engine:
-    """The engine ``auto``, ``local``, ``processes`` or ``ray``, with workers for ``devices``.
+def engine_for(workers: Workers, warn: Warn = ignore) -> Engine:
+    """The engine that was asked for. ``warn`` is told of a GPU that is here and not used.
 
-    ``warn`` is told of a GPU that is here and not used.
-
-    Raises UsageError for one that is unknown, not installed, or not fit for the devices.
+    Raises UsageError for one that is not installed, or not fit for the devices.
     """
-    if kind not in ("auto", "local", "processes", "ray"):
+    kind = workers.engine
+    if workers.ray_address is not None and kind != "ray":
         raise UsageError(
-            f"got `engine` {kind}, expected auto, local, processes or ray: choose one."
-        )
-    if ray_address is not None and kind != "ray":
-        raise UsageError(
-            f"got `ray_address` {ray_address} for the engine {kind}, expected ray: pass "
+            f"got `ray_address` {workers.ray_address} for the engine {kind}, expected ray: pass "
             '`engine="ray"`.'
         )
     if kind == "ray":
         from depthcrafter_cli.workflows.batches.on_ray import RayEngine
 
-        return RayEngine(devices, ray_address)
-    present = devices_of(devices, warn)
+        return RayEngine(workers.devices, workers.ray_address)
+    present = devices_of(workers.devices, warn)
     if kind == "local" and len(present) > 1:
         raise UsageError(
             f"got {len(present)} devices for the engine local, expected one, as it has one "

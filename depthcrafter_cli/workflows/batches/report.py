@@ -84,7 +84,7 @@ def check_report(path: Path, *, replace: bool) -> None:
         raise UsageError(f"got `report` {path}, expected a name in .json or .csv: rename it.")
     if path.exists():
         ours = _is_report(path)
-        remedy = ", or pass `skip_complete=True` or `overwrite=True`" if ours else ""
+        remedy = ", or pass `resume=True` or `overwrite=True`" if ours else ""
         if not (ours and replace):
             raise OutputError(
                 f"{path} exists, expected a free name for the report: choose another{remedy}."
