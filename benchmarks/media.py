@@ -78,8 +78,9 @@ def _rows(
     def wanted(name: str) -> bool:
         return not only or any(name.startswith(each) for each in only)
 
-    h264 = ("-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p")
-    hevc = ("-c:v", "libx265", "-x265-params", "log-level=none", *_pq())
+    h264 = ("-c:v", "libx264", "-crf", "18", *_tagged("yuv420p", "bt709", "bt709", "bt709"))
+    pq = _tagged("yuv420p10le", "bt2020", "smpte2084", "bt2020nc")
+    hevc = ("-c:v", "libx265", "-x265-params", "log-level=none", *pq)
     for name, coded, filters, limit in (
         ("read h264", h264, "", LIMIT),
         ("read hdr", hevc, f",{TO_SDR}", HDR_LIMIT),
@@ -106,9 +107,10 @@ def _rows(
             )
 
 
-def _pq() -> tuple[str, ...]:
-    tags = "setparams=color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc"
-    return ("-vf", f"format=yuv420p10le,{tags}")
+def _tagged(pixels: str, primaries: str, transfer: str, matrix: str) -> tuple[str, ...]:
+    """As cameras and editors do: without tags, HD is read by another matrix than ffmpeg's own."""
+    tags = f"setparams=color_primaries={primaries}:color_trc={transfer}:colorspace={matrix}"
+    return ("-vf", f"format={pixels},{tags}")
 
 
 def _source(path: Path, size: Size, frames: int, coded: tuple[str, ...]) -> Path:

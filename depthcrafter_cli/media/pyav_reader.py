@@ -55,6 +55,9 @@ _INDEX_BYTES = 1 << 22  # at a file's end
 _SEGMENT, _EBML_HEAD = b"\x18\x53\x80\x67", 4096  # of Matroska, and where it begins at most
 _STILLS = ("png", "mjpeg", "bmp", "gif", "webp", "tiff")  # codecs that covers have, too
 _OTHER_KINDS = ("attachments", "audio", "data", "subtitles")  # of streams, beside video
+# Threads that share one picture. By FFmpeg's own choice each begins another one, all of which are
+# decoded before the first one is there: waste where no other is wanted.
+_ONE_PICTURE = "SLICE"
 _SEEK_FROM = Fraction(2)  # seconds: below this, decoding is quicker than seeking
 
 
@@ -70,7 +73,7 @@ class VideoFile:
 
         Raises InputError, and UsageError for a stream that there is not.
         """
-        with self._opened() as (container, stream):
+        with self._opened(_ONE_PICTURE) as (container, stream):
             first = next(Decoder(container, stream).pictures(), None)
             if first is None:
                 raise InputError(
@@ -90,7 +93,7 @@ class VideoFile:
 
         The timecode is empty where the file has none. Raises InputError.
         """
-        with self._opened() as (container, stream):
+        with self._opened(_ONE_PICTURE) as (container, stream):
             first = next(Decoder(container, stream).pictures(), None)
             named = (stream, *container.streams.data, container)
             codes = (each.metadata.get("timecode", "") for each in named)
@@ -118,7 +121,7 @@ class VideoFile:
 
         Raises InputError.
         """
-        with self._opened() as (container, stream):
+        with self._opened(_ONE_PICTURE) as (container, stream):
             first = next(Decoder(container, stream).pictures(), None)
             return Fraction(stream.time_base or 1), (first and first.pts) or 0
 
@@ -182,7 +185,7 @@ class VideoFile:
         time = seconds_of(picture)
         if time is None or not decoder.pictures_missing:
             return
-        with self._opened(threads="SLICE") as (container, stream):
+        with self._opened(_ONE_PICTURE) as (container, stream):
             again = Decoder(container, stream)
             if _is_indexed(container):
                 following = again.pictures_from(time, zero)
