@@ -11,7 +11,7 @@ import re
 import stat
 import time
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from errno import EACCES, EBADF, EINVAL, ENOTSUP, EPERM
 from pathlib import Path
@@ -264,6 +264,21 @@ def identities(path: Path) -> set[Identity]:
     return {by_name, _number(path)} if path.exists() else {by_name}
 
 
+def first_shared(groups: Iterable[Iterable[Path]]) -> tuple[int, int] | None:
+    """Of groups of paths, the first in which there is a file of an earlier one, and that one.
+
+    They are given as the groups' numbers from 0, by the same :func:`identities`.
+    """
+    taken: dict[Identity, int] = {}
+    for number, paths in enumerate(groups):
+        known = set[Identity]().union(*map(identities, paths))
+        shared = [taken[key] for key in known if key in taken]
+        if shared:
+            return number, shared[0]
+        taken.update(dict.fromkeys(known, number))
+    return None
+
+
 def _number(path: Path) -> Identity:
     """What tells a file from all others, else its folded path: some disks number no files."""
     with suppress(OSError):
@@ -274,7 +289,17 @@ def _number(path: Path) -> Identity:
 
 
 def name_problem(path: Path) -> str:
-    """Why no file can have the name of ``path`` there; empty if one can."""
+    """Why the disk takes no such name, or that of a folder to be made above; empty if it does."""
+    there = nearest_folder(path)
+    for place in (path, *path.parents):
+        if place.absolute() == there:
+            break
+        if place.name != ".." and (problem := _own_name_problem(place)):
+            return f"the name {place.name} {problem}"
+    return ""
+
+
+def _own_name_problem(path: Path) -> str:
     longest = _name_limit(path.parent)
     if WINDOWS:
         room = _windows_path_length() - _length(str(path.parent.absolute())) - 1

@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol, TextIO
 
 from depthcrafter_cli import __version__
 from depthcrafter_cli.cli.streams import Line, complain, put, tell, tell_paths
-from depthcrafter_cli.disk import identities
+from depthcrafter_cli.disk import first_shared
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.progress import Pace, Progress, Reading
 from depthcrafter_cli.shell import quoted
@@ -272,8 +272,7 @@ class LogFile:
 
         Such a log ends there, and is removed if it is new.
         """
-        known = identities(self._path)
-        if not any(known & identities(path) for path in paths):
+        if not first_shared([paths, [self._path]]):
             return
         self._ended = True
         if self._is_new:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from depthcrafter_cli.disk import derived
-from depthcrafter_cli.errors import InputError, OutputError, UsageError
+from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.media.image_sequence import files_of
 from depthcrafter_cli.media.images import is_picture
 from depthcrafter_cli.media.numbered import NUMBER, by_pattern, is_pattern, without_places
@@ -141,7 +141,7 @@ def labels_for(request: RunRequest, values: ValueRange) -> dict[str, str]:
     }
 
 
-def _beside(request: RunRequest) -> list[Path]:
+def beside(request: RunRequest) -> list[Path]:
     """The files of text that a consumer wants beside the outputs."""
     if request.consumer is None or not request.outputs:
         return []
@@ -151,16 +151,6 @@ def _beside(request: RunRequest) -> list[Path]:
     return [top / name.format(**names) for name in layout.beside]
 
 
-def check_beside(request: RunRequest) -> None:
-    """Raises OutputError if a file that a consumer wants is there and may not be replaced."""
-    for path in _beside(request):
-        if path.exists() and not request.overwrite:
-            raise OutputError(
-                f"{path} exists, expected a free name: choose another folder or pass "
-                "`overwrite=True`."
-            )
-
-
 def write_beside(
     request: RunRequest, metadata: Mapping[str, Any], published: Published, warn: Warn
 ) -> None:
@@ -168,7 +158,7 @@ def write_beside(
 
     ``warn`` is told of sound that the consumer does not get.
     """
-    for path in _beside(request):
+    for path in beside(request):
         published.write_whole(path, _export_of_iw3(request, metadata).encode())
         if not _sounds(request) and _has_sound(request):
             warn(

@@ -3,18 +3,16 @@
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from depthcrafter_cli.disk import identities, nearest_folder
-from depthcrafter_cli.errors import OutputError, UsageError
-from depthcrafter_cli.media.files import require_folder
+from depthcrafter_cli.disk import nearest_folder
+from depthcrafter_cli.errors import OutputError
 from depthcrafter_cli.media.look import Look
 from depthcrafter_cli.media.sinks.registry import check_outputs, existing_files, expected_bytes
 from depthcrafter_cli.media.spool import expected_spool_bytes
 from depthcrafter_cli.types import Size
-from depthcrafter_cli.workflows.hand_off import check_beside
-from depthcrafter_cli.workflows.record import check_record, written
+from depthcrafter_cli.workflows.hand_off import beside
+from depthcrafter_cli.workflows.record import written
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.state import RunState
 
@@ -24,25 +22,26 @@ def check_places(request: RunRequest, shots: int = 1) -> None:
 
     ``shots`` is how many the video has, as far as that is known.
     """
-    replaceable = _replaceable(request)
+    check_results(request, shots, overwrite=_replaceable(request), state=request.work_folder)
+
+
+def check_results(
+    request: RunRequest, shots: int, *, overwrite: bool, state: Path | None = None
+) -> None:
+    """As :func:`check_places`, of results that come of a run which is done, or of its ``state``."""
+    record = request.record_path
     check_outputs(
         written(request, shots),
         video=request.video,
-        record=request.record_path,
+        beside={
+            **dict.fromkeys(beside(request), f"what {request.consumer} reads"),
+            **({record: "the record of the run"} if record else {}),
+        },
+        state=state,
         look=request.look,
-        overwrite=replaceable,
+        overwrite=overwrite,
         create_folders=request.create_folders,
     )
-    check_record(request, overwrite=replaceable)
-    check_beside(replace(request, overwrite=replaceable))
-    require_folder(request.work_folder.parent, request.work_folder, is_made=True)
-    taken = [request.video, *request.outputs, *filter(None, [request.record_path])]
-    known = identities(request.work_folder)
-    if same := next((path for path in taken if known & identities(path)), None):
-        raise UsageError(
-            f"got {request.work_folder} for the run's state, which is also {same}, expected a "
-            "folder of its own: choose another `work_dir`."
-        )
 
 
 def _replaceable(request: RunRequest) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from depthcrafter_cli.errors import DepthCrafterError, OutputError
-from depthcrafter_cli.media.files import output_errors, require_folder
+from depthcrafter_cli.media.files import output_errors
 from depthcrafter_cli.media.identity import identity
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.sinks.registry import shot_path
@@ -15,21 +15,6 @@ from depthcrafter_cli.progress import Warn
 from depthcrafter_cli.structured import content_errors, json_object
 from depthcrafter_cli.workflows.provenance import program
 from depthcrafter_cli.workflows.request import RunRequest
-
-
-def check_record(request: RunRequest, *, overwrite: bool) -> None:
-    """Raises OutputError if the record's name is taken and ``overwrite`` is off.
-
-    Also where its folder takes no files.
-    """
-    path = request.record_path
-    if path is not None and path.exists() and not overwrite:
-        raise OutputError(
-            f"{path} exists, expected a free name for the run's record: "
-            "pass `overwrite=True`, or `record=False`."
-        )
-    if path is not None:
-        require_folder(path.parent, path, is_made=True)
 
 
 def write_record(request: RunRequest, record: dict[str, Any], published: Published) -> None:

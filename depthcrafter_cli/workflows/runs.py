@@ -13,7 +13,6 @@ from depthcrafter_cli.media.files import claimed, output_errors, remove_locks
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.sinks.registry import (
     check_numbers,
-    check_outputs,
     check_size,
     places_of,
 )
@@ -22,11 +21,11 @@ from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.types import ValueRange
 from depthcrafter_cli.workflows.compute import compute
 from depthcrafter_cli.workflows.deliver import deliver
-from depthcrafter_cli.workflows.hand_off import check_beside, laid_out, write_beside
+from depthcrafter_cli.workflows.hand_off import laid_out, write_beside
 from depthcrafter_cli.workflows.memory import memory_errors
 from depthcrafter_cli.workflows.model import LoadedModel
+from depthcrafter_cli.workflows.places import check_results
 from depthcrafter_cli.workflows.record import (
-    check_record,
     is_complete,
     write_record,
     written,
@@ -239,18 +238,9 @@ def finish(
     made, reading = saved.provenance, saved.reading
     own = {"outputs": tuple(outputs), "create_folders": True, "overwrite": False}
     request = laid_out(replace(saved.request, **{**own, **look}))
-    check_beside(request)
-    check_outputs(
-        written(request, 1 + len(made.cuts)),
-        video=request.video,
-        record=request.record_path,
-        look=request.look,
-        overwrite=request.overwrite,
-        create_folders=request.create_folders,
-    )
+    check_results(request, 1 + len(made.cuts), overwrite=request.overwrite)
     size = request.output_size(made.source_size, made.model_size, made.anamorphic)
     check_size(request.outputs, size, request.look)
-    check_record(request, overwrite=request.overwrite)
     published = Published(overwrite=request.overwrite)
     if request.create_folders:
         _create_folders(request)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
-from depthcrafter_cli.disk import identities
+from depthcrafter_cli.disk import first_shared
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.files import claimed, require_folder
 from depthcrafter_cli.media.published import Published
@@ -65,7 +65,7 @@ def check_shot_outputs(video: Path, outputs: Sequence[Path], *, overwrite: bool)
                 f"got {out} with the suffix '{out.suffix}', expected one of {', '.join(WRITERS)}: "
                 "choose another name."
             )
-        if identities(out) & identities(video):
+        if first_shared([[out], [video]]):
             raise UsageError(f"{out} is the input, expected another file: choose another name.")
         if out.exists() and not overwrite:
             raise OutputError(f"{out} exists, expected a free name: pass `overwrite=True`.")

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 
 from depthcrafter_cli.depth.colorize import check_colormap
-from depthcrafter_cli.disk import Identity, fold, identities, name_problem, nearest_folder
+from depthcrafter_cli.disk import first_shared, fold, name_problem
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.files import require_folder
 from depthcrafter_cli.media.look import CODECS, Look, require_holder
@@ -67,7 +68,9 @@ def sink_for(out: Path, settings: SinkSettings) -> DisparitySink:
 
     Raises UsageError for a suffix that no sink writes.
     """
-    return _sink_class(out)(out, settings)
+    kind = _sink_class(out)
+    kind.check(out)
+    return kind(out, settings)
 
 
 def shot_path(out: Path, index: int) -> Path:
@@ -75,6 +78,7 @@ def shot_path(out: Path, index: int) -> Path:
     ``depth_shot0003.mp4``, and ``depth/`` to ``depth/shot0003/``. Raises UsageError.
     """
     kind, name = _sink_class(out), f"shot{index:04}"
+    kind.check(out)
     if issubclass(kind, SequenceSink):
         pattern = kind.pattern(out)
         return pattern.parent / name / pattern.name
@@ -109,18 +113,20 @@ def check_outputs(
     outputs: Sequence[Path],
     *,
     video: Path | None = None,
-    record: Path | None = None,
+    beside: Mapping[Path, str] = MappingProxyType({}),
+    state: Path | None = None,
     look: Look | None = None,
     overwrite: bool = False,
     create_folders: bool = False,
 ) -> None:
     """Finds out before any work whether all outputs can be written.
 
-    Raises UsageError for none at all, an unknown suffix, colormap or codec, and where outputs,
-    ``record`` and the ``video`` are not all different files, also on a disk that does not tell A
-    from a; OutputError for a name that the disk does not take, a folder that is missing (unless
-    ``create_folders`` says that it will be made) or not writable and for files that exist while
-    ``overwrite`` is off.
+    ``beside`` are the files that come with them, and what each is; ``state`` is the run's folder.
+
+    Raises UsageError for none at all, an unknown suffix, colormap or codec, and where all these and
+    the ``video`` are not different files, also on a disk that does not tell A from a; OutputError
+    for a name that the disk does not take, a folder that is missing (unless ``create_folders`` says
+    that it will be made) or not writable and for files that exist while ``overwrite`` is off.
     """
     if not outputs:
         raise UsageError("got no `outputs`, expected at least one, such as depth.mp4: name it.")
@@ -129,10 +135,25 @@ def check_outputs(
     check_numbers(outputs, 0)
     require_holder(outputs, look)
     kinds = [_sink_class(out) for out in outputs]
-    _check_different(outputs, video, record)
+    files = [] if state is None else [(state, "the state of the run (`work_dir`)", [state])]
+    files += [] if video is None else [(video, "the input", [place_of_input(video)])]
+    files += [
+        (out, "another output", [place_of(out), *_called_like(video, out)]) for out in outputs
+    ]
+    _check_different([*files, *((path, what, [path]) for path, what in beside.items())])
+    made = [(path, path.parent, True) for path in (*beside, *filter(None, [state]))]
+    there = [path for path in beside if path.exists()]
     for out, kind in zip(outputs, kinds, strict=True):
+        kind.check(out)
         kind.check_look(out, look)
-        _check_place(out, kind, overwrite=overwrite, create_folders=create_folders)
+        there += kind.existing(out)
+        made.append((out, kind.folder_of(out), create_folders))
+    if there and not overwrite:
+        raise OutputError(
+            f"{there[-1]} exists, expected a free name: choose another or pass `overwrite=True`."
+        )
+    for path, folder, is_made in made:
+        require_folder(folder, path, is_made=is_made)
 
 
 def are_numbered(outputs: Iterable[Path]) -> bool:
@@ -179,7 +200,6 @@ def _sink_class(out: Path) -> type[DisparitySink]:
             f"{', '.join(suffix for suffix in _BY_SUFFIX if suffix)}, or a folder for PNGs: "
             "rename the output."
         )
-    kind.check(out)
     return kind
 
 
@@ -188,28 +208,21 @@ def place_of(path: Path) -> Path:
     return path.parent if NUMBER.search(path.name) else path
 
 
-def _check_different(outputs: Sequence[Path], source: Path | None, record: Path | None) -> None:
-    named = [] if source is None else [(source, "the input", identities(place_of_input(source)))]
-    named += [(out, "another output", _identities(out, source)) for out in outputs]
-    if record is not None:
-        named.append((record, "the record of the run", identities(record)))
-    taken: dict[object, str] = {}
-    for path, what, known in named:
-        if other := next((taken[key] for key in known if key in taken), None):
-            raise UsageError(
-                f"{path} is also {other}, expected different files on any disk, also on one that "
-                "does not tell A from a: rename one of them."
-            )
-        taken.update(dict.fromkeys(known, what))
+def _check_different(files: Sequence[tuple[Path, str, list[Path]]]) -> None:
+    """Raises UsageError if two paths, with what each is and its files, share one on some disk."""
+    if same := first_shared(of_path for _path, _what, of_path in files):
+        (path, _what, _), (_path, other, _) = (files[number] for number in same)
+        raise UsageError(
+            f"{path} is also {other}, expected different files on any disk, also on one that does "
+            "not tell A from a: rename one of them."
+        )
 
 
-def _identities(out: Path, source: Path | None) -> set[Identity]:
-    """Those of an output, and of the one of its images that is called like the input."""
-    known = identities(place_of(out))
-    if source is not None and NUMBER.search(out.name):
-        same_name = (file for file in numbered_files(out) if fold(file.name) == fold(source.name))
-        known = known.union(*map(identities, same_name))
-    return known
+def _called_like(video: Path | None, out: Path) -> list[Path]:
+    """The images of a numbered output that have the name of the input."""
+    if video is None or not NUMBER.search(out.name):
+        return []
+    return [file for file in numbered_files(out) if fold(file.name) == fold(video.name)]
 
 
 def name_problem_of(out: Path, last_number: int = 0) -> str:
@@ -218,22 +231,4 @@ def name_problem_of(out: Path, last_number: int = 0) -> str:
     ``last_number`` is that of the last image of a sequence.
     """
     name = NUMBER.sub(lambda place: place.group() % last_number, out.name)
-    last = out if name == out.name else out.with_name(name)  # . has no name
-    there = nearest_folder(out)
-    for place in (last, *out.parents):
-        if place.absolute() == there:
-            break
-        if place.name != ".." and (problem := name_problem(place)):
-            return f"the name {place.name} {problem}"
-    return ""
-
-
-def _check_place(
-    out: Path, kind: type[DisparitySink], *, overwrite: bool, create_folders: bool
-) -> None:
-    folder, existing = kind.folder_of(out), kind.existing(out)
-    if existing and not overwrite:
-        raise OutputError(
-            f"{existing[0]} exists, expected a free name: choose another or pass `overwrite=True`."
-        )
-    require_folder(folder, out, is_made=create_folders)
+    return name_problem(out if name == out.name else out.with_name(name))  # . has no name
