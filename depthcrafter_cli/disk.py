@@ -11,7 +11,7 @@ import re
 import stat
 import time
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from errno import EACCES, EBADF, EINVAL, ENOTSUP, EPERM
 from pathlib import Path
@@ -264,7 +264,7 @@ def identities(path: Path) -> set[Identity]:
     return {by_name, _number(path)} if path.exists() else {by_name}
 
 
-def first_shared(groups: Iterable[Iterable[Path]]) -> tuple[int, int] | None:
+def first_shared(groups: Sequence[Sequence[Path]]) -> tuple[int, int] | None:
     """Of groups of paths, the first in which there is a file of an earlier one, and that one.
 
     They are given as the groups' numbers from 0, by the same :func:`identities`.

@@ -72,6 +72,7 @@ class VideoInfo:
     more if the rate varies; ``frame_count`` is exact where the container says so,
     an estimate from the duration where it does not, None where neither is known. ``hdr`` is None
     for a video that does not say that it is HDR, ``anamorphic`` for one of square pixels.
+    ``of_images`` says that it is made of picture files.
     """
 
     path: Path
@@ -81,6 +82,7 @@ class VideoInfo:
     frame_count: int | None
     hdr: Hdr | None = None
     anamorphic: Anamorphic | None = None
+    of_images: bool = False
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def batch(
                 "got --no-record with --resume or --skip-existing, expected records, which tell "
                 "what is complete: leave one of them out."
             )
-        console.keep_log_apart(*([] if options.report is None else [options.report]), out)
+        console.keep_log_apart(filter(None, [options.report, out]))
         words = partial(as_typed, names=NAMES)
         tasks = workflows.find_tasks(
             sources,
@@ -82,7 +82,7 @@ def batch(
             columns=COLUMNS,
             warn=console.warn,
         )
-        console.keep_log_apart(*(path for task in tasks for path in files_of(task.request)))
+        console.keep_log_apart(path for task in tasks for path in files_of(task.request))
         videos = workflows.batch(
             tasks,
             BatchView(console, words),

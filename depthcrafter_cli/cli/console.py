@@ -3,7 +3,7 @@
 import sys
 import time
 import traceback
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,11 +81,11 @@ class Console:
         for outlet in self._outlets:
             outlet.say(Said(event, values, lines, level, paths))
 
-    def keep_log_apart(self, *paths: Path) -> None:
+    def keep_log_apart(self, paths: Iterable[Path]) -> None:
         """Raises UsageError if the log is one of the files that the command reads or writes."""
         for outlet in self._outlets:
             if isinstance(outlet, LogFile):
-                outlet.keep_apart(paths)
+                outlet.keep_apart([*paths])
 
     @contextmanager
     def drawing(self, videos: int = 0) -> Iterator[Draw]:

@@ -91,7 +91,7 @@ def evaluate(
     """
     names = {**opt.NAMES, "dataset": "SET", "convention": "--convention", "fit": "--fit"}
     with reported(**vars(how), names=names) as console:
-        console.keep_log_apart(*out)
+        console.keep_log_apart(out)
         from depthcrafter_cli.workflows.evaluate import EvaluationRequest
         from depthcrafter_cli.workflows.evaluate import evaluate as carry_out
 

@@ -36,7 +36,7 @@ def resume(
         from depthcrafter_cli.workflows.state import RunState
 
         stopped = RunState(folder).saved().request
-        console.keep_log_apart(*files_of(stopped))
+        console.keep_log_apart(files_of(stopped))
         asked["keep_work"] |= stopped.keep_work
         given = read_values(RunRequest, asked)
         with console.watching() as observer:
@@ -69,7 +69,7 @@ def finish(
         look = {**_LOOK, **read_values(RunRequest, asked)}
         saved = RunState(folder).saved().request
         request = laid_out(replace(saved, outputs=tuple(out), **look))
-        console.keep_log_apart(*files_of(request))
+        console.keep_log_apart(files_of(request))
         with console.watching() as observer:
             frames = workflows.finish(folder, out, observer, console.warn, **look)
         made = written(request, 1 + len(RunState(folder).saved().provenance.cuts))

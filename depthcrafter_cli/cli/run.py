@@ -45,7 +45,7 @@ def run(
         request = laid_out(
             build(RunRequest, asked, video=video, outputs=tuple(out), create_folders=True)
         )
-        console.keep_log_apart(*files_of(request))
+        console.keep_log_apart(files_of(request))
         from depthcrafter_cli import workflows
 
         if workers:

@@ -40,7 +40,7 @@ def shots(
       depthcrafter shots film.mp4 --out shots.csv --out shots.png
     """
     with reported(**vars(how)) as console:
-        console.keep_log_apart(video, *out)
+        console.keep_log_apart([video, *out])
         from depthcrafter_cli.workflows.film import find_shots
         from depthcrafter_cli.workflows.shots import check_shot_outputs, write_shots
 

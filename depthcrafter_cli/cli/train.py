@@ -61,7 +61,7 @@ def train(
       depthcrafter train examples/fine-tune.toml --out my-model --work-dir tuning
     """
     with reported(**vars(how), names=_NAMES) as console:
-        console.keep_log_apart(recipe, out)
+        console.keep_log_apart([recipe, out])
         from depthcrafter_cli.training.recipe import load_recipe
         from depthcrafter_cli.workflows.interrupts import Interrupted
         from depthcrafter_cli.workflows.train import train as carry_out

@@ -77,6 +77,7 @@ class ImageSequence:
             peak_rate=self.rate,
             frame_count=len(images),
             anamorphic=None if aspect == 1 else Anamorphic(stored, aspect),
+            of_images=True,
         )
 
     def numbers(self) -> list[int | None]:

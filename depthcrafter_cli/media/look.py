@@ -8,6 +8,7 @@ from pathlib import Path
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.options import check_options, documented, option
 from depthcrafter_cli.text import expanded
+from depthcrafter_cli.types import Size
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,11 @@ class Codec:
         if not (gray or self.pix_fmt.startswith("yuv")) or self.matte > (gray and self.bits > 8):
             raise ValueError(f"{self.encoder} with {self.pix_fmt} cannot hold depth")
 
-    @property
-    def columns(self) -> int:
-        """What the width must be a multiple of: colours may be stored at half of it."""
-        return 2 if "420" in self.pix_fmt or "422" in self.pix_fmt else 1
-
-    @property
-    def rows(self) -> int:
-        """What the height must be a multiple of."""
-        return 2 if "420" in self.pix_fmt else 1
+    def extended(self, size: Size) -> Size:
+        """The size with sides that are even where colours are stored at half of them."""
+        rows = 2 if "420" in self.pix_fmt else 1
+        columns = 2 if "420" in self.pix_fmt or "422" in self.pix_fmt else 1
+        return Size(size.height + -size.height % rows, size.width + -size.width % columns)
 
 
 # x264's macroblock tree reads memory it has not set: the same pictures gave another file each time.
@@ -218,11 +215,16 @@ _PIXELS = re.compile(r"(?:gray|yuv4(?:20|22|44)p)(?:(9|10|12|14|16)le)?")
 def codec_for(out: Path, look: Look) -> Codec:
     """How the pictures of a video are encoded: by ``codec`` if its container can hold that.
 
+    Its options are those of the look, too.
+
     Raises UsageError for pixels that the codec has not, or that cannot hold depth.
     """
     codec = CODECS[look.codec or _DEFAULTS[out.suffix.lower()]]
     if out.suffix.lower() not in codec.suffixes:
         codec = CODECS[_DEFAULTS[out.suffix.lower()]]
+    quality = {"crf": str(look.crf)} if codec.quality else {}
+    asked = encoder_options(look.encoder_option)
+    codec = replace(codec, options={**codec.options, **quality, **asked})
     if look.pix_fmt is None or look.pix_fmt == codec.pix_fmt:
         return codec
     offered = [name for name in _pixels_of(codec.encoder) if _PIXELS.fullmatch(name)]

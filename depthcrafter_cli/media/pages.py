@@ -51,7 +51,9 @@ class PagedImage:
             image.seek(pages[0])
             height, width, _channels = rgb_of(image, self.path).shape
         rate = len(durations) / sum(durations, Fraction(0))
-        return VideoInfo(self.path, Size(height, width), rate, 1 / min(durations), len(pages))
+        return VideoInfo(
+            self.path, Size(height, width), rate, 1 / min(durations), len(pages), of_images=True
+        )
 
     def pictures(self, start: Fraction, warn: Warn) -> Iterator[Timed[av.VideoFrame]]:
         """(seconds from the first picture, seconds it is shown, picture) in order, from the first.

@@ -20,6 +20,7 @@ from depthcrafter_cli.media.selection import Timed
 from depthcrafter_cli.media.timestamps import (
     REORDERED,
     expected_seconds,
+    length_of,
     on_grid,
     peak_rate_of,
     picture_count,
@@ -80,12 +81,12 @@ class VideoFile:
                     f"No frame of {self.path} can be decoded, expected a complete video file: "
                     "check that its download or copy finished."
                 )
-            count = picture_count(stream, _length(container, stream, seconds_of(first)))
+            count = picture_count(stream, length_of(container, stream, seconds_of(first)))
+            rates = rate_of(stream), peak_rate_of(stream)
             size, anamorphic = _shape(stream, first)
             require_sane(self.path, size)
             context = stream.codec_context
             hdr = hdr_of(context.color_trc, context.color_primaries)
-            rates = rate_of(stream), peak_rate_of(stream)
             return VideoInfo(self.path, size, *rates, count, hdr, anamorphic)
 
     def first_shown(self) -> tuple[Fraction, str]:
@@ -153,7 +154,7 @@ class VideoFile:
                 pictures = decoder.pictures_from(zero + start - earlier, zero)
             else:
                 pictures = chain([first], pictures)
-            length, read = _length(container, stream, zero), Fraction(0)
+            length, read = length_of(container, stream, zero), Fraction(0)
             is_whole = _is_whole(self.path, container)
 
             def last(time: Fraction) -> Fraction:
@@ -347,23 +348,13 @@ def _last_duration(
     return usual if told <= tick or abs(told - usual) <= 2 * tick else told
 
 
-def _length(
-    container: av.container.InputContainer, stream: av.VideoStream, zero: Fraction | None
-) -> Fraction | None:
-    """As :func:`expected_seconds`, counted from the first picture, at ``zero``."""
-    end = expected_seconds(container, stream)
-    # FFmpeg writes into a Matroska file when it ends, which for a part of a recording is later.
-    if end and zero and 0 < zero < end and container.format.name.startswith("matroska"):
-        return end - zero
-    return end
-
-
 def _shape(stream: av.VideoStream, picture: av.VideoFrame) -> tuple[Size, Anamorphic | None]:
     """The size at which a picture is shown, and how it is stored if its pixels are not square."""
     aspect = Fraction(stream.sample_aspect_ratio or 1)
     stored = Size(picture.height, picture.width)
+    turned = swaps_sides(picture)
     shown = as_shown(stored, aspect)
-    if swaps_sides(picture):
+    if turned:
         stored, shown = (Size(size.width, size.height) for size in (stored, shown))
         aspect = 1 / aspect
     return shown, None if aspect == 1 else Anamorphic(stored, aspect)

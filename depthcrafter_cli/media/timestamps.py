@@ -96,6 +96,17 @@ def expected_seconds(
     return whole if len(container.streams) == 1 else None
 
 
+def length_of(
+    container: av.container.InputContainer, stream: av.VideoStream, zero: Fraction | None
+) -> Fraction | None:
+    """As :func:`expected_seconds`, counted from the first picture, at ``zero``."""
+    end = expected_seconds(container, stream)
+    # FFmpeg writes into a Matroska file when it ends, which for a part of a recording is later.
+    if end and zero and 0 < zero < end and container.format.name.startswith("matroska"):
+        return end - zero
+    return end
+
+
 def picture_count(stream: av.VideoStream, seconds: Fraction | None) -> int | None:
     """How many pictures the container says that there are in ``seconds``, None if it does not."""
     if seconds is None:

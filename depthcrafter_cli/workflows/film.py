@@ -7,7 +7,6 @@ from fractions import Fraction
 from pathlib import Path
 
 from depthcrafter_cli.errors import InputError, UsageError
-from depthcrafter_cli.media.image_sequence import is_image_sequence
 from depthcrafter_cli.media.reader import clock_of, image_times, probe, read_frames
 from depthcrafter_cli.media.selection import ReadOptions, selected_rate
 from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
@@ -78,7 +77,7 @@ def film_of(
     if request.cut_list is not None:
         return _listed_shots(video, info, reading, request.cut_list, observer)
     # Images come shot by shot, and the reference program knows no cuts.
-    if request.cuts == NO_CUTS or request.reference or is_image_sequence(video):
+    if request.cuts == NO_CUTS or request.reference or info.of_images:
         if not counts:
             return None
         timeline = _timeline(video, info, reading, observer)

@@ -232,7 +232,7 @@ def _settle(request: RunRequest) -> tuple[Video, MethodPlan]:
         )
     written = request.output_size(info.size, method.size, info.anamorphic)
     check_size(request.outputs, written, request.look)
-    by_source = request.start_number == FROM_SOURCE
+    by_source = info.of_images and request.start_number == FROM_SOURCE
     numbers = frame_numbers(request.video, reading) if by_source else None
     # How many frames a video has is known only about, if at all.
     last = max(numbers) if numbers else request.first_number + 2 * (frames or 0)

@@ -210,7 +210,7 @@ def place_of(path: Path) -> Path:
 
 def _check_different(files: Sequence[tuple[Path, str, list[Path]]]) -> None:
     """Raises UsageError if two paths, with what each is and its files, share one on some disk."""
-    if same := first_shared(of_path for _path, _what, of_path in files):
+    if same := first_shared([of_path for _path, _what, of_path in files]):
         (path, _what, _), (_path, other, _) = (files[number] for number in same)
         raise UsageError(
             f"{path} is also {other}, expected different files on any disk, also on one that does "

@@ -46,9 +46,8 @@ class VideoSink(FileSink):
 
     @classmethod
     def picture_size(cls, out: Path, size: Size, look: Look) -> Size:
-        codec = codec_for(out, look)
-        width = size.width * (2 if look.side_by_side else 1)
-        return Size(_multiple(size.height, codec.rows), _multiple(width, codec.columns))
+        pictures = Size(size.height, size.width * (2 if look.side_by_side else 1))
+        return codec_for(out, look).extended(pictures)
 
     @classmethod
     def frame_bytes(cls, out: Path, size: Size, look: Look) -> float:
@@ -58,15 +57,13 @@ class VideoSink(FileSink):
     @classmethod
     def check_size(cls, out: Path, size: Size, look: Look) -> None:
         """Ask the encoder whether it takes pictures of this size."""
-        codec, pictures = codec_for(out, look), cls.picture_size(out, size, look)
+        pictures, codec = cls.picture_size(out, size, look), codec_for(out, look)
         try:
             with av.open(BytesIO(), "w", format=_format_of(out)) as container:
-                stream = _add_stream(
-                    container, codec, pictures, Fraction(24), Fraction(1, 24), look
-                )
+                stream = _add_stream(container, codec, pictures, Fraction(24), Fraction(1, 24))
                 context = stream.codec_context
                 context.open()
-                unread = sorted(set(context.options) & set(encoder_options(look.encoder_option)))
+                unread = sorted({*context.options} & {*encoder_options(look.encoder_option)})
         except (av.error.FFmpegError, ValueError) as error:
             raise OutputError(
                 f"{out} would be {pictures} pixels, expected a size that {codec.encoder} encodes "
@@ -104,7 +101,6 @@ class VideoSink(FileSink):
             self.picture_size(self.path, settings.size, settings.look),
             settings.rate,
             settings.time_base,
-            settings.look,
         )
         if settings.timecode:
             self._stream.metadata["timecode"] = settings.timecode
@@ -162,10 +158,11 @@ class VideoSink(FileSink):
 
     def _padded(self, picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
         height, width = picture.shape[:2]
-        rows, columns = -height % self._codec.rows, -width % self._codec.columns
-        if not rows and not columns:
+        whole = self._codec.extended(Size(height, width))
+        if whole == Size(height, width):
             return picture
-        return np.pad(picture, ((0, rows), (0, columns), (0, 0))[: picture.ndim], mode="edge")
+        more = ((0, whole.height - height), (0, whole.width - width), (0, 0))
+        return np.pad(picture, more[: picture.ndim], mode="edge")
 
     def _units(self, seconds: Fraction) -> int:
         return round(seconds / self.settings.time_base)
@@ -229,14 +226,12 @@ def _add_stream(
     size: Size,
     rate: Fraction,
     time_base: Fraction,
-    look: Look,
 ) -> av.VideoStream:
     stream = container.add_stream(codec.encoder, rate=rate.limit_denominator(65535))
     stream.height, stream.width = size.height, size.width
     stream.pix_fmt = codec.pix_fmt
     stream.time_base = time_base
-    quality = {"crf": str(look.crf)} if codec.quality else {}
-    stream.options = {**codec.options, **quality, **encoder_options(look.encoder_option)}
+    stream.options = dict(codec.options)
     context = stream.codec_context
     context.time_base = time_base
     if codec.tag and container.format.name != "matroska":
@@ -251,10 +246,6 @@ def _add_stream(
 
 def _shown_at(packet: av.Packet) -> int:
     return int(packet.pts)
-
-
-def _multiple(side: int, of: int) -> int:
-    return side + -side % of
 
 
 def _format_of(path: Path) -> str:
