@@ -291,7 +291,9 @@ def vae_case(case: Arrays, folder: Path) -> Iterator[Deviation]:
 
 def colour_case(case: Arrays, _folder: Path) -> Iterator[Deviation]:
     """The inferno colours of a normalised depth."""
-    yield deviation("vis", colorize(case["depth"], "inferno") / 255, case["vis"], 0.5 / 255 + 1e-6)
+    yield deviation(
+        "vis", colorize(case["depth"], "inferno", dither=False) / 255, case["vis"], 0.5 / 255 + 1e-6
+    )
 
 
 def reader_case(case: Arrays, folder: Path) -> Iterator[Deviation]:

@@ -13,6 +13,7 @@ from types import ModuleType
 import numpy as np
 import numpy.typing as npt
 
+from depthcrafter_cli.depth.dither import dithered
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.types import Disparity
 
@@ -72,12 +73,13 @@ def _table(name: str) -> npt.NDArray[np.uint8]:
     return table
 
 
-def colorize(normalized: Disparity, colormap: str) -> npt.NDArray[np.uint8]:
+def colorize(normalized: Disparity, colormap: str, *, dither: bool = True) -> npt.NDArray[np.uint8]:
     """Colours uint8 [..., H, W, 3] of disparity in [0, 1], float32 [..., H, W].
 
-    The table index is ``normalized * 255`` truncated, as the reference does.
+    Without ``dither`` the table index is ``normalized * 255`` truncated, as the reference does.
     Raises UsageError for an unknown colormap.
     """
-    index = (normalized * np.float32(_ENTRIES - 1)).astype(np.uint8)
+    scaled: Disparity = normalized * np.float32(_ENTRIES - 1)
+    index = dithered(scaled) if dither else scaled.astype(np.uint8)
     colours: npt.NDArray[np.uint8] = _table(colormap).take(index, axis=0)
     return colours

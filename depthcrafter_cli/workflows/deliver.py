@@ -67,6 +67,7 @@ def deliver(
         metadata=metadata,
         published=published,
         labels_of=partial(labels_for, request),
+        dither=not request.reference,
         **_carried(request, reading, provenance, warn),
     )
     make = PerShotSink if request.per_shot else sink_for

@@ -25,7 +25,7 @@ EVERY = [(name, suffix) for name, codec in CODECS.items() for suffix in codec.su
 
 # The most that a sample of a smooth ramp is off, in 1/65535 of the range, and the mean.
 WORST = {
-    "h264": (1300, 500), "h264-444": (900, 200), "h264-10": (250, 40), "av1": (700, 70),
+    "h264": (1100, 350), "h264-444": (700, 120), "h264-10": (250, 40), "av1": (700, 70),
     "hevc-10": (550, 50), "hevc-12": (550, 35), "prores": (130, 30), "prores-4444": (110, 25),
     "ffv1": (0.5, 0.3),
 }  # fmt: skip

@@ -62,14 +62,20 @@ def test_json_events_tell_the_plan_the_stages_and_the_end(cli, small, tmp_path):
 
 def test_reference_mode_equals_the_published_program_end_to_end(cli, tiny_folder, tmp_path):
     golden = CLIP.parents[1] / "o4_e2e_clip_a.npz"
-    out = tmp_path / "d.npz"
+    out, video = tmp_path / "d.npz", tmp_path / "d.mp4"
     settings = ["--window", 8, "--overlap", 3, "--max-res", 128, "--weights", tiny_folder]
-    done = cli("run", CLIP, "--out", out, *settings, "--reference", "--quiet")
+    outs = ["--out", out, "--out", video, "--colormap", "gray", "--crf", 0]
+    done = cli("run", CLIP, *outs, *settings, "--reference", "--quiet")
     assert (done.code, done.out, done.err) == (0, "", "")
     with np.load(out) as ours, np.load(golden) as theirs:
         low, high = ours["range"]
         normalized = (ours["depth"] - low) / (high - low)
         assert np.abs(normalized - theirs["depth"]).max() <= 1e-4
+    with av.open(str(video)) as container:
+        pictures = (picture.to_ndarray() for picture in container.decode(video=0))
+        levels = np.stack([luma[: normalized.shape[1]] for luma in pictures])
+    cut_off = np.floor(normalized * 255) * 219 / 255 + 16
+    assert abs((levels - cut_off).mean()) < 0.1  # 0.43 if it were rounded
 
 
 def test_a_constant_range_and_side_by_side(cli, small, tmp_path):

@@ -94,7 +94,8 @@ class SinkSettings:
     ``value_range`` the raw disparities that became 0 and 1, the extremes of all ``shots`` where a
     film has several, ``pixel_aspect`` a pixel's width to its height, ``metadata`` plain values for
     the formats that can carry them. ``sound``, and the ``timecode`` of the first frame, are for
-    videos; ``labels_of`` gives more texts for pictures of a range.
+    videos; ``labels_of`` gives more texts for pictures of a range. Without ``dither`` depth is cut
+    off to 8 bits, as the reference does.
     """
 
     size: Size
@@ -111,6 +112,7 @@ class SinkSettings:
     sound: Sound | None = None
     timecode: str = ""
     labels_of: Callable[[ValueRange], Mapping[str, str]] = _unlabelled
+    dither: bool = True
 
 
 class DisparitySink(ABC):

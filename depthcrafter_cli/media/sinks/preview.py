@@ -34,7 +34,7 @@ class PreviewSink(FileSink):
 
     def _write(self, frame: DepthFrame) -> None:
         if self._seen % self._step == 0:
-            picture = Image.fromarray(shown(frame, self.settings.look))
+            picture = Image.fromarray(shown(frame, self.settings))
             self._pictures.append(small(picture, _WIDTH * (1 + self.settings.look.side_by_side)))
         self._seen += 1
 

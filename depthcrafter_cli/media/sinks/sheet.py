@@ -34,9 +34,9 @@ class SheetSink(FileSink):
 
     def _write(self, frame: DepthFrame) -> None:
         if self._seen in self._chosen:
-            depth = small(
-                Image.fromarray(colorize(frame.normalized, self.settings.look.colormap)), _WIDTH
-            )
+            look = self.settings.look
+            colours = colorize(frame.normalized, look.colormap, dither=self.settings.dither)
+            depth = small(Image.fromarray(colours), _WIDTH)
             above = Image.fromarray(source_of(frame)).resize(depth.size, Image.Resampling.BILINEAR)
             cell = Image.new("RGB", (depth.width, 2 * depth.height))
             cell.paste(above, (0, 0))

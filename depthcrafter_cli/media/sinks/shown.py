@@ -4,7 +4,7 @@ import numpy as np
 
 from depthcrafter_cli.depth.colorize import colorize
 from depthcrafter_cli.media.look import Look
-from depthcrafter_cli.media.sinks.base import DepthFrame
+from depthcrafter_cli.media.sinks.base import DepthFrame, SinkSettings
 from depthcrafter_cli.types import RgbImage
 
 
@@ -13,9 +13,10 @@ def shows_source(look: Look) -> bool:
     return look.side_by_side or look.overlay
 
 
-def shown(frame: DepthFrame, look: Look) -> RgbImage:
+def shown(frame: DepthFrame, settings: SinkSettings) -> RgbImage:
     """A frame uint8 [H, W, 3], twice as wide with the source beside it."""
-    depth = colorize(frame.normalized, look.colormap)
+    look = settings.look
+    depth = colorize(frame.normalized, look.colormap, dither=settings.dither)
     if not shows_source(look):
         return depth
     source = source_of(frame)

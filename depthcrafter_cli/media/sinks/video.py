@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import ColorRange, Colorspace
 
+from depthcrafter_cli.depth.dither import dithered
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.look import Codec, Look, check_codec, codec_for, encoder_options
 from depthcrafter_cli.media.sinks.base import DepthFrame, FileSink
@@ -33,7 +34,7 @@ class VideoSink(FileSink):
     """``.mp4``, ``.mov`` and ``.mkv``, encoded as :mod:`~depthcrafter_cli.media.look` says.
 
     A matte is normalised depth as it is, in one channel. All others are pictures in BT.709: in
-    any matplotlib colormap, of which ``gray`` keeps all bits of the codec; with ``side_by_side``
+    any matplotlib colormap, of which ``gray`` has all levels of the codec; with ``side_by_side``
     the source stands to the left. Where colour is stored at half the size, sides are even: an odd
     one is extended by repeating its last row or column.
     """
@@ -147,9 +148,11 @@ class VideoSink(FileSink):
     def _picture(self, frame: DepthFrame) -> av.VideoFrame:
         """A frame in the codec's pixel format."""
         codec, look = self._codec, self.settings.look
-        if codec.matte or (codec.bits > 8 and look.colormap == _GRAY and not shows_source(look)):
+        is_gray = look.colormap == _GRAY and not shows_source(look)
+        if codec.matte or (is_gray and (codec.bits > 8 or self.settings.dither)):
             return _gray_picture(codec, self._padded(frame.normalized))
-        picture = av.VideoFrame.from_ndarray(self._padded(shown(frame, look)), format="rgb24")
+        colours = self._padded(shown(frame, self.settings))
+        picture = av.VideoFrame.from_ndarray(colours, format="rgb24")
         return picture.reformat(
             format=codec.pix_fmt,
             dst_colorspace=Colorspace.ITU709,
@@ -197,9 +200,10 @@ class VideoSink(FileSink):
 
 
 def _gray_picture(codec: Codec, normalized: Disparity) -> av.VideoFrame:
-    """Depth as luma of more than 8 bits: of full range in a matte, else of video's, ITU-R BT.709.
+    """Depth as luma: of full range in a matte, else of video's, ITU-R BT.709.
 
-    It is written sample by sample: swscale is off by up to 4 levels of 10 bits on this way.
+    It is written sample by sample: swscale is off by up to 4 levels of 10 bits on this way, and
+    from 8 bits would round twice, which draws edges into slopes again.
     """
     black, span = 16 << codec.bits - 8, 219 << codec.bits - 8
     if codec.matte:
@@ -207,15 +211,17 @@ def _gray_picture(codec: Codec, normalized: Disparity) -> av.VideoFrame:
     height, width = normalized.shape
     picture = av.VideoFrame(width, height, codec.pix_fmt)
     luma, *chroma = picture.planes
-    _fill(luma, np.rint(black + span * normalized.astype(np.float64)))
+    samples = black + span * normalized.astype(np.float64)
+    kind = "u1" if codec.bits == 8 else "<u2"
+    _fill(luma, dithered(samples) if codec.bits == 8 else np.rint(samples), kind)
     for plane in chroma:
-        _fill(plane, 1 << codec.bits - 1)
+        _fill(plane, 1 << codec.bits - 1, kind)
     return picture
 
 
-def _fill(plane: av.video.plane.VideoPlane, samples: npt.NDArray[np.float64] | int) -> None:
-    """Write samples of two bytes, whose rows may be longer in memory."""
-    rows = np.zeros((plane.height, plane.line_size // 2), "<u2")
+def _fill(plane: av.video.plane.VideoPlane, samples: npt.NDArray[Any] | int, kind: str) -> None:
+    """Write samples of a ``kind`` that NumPy knows; rows may be longer in memory."""
+    rows = np.zeros((plane.height, plane.line_size // np.dtype(kind).itemsize), kind)
     rows[:, : plane.width] = samples
     plane.update(rows)
 
