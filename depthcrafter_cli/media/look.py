@@ -4,11 +4,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.options import check_options, documented, option
 from depthcrafter_cli.text import expanded
-from depthcrafter_cli.types import Size
+
+if TYPE_CHECKING:
+    from depthcrafter_cli.types import Size
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,12 @@ class Codec:
         if not (gray or self.pix_fmt.startswith("yuv")) or self.matte > (gray and self.bits > 8):
             raise ValueError(f"{self.encoder} with {self.pix_fmt} cannot hold depth")
 
-    def extended(self, size: Size) -> Size:
+    def extended(self, size: "Size") -> "Size":
         """The size with sides that are even where colours are stored at half of them."""
         rows = 2 if "420" in self.pix_fmt else 1
         columns = 2 if "420" in self.pix_fmt or "422" in self.pix_fmt else 1
-        return Size(size.height + -size.height % rows, size.width + -size.width % columns)
+        height, width = size.height + -size.height % rows, size.width + -size.width % columns
+        return replace(size, height=height, width=width)
 
 
 # x264's macroblock tree reads memory it has not set: the same pictures gave another file each time.
