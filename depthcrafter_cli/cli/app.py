@@ -24,6 +24,7 @@ _COMMANDS = {
     "plan": "plan",
     "shots": "shots",
     "evaluate": "evaluate",
+    "report": "report",
     "train": "train",
     "doctor": "doctor",
     "weights": "weights",

@@ -30,6 +30,7 @@ STAGES = {
     "denoise": "denoise",
     "decode": "decode",
     "estimate": "estimate",
+    "examine": "examine",
     "normalize": "find range",
     "write": "write",
     "pause": "pause",

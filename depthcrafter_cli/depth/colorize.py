@@ -5,7 +5,7 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -64,8 +64,8 @@ def check_colormap(name: str) -> None:
 
 
 @lru_cache(maxsize=8)
-def _table(name: str) -> npt.NDArray[np.uint8]:
-    """Return the colormap's 256 colours, uint8 [256, 3]."""
+def table_of(name: str) -> npt.NDArray[np.uint8]:
+    """Return the colormap's 256 colours, uint8 [256, 3]. Raises UsageError for an unknown one."""
     check_colormap(name)
     levels = np.linspace(0.0, 1.0, _ENTRIES)
     colours = own_matplotlib().colormaps[name](levels)
@@ -81,5 +81,28 @@ def colorize(normalized: Disparity, colormap: str, *, dither: bool = True) -> np
     """
     scaled: Disparity = normalized * np.float32(_ENTRIES - 1)
     index = dithered(scaled) if dither else scaled.astype(np.uint8)
-    colours: npt.NDArray[np.uint8] = _table(colormap).take(index, axis=0)
+    colours: npt.NDArray[np.uint8] = table_of(colormap).take(index, axis=0)
     return colours
+
+
+def depth_of_colours(name: str) -> Callable[[npt.NDArray[np.uint8]], Disparity]:
+    """What reads depth in [0, 1] back from colours uint8 [H, W, 3] of a colormap, roughly.
+
+    Each colour is that of the nearest entry; 6 bits of a channel are looked at. Raises UsageError
+    for an unknown colormap.
+    """
+    table = table_of(name).astype(np.float32)
+    known = np.full(1 << 18, -1, np.int16)  # the entry by colour
+
+    def back(rgb: npt.NDArray[np.uint8]) -> Disparity:
+        codes = (rgb >> 2).astype(np.int32) @ np.array([1 << 12, 1 << 6, 1])
+        new = np.unique(codes)
+        new = new[known[new] < 0]
+        for part in np.array_split(new, len(new) // 4096 + 1):
+            colours = np.stack([part >> 12, part >> 6 & 63, part & 63], 1) * np.float32(4) + 1.5
+            apart = ((colours[:, None] - table) ** 2).sum(-1)
+            known[part] = apart.argmin(1)
+        depth: Disparity = known[codes].astype(np.float32) / np.float32(_ENTRIES - 1)
+        return depth
+
+    return back

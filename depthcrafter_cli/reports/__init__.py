@@ -1,0 +1,1 @@
+"""Pages that show results: one file each, which loads nothing from anywhere."""

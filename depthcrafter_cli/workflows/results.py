@@ -1,0 +1,246 @@
+"""What a finished run left: its depth, its record, and the video that it is of."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from depthcrafter_cli.disk import derived
+from depthcrafter_cli.errors import DepthCrafterError, InputError
+from depthcrafter_cli.media.depth_files import (
+    EXACT_FIRST,
+    ColourTable,
+    DepthFile,
+    joined,
+    open_depth,
+)
+from depthcrafter_cli.media.numbered import numbered_files
+from depthcrafter_cli.media.reader import probe, read_frames
+from depthcrafter_cli.media.resize import reference_stride
+from depthcrafter_cli.media.selection import ReadOptions
+from depthcrafter_cli.media.sinks.registry import place_of
+from depthcrafter_cli.media.spool import SpooledFilm
+from depthcrafter_cli.pipeline.windows import Layout, count_windows
+from depthcrafter_cli.structured import content_errors, json_object
+from depthcrafter_cli.types import RgbImage, Size, ValueRange
+from depthcrafter_cli.workflows.record import written
+from depthcrafter_cli.workflows.request import RunRequest
+from depthcrafter_cli.workflows.state import RunState
+
+_LARGEST_RECORD = 1 << 22  # bytes
+
+
+@dataclass(frozen=True)
+class Result:
+    """Depth with what is known of it.
+
+    ``record`` and ``reading`` are empty, and ``video`` None, where no record was found, or where
+    the video is gone.
+    """
+
+    name: str
+    depth: DepthFile
+    record: Mapping[str, Any] = field(default_factory=dict)
+    video: Path | None = None
+    reading: ReadOptions = field(default_factory=ReadOptions)
+    colormap: str = "inferno"
+
+    @property
+    def shots(self) -> tuple[int, ...]:
+        return (
+            (0, *(int(cut) for cut in self.record.get("cuts", ())))
+            if (self.record)
+            else self.depth.shots or (0,)
+        )
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames per second: 24 where nothing tells."""
+        if self.record:
+            return Fraction(self.record["rate"])
+        times = self.depth.times
+        if len(times) > 1 and times[-1] > times[0]:
+            return Fraction((len(times) - 1) / (times[-1] - times[0])).limit_denominator(1001)
+        return Fraction(24)
+
+    def ranges(self) -> tuple[ValueRange, ...]:
+        """The numbers that are shown as 0 and 1, of each shot; empty if nothing tells."""
+        if not self.depth.is_raw:
+            return (ValueRange(0.0, 1.0),) * len(self.shots)
+        if self.depth.kind == "metres":
+            return ()
+        told = self.record.get("shots", [self.record] if "value_range" in self.record else [])
+        found = [ValueRange(*each["value_range"]) for each in told] or self.depth.ranges
+        ranges = (sorted((each.low, each.high)) for each in found)
+        return tuple(ValueRange(*each) for each in ranges) if len(found) == len(self.shots) else ()
+
+    def joins(self) -> tuple[int, ...]:
+        """The first frames of windows that share frames with the one before."""
+        settings = self.record.get("settings", {})
+        window, overlap = settings.get("window"), settings.get("overlap")
+        if not window or overlap is None:
+            return ()
+        found, ends = [], (*self.shots[1:], self.depth.frames)
+        for start, end in zip(self.shots, ends, strict=True):
+            total = end - start
+            spread = None if settings.get("noise") == "reference" else total
+            layout = Layout(window, overlap, spread)
+            found += [
+                start + layout.start(i) for i in range(1, count_windows(total, window, overlap))
+            ]
+        return tuple(found)
+
+    def pictures(self, size: Size) -> Iterator[RgbImage]:
+        """The frames of the video, as the run read them. Raises InputError."""
+        assert self.video is not None
+        for frame in islice(read_frames(self.video, size, self.reading), self.depth.frames):
+            yield frame.rgb
+
+
+def find_result(path: Path) -> Result:
+    """Return what a path stands for: an output of a run, its record, or the state of a kept run.
+
+    Of the outputs of a record that are there the most exact is read; depth that no record tells
+    of stands for itself. Raises InputError.
+    """
+    if (path / "job.json").is_file():
+        return _kept(path)
+    if path.suffix.lower() == ".json":
+        record = _record(path)
+        return _recorded(path, record)
+    beside = _record_of(path)
+    if beside is None:
+        return Result(path.name, open_depth(path))
+    return _recorded(*beside)
+
+
+def is_record(path: Path) -> bool:
+    """Whether a JSON file is the record of a run."""
+    with suppress(DepthCrafterError):
+        _record(path)
+        return True
+    return False
+
+
+def _record(path: Path) -> dict[str, Any]:
+    with content_errors(path, InputError, "expected the record of a run: check the path"):
+        record = json_object(path)
+        RunRequest.from_json(record["request"])
+        Fraction(record["rate"])
+        record["outputs"], record["settings"], record["model"]  # it must have them
+    return record
+
+
+def _record_of(path: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The record beside an output that tells of it, and where it lies."""
+    own = place_of(path).resolve()
+    near = [derived(path, ".json"), *_json_files(own.parent), *_json_files(own)]
+    for candidate in dict.fromkeys(near):
+        with suppress(DepthCrafterError, OSError):
+            if candidate.stat().st_size > _LARGEST_RECORD:
+                continue
+            record = _record(candidate)
+            outputs = written(RunRequest.from_json(record["request"]), _count(record))
+            if own in {place_of(out).resolve() for out in outputs}:
+                return candidate, record
+    return None
+
+
+def _json_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.json")) if folder.is_dir() else []
+
+
+def _count(record: Mapping[str, Any]) -> int:
+    return len(record.get("shots", [])) or 1
+
+
+def _recorded(path: Path, record: dict[str, Any]) -> Result:
+    """The most exact result that a record tells of and that is there."""
+    request = RunRequest.from_json(record["request"])
+    candidates = [out for out in request.outputs if _suffix(out) in EXACT_FIRST]
+    table = ColourTable(request.colormap, request.side_by_side)
+    problems = []
+    for out in sorted(candidates, key=lambda out: EXACT_FIRST.index(_suffix(out))):
+        if request.overlay and _suffix(out) in (".mp4", ".mov"):
+            problems.append(InputError(f"got {out}, where depth lies over its source, expected "
+                                       "depth alone: write .npz beside it."))  # fmt: skip
+            continue
+        only = replace(request, outputs=(out,))
+        try:
+            depth = joined([open_depth(part, table) for part in written(only, _count(record))])
+            break
+        except InputError as error:
+            problems.append(error)
+    else:
+        raise (
+            problems[0]
+            if problems
+            else InputError(
+                f"{path} tells of no output that holds depth, expected .npz, .mp4 or another: run "
+                "with one."
+            )
+        )
+    return Result(
+        request.video.name, _nearest_largest(depth, request), record, *_source(request),
+        request.colormap,
+    )  # fmt: skip
+
+
+def _nearest_largest(depth: DepthFile, request: RunRequest) -> DepthFile:
+    """The same, larger where nearer, whether it was written inverted or as metres."""
+    if request.metric is not None and depth.is_raw:
+        return replace(
+            depth, kind="metres", ranges=(),
+            read=lambda: (np.float32(1) / np.clip(metres, 1e-3, None) for metres in depth.read()),
+        )  # fmt: skip
+    if request.invert and not depth.is_raw:
+        return replace(depth, read=lambda: (1 - levels for levels in depth.read()))
+    return depth
+
+
+def _suffix(out: Path) -> str:
+    return "" if out.is_dir() else out.suffix.lower()
+
+
+def _source(request: RunRequest) -> tuple[Path | None, ReadOptions]:
+    """The video of a run, None if it is gone, and how its frames were chosen."""
+    reading, video = request.selection, request.video
+    there = video.exists() or bool(numbered_files(video) if "%" in video.name else ())
+    if there and request.reference and reading.fps is not None:
+        stride = reference_stride(probe(video).rate, reading.fps)
+        reading = replace(reading, fps=None, stride=stride)
+    return (video if there else None), reading
+
+
+def _kept(folder: Path) -> Result:
+    """The raw disparity of a run that was kept, or is not finished."""
+    state = RunState(folder)
+    saved = state.saved()
+    shots = state.shots(read_only=True)
+    if not all(shot.complete for shot in shots):
+        raise InputError(
+            f"{folder} holds a run that is not complete, expected one that is: go on with "
+            "`resume`, and look then."
+        )
+    film = SpooledFilm([shot.spool for shot in shots])
+    times = tuple(float(time) for _frame, time in film.frames())
+    starts, ranges = [0], []
+    for spool in film.shots:
+        starts.append(starts[-1] + len(spool))
+        ranges.append(ValueRange(spool.minimum, spool.maximum))
+    depth = DepthFile(
+        folder, len(film), saved.provenance.model_size,
+        lambda: (frame for frame, _time in film.frames()),
+        is_raw=True, kind="raw disparity", times=times, shots=tuple(starts[:-1]),
+        ranges=tuple(ranges),
+    )  # fmt: skip
+    record = json.loads(json.dumps({**saved.provenance.to_json(), "frames": len(film)}))
+    record["request"] = saved.request.to_json()
+    request = saved.request
+    return Result(request.video.name, depth, record, *_source(request), request.colormap)
