@@ -58,7 +58,7 @@ def report(
       depthcrafter report report.json --out index.html
     """
     with reported(**vars(how), names=NAMES) as console:
-        console.keep_log_apart(*runs, out)
+        console.keep_log_apart([*runs, out])
         from depthcrafter_cli.workflows.report import ReportRequest
         from depthcrafter_cli.workflows.report import report as carry_out
 
