@@ -16,7 +16,6 @@ from depthcrafter_cli.models.reordered.layers import (
     convolve_time,
     feed_forward,
     normalize,
-    silu,
     to_images,
 )
 
@@ -42,7 +41,7 @@ def group_norm(model: Components, shape: Shape, rounds: int, *, compiled: bool) 
 
     def ours() -> Tensor:
         moments = Moments.of(tokens, norm.num_groups, together=True)
-        return silu(normalize(tokens, norm, moments))
+        return normalize(tokens, norm, moments, silu=True)
 
     compare("GroupNorm+SiLU, split", plain, ours, rounds)
     if compiled:

@@ -15,6 +15,9 @@ from filelock import FileLock
 from depthcrafter_cli.models import weights
 from depthcrafter_cli.types import Size
 
+# Triton reads this once, when it is imported: its kernels are tested without a GPU.
+os.environ.setdefault("TRITON_INTERPRET", "1")
+
 PARITY = Path(__file__).parent / "data" / "parity"
 
 

@@ -12,8 +12,9 @@ the next one count: :mod:`depthcrafter_cli.models.offload` keeps to that. Chunks
 tensor that a layer names, a frame, row or pixel at least. With C channels and e bytes a value, a
 chunk takes per pixel (its 32-bit statistics included):
 
-    convolution with norm    result e C', and the larger of (4 + e) C and e (C + C')
-    temporal convolution     max(4 + e, 8 + e, 3 e) C
+    convolution with norm    the larger of 4 C and e (C + C'), and where it is cut into rows the
+                             result e C'
+    temporal convolution     max(4, e) C beside its result, (e + max(4, e)) C if that is not kept
     transformer              16 e C, the feed-forward layer being the widest: 8 + 4 + 4
     attention                7 e C
 
@@ -25,7 +26,7 @@ from collections.abc import Callable, Iterable
 
 from depthcrafter_cli.memory.architecture import Layer
 
-_GATHERED = 8  # bytes per value while 32-bit statistics are gathered
+_GATHERED = 4  # bytes per value while 32-bit statistics are gathered
 
 
 class Walk:
@@ -133,7 +134,7 @@ class Walk:
         if not (self.temporal and layer.time):
             return space
         m = self._pieces(self.area, self.frames * layer.outputs)
-        step = self._wide(max(4 + self.itemsize, 3 * self.itemsize, _GATHERED + self.itemsize))
+        step = max(_GATHERED, self._normalized) + (self.itemsize if self.recompute else 0)
         chunk = self.frames * m * layer.outputs * step
         between = 0 if self.recompute else result
         return max(space, self._waiting() + between + chunk)
@@ -188,14 +189,16 @@ class Walk:
         result = n * self.area * outputs * self.itemsize
         rows = self._pieces(self.height, n * self.width * max(inputs, outputs))
         pixels = n * min(self.height, rows + 2 * (rows < self.height)) * self.width
-        gathered = self._pieces(self.area, n * inputs) * n * inputs * self._wide(_GATHERED)
-        normalized = pixels * inputs * self._wide(4 + self.itemsize)
+        gathered = self._pieces(self.area, n * inputs) * n * inputs * _GATHERED
+        normalized = pixels * inputs * self._normalized
         convolved = pixels * (inputs + outputs) * self.itemsize
-        return max(gathered, result + max(normalized, convolved))
+        whole = pixels == n * self.area  # the convolution's result is the whole
+        return max(gathered, (0 if whole else result) + max(normalized, convolved))
 
-    def _wide(self, bytes_per_value: int) -> int:
-        """Where the network computes in 32 bits itself, statistics need no copy."""
-        return bytes_per_value if self.itemsize < 4 else min(bytes_per_value, 3 * self.itemsize)
+    @property
+    def _normalized(self) -> int:
+        """Bytes per value while a norm is applied, which some devices do in 32 bits."""
+        return self.itemsize + (4 if self.products and self.itemsize < 4 else 0)
 
     def _pieces(self, length: int, values_each: int) -> int:
         return min(length, max(1, self.chunk_values // values_each))

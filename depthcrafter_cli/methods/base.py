@@ -97,11 +97,13 @@ class Estimator(Protocol):
     """Turns the frames of one shot into disparity.
 
     ``networks`` is what another estimator of the same model can take over, ``fallbacks`` are
-    sentences on what it did where memory ran out.
+    sentences on what it did where memory ran out. ``kernels`` says what computes norms and gates;
+    it is empty where there is nothing to choose.
     """
 
     networks: Any
     fallbacks: list[str]
+    kernels: str
 
     def first_read(self, point: ResumePoint) -> int:
         """The frame to read from where a pass goes on at ``point``."""

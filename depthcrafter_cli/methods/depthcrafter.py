@@ -297,7 +297,10 @@ class DepthCrafterEstimator:
     def __init__(
         self, components: "Components", config: PipelineConfig, fallback: Fallbacks
     ) -> None:
+        from depthcrafter_cli.models.fused import fusion
+
         self.networks, self.fallbacks = components, fallback.told
+        self.kernels = fusion(components.device.type).words
         self._config, self._fallback = config, fallback
 
     def first_read(self, point: ResumePoint) -> int:

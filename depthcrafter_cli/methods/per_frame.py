@@ -115,6 +115,7 @@ class PerFrameEstimator:
     def __init__(self, plan: PerFramePlan, networks: Any, warn: Warn) -> None:
         self._plan, self.networks, self._warn = plan, networks, warn
         self.fallbacks: list[str] = []
+        self.kernels = ""
         assert plan.machine is not None
         self._device, self._dtype = plan.machine.device, plan.machine.dtype
         kind = self._device.split(":")[0]

@@ -132,6 +132,7 @@ class _Same:
         self._picture = np.asarray(picture, dtype=np.float32)
         self.networks: Any = None
         self.fallbacks: list[str] = []
+        self.kernels = ""
 
     def first_read(self, point: ResumePoint) -> int:
         """Frames are read for their times alone."""

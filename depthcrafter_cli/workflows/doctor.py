@@ -34,6 +34,7 @@ _LIBRARIES = (
 )  # fmt: skip
 _LITTLE_RAM, _LITTLE_DISK, _LITTLE_OF_A_GPU, _TOO_LITTLE_RAM = 4e9, 5e9, 3e9, 1e9  # bytes
 _REINSTALL = "pip install --force-reinstall"
+_FASTER = "pip install triton (on Windows triton-windows) makes runs faster"
 _TAKEN_BY_AUTO = ("cuda:0", "mps")
 
 
@@ -226,6 +227,7 @@ def _compute(device: "torch.device") -> None:
 
 def _auto() -> Iterator[Row]:
     from depthcrafter_cli.models.devices import pick_device, pick_dtype
+    from depthcrafter_cli.models.fused import fusion
 
     told: list[str] = []
     device = pick_device("auto")
@@ -235,8 +237,11 @@ def _auto() -> Iterator[Row]:
         "mps": "an Apple GPU is here",
         "cpu": "no GPU can be used; nano takes minutes here, the published weights days",
     }[device.type]
-    details = {"device": str(device), "dtype": dtype}
-    yield Row("auto", " ".join([f"{device} in {dtype}: {why}", *told]), details=details)
+    fused, words = fusion(device.type)
+    details = {"device": str(device), "dtype": dtype, "fused": fused is not None}
+    found = " ".join([f"{device} in {dtype}: {why}; norms by {words}", *told])
+    slower = device.type == "cuda" and fused is None
+    yield Row("auto", found, "warning" if slower else "ok", _FASTER * slower, details)
 
 
 def _ram() -> Iterator[Row]:
@@ -271,11 +276,8 @@ def _disk() -> Iterator[Row]:
 def _place(use: str, place: Path) -> Row:
     """A folder that is to be written to, or the one in which it will be made."""
     details: dict[str, Any] = {
-        "use": use,
-        "path": str(place),
-        "free_bytes": None,
-        "writable": False,
-    }
+        "use": use, "path": str(place), "free_bytes": None, "writable": False,
+    }  # fmt: skip
     try:
         folder = next(path for path in (place, *place.parents) if os.path.lexists(path))
         free = details["free_bytes"] = shutil.disk_usage(folder).free
@@ -345,10 +347,9 @@ def _weights() -> Iterator[Row]:
         if spec.layout == DEPTHCRAFTER_LAYOUT or find_installed(spec) is not None:
             yield _model(spec)
     chosen = find_weights()
-    yield Row(
-        "weights", f"a run takes {chosen.spec.name} unless `weights` says otherwise",
-        details={"chosen": chosen.spec.name, "path": str(chosen.path)},
-    )  # fmt: skip
+    details = {"chosen": chosen.spec.name, "path": str(chosen.path)}
+    told = f"a run takes {chosen.spec.name} unless `weights` says otherwise"
+    yield Row("weights", told, details=details)
 
 
 def _model(spec: "ModelSpec") -> Row:

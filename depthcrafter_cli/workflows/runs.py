@@ -148,7 +148,7 @@ def _carried_out(
     shortage = memory_errors(plan.method, device, capped=request.max_vram is not None)
     with claimed(_claims(request)), shortage, _state(plan) as state:
         published = state.published(overwrite=request.overwrite)
-        shots, fallbacks = state.shots(), list[str]()
+        shots, told = state.shots(), dict[str, Any]({"memory_fallbacks": []})
         started = time.perf_counter()
         lacking = not all(shot.complete for shot in shots)
         if lacking and elsewhere is not None:
@@ -159,7 +159,7 @@ def _carried_out(
             estimator = model.estimator(plan.method, plan.request.max_vram, observer, warn)
             started = time.perf_counter()
             compute(plan, estimator, shots, observer, warn)
-            fallbacks = estimator.fallbacks
+            told = {"kernels": estimator.kernels, "memory_fallbacks": estimator.fallbacks}
         inferred = time.perf_counter()
         reading, made = plan.video.reading, plan.provenance
         metadata = deliver(request, reading, made, shots, observer, published, warn)
@@ -175,8 +175,8 @@ def _carried_out(
             device=device,
         )
         timings = {"infer_seconds": inferred - started, "write_seconds": finished - inferred}
-        peaks = {"peak_memory_bytes": result.peak.bytes, "memory_fallbacks": fallbacks}
-        write_record(request, {**metadata, **timings, **peaks}, published)
+        told["peak_memory_bytes"] = result.peak.bytes
+        write_record(request, {**metadata, **timings, **told}, published)
         _end(state, request.keep_work, warn)
     return result
 

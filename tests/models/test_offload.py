@@ -125,7 +125,8 @@ def test_a_failed_pass_gives_its_host_memory_back():
     def fail(*_):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    handle = unet.up_blocks[3].resnets[1].spatial_res_block.conv1.register_forward_pre_hook(fail)
+    block = unet.up_blocks[3].resnets[1].spatial_res_block
+    handle = block.time_emb_proj.register_forward_pre_hook(fail)
     try:
         forward(host_memory, 5, 16, 24)
         pytest.fail("it did not fail")

@@ -56,7 +56,8 @@ def test_a_sound_machine_is_told_to_people_and_to_programs(cli, monkeypatch):
     rows = by_subject(event)
     if not torch.cuda.is_available():
         assert [row["subject"] for row in event["rows"]] == SUBJECTS
-        assert rows["auto"][0]["details"] == {"device": "cpu", "dtype": "float32"}
+        chosen = {"device": "cpu", "dtype": "float32", "fused": False}
+        assert rows["auto"][0]["details"] == chosen
     for row in event["rows"]:
         assert set(row) == {"subject", "found", "level", "remedy", "details"}
         assert row["level"] in ("ok", "warning")

@@ -19,7 +19,6 @@ from depthcrafter_cli.models.reordered.layers import (
     convolve_time,
     feed_forward,
     normalize,
-    silu,
 )
 from depthcrafter_cli.models.silent import is_silent
 
@@ -45,14 +44,12 @@ def residual_in_space(
     noise level's embedding, the same for all frames; ``chunk_values``: see MemoryPlan.
     """
     widest = max(block.conv1.in_channels, block.conv1.out_channels)
-    moments: Moments | None = None
+    offset, pieces = _told(block, level), list[Moments]()
     for span in chunks(len(result), size[0] * size[1] * widest, chunk_values):
-        result[span] = _in_space(block, source(span), size, level, chunk_values)
-        if groups is None:
-            continue
-        piece = Moments.gathered(result[span], groups, chunk_values, together=True)
-        moments = piece if moments is None else moments.merged(piece)
-    return moments
+        _in_space(block, source(span), size, offset, chunk_values, result[span])
+        if groups is not None:
+            pieces.append(Moments.gathered(result[span], groups, chunk_values, together=True))
+    return Moments.joined(pieces) if pieces else None
 
 
 def residual_in_time(
@@ -71,42 +68,49 @@ def residual_in_time(
     """
     temporal, share = block.temporal_res_block, block.time_mixer.share_of_time
     frames, area, channels = hidden.shape
-    spans = chunks(area, frames * channels, chunk_values)
-    kept = None if recompute else torch.empty_like(hidden)
+    spans, offset = chunks(area, frames * channels, chunk_values), _told(temporal, level)
 
     def between(span: slice) -> Tensor:
-        part = normalize(hidden[:, span], temporal.norm1, moments)
-        part = convolve_time(silu(part), temporal.conv1)
-        return part if level is None else part + temporal.time_emb_proj(F.silu(level))
+        part = normalize(hidden[:, span], temporal.norm1, moments, silu=True)
+        return convolve_time(part, temporal.conv1, offset)
 
-    gathered: Moments | None = None
+    kept, pieces = list[Tensor](), list[Moments]()
     for span in spans:
         part = between(span)
-        if kept is not None:
-            kept[:, span] = part
-        piece = Moments.of(part, temporal.norm2.num_groups, together=True)
-        gathered = piece if gathered is None else gathered.merged(piece)
-    assert gathered is not None
+        pieces.append(Moments.of(part, temporal.norm2.num_groups, together=True))
+        if not recompute:
+            kept.append(part)
+        del part  # or it would lie beside the next one
+    gathered = Moments.joined(pieces)
     for span in spans:
-        part = between(span) if kept is None else kept[:, span]
-        part = silu(normalize(part, temporal.norm2, gathered))
+        part = kept.pop(0) if kept else between(span)
+        part = normalize(part, temporal.norm2, gathered, silu=True)
         hidden[:, span].add_(convolve_time(part, temporal.conv2), alpha=share)
 
 
+def _told(block: Any, level: Tensor | None) -> Tensor | None:
+    """[1, C'], what a residual block adds for the noise level; the VAE's blocks know none."""
+    return None if level is None else block.time_emb_proj(F.silu(level))
+
+
 def _in_space(
-    block: Any, tokens: Tensor, size: ImageSize, level: Tensor | None, chunk_values: int
-) -> Tensor:
+    block: Any,
+    tokens: Tensor,
+    size: ImageSize,
+    offset: Tensor | None,
+    chunk_values: int,
+    result: Tensor,
+) -> None:
+    """Some frames' result, which may lie where their ``tokens`` do."""
     if is_silent(block.conv2):
-        return _shortcut(block, tokens)
-    hidden = convolve_normalized(tokens, block.norm1, block.conv1, size, chunk_values)
-    if level is not None:
-        hidden += block.time_emb_proj(F.silu(level))
+        result.copy_(_shortcut(block, tokens))
+        return
+    hidden = convolve_normalized(tokens, block.norm1, block.conv1, size, chunk_values, offset)
     hidden = convolve_normalized(hidden, block.norm2, block.conv2, size, chunk_values)
     for span in chunks(
         tokens.shape[1], len(tokens) * max(tokens.shape[2], hidden.shape[2]), chunk_values
     ):
-        hidden[:, span] += _shortcut(block, tokens[:, span])
-    return hidden
+        torch.add(hidden[:, span], _shortcut(block, tokens[:, span]), out=result[:, span])
 
 
 def _shortcut(block: Any, tokens: Tensor) -> Tensor:

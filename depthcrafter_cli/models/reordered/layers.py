@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from depthcrafter_cli.models.devices import attends_in_pieces, lacks_operations
+from depthcrafter_cli.models.fused import fusion
 
 ImageSize = tuple[int, int]  # height, width
 
@@ -32,10 +34,9 @@ def to_tokens(images: Tensor) -> Tensor:
 
 @dataclass
 class Moments:
-    """Mean and spread of each group of channels, gathered piece by piece.
+    """Mean and spread of each group of channels, over ``count`` values, in float32 or better.
 
-    Pieces are merged as in Chan, Golub and LeVeque 1983, in float32 or better. ``mean`` and ``m2``
-    (sum of squared differences from the mean) are [n, groups].
+    ``mean`` and ``m2`` (sum of squared differences from the mean) are [n, groups].
     """
 
     count: int
@@ -45,16 +46,16 @@ class Moments:
     @staticmethod
     def of(tokens: Tensor, groups: int, *, together: bool = False) -> Moments:
         """Per item of ``tokens`` [n, s, C], or of all items ``together`` (then n = 1)."""
-        wide = tokens.to(_accumulator(tokens))
-        if together:
-            wide = wide.flatten(0, 1)[None]
-        centre = wide.mean(dim=1, keepdim=True)
-        spread = (wide - centre).square_().sum(dim=1)
+        count = (len(tokens) if together else 1) * tokens[0].numel() // groups
+        if kernels := _kernels(tokens):
+            return Moments(count, *kernels.moments(tokens, groups, together=together))
+        items = tokens.flatten(0, 1)[None] if together else tokens
+        centre = items.mean(dim=1, keepdim=True, dtype=_accumulator(tokens))
+        spread = _squares(items - centre)
         by_channel = centre[:, 0].unflatten(1, (groups, -1))
         mean = by_channel.mean(dim=2)
-        between = (by_channel - mean[..., None]).square().sum(dim=2) * wide.shape[1]
-        m2 = spread.unflatten(1, (groups, -1)).sum(dim=2) + between
-        return Moments(wide.shape[1] * by_channel.shape[2], mean, m2)
+        between = (by_channel - mean[..., None]).square().sum(dim=2) * items.shape[1]
+        return Moments(count, mean, spread.unflatten(1, (groups, -1)).sum(dim=2) + between)
 
     @staticmethod
     def gathered(
@@ -62,13 +63,30 @@ class Moments:
     ) -> Moments:
         """As :meth:`of`, from pieces of at most ``chunk_values`` values."""
         count, area, channels = tokens.shape
-        first, *rest = (
-            Moments.of(tokens[:, span], groups, together=together)
-            for span in chunks(area, count * channels, chunk_values)
+        return Moments.joined(
+            [
+                Moments.of(tokens[:, span], groups, together=together)
+                for span in chunks(area, count * channels, chunk_values)
+            ]
         )
-        for piece in rest:
-            first = first.merged(piece)
-        return first
+
+    @staticmethod
+    def joined(pieces: Sequence[Moments]) -> Moments:
+        """The moments of all pieces together, which are of one size, but for the last.
+
+        They are merged as in Chan, Golub and LeVeque 1983.
+        """
+        *equal, last = pieces
+        if not equal:
+            return last
+        whole, count = equal[0], equal[0].count
+        if len(equal) > 1:
+            means = torch.stack([piece.mean for piece in equal])
+            mean = means.mean(dim=0)
+            m2 = torch.stack([piece.m2 for piece in equal]).sum(dim=0)
+            m2 += (means - mean).square_().sum(dim=0) * count
+            whole = Moments(count * len(equal), mean, m2)
+        return whole.merged(last)
 
     def merged(self, other: Moments) -> Moments:
         """Return the moments of both pieces together."""
@@ -79,52 +97,75 @@ class Moments:
         return Moments(count, mean, m2)
 
 
-def normalize(tokens: Tensor, norm: nn.GroupNorm, moments: Moments) -> Tensor:
-    """Apply a GroupNorm whose statistics are known."""
+def normalize(
+    tokens: Tensor, norm: nn.GroupNorm, moments: Moments, *, silu: bool = False
+) -> Tensor:
+    """Apply a GroupNorm whose statistics are known, and SiLU if asked for."""
+    if kernels := _kernels(tokens):
+        known = (moments.count, moments.mean, moments.m2)
+        normalized: Tensor = kernels.normalize(tokens, norm, *known, silu=silu)
+        return normalized
     deviation = torch.rsqrt(moments.m2 / moments.count + norm.eps)
     per_group = norm.num_channels // norm.num_groups
     scale = deviation.repeat_interleave(per_group, 1) * norm.weight
     shift = norm.bias - moments.mean.repeat_interleave(per_group, 1) * scale
     if lacks_operations(tokens.device):  # of different types, at least
-        return (tokens * scale[:, None]).add_(shift[:, None]).to(tokens.dtype)
-    return torch.addcmul(shift[:, None], tokens, scale[:, None]).to(tokens.dtype)
+        result = (tokens * scale[:, None]).add_(shift[:, None]).to(tokens.dtype)
+    else:
+        result = torch.empty_like(tokens)  # so that nothing is written in 32 bits on the way
+        torch.addcmul(shift[:, None], tokens, scale[:, None], out=result)
+    return F.silu(result, inplace=True) if silu else result
 
 
-def silu(tokens: Tensor) -> Tensor:
-    """Apply SiLU in place and return the tensor."""
-    return F.silu(tokens, inplace=True)
-
-
-def convolve(tokens: Tensor, conv: nn.Conv2d, size: ImageSize) -> Tensor:
-    """A spatial convolution of stride 1 that keeps the size."""
-    return to_tokens(conv(to_images(tokens, size)))
+def convolve(
+    tokens: Tensor, conv: nn.Conv2d, size: ImageSize, offset: Tensor | None = None
+) -> Tensor:
+    """A spatial convolution of stride 1 that keeps the size; ``offset`` [1, C'] is added."""
+    images = to_images(tokens, size)
+    if offset is None:
+        return to_tokens(conv(images))
+    bias = conv.bias + offset[0]  # so that the sum is no pass of its own
+    return to_tokens(F.conv2d(images, conv.weight, bias, padding=conv.padding))
 
 
 def convolve_normalized(
-    tokens: Tensor, norm: nn.GroupNorm, conv: nn.Conv2d, size: ImageSize, chunk_values: int
+    tokens: Tensor,
+    norm: nn.GroupNorm,
+    conv: nn.Conv2d,
+    size: ImageSize,
+    chunk_values: int,
+    offset: Tensor | None = None,
 ) -> Tensor:
     """GroupNorm of every frame, SiLU, and a 3x3 convolution; [n, h * w, C] to [n, h * w, C'].
 
-    What lies between exists for some rows at a time, each with the rows next to it.
+    What lies between exists for some rows at a time, each with the rows next to it. ``offset``
+    [1, C'] is added to the result.
     """
     moments = Moments.gathered(tokens, norm.num_groups, chunk_values)
     (height, width), (count, area, channels) = size, tokens.shape
-    result = tokens.new_empty(count, area, conv.out_channels)
     widest = max(channels, conv.out_channels)
-    for rows in chunks(height, count * width * widest, chunk_values):
+    spans = chunks(height, count * width * widest, chunk_values)
+    if len(spans) == 1:
+        return convolve(normalize(tokens, norm, moments, silu=True), conv, size, offset)
+    result = tokens.new_empty(count, area, conv.out_channels)
+    for rows in spans:
         top, bottom = max(rows.start - 1, 0), min(rows.stop + 1, height)
-        part = silu(normalize(tokens[:, top * width : bottom * width], norm, moments))
-        part = convolve(part, conv, (bottom - top, width))
+        part = normalize(tokens[:, top * width : bottom * width], norm, moments, silu=True)
+        part = convolve(part, conv, (bottom - top, width), offset)
         inner = slice((rows.start - top) * width, (rows.stop - top) * width)
         result[:, rows.start * width : rows.stop * width] = part[:, inner]
     return result
 
 
-def convolve_time(tokens: Tensor, conv: nn.Conv3d) -> Tensor:
-    """A 3x1x1 convolution over all frames of some pixels [T, p, C], as a 2-D one over (T, p)."""
+def convolve_time(tokens: Tensor, conv: nn.Conv3d, offset: Tensor | None = None) -> Tensor:
+    """A 3x1x1 convolution over all frames of some pixels [T, p, C], as a 2-D one over (T, p).
+
+    ``offset`` [1, C'] is added to the result.
+    """
     video = tokens.permute(2, 0, 1)[None]
     padding = (int(conv.padding[0]), 0)
-    mixed = F.conv2d(video, conv.weight.flatten(3), conv.bias, padding=padding)
+    bias = conv.bias if offset is None else conv.bias + offset[0]
+    mixed = F.conv2d(video, conv.weight.flatten(3), bias, padding=padding)
     return mixed[0].permute(1, 2, 0)
 
 
@@ -150,9 +191,27 @@ def attend(tokens: Tensor, attention: Any, chunk_values: int) -> Tensor:
 
 def feed_forward(tokens: Tensor, layer: Any) -> Tensor:
     """Return the GEGLU feed-forward layer's result."""
-    value, gate = layer.net[0].proj(tokens).chunk(2, dim=-1)
+    lifted = layer.net[0].proj(tokens)
+    if kernels := _kernels(lifted):
+        return layer.net[2](kernels.gated(lifted))
+    value, gate = lifted.chunk(2, dim=-1)
     return layer.net[2](F.gelu(gate).mul_(value))
+
+
+def _kernels(tokens: Tensor) -> Any:
+    """The fused kernels for such tokens, None where PyTorch's own operations are used."""
+    return None if tokens.dtype == torch.float64 else fusion(tokens.device.type).kernels
 
 
 def _accumulator(tokens: Tensor) -> torch.dtype:
     return torch.float64 if tokens.dtype == torch.float64 else torch.float32
+
+
+def _squares(differences: Tensor) -> Tensor:
+    """The sum of squares over the middle axis, on a CPU in the order that is exact and fast there.
+
+    Elsewhere in one pass over memory.
+    """
+    if differences.device.type == "cpu":
+        return differences.square_().sum(dim=1)
+    return torch.linalg.vector_norm(differences, dim=1).square_()
