@@ -68,6 +68,11 @@ class Normalization:
                 f"smaller one first{', both from 0 to 100' if highest == 100 else ''}: correct it."
             )
 
+    @property
+    def depends_on_values(self) -> bool:
+        """Whether the range is not known before the disparity is."""
+        return self.mode in ("clip", "percentile")
+
     def __str__(self) -> str:
         """As users type it, such as ``percentile 2 98``."""
         limits = (f"{limit:g}" for limit in (self.low, self.high) if limit is not None)

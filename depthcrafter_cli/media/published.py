@@ -39,7 +39,7 @@ class Published:
     def require_replaceable(self, files: Iterable[Path]) -> None:
         """Raises OutputError if one of the files is there and is not the run's own."""
         for file in files:
-            if not self._overwrite and os.path.lexists(file) and not self._owns(file):
+            if not self._overwrite and os.path.lexists(file) and not self.owns(file):
                 raise OutputError(
                     f"{file} is there and was not made by this run, expected a free name: move it "
                     "away and go on."
@@ -83,7 +83,8 @@ class Published:
         with output_errors(path), disk.replacing(path, self.publish) as file:
             file.write(data)
 
-    def _owns(self, file: Path) -> bool:
+    def owns(self, file: Path) -> bool:
+        """Whether the run gave a file its name. Raises OutputError."""
         with output_errors(file):
             return (_place(file), _identity(file)) in self._known
 

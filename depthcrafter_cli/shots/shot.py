@@ -32,13 +32,15 @@ class Timeline:
 
     ``times`` are seconds from the first frame, one a frame, rising; ``rate`` is frames a second as
     the container labels them. ``first_pts`` is the first frame's time stamp as the container
-    stores it, in units of ``time_base`` seconds.
+    stores it, in units of ``time_base`` seconds. ``end`` is when the last frame ends, in seconds
+    from the first one, None where its pictures were not read.
     """
 
     times: Sequence[Fraction]
     rate: Fraction
     time_base: Fraction = Fraction(1)
     first_pts: int = 0
+    end: Fraction | None = None
 
     def frame_at(self, seconds: Fraction) -> int:
         """The frame whose time is nearest; the number of frames for a time after the last."""
@@ -50,6 +52,23 @@ class Timeline:
             at == len(self.times) or seconds - self.times[at - 1] < self.times[at] - seconds
         )
         return at - 1 if before else at
+
+
+@dataclass(frozen=True)
+class FilmTimes:
+    """What a film's outputs must know before they begin: its shots, and when it ends, in seconds.
+
+    ``time_base`` is the unit in seconds of which the times of all frames are multiples.
+    """
+
+    shots: tuple[Shot, ...]
+    time_base: Fraction
+    end: Fraction | None
+
+    def end_of(self, shot: Shot) -> Fraction | None:
+        """When a shot ends: with the next one's beginning, or with the film."""
+        following = self.shots[shot.index + 1 :]
+        return following[0].time if following else self.end
 
 
 def shots_between(cuts: Iterable[int], timeline: Timeline) -> list[Shot]:

@@ -3,14 +3,14 @@
 import math
 import time
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
 from depthcrafter_cli.media.identity import require_unchanged
 from depthcrafter_cli.media.reader import read_frames
 from depthcrafter_cli.methods.base import Estimator, ResumePoint
-from depthcrafter_cli.progress import Observer, Progress, Warn
+from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
 from depthcrafter_cli.types import Frame, RgbImage
 from depthcrafter_cli.workflows.run_plan import RunPlan
 from depthcrafter_cli.workflows.shot_state import ShotState
@@ -26,17 +26,22 @@ def compute(
     observer: Observer,
     warn: Warn,
     only: Collection[int] | None = None,
+    completed: Callable[[int], None] = ignore,
 ) -> None:
     """Compute what is lacking of each shot, in order, in one pass over the video.
 
-    ``only`` are the numbers of those to compute.
+    ``only`` are the numbers of those to compute, and ``completed`` is told the number of each shot
+    that is complete.
     """
     reader = _Reader(plan, warn)
     cuts = plan.video.cuts
     for index, (start, stop) in enumerate(zip((0, *cuts), (*cuts, None), strict=True)):
-        if (only is None or index in only) and not shots[index].complete:
+        if only is not None and index not in only:
+            continue
+        if not shots[index].complete:
             watch = _of_film(observer, plan, index)
             _compute_shot(plan, estimator, shots[index], reader, start, stop, watch, warn)
+        completed(index)
 
 
 class _Reader:

@@ -1,9 +1,11 @@
-"""The second pass: choose the range, write every output. It needs no model."""
+"""From raw disparity to the outputs: choose the range, write every frame. It needs no model."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
-from itertools import count, repeat
+from types import TracebackType
 from typing import Any
 
 from depthcrafter_cli.depth.metric import MetricFit, metres, read_fits
@@ -18,14 +20,202 @@ from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.media.sinks.base import DepthFrame, DisparitySink, ShotRange, SinkSettings
 from depthcrafter_cli.media.sinks.per_shot import PerShotSink
 from depthcrafter_cli.media.sinks.registry import are_numbered, carry_more, sink_for
-from depthcrafter_cli.media.spool import SpooledFilm
+from depthcrafter_cli.media.spool import DisparitySpool, SpooledFilm
 from depthcrafter_cli.media.timestamps import common_unit
 from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
+from depthcrafter_cli.shots.shot import FilmTimes, Shot
 from depthcrafter_cli.types import Disparity, RgbImage, Size, ValueRange
 from depthcrafter_cli.workflows.hand_off import labels_for
 from depthcrafter_cli.workflows.provenance import Provenance
 from depthcrafter_cli.workflows.request import FROM_SOURCE, RunRequest
 from depthcrafter_cli.workflows.shot_state import ShotState
+
+
+class Delivery:
+    """The outputs of a video, to which its shots are written one after the other.
+
+    A context manager; the outputs are complete, under their names, when it is left. ``film`` says
+    when its shots are shown, and ``reading`` selects the source's frames again where they are
+    shown. The shots' ranges are ``ranges``, one by one; or, where they are not known before, they
+    are written as they finish, and ``states`` keep what must outlast a stop. ``warn`` is told of
+    sound that is left out.
+
+    Raises:
+        OutputError: an output cannot be written, or a spool not be read.
+        InputError: the source's pictures, where they are shown, cannot be read, or it changed.
+    """
+
+    def __init__(
+        self,
+        request: RunRequest,
+        reading: ReadOptions,
+        provenance: Provenance,
+        film: FilmTimes,
+        observer: Observer,
+        published: Published,
+        warn: Warn = ignore,
+        *,
+        ranges: Sequence[ShotRange] = (),
+        states: Sequence[ShotState] = (),
+    ) -> None:
+        self._request, self._provenance, self._film = request, provenance, film
+        self._observer, self._states = observer, states
+        self._ranges = {shot.index: shot for shot in ranges}
+        self._fits = _fits(request, film)
+        self._frames = film.shots[-1].stop
+        self.seconds = 0.0
+        """What was spent on writing."""
+        shape = provenance.anamorphic
+        size = request.output_size(provenance.source_size, provenance.model_size, shape)
+        self._resize = _resizer(request, size)
+        self._named = request.per_shot or len(film.shots) > 1
+        own = request.range_of == "shot" and request.normalization.depends_on_values
+        settings = SinkSettings(
+            size=size,
+            frame_count=self._frames,
+            rate=provenance.rate,
+            time_base=film.time_base if film.end is None else common_unit(film.time_base, film.end),
+            end=film.end,
+            value_range=_extremes(ranges, inverted=request.invert) if ranges else None,
+            pixel_aspect=request.pixel_aspect(shape),
+            look=request.look,
+            shots=ranges if self._named else (),
+            own_ranges=own and len(film.shots) > 1,
+            metadata=self._metadata(size),
+            published=published,
+            labels_of=partial(labels_for, request),
+            dither=not request.reference,
+            **_carried(request, reading, provenance, warn),
+        )
+        self._sinks = [self._sink(number, settings) for number in range(len(request.outputs))]
+        by_edges = request.upsample == "edges"
+        self._wants_source = by_edges or any(sink.needs_rgb for sink in self._sinks)
+        at_source = not by_edges and all(sink.any_size for sink in self._sinks if sink.needs_rgb)
+        reads_numbers = numbers_from_source(request, provenance)
+        self._reads_source = self._wants_source or reads_numbers
+        if self._reads_source:
+            require_unchanged(request.video, provenance.input)
+        self._numbers = frame_numbers(request.video, reading) if reads_numbers else None
+        self._go_on()
+        if self._wants_source:
+            pictures = request.picture_size(provenance.source_size, shape) if at_source else size
+            first = min((s.start for s in film.shots if s.index not in self._written), default=0)
+            self._pictures = read_frames(request.video, pictures, reading, first=first)
+
+    def _sink(self, number: int, settings: SinkSettings) -> PerShotSink | DisparitySink:
+        kept = tuple(state.kept(number) for state in self._states)
+        make = PerShotSink if self._request.per_shot else sink_for
+        return make(self._request.outputs[number], replace(settings, kept=kept))
+
+    def _go_on(self) -> None:
+        """Find what was written before a stop, and is still there."""
+        self._written = set[int]()
+        for state, shot in zip(self._states, self._film.shots, strict=False):
+            if (told := state.delivered) is None:
+                continue
+            if all(sink.holds(told, self._numbers_of(shot)) for sink in self._sinks):
+                self._ranges[shot.index] = told
+                self._written.add(shot.index)
+            else:
+                state.compute_again()
+        for sink in self._sinks:
+            sink.go_on(self._frames_written)
+
+    @property
+    def _frames_written(self) -> int:
+        return sum(len(shot) for shot in self._film.shots if shot.index in self._written)
+
+    def __enter__(self) -> "Delivery":
+        self._open = ExitStack()
+        with self._open as opening:
+            for sink in self._sinks:
+                opening.enter_context(sink)
+            self._open = opening.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._timed():
+            if error is None:
+                with self._open:
+                    if self._reads_source:
+                        require_unchanged(self._request.video, self._provenance.input)
+                    for state in self._states:
+                        state.require_whole()
+            else:
+                self._open.__exit__(kind, error, trace)
+
+    def write(self, index: int, spool: DisparitySpool) -> None:
+        """Write a shot that is complete. Those before it need not be written."""
+        shot, film = self._film.shots[index], SpooledFilm([spool])
+        if index in self._written:
+            return
+        with self._timed():
+            if index not in self._ranges:
+                self._ranges[index] = _told(self._film, shot, _range_of(self._request, film))
+            told = self._ranges[index]
+            self._observer(Progress("write", self._frames_written, self._frames))
+            numbers, before = self._numbers_of(shot), self._frames_written
+            for done, (raw, shown) in enumerate(film.frames()):
+                rgb = self._picture(shot.start + done)
+                disparity = self._resize(raw, rgb)
+                depth = metres(disparity, self._fits[index]) if self._fits else None
+                normalized, own = normalize(disparity, told.values), told if self._named else None
+                frame = DepthFrame(numbers[done], shown, disparity, normalized, rgb, own, depth)
+                for sink in self._sinks:
+                    sink.write(frame)
+                self._observer(Progress("write", before + done + 1, self._frames))
+            for sink in self._sinks:
+                sink.end_shot()
+            self._written.add(index)
+            if self._states:
+                self._states[index].release(told)
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - started
+
+    def _numbers_of(self, shot: Shot) -> Sequence[int]:
+        """The numbers of a shot's frames, where each is a file."""
+        if self._numbers is not None:
+            return self._numbers[shot.start : shot.stop]
+        first = self._request.first_number
+        return range(first + shot.start, first + shot.stop)
+
+    def _picture(self, index: int) -> RgbImage | None:
+        """The source's picture of a frame, if it is to stand beside its depth."""
+        if not self._wants_source:
+            return None
+        return next(frame.rgb for frame in self._pictures if frame.index == index)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the record says of the disparity that was written, and of how it is shown."""
+        request, provenance = self._request, self._provenance
+        sizes = provenance.source_size, provenance.model_size, provenance.anamorphic
+        return self._metadata(request.output_size(*sizes))
+
+    def _metadata(self, size: Size) -> dict[str, Any]:
+        """As far as the shots' ranges are known, all; otherwise what is known without them."""
+        fits, shots = self._fits, [self._ranges[index] for index in sorted(self._ranges)]
+        told = {
+            **self._provenance.to_json(),
+            **({"metric": [fit.to_json() for fit in fits], "disparity": "metres"} if fits else {}),
+            "frames": self._frames,
+            "output_size": str(size),
+            "normalize": self._request.normalization.mode,
+        }
+        if len(shots) < len(self._film.shots):
+            return told
+        values = _extremes(shots, inverted=self._request.invert)
+        told["value_range"] = [values.low, values.high]
+        return {**told, **({"shots": [s.to_json() for s in shots]} if len(shots) > 1 else {})}
 
 
 def deliver(
@@ -37,100 +227,64 @@ def deliver(
     published: Published,
     warn: Warn = ignore,
 ) -> dict[str, Any]:
-    """Normalise, scale and hand each frame to every sink; returns the outputs' metadata.
+    """Write all shots of a video, which are complete, to its outputs; returns what is told of them.
 
-    ``reading`` selects the source's frames again where they are shown; ``states`` are the complete
-    shots of the video. ``warn`` is told of sound that is left out.
-
-    Raises:
-        OutputError: an output cannot be written, or a spool not be read.
-        InputError: the source's pictures, where they are shown, cannot be read, or it changed.
+    Raises as :class:`Delivery`.
     """
-    shape = provenance.anamorphic
-    size = request.output_size(provenance.source_size, provenance.model_size, shape)
-    film, end = SpooledFilm([state.spool for state in states]), states[-1].end()
-    shots = _shots(request, film, observer)
-    named = shots if request.per_shot or len(shots) > 1 else []
-    values = _extremes([shot.values for shot in shots], inverted=request.invert)
-    fits = _fits(request, shots)
-    metadata = _metadata(request, provenance, size, values, shots, fits)
-    settings = SinkSettings(
-        size=size,
-        frame_count=len(film),
-        rate=provenance.rate,
-        time_base=film.time_base if end is None else common_unit(film.time_base, end),
-        end=end,
-        value_range=values,
-        pixel_aspect=request.pixel_aspect(shape),
-        look=request.look,
-        shots=named,
-        metadata=metadata,
-        published=published,
-        labels_of=partial(labels_for, request),
-        dither=not request.reference,
-        **_carried(request, reading, provenance, warn),
-    )
-    make = PerShotSink if request.per_shot else sink_for
-    sinks: list[PerShotSink | DisparitySink] = [make(out, settings) for out in request.outputs]
-    by_edges = request.upsample == "edges"
-    wants_source = by_edges or any(sink.needs_rgb for sink in sinks)
-    at_source = not by_edges and all(sink.any_size for sink in sinks if sink.needs_rgb)
-    picture_size = request.picture_size(provenance.source_size, shape) if at_source else size
-    pictures = _source_pictures(request, reading, picture_size) if wants_source else repeat(None)
-    reads_numbers = numbers_from_source(request, provenance)
-    reads_source = wants_source or reads_numbers
-    if reads_source:
-        require_unchanged(request.video, provenance.input)
-    numbers = frame_numbers(request.video, reading) if reads_numbers else None
-    resize = _resizer(request, size)
-    with ExitStack() as stack:
-        for sink in sinks:
-            stack.enter_context(sink)
-        observer(Progress("write", 0, len(film)))
-        shot_of = (shot for shot in shots for _ in range(shot.frames))
-        frames = enumerate(zip(film.frames(), pictures, shot_of, strict=False))
-        counted = numbers or count(request.first_number)
-        for (index, ((raw, shown), rgb, shot)), number in zip(frames, counted, strict=False):
-            disparity = resize(raw, rgb)
-            depth = metres(disparity, fits[shot.index]) if fits else None
-            normalized, own = normalize(disparity, shot.values), shot if named else None
-            frame = DepthFrame(number, shown, disparity, normalized, rgb, own, depth)
-            for sink in sinks:
-                sink.write(frame)
-            observer(Progress("write", index + 1, len(film)))
-        if reads_source:
-            require_unchanged(request.video, provenance.input)
-    return metadata
+    film = _times_of(states)
+    ranges = _ranges(request, film, [state.spool for state in states], observer)
+    common = request, reading, provenance, film, observer, published, warn
+    with Delivery(*common, ranges=ranges) as delivery:
+        for shot, state in zip(film.shots, states, strict=True):
+            delivery.write(shot.index, state.spool)
+    return delivery.metadata
 
 
-def _shots(request: RunRequest, film: SpooledFilm, observer: Observer) -> list[ShotRange]:
-    """The shots, each with a range of its own, or with that of the whole film."""
-    alone = [SpooledFilm([spool]) for spool in film.shots]
-    ranged = alone if request.range_of == "shot" else [film]
+def _times_of(states: Sequence[ShotState]) -> FilmTimes:
+    """When the shots of a video are shown, by complete states."""
+    shots, start = [], 0
+    for index, state in enumerate(states):
+        with state.spool as spool:
+            _disparity, first = next(spool.frames())
+            shots.append(Shot(index, start, start + len(spool), first))
+        start += len(spool)
+    unit = SpooledFilm([state.spool for state in states]).time_base
+    return FilmTimes(tuple(shots), unit, states[-1].end())
+
+
+def _ranges(
+    request: RunRequest, film: FilmTimes, spools: Sequence[DisparitySpool], observer: Observer
+) -> list[ShotRange]:
+    """Each shot with a range of its own, or with that of the whole film."""
+    alone = [SpooledFilm([spool]) for spool in spools]
+    by_shot = request.range_of == "shot"
+    parts = alone if by_shot else [SpooledFilm(spools)]
     reads_all = request.normalization.mode == "percentile"
     if reads_all:
-        observer(Progress("normalize", 0, len(ranged), unit="pass"))
+        observer(Progress("normalize", 0, len(parts), unit="pass"))
     values = []
-    for done, each in enumerate(ranged, 1):
-        found = value_range(request.normalization, each)
-        values.append(ValueRange(found.high, found.low) if request.invert else found)
+    for done, part in enumerate(parts, 1):
+        values.append(_range_of(request, part))
         if reads_all:
-            observer(Progress("normalize", done, len(ranged), unit="pass"))
-    shots, start = [], 0
-    for index, spool in enumerate(alone):
-        first = next(spool.frames())[1]
-        own = values[index if len(values) > 1 else 0]
-        shots.append(ShotRange(index, start, len(spool), first, own))
-        start += len(spool)
-    return shots
+            observer(Progress("normalize", done, len(parts), unit="pass"))
+    return [_told(film, shot, values[shot.index if by_shot else 0]) for shot in film.shots]
 
 
-def _fits(request: RunRequest, shots: Sequence[ShotRange]) -> list[MetricFit]:
+def _range_of(request: RunRequest, film: SpooledFilm) -> ValueRange:
+    found = value_range(request.normalization, film)
+    return ValueRange(found.high, found.low) if request.invert else found
+
+
+def _told(film: FilmTimes, shot: Shot, values: ValueRange) -> ShotRange:
+    return ShotRange(shot.index, shot.start, len(shot), shot.time, values, film.end_of(shot))
+
+
+def _fits(request: RunRequest, film: FilmTimes) -> list[MetricFit]:
     """What makes metres of each shot's disparity; nothing where these are not asked for."""
     if request.metric is None:
         return []
     fits = read_fits(request.metric)
-    starts, expected = [fit.first_frame for fit in fits], [shot.start for shot in shots]
+    starts, expected = [fit.first_frame for fit in fits], [shot.start for shot in film.shots]
     if starts != expected:
         raise InputError(
             f"{request.metric} is for shots that begin at the frames {starts}, and this film has "
@@ -139,29 +293,10 @@ def _fits(request: RunRequest, shots: Sequence[ShotRange]) -> list[MetricFit]:
     return fits
 
 
-def _metadata(
-    request: RunRequest,
-    provenance: Provenance,
-    size: Size,
-    values: ValueRange,
-    shots: Sequence[ShotRange],
-    fits: Sequence[MetricFit],
-) -> dict[str, Any]:
-    """What outputs and the record say of the disparity, and of how it is shown."""
-    return {
-        **provenance.to_json(),
-        **({"metric": [fit.to_json() for fit in fits], "disparity": "metres"} if fits else {}),
-        "frames": sum(shot.frames for shot in shots),
-        "output_size": str(size),
-        "normalize": request.normalization.mode,
-        "value_range": [values.low, values.high],
-        **({"shots": [shot.to_json() for shot in shots]} if len(shots) > 1 else {}),
-    }
-
-
-def _extremes(ranges: Sequence[ValueRange], *, inverted: bool) -> ValueRange:
-    """The range that holds all others, from its nearest on where they are ``inverted``."""
+def _extremes(shots: Sequence[ShotRange], *, inverted: bool) -> ValueRange:
+    """The range that holds those of all shots, from its nearest on where they are ``inverted``."""
     least, most = (max, min) if inverted else (min, max)
+    ranges = [shot.values for shot in shots]
     return ValueRange(least(each.low for each in ranges), most(each.high for each in ranges))
 
 
@@ -210,9 +345,3 @@ def _resizer(request: RunRequest, size: Size) -> Callable[[Disparity, Any], Disp
         return upsample_by_edges(disparity, picture, device)
 
     return enlarged
-
-
-def _source_pictures(request: RunRequest, reading: ReadOptions, size: Size) -> Iterator[RgbImage]:
-    """The same frames once more, at the output's size, to stand beside their depth."""
-    for frame in read_frames(request.video, size, reading):
-        yield frame.rgb

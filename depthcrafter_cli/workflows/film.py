@@ -2,17 +2,19 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import reduce
 from pathlib import Path
 
 from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.media.reader import clock_of, image_times, probe, read_frames
-from depthcrafter_cli.media.selection import ReadOptions, selected_rate
+from depthcrafter_cli.media.selection import ReadOptions, expected_frames, selected_rate
+from depthcrafter_cli.media.timestamps import common_unit
 from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
 from depthcrafter_cli.shots.cuts import read_cuts
 from depthcrafter_cli.shots.detect import find_cuts, picture_size
-from depthcrafter_cli.shots.shot import Shot, Timeline, shots_between
+from depthcrafter_cli.shots.shot import FilmTimes, Shot, Timeline, shots_between
 from depthcrafter_cli.types import RgbImage, VideoInfo
 from depthcrafter_cli.workflows.request import AUTO_CUTS, NO_CUTS, RunRequest
 
@@ -26,6 +28,12 @@ class Film:
     timeline: Timeline
     shots: Sequence[Shot]
 
+    @property
+    def times(self) -> FilmTimes:
+        """What outputs must know before the first shot is computed."""
+        unit = reduce(common_unit, self.timeline.times, Fraction(1))
+        return FilmTimes(tuple(self.shots), unit, self.timeline.end)
+
 
 def find_shots(
     video: Path, reading: ReadOptions, observer: Observer = ignore, warn: Warn = ignore
@@ -37,9 +45,9 @@ def find_shots(
 def _found_shots(
     video: Path, info: VideoInfo, reading: ReadOptions, observer: Observer, warn: Warn = ignore
 ) -> Film:
-    times: list[Fraction] = []
-    cuts = find_cuts(_pictures(video, info, reading, times, observer, warn))
-    timeline = Timeline(times, selected_rate(info, reading))
+    seen = _Seen()
+    cuts = find_cuts(_pictures(video, info, reading, seen, observer, warn))
+    timeline = Timeline(seen.times, selected_rate(info, reading), end=seen.end)
     return Film(video, reading, timeline, shots_between(cuts, timeline))
 
 
@@ -101,23 +109,34 @@ def check_cut_list(request: RunRequest) -> None:
 
 
 def _timeline(video: Path, info: VideoInfo, reading: ReadOptions, observer: Observer) -> Timeline:
-    times = image_times(video, reading)
-    if not times:
-        for _picture in _pictures(video, info, reading, times, observer):
+    seen = _Seen(image_times(video, reading))
+    if not seen.times:
+        for _picture in _pictures(video, info, reading, seen, observer):
             pass
-    return Timeline(times, selected_rate(info, reading), *clock_of(video, reading))
+    clock = clock_of(video, reading)
+    return Timeline(seen.times, selected_rate(info, reading), *clock, end=seen.end)
+
+
+@dataclass
+class _Seen:
+    """When the frames that were read so far are shown, and when the last one of them ends."""
+
+    times: list[Fraction] = field(default_factory=list)
+    end: Fraction | None = None
 
 
 def _pictures(
     video: Path,
     info: VideoInfo,
     reading: ReadOptions,
-    times: list[Fraction],
+    seen: _Seen,
     observer: Observer,
     warn: Warn = ignore,
 ) -> Iterator[RgbImage]:
-    """The frames to read at small size; their ``times`` are added as they come."""
+    """The frames to read at small size; what is ``seen`` of them grows as they come."""
+    total = expected_frames(info, reading)
     for frame in read_frames(video, picture_size(info.size), reading, warn):
-        times.append(frame.time)
-        observer(Progress("read", len(times), info.frame_count))
+        seen.times.append(frame.time)
+        seen.end = frame.time + frame.duration
+        observer(Progress("read", len(seen.times), total))
         yield frame.rgb

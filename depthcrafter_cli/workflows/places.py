@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from depthcrafter_cli.disk import nearest_folder
-from depthcrafter_cli.errors import OutputError
+from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.look import Look
 from depthcrafter_cli.media.sinks.registry import check_outputs, existing_files, expected_bytes
 from depthcrafter_cli.media.spool import expected_spool_bytes
+from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.types import Size
 from depthcrafter_cli.workflows.hand_off import beside
 from depthcrafter_cli.workflows.record import written
 from depthcrafter_cli.workflows.request import RunRequest
-from depthcrafter_cli.workflows.state import RunState
+from depthcrafter_cli.workflows.state import RunState, SavedRun
 
 
 def check_places(request: RunRequest, shots: int = 1) -> None:
@@ -65,6 +66,19 @@ def _replaceable(request: RunRequest) -> bool:
             "with it by `resume=True`, or start again with `overwrite=True`."
         )
     return request.overwrite
+
+
+def require_same_outputs(request: RunRequest, saved: SavedRun, state: RunState) -> None:
+    """Raises UsageError for other outputs than those that hold shots whose disparity is gone."""
+    written = sum(shot.delivered is not None for shot in state.shots(read_only=True))
+    keeps = request.keep_work and not saved.request.keep_work
+    if not written or (request.same_result(saved.request.to_json()) and not keeps):
+        return
+    raise UsageError(
+        f"{state.path} has written {written} shots to its outputs, and let their disparity go, "
+        f"expected the same outputs and look, without `keep_work`: use `depthcrafter resume "
+        f"{quoted(state.path)}`, or run it with `overwrite=True` to start again."
+    )
 
 
 def disk_bytes(

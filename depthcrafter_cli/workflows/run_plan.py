@@ -12,16 +12,22 @@ from depthcrafter_cli.media.identity import changed, identity
 from depthcrafter_cli.media.reader import count_frames, frame_numbers, probe, settled
 from depthcrafter_cli.media.resize import reference_stride
 from depthcrafter_cli.media.selection import ReadOptions, expected_frames, selected_rate
-from depthcrafter_cli.media.sinks.registry import check_numbers, check_size
+from depthcrafter_cli.media.sinks.registry import check_numbers, check_size, keep_shots
 from depthcrafter_cli.memory.duration import Duration, card
 from depthcrafter_cli.methods.base import Machine, MethodPlan, MethodRequest
 from depthcrafter_cli.methods.registry import method_named
 from depthcrafter_cli.progress import Observer, StageWork, Warn, ignore
 from depthcrafter_cli.shell import quoted
+from depthcrafter_cli.shots.shot import FilmTimes
 from depthcrafter_cli.types import Size, VideoInfo
 from depthcrafter_cli.workflows.film import check_cut_list, film_of
 from depthcrafter_cli.workflows.memory import budget
-from depthcrafter_cli.workflows.places import check_disk, check_places, disk_bytes
+from depthcrafter_cli.workflows.places import (
+    check_disk,
+    check_places,
+    disk_bytes,
+    require_same_outputs,
+)
 from depthcrafter_cli.workflows.provenance import Provenance
 from depthcrafter_cli.workflows.request import FROM_SOURCE, RunRequest
 from depthcrafter_cli.workflows.resources import device_name
@@ -37,7 +43,8 @@ class Video:
 
     ``rate`` labels them. ``frames`` is how many they are: an estimate from the container, None
     where it says nothing, exact where they were ``counted``. ``cuts`` are the frames before which
-    a film is cut, which only one that is counted has.
+    a film is cut, which only one that is counted has, ``times`` what outputs must know of it before
+    its first shot is computed, None where that is not known.
     """
 
     info: VideoInfo
@@ -46,6 +53,7 @@ class Video:
     frames: int | None
     counted: bool = False
     cuts: tuple[int, ...] = ()
+    times: FilmTimes | None = None
 
     @property
     def shots(self) -> list[int | None]:
@@ -87,8 +95,19 @@ class RunPlan:
     def saved(self) -> SavedRun:
         """What its state is to say of the run."""
         video, memory = self.video, self.method.memory_plan
-        frames = video.frames if video.counted else None
-        return SavedRun(self.request, self.provenance, memory, video.reading.stride, frames)
+        counted = video.frames if video.counted else None, video.times
+        return SavedRun(self.request, self.provenance, memory, video.reading.stride, *counted)
+
+    @property
+    def writes_early(self) -> bool:
+        """Whether each shot is written to the outputs as it finishes, and its disparity released.
+
+        That takes ranges of the shots' own, and outputs that a stop leaves where they are.
+        """
+        request, times = self.request, self.video.times
+        if request.keep_work or request.range_of == "film" or times is None or times.end is None:
+            return False
+        return bool(self.video.cuts) and (request.per_shot or keep_shots(request.outputs))
 
     def disk_bytes(self, frames: int, outputs: Sequence[Path]) -> list[int]:
         """About what so many frames take on a disk: the run's state, then each output."""
@@ -139,8 +158,10 @@ def plan(request: RunRequest, warn: Warn = ignore, observer: Observer = ignore) 
     video, method = _settle(request)
     if _goes_on(request):
         try:
-            saved = RunState(request.work_folder).saved()
+            state = RunState(request.work_folder)
+            saved = state.saved()
             kept = request.keep_work or saved.request.keep_work
+            require_same_outputs(request, saved, state)
             return _planned(replace(request, keep_work=kept), video, method, warn, saved)
         except (UsageError, InputError):
             if not request.overwrite or request.resume_only:
@@ -174,7 +195,7 @@ def _planned(
     spec, weights = method.spec, method.weights
     if saved is not None and saved.frames is not None:
         cuts = saved.provenance.cuts
-        video = replace(video, frames=saved.frames, counted=True, cuts=cuts)
+        video = replace(video, frames=saved.frames, counted=True, cuts=cuts, times=saved.times)
     provenance = Provenance(
         disparity=method.disparity,
         input=identity(request.video),
@@ -259,7 +280,7 @@ def _with_shots(request: RunRequest, video: Video, method: MethodPlan, observer:
     frames, cuts = len(film.timeline.times), tuple(shot.start for shot in film.shots[1:])
     written = request.output_size(video.info.size, method.size, video.info.anamorphic)
     check_disk(request, frames, method.size, written)
-    return replace(video, frames=frames, counted=True, cuts=cuts)
+    return replace(video, frames=frames, counted=True, cuts=cuts, times=film.times)
 
 
 def _method(request: RunRequest, source: Size) -> MethodPlan:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,14 @@ from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.sinks.registry import (
     check_numbers,
     check_size,
+    forget_kept,
     places_of,
 )
 from depthcrafter_cli.progress import Observer, Warn, ignore
 from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.types import ValueRange
 from depthcrafter_cli.workflows.compute import compute
-from depthcrafter_cli.workflows.deliver import deliver
+from depthcrafter_cli.workflows.deliver import Delivery, deliver
 from depthcrafter_cli.workflows.hand_off import laid_out, write_beside
 from depthcrafter_cli.workflows.memory import memory_errors
 from depthcrafter_cli.workflows.model import LoadedModel
@@ -149,20 +150,37 @@ def _carried_out(
     with claimed(_claims(request)), shortage, _state(plan) as state:
         published = state.published(overwrite=request.overwrite)
         shots, told = state.shots(), dict[str, Any]({"memory_fallbacks": []})
-        started = time.perf_counter()
-        lacking = not all(shot.complete for shot in shots)
-        if lacking and elsewhere is not None:
-            elsewhere(plan, shots, observer, warn)
-            shots = state.shots()  # as the workers left them
-            assert all(shot.complete for shot in shots)
-        elif lacking:
-            estimator = model.estimator(plan.method, plan.request.max_vram, observer, warn)
+        reading, made, times = plan.video.reading, plan.provenance, plan.video.times
+        outputs = observer, published, warn
+        with ExitStack() as early:
+            delivery: Delivery | None = None
+            if plan.writes_early and times is not None:
+                delivery = Delivery(request, reading, made, times, *outputs, states=shots)
+                early.enter_context(delivery)
+
+            def completed(index: int) -> None:
+                if delivery is not None:
+                    delivery.write(index, shots[index].spool)
+
             started = time.perf_counter()
-            compute(plan, estimator, shots, observer, warn)
-            told = {"kernels": estimator.kernels, "memory_fallbacks": estimator.fallbacks}
+            lacking = not all(shot.complete for shot in shots)
+            if lacking and elsewhere is None:
+                estimator = model.estimator(plan.method, request.max_vram, observer, warn)
+                started = time.perf_counter()
+                compute(plan, estimator, shots, observer, warn, completed=completed)
+                told = {"kernels": estimator.kernels, "memory_fallbacks": estimator.fallbacks}
+            else:
+                if lacking and elsewhere is not None:
+                    elsewhere(plan, shots, observer, warn)
+                    shots[:] = state.shots()  # as the workers left them
+                    assert all(shot.complete for shot in shots)
+                for index in range(len(shots)):
+                    completed(index)
         inferred = time.perf_counter()
-        reading, made = plan.video.reading, plan.provenance
-        metadata = deliver(request, reading, made, shots, observer, published, warn)
+        if delivery is None:
+            metadata = deliver(request, reading, made, shots, *outputs)
+        else:
+            metadata, inferred = delivery.metadata, inferred - delivery.seconds
         write_beside(request, metadata, published, warn)
         finished = time.perf_counter()
         result = RunResult(
@@ -246,7 +264,7 @@ def finish(
         _create_folders(request)
     with claimed(places_of(request.outputs)):
         shots = state.shots(read_only=True)
-        complete = all(shot.complete for shot in shots)
+        complete = all(shot.complete and shot.delivered is None for shot in shots)
         frames = sum(len(shot.spool) for shot in shots)
         check_numbers(request.outputs, request.first_number + frames)
         if not complete:
@@ -271,10 +289,20 @@ def _create_folders(request: RunRequest) -> None:
             make_folder(out.parent)
 
 
+def _forget_kept(state: RunState) -> None:
+    """Remove what the run that is here, if there is one, kept beside its outputs."""
+    with suppress(UsageError):
+        if state.in_use:
+            with output_errors(state.path):
+                forget_kept(state.saved().request.outputs)
+
+
 @contextmanager
 def _state(plan: RunPlan) -> Iterator[RunState]:
     """The run's folder, which goes if the run stops before there is anything to go on from."""
     state = RunState(plan.request.work_folder)
+    if not plan.resumed:
+        _forget_kept(state)
     state.update(plan.saved) if plan.resumed else state.begin(plan.saved)
     try:
         yield state

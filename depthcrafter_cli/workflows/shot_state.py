@@ -2,6 +2,8 @@
 
 ``window.safetensors`` is the pass, ``disparity.spool`` the disparity. The one is replaced in one
 step, the other only appended to, and each says by checksums whether it is whole and of this shot.
+When all outputs have got the shot before the film's end, ``delivered.json`` takes their place: it
+says what is told of the shot, and by checksums what outputs keep here until then.
 """
 
 import hashlib
@@ -14,9 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from depthcrafter_cli.disk import make_folder, part_path
+from depthcrafter_cli.errors import OutputError
 from depthcrafter_cli.media.files import output_errors, read_errors, write_whole
+from depthcrafter_cli.media.sinks.base import ShotRange
 from depthcrafter_cli.media.spool import DisparitySpool
 from depthcrafter_cli.methods.base import ResumePoint
+from depthcrafter_cli.models.manifest import sha256_of
 from depthcrafter_cli.structured import parse_object, plain, typed
 
 if TYPE_CHECKING:
@@ -45,16 +50,19 @@ class ShotState:
     def __init__(self, folder: Path, key: str, *, read_only: bool = False) -> None:
         self.folder, self._key = folder, key
         self._window, path = folder / "window.safetensors", folder / "disparity.spool"
+        self._delivered = folder / "delivered.json"
         self.spool = DisparitySpool(path, key=int(key[:8], 16), read_only=read_only)
 
     @property
     def progressed(self) -> bool:
         """Whether there is anything to go on from."""
-        return self._window.is_file()
+        return self._window.is_file() or self._delivered.is_file()
 
     @property
     def complete(self) -> bool:
         """Whether all of the shot is computed. Raises OutputError where that cannot be read."""
+        if self.delivered is not None:
+            return True
         if not self.progressed:
             return False
         with self.spool:
@@ -123,6 +131,61 @@ class ShotState:
         except (SafetensorError, ValueError, TypeError, LookupError, RuntimeError):
             return None
 
+    def kept(self, output: int) -> Path:
+        """Where an output, by its number, keeps its part of the shot."""
+        return self.folder / f"output{output}.packets"
+
+    @property
+    def delivered(self) -> ShotRange | None:
+        """What is told of the shot, if all outputs have got it; its disparity is gone then.
+
+        Raises OutputError where that cannot be read.
+        """
+        if not self._delivered.is_file():
+            return None
+        with read_errors(self._delivered):
+            data = self._delivered.read_bytes()
+        with suppress(ValueError, LookupError, RecursionError):
+            noted = parse_object(data)
+            if noted["sha256"] == self._checksum(noted["shot"], noted["files"]):
+                return typed(ShotRange, noted["shot"], "shot")  # type: ignore[no-any-return]
+        return None
+
+    def release(self, shot: ShotRange) -> None:
+        """Note that all outputs have got the shot, and remove its disparity. Raises OutputError."""
+        told = plain(shot)
+        with read_errors(self.folder):
+            files = {file.name: sha256_of(file) for file in sorted(self.folder.glob("*.packets"))}
+        noted = {"shot": told, "files": files, "sha256": self._checksum(told, files)}
+        write_whole(self._delivered, json.dumps(noted).encode())
+        with output_errors(self.folder):
+            for file in (self._window, self.spool.path):
+                file.unlink(missing_ok=True)
+
+    def require_whole(self) -> None:
+        """Raises OutputError, once, if what outputs keep here of the shot is damaged.
+
+        The shot is then to be computed again.
+        """
+        with read_errors(self._delivered):
+            files = parse_object(self._delivered.read_bytes())["files"]
+            damaged = [name for name in files if sha256_of(self.folder / name) != files[name]]
+        if damaged:
+            self.compute_again()
+            raise OutputError(
+                f"{self.folder / damaged[0]} is damaged, expected what was written: check the "
+                "disk, and resume the run, which computes its shot again."
+            )
+
+    def compute_again(self) -> None:
+        """Forget that outputs have got the shot. Raises OutputError."""
+        with output_errors(self.folder):
+            self._delivered.unlink(missing_ok=True)
+
+    def _checksum(self, shot: Mapping[str, object], files: Mapping[str, str]) -> str:
+        told = json.dumps([self._key, shot, files], sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()
+
     def end(self) -> Fraction | None:
         """When the last picture of a complete shot ends, in seconds from the video's first one."""
         kept = self._pass()
@@ -130,8 +193,9 @@ class ShotState:
 
     def discard(self) -> None:
         """Remove what is there, and the folder unless it holds anything else."""
-        files = (self._window, self.spool.path)
         with output_errors(self.folder):
+            kept = [*self.folder.glob("output*.packets"), *self.folder.glob(".output*.packets*")]
+            files = (self._window, self.spool.path, self._delivered, *kept)
             for file in (*files, *map(part_path, files)):
                 file.unlink(missing_ok=True)
         with suppress(OSError):

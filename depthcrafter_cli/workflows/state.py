@@ -20,6 +20,7 @@ from depthcrafter_cli.media.files import output_errors, read_errors, write_whole
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.models.registry import MODELS
+from depthcrafter_cli.shots.shot import FilmTimes
 from depthcrafter_cli.structured import content_errors, json_object, plain, typed
 from depthcrafter_cli.types import MemoryPlan
 from depthcrafter_cli.workflows.provenance import Provenance
@@ -35,7 +36,7 @@ class SavedRun:
     """What ``job.json`` says: the run as it was asked for last, and what makes its disparity.
 
     ``stride`` picks every n-th frame where the reference reads at another rate. ``frames`` is how
-    many there are, exactly; None where they were not counted.
+    many there are, exactly; None where they were not counted. ``times`` are those of a film.
     """
 
     request: RunRequest
@@ -43,6 +44,7 @@ class SavedRun:
     memory_plan: MemoryPlan | None
     stride: int | None
     frames: int | None = None
+    times: FilmTimes | None = None
 
     @property
     def reading(self) -> ReadOptions:
@@ -63,6 +65,7 @@ class SavedRun:
             "overwrite": request.overwrite,
             "stride": self.stride,
             "frames": self.frames,
+            "times": plain(self.times),
         }
 
     @staticmethod
@@ -91,6 +94,7 @@ class SavedRun:
             typed(MemoryPlan | None, values["memory_plan"], "memory_plan"),
             typed(int | None, values["stride"], "stride"),
             typed(int | None, values.get("frames"), "frames"),
+            typed(FilmTimes | None, values.get("times"), "times"),
         )
 
 

@@ -131,6 +131,136 @@ def test_a_film_goes_on_in_the_shot_it_was_killed_in_without_looking_for_cuts_ag
     assert min(done for stage, done in stages if stage == "decode") >= LENGTHS[0]
 
 
+def killed_as_the_second_shot_is_released():
+    """From here on this process ends when all outputs have the second shot, before that is told."""
+    from depthcrafter_cli.workflows import shot_state
+
+    real = shot_state.ShotState.release
+
+    def release(self, shot):
+        if shot.index == 1:
+            kill_this_process()
+        real(self, shot)
+
+    shot_state.ShotState.release = release
+
+
+def killed_in_the_middle_of_the_last_shots_writing():
+    """From here on this process ends once some frames of the last shot are written."""
+    from depthcrafter_cli.media.sinks import video
+
+    real = video.VideoSink._write
+
+    def write(self, frame):
+        if frame.number == sum(LENGTHS) - 2:
+            kill_this_process()
+        real(self, frame)
+
+    video.VideoSink._write = write
+
+
+def killed_at_the_end():
+    """From here on this process ends when the film's packets are put together."""
+    from depthcrafter_cli.media.sinks import video
+
+    video.VideoSink._mux_kept = lambda *_args, **_options: kill_this_process()
+
+
+def files_of(folder):
+    """The contents of all files below a folder, by their place, without the records."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        str(file.relative_to(folder)): file.read_bytes() for file in files if file.suffix != ".json"
+    }
+
+
+@pytest.mark.parametrize(
+    ("kill", "released"),
+    [
+        (killed_in_the_second_shot, 1),
+        (killed_as_the_second_shot_is_released, 1),
+        (killed_in_the_middle_of_the_last_shots_writing, 2),
+        (killed_at_the_end, 3),
+    ],
+)
+def test_shots_are_written_as_they_finish_and_their_disparity_goes(
+    cli, film, options, tmp_path, kill, released
+):
+    def command(name):
+        outs = ["--out", tmp_path / name / "d.mp4", "--out", tmp_path / name / "frames"]
+        (tmp_path / name).mkdir()
+        return ["run", film, *outs, *options]
+
+    assert cli(*command("kept"), "--keep-work").code == 0  # written at the end
+    assert in_child(command("killed"), kill) == KILLED
+    work = tmp_path / "killed" / "d.mp4.work"
+    shots = RunState(work).shots(read_only=True)
+    assert [shot.delivered is not None for shot in shots] == [n < released for n in range(3)]
+    assert sum(shot.spool.path.exists() for shot in shots) <= 1
+    done = cli("resume", work, "--quiet")
+    assert done.code == 0, done.err
+    made, expected = files_of(tmp_path / "killed"), files_of(tmp_path / "kept")
+    state = {name for name in expected if name.startswith("d.mp4.work")}
+    assert made == {name: data for name, data in expected.items() if name not in state}
+
+
+@pytest.fixture
+def stopped(cli, film, tmp_path):
+    """The folder of a run that was killed at its end, with the command and what it makes whole."""
+    outs = ["--out", tmp_path / "d.mp4", "--out", tmp_path / "frames"]
+    command = ["run", film, *outs, *TRIVIAL, "--side-by-side"]
+    assert cli(*command).code == 0
+    expected = files_of(tmp_path)
+    for name in expected:
+        (tmp_path / name).unlink()
+    (tmp_path / "frames").rmdir()
+    (tmp_path / "d.mp4.json").unlink()
+    assert in_child(command, killed_at_the_end) == KILLED
+    return command, tmp_path / "d.mp4.work", expected
+
+
+def test_what_is_lost_of_shots_that_were_written_is_computed_again(cli, stopped, tmp_path):
+    _, work, expected = stopped
+    # Its images have their names already.
+    assert len(list((tmp_path / "frames").iterdir())) == sum(LENGTHS)
+    (tmp_path / "frames" / "depth_00010.png").unlink()
+    packets = work / "shots" / "0002" / "output0.packets"
+    damaged = bytearray(packets.read_bytes())
+    damaged[-5] ^= 1
+    packets.write_bytes(damaged)
+    refused = cli("resume", work, "--quiet")
+    assert refused.code == 6 and "damaged" in refused.err
+    shots = RunState(work).shots(read_only=True)
+    assert [shot.delivered is not None for shot in shots] == [True, True, False]
+    before = (tmp_path / "frames" / "depth_00000.png").stat().st_ino
+    assert cli("resume", work, "--quiet").code == 0
+    assert files_of(tmp_path) == expected
+    assert (tmp_path / "frames" / "depth_00000.png").stat().st_ino == before
+
+
+def test_shots_that_were_written_have_no_other_look(cli, stopped, tmp_path):
+    command, work, _ = stopped
+    for more in (["--colormap", "gray"], ["--range", "film"], ["--keep-work"]):
+        refused = cli(*command, "--resume", *more)
+        assert refused.code == 2 and "3 shots" in refused.err, refused.err
+    assert cli("finish", work, "--out", tmp_path / "o.npz").code == 2
+    begun_again = cli(*command, "--resume", "--range", "film", "--overwrite")
+    assert begun_again.code == 0, begun_again.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d.mp4", "d.mp4.json", "frames"]
+
+
+def test_a_run_that_begins_again_leaves_nothing_of_the_one_before(cli, film, tmp_path):
+    command = ["run", film, "--out", tmp_path / "d.mp4", *TRIVIAL]
+    assert (
+        in_child([*command, "--out", tmp_path / "frames"], killed_as_the_second_shot_is_released)
+        == KILLED
+    )
+    assert list(tmp_path.glob(".frames*part"))
+    assert cli(*command, "--overwrite").code == 0
+    left = sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".lock")
+    assert left == ["d.mp4", "d.mp4.json"]
+
+
 def test_cuts_by_a_list_are_those_of_the_whole_film(cli, film, tmp_path):
     listed, out = tmp_path / "cuts.txt", tmp_path / "d.npz"
     listed.write_text("9\n15\n21\n")

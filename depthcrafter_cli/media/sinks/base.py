@@ -26,7 +26,7 @@ class ShotRange:
     """A shot of a film on its way out, and the raw disparities that became 0 and 1 in it.
 
     ``index`` counts shots and ``start`` is its first frame, both from 0; ``time`` is when that is
-    shown, in seconds.
+    shown, ``end`` when the last one ends, in seconds, None where only the rate tells it.
     """
 
     index: int
@@ -34,6 +34,7 @@ class ShotRange:
     frames: int
     time: Fraction
     values: ValueRange
+    end: Fraction | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as records have them."""
@@ -93,26 +94,39 @@ class SinkSettings:
     are multiples, ``end`` when the last frame ends (None: as the rate has it),
     ``value_range`` the raw disparities that became 0 and 1, the extremes of all ``shots`` where a
     film has several, ``pixel_aspect`` a pixel's width to its height, ``metadata`` plain values for
-    the formats that can carry them. ``sound``, and the ``timecode`` of the first frame, are for
-    videos; ``labels_of`` gives more texts for pictures of a range. Without ``dither`` depth is cut
-    off to 8 bits, as the reference does.
+    the formats that can carry them. ``own_ranges`` says that each shot has a range of its own.
+    ``sound``, and the ``timecode`` of the first frame, are for videos; ``labels_of`` gives more
+    texts for pictures of a range. Without ``dither`` depth is cut off to 8 bits, as the reference
+    does.
+
+    Where shots are written as they finish, ``kept`` names for each a file in the run's state for
+    the output's part of it, in which formats that :attr:`DisparitySink.keeps_shots` may let it wait
+    for the others; ``shots`` and ``value_range`` are then not known yet.
     """
 
     size: Size
     frame_count: int
     rate: Fraction
     time_base: Fraction
-    value_range: ValueRange
+    value_range: ValueRange | None
     end: Fraction | None = None
     pixel_aspect: Fraction = Fraction(1)
     look: Look = field(default_factory=Look)
     shots: Sequence[ShotRange] = ()
+    own_ranges: bool = False
+    kept: Sequence[Path] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     published: Published = field(default_factory=Published)
     sound: Sound | None = None
     timecode: str = ""
     labels_of: Callable[[ValueRange], Mapping[str, str]] = _unlabelled
     dither: bool = True
+
+    @property
+    def whole_range(self) -> ValueRange:
+        """The raw disparities that became 0 and 1, in formats that are told before they begin."""
+        assert self.value_range is not None
+        return self.value_range
 
 
 class DisparitySink(ABC):
@@ -177,6 +191,10 @@ class DisparitySink(ABC):
         self.path = path
         self.settings = settings
         self._written = 0
+        """Frames that are in the output, those of before a stop too."""
+
+    keeps_shots: ClassVar[bool] = False
+    """Whether shots that were written outlast a stop, where the settings have files ``kept``."""
 
     any_size: ClassVar[bool] = False
     """Whether it takes the source's pictures at their own size."""
@@ -188,7 +206,15 @@ class DisparitySink(ABC):
 
     def range_of(self, frame: DepthFrame) -> ValueRange:
         """The raw disparities that are 0 and 1 in a frame."""
-        return self.settings.value_range if frame.shot is None else frame.shot.values
+        return self.settings.whole_range if frame.shot is None else frame.shot.values
+
+    def holds(self, shot: ShotRange, numbers: Sequence[int]) -> bool:
+        """Whether all of a shot, whose frames have these numbers, is kept from before a stop."""
+        return True
+
+    def go_on(self, frames: int) -> None:
+        """Take so many frames of before a stop for written; :meth:`holds` says so of each shot."""
+        self._written = frames
 
     def __enter__(self) -> "DisparitySink":
         try:
@@ -216,6 +242,11 @@ class DisparitySink(ABC):
             self._write(frame)
         self._written += 1
 
+    def end_shot(self) -> None:
+        """All frames of a shot were added; where they are kept, they are when this returns."""
+        with output_errors(self.path):
+            self._end_shot()
+
     def close(self) -> None:
         """Completes the output and gives it its final name."""
         try:
@@ -227,9 +258,19 @@ class DisparitySink(ABC):
             self.abort()
             raise
 
+    def _end_shot(self) -> None:  # noqa: B027 - most formats know no shots
+        """Do what the format does between shots."""
+
+    @classmethod  # noqa: B027 - most formats keep nothing there
+    def forget(cls, out: Path) -> None:
+        """Remove what a run that stopped kept beside an output."""
+
     @abstractmethod
     def abort(self) -> None:
-        """Removes what was written, as far as the disk lets it; never raises OSError."""
+        """Removes what was written, as far as the disk lets it; never raises OSError.
+
+        What is kept of whole shots stays.
+        """
 
     @abstractmethod
     def _open(self) -> None: ...

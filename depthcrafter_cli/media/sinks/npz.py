@@ -34,7 +34,7 @@ class NpzSink(FileSink):
 
     def _end(self) -> None:
         self._member.close()
-        values = self.settings.value_range
+        values = self.settings.whole_range
         self._add("times", np.array(self._times))
         self._add("range", np.array([values.low, values.high]))
         if shots := self.settings.shots:

@@ -172,6 +172,17 @@ def existing_files(out: Path) -> list[Path]:
     return _sink_class(out).existing(out)
 
 
+def keep_shots(outputs: Iterable[Path]) -> bool:
+    """Whether shots written to all of the outputs can outlast a stop. Raises UsageError."""
+    return all(_sink_class(out).keeps_shots for out in outputs)
+
+
+def forget_kept(outputs: Iterable[Path]) -> None:
+    """Remove what a run that stopped kept beside its outputs. Raises OSError and UsageError."""
+    for out in outputs:
+        _sink_class(out).forget(out)
+
+
 def check_size(outputs: Sequence[Path], size: Size, look: Look) -> None:
     """Raises OutputError for an output that cannot have depth of ``size``."""
     for out in outputs:

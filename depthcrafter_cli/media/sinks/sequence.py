@@ -3,8 +3,9 @@
 import shutil
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,7 +13,12 @@ from depthcrafter_cli import disk
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.files import lock_path
 from depthcrafter_cli.media.numbered import NUMBER, numbered_files
-from depthcrafter_cli.media.sinks.base import DepthFrame, DisparitySink, SinkSettings
+from depthcrafter_cli.media.sinks.base import (
+    DepthFrame,
+    DisparitySink,
+    ShotRange,
+    SinkSettings,
+)
 
 _THREADS = 2  # compression releases the interpreter lock; more would starve the model
 _BACKLOG = 8  # frames in memory waiting to be compressed
@@ -27,11 +33,13 @@ class SequenceSink(DisparitySink):
     """
 
     suffix: ClassVar[str]
+    keeps_shots = True
 
     def __init__(self, path: Path, settings: SinkSettings) -> None:
         super().__init__(path, settings)
         self._pattern = self.pattern(path)
         self._folder_is_new = not self._pattern.parent.is_dir()
+        self._keeps = False  # what was written, if the run stops
 
     @classmethod
     def pattern(cls, out: Path) -> Path:
@@ -82,28 +90,61 @@ class SequenceSink(DisparitySink):
     def _picture(self, frame: DepthFrame) -> Callable[[Path], None]:
         """What writes a frame's file to a path: called later, in another thread."""
 
+    @classmethod
+    def _parts(cls, out: Path) -> list[Path]:
+        """Where files may collect; beside their folder if it was not there when a run began."""
+        pattern = cls.pattern(out)
+        return [disk.part_path(_place(pattern, inside=inside)) for inside in (True, False)]
+
+    @classmethod
+    def forget(cls, out: Path) -> None:
+        for part in cls._parts(out):
+            disk.remove(part)
+
+    @cached_property
+    def _kept_files(self) -> frozenset[str]:
+        """The names of the files that are there of before a stop; some may have final ones."""
+        if not self.settings.kept:
+            return frozenset()
+        parts = [part for part in self._parts(self.path) if part.is_dir()]
+        final = filter(self.settings.published.owns, numbered_files(self._pattern))
+        return frozenset(file.name for part in parts[:1] for file in part.iterdir()).union(
+            file.name for file in final
+        )
+
+    def holds(self, shot: ShotRange, numbers: Sequence[int]) -> bool:
+        return all(self._name(number) in self._kept_files for number in numbers)
+
     def _open(self) -> None:
-        # Left by a run that was killed before another program made the folder.
-        disk.remove(disk.part_path(_place(self._pattern, inside=False)))
-        part = disk.new_part(_place(self._pattern, inside=not self._folder_is_new))
-        part.mkdir()
-        self._part = part
+        inside, beside = self._parts(self.path)
+        kept = [part for part in (inside, beside) if self._written and part.is_dir()]
+        self._keeps = bool(kept)
+        self._part = kept[0] if kept else beside if self._folder_is_new else inside
+        if not kept:
+            # Of another run, perhaps of one that was killed before another program made the folder.
+            self.forget(self.path)
+            self._part.mkdir()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="sequence")
         self._pending: deque[Future[None]] = deque()
 
     def _write(self, frame: DepthFrame) -> None:
-        number = frame.number
-        name = NUMBER.sub(lambda place: place.group() % number, self._pattern.name)
         save = self._picture(frame)
-        self._pending.append(self._pool.submit(_save, save, self._part / name))
+        self._pending.append(self._pool.submit(_save, save, self._part / self._name(frame.number)))
         while len(self._pending) > _BACKLOG:
             self._pending.popleft().result()
 
-    def _finish(self) -> None:
+    def _name(self, number: int) -> str:
+        return NUMBER.sub(lambda place: place.group() % number, self._pattern.name)
+
+    def _end_shot(self) -> None:
         while self._pending:
             self._pending.popleft().result()
-        self._pool.shutdown()
         disk.sync(self._part)
+        self._keeps = bool(self.settings.kept)
+
+    def _finish(self) -> None:
+        self._end_shot()
+        self._pool.shutdown()
         folder, published = self._pattern.parent, self.settings.published
         moves = {part: folder / part.name for part in sorted(self._part.iterdir())}
         published.note(moves)
@@ -118,7 +159,8 @@ class SequenceSink(DisparitySink):
             disk.replace(part, picture)
         disk.sync(folder)
         for there in set(before) - set(moves.values()):
-            there.unlink()
+            if there.name not in self._kept_files:
+                there.unlink()
         self._part.rmdir()
 
     def abort(self) -> None:
@@ -126,7 +168,8 @@ class SequenceSink(DisparitySink):
             return
         if hasattr(self, "_pool"):
             self._pool.shutdown(cancel_futures=True)
-        shutil.rmtree(self._part, ignore_errors=True)
+        if not self._keeps:
+            shutil.rmtree(self._part, ignore_errors=True)
 
 
 def _save(save: Callable[[Path], None], target: Path) -> None:

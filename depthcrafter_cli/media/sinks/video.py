@@ -1,6 +1,8 @@
 """Depth as video, with the source's exact timestamps."""
 
 import os
+from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from fractions import Fraction
 from io import BytesIO
@@ -17,7 +19,8 @@ from av.video.reformatter import ColorRange, Colorspace
 from depthcrafter_cli.depth.dither import dithered
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.look import Codec, Look, check_codec, codec_for, encoder_options
-from depthcrafter_cli.media.sinks.base import DepthFrame, FileSink
+from depthcrafter_cli.media.packets import PacketFile, read_packets, shown_at
+from depthcrafter_cli.media.sinks.base import DepthFrame, FileSink, ShotRange
 from depthcrafter_cli.media.sinks.shown import shown, shows_source
 from depthcrafter_cli.media.sound import SoundCopy
 from depthcrafter_cli.types import Disparity, Size
@@ -36,9 +39,11 @@ class VideoSink(FileSink):
     A matte is normalised depth as it is, in one channel. All others are pictures in BT.709: in
     any matplotlib colormap, of which ``gray`` has all levels of the codec; with ``side_by_side``
     the source stands to the left. Where colour is stored at half the size, sides are even: an odd
-    one is extended by repeating its last row or column.
+    one is extended by repeating its last row or column. Each shot is encoded as if it were alone,
+    and begins with a key frame.
     """
 
+    keeps_shots = True
     _sound: SoundCopy | None = None
 
     @classmethod
@@ -85,45 +90,84 @@ class VideoSink(FileSink):
         settings = self.settings
         self._codec = codec_for(self.path, settings.look)
         self._first_decoded: int | None = None
+        self._encoder: av.VideoStream | None = None  # of the shot under way
+        self._alone: av.container.OutputContainer | None = None  # holds it, if no other shot's
+        self._kept: PacketFile | None = None  # what it gave
+        # When the coming packets are decoded, in a film of several shots: encoders know their own.
+        self._decoded = deque[int]() if settings.kept or len(settings.shots) > 1 else None
         # Matroska's identifiers would be drawn by lot.
         exact = {"fflags": "+bitexact"} if self.path.suffix.lower() == ".mkv" else {}
         self._container = av.open(
             self._file, "w", format=_format_of(self.path), container_options=exact
         )
-        values = settings.value_range
+        described = "has a range of its own in each shot"
+        if not settings.own_ranges:
+            values = settings.whole_range
+            described = f"is raw {values.low:g} to {values.high:g}"
         self._container.metadata["comment"] = (
-            f"Relative disparity, larger is nearer; 0 to 1 is raw {values.low:g} to {values.high:g}"
-            if not any(shot.values != values for shot in settings.shots)
-            else "Relative disparity, larger is nearer; 0 to 1 has a range of its own in each shot"
+            f"Relative disparity, larger is nearer; 0 to 1 {described}"
         )
-        self._stream = _add_stream(
-            self._container,
-            self._codec,
-            self.picture_size(self.path, settings.size, settings.look),
-            settings.rate,
-            settings.time_base,
-        )
+        self._stream = self._stream_in(self._container)
         if settings.timecode:
             self._stream.metadata["timecode"] = settings.timecode
         if settings.sound is not None:
             self._sound = settings.sound.into(self._container, self.path)
+
+    def _stream_in(self, container: av.container.OutputContainer) -> av.VideoStream:
+        settings = self.settings
+        pictures = self.picture_size(self.path, settings.size, settings.look)
+        stream = _add_stream(container, self._codec, pictures, settings.rate, settings.time_base)
         if settings.pixel_aspect != 1:
-            self._stream.codec_context.sample_aspect_ratio = settings.pixel_aspect
+            stream.codec_context.sample_aspect_ratio = settings.pixel_aspect
+        return stream
 
     def _write(self, frame: DepthFrame) -> None:
+        if self._encoder is None:
+            self._begin_shot(frame.shot)
         picture = self._picture(frame)
         picture.time_base = self.settings.time_base
         picture.pts = self._units(frame.time)
         picture.duration = max(self._units(1 / self.settings.rate), 1)
         packets = self._encoded(picture)
+        if self._kept is not None:
+            self._kept.write(packets)
+            return
         if self._sound is not None:
             self._sound.copy(until=frame.time)
         self._ends = frame.time + 1 / self.settings.rate
+        self._decode_at([picture.pts])
         self._mux(packets)
+
+    def _begin_shot(self, shot: ShotRange | None) -> None:
+        """Begin to encode; by the stream's own encoder if it has not encoded another shot."""
+        if self._written == 0 and not self.settings.kept:
+            self._encoder = self._stream
+            return
+        self._alone = av.open(BytesIO(), "w", format=_format_of(self.path))
+        self._encoder = self._stream_in(self._alone)
+        if self.settings.kept:
+            assert shot is not None
+            self._kept = PacketFile(self.settings.kept[shot.index])
+
+    def _end_shot(self) -> None:
+        packets = self._encoded(None)
+        self._encoder = None
+        if self._alone is not None:
+            self._alone.close()
+        if self._kept is None:
+            self._mux(packets, is_end=self._written == self.settings.frame_count)
+            return
+        self._kept.write(packets, at_end=True)
+        self._kept.keep()
+        self._kept = None
+
+    def holds(self, shot: ShotRange, numbers: Sequence[int]) -> bool:
+        return self.settings.kept[shot.index].is_file()
 
     def _encoded(self, picture: av.VideoFrame | None) -> list[av.Packet]:
         """The packets that come with a picture, with None those that are left."""
-        packets: list[av.Packet] = self._stream.encode(picture)
+        assert self._encoder is not None
+        packets: list[av.Packet] = self._encoder.encode(picture)
         if self.settings.end is not None:
             # FFmpeg writes an MP4 to be as long as its packets say, those without a word as long as
             # an average one, which at a variable rate may lead past the end.
@@ -133,7 +177,29 @@ class VideoSink(FileSink):
                     packet.duration = max(1, end - packet.pts)
         return packets
 
-    def _mux(self, packets: list[av.Packet]) -> None:
+    def _decode_at(self, shown: Sequence[int]) -> None:
+        """Note when the next packets are decoded, by when the next pictures are shown, in order.
+
+        Where frames are reordered, that is two pictures before, as far as x264 and x265 go.
+        """
+        if self._decoded is None:
+            return
+        reorders = self._stream.codec_context.codec.reorder
+        if self._first_decoded is None and not self._decoded and reorders:
+            usual = max(self._units(1 / self.settings.rate), 1)
+            self._decoded.extend((shown[0] - 2 * usual, shown[0] - usual))
+        self._decoded.extend(shown)
+
+    def _mux(self, packets: list[av.Packet], *, is_end: bool = False) -> None:
+        """Add packets, the last ones with the rest of the sound."""
+        for packet in packets:
+            packet.stream = self._stream
+            if self._decoded is not None:
+                packet.dts = self._decoded.popleft()
+        if is_end and packets and self.settings.end is not None:
+            self._show_until(self._units(self.settings.end), packets)
+        if is_end and self._sound is not None:
+            self._sound.end(self.settings.end or self._ends)
         if packets and self._first_decoded is None:
             self._first_decoded = packets[0].dts
         try:
@@ -171,13 +237,24 @@ class VideoSink(FileSink):
         return round(seconds / self.settings.time_base)
 
     def _end(self) -> None:
-        packets = self._encoded(None)
-        if packets and self.settings.end is not None:
-            self._show_until(self._units(self.settings.end), packets)
-        if self._sound is not None:
-            self._sound.end(self.settings.end or self._ends)
-        self._mux(packets)
+        if self._encoder is not None:
+            self._end_shot()
+        for path in self.settings.kept:
+            self._mux_kept(path, is_last=path == self.settings.kept[-1])
         self._container.close()
+
+    def _mux_kept(self, path: Path, *, is_last: bool) -> None:
+        """Add the packets of a shot that waited for the others."""
+        self._decode_at(shown_at(path))
+        ends = []
+        for packet, at_end in read_packets(path, self.settings.time_base):
+            if at_end:
+                ends.append(packet)
+                continue
+            if self._sound is not None:
+                self._sound.copy(until=packet.pts * self.settings.time_base)
+            self._mux([packet])
+        self._mux(ends, is_end=is_last)
 
     def _show_until(self, end: int, packets: list[av.Packet]) -> None:
         """Gives the last picture its own duration; the others' follow from the next one's time.
@@ -195,6 +272,8 @@ class VideoSink(FileSink):
         if self._sound is not None:
             self._sound.close()
         if hasattr(self, "_container"):
+            if self._kept is not None:
+                self._kept.drop()
             with suppress(av.error.FFmpegError):
                 self._container.close()
 

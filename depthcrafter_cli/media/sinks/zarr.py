@@ -36,7 +36,7 @@ class ZarrSink(FileSink):
         import zarr
 
         settings, size = self.settings, self.settings.size
-        values = settings.value_range
+        values = settings.whole_range
         # By its path: the file that is open there already holds the place.
         self._store = zarr.storage.ZipStore(self._part, mode="w")
         zarr.create_group(self._store)
