@@ -100,7 +100,7 @@ class Delivery:
         if self._wants_source:
             pictures = request.picture_size(provenance.source_size, shape) if at_source else size
             first = min((s.start for s in film.shots if s.index not in self._written), default=0)
-            self._pictures = read_frames(request.video, pictures, reading, first=first)
+            self._pictures = read_frames(request.video, pictures, reading, ignore, first)
 
     def _sink(self, number: int, settings: SinkSettings) -> PerShotSink | DisparitySink:
         kept = tuple(state.kept(number) for state in self._states)

@@ -100,10 +100,7 @@ class RunPlan:
 
     @property
     def writes_early(self) -> bool:
-        """Whether each shot is written to the outputs as it finishes, and its disparity released.
-
-        That takes ranges of the shots' own, and outputs that a stop leaves where they are.
-        """
+        """Whether each shot is written to the outputs as it finishes, and its disparity goes."""
         request, times = self.request, self.video.times
         if request.keep_work or request.range_of == "film" or times is None or times.end is None:
             return False
@@ -158,8 +155,7 @@ def plan(request: RunRequest, warn: Warn = ignore, observer: Observer = ignore) 
     video, method = _settle(request)
     if _goes_on(request):
         try:
-            state = RunState(request.work_folder)
-            saved = state.saved()
+            saved = (state := RunState(request.work_folder)).saved()
             kept = request.keep_work or saved.request.keep_work
             require_same_outputs(request, saved, state)
             return _planned(replace(request, keep_work=kept), video, method, warn, saved)
