@@ -25,6 +25,7 @@ _COMMANDS = {
     "shots": "shots",
     "evaluate": "evaluate",
     "report": "report",
+    "check": "check",
     "train": "train",
     "doctor": "doctor",
     "weights": "weights",

@@ -1,0 +1,121 @@
+"""``depthcrafter check``: what is wrong with depth that was made before, in words."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from depthcrafter_cli.cli import options as opt
+from depthcrafter_cli.cli.console import Console, Reporting, reported
+from depthcrafter_cli.cli.options import Some, Values, spread
+from depthcrafter_cli.cli.outlets import counted
+from depthcrafter_cli.cli.streams import Line
+from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.text import expanded, video_path
+from depthcrafter_cli.workflows.request import RunRequest
+
+if TYPE_CHECKING:
+    from depthcrafter_cli.workflows.check import CheckReport
+
+Depth = Annotated[
+    Path,
+    typer.Argument(
+        help="An output of a run, its record, the folder of one that was kept, or depth of any "
+        "program: .npz, .npy, a folder of images, a video.",
+        metavar="DEPTH",
+        parser=opt.past_click(expanded),
+    ),
+]
+VideoOf = Annotated[
+    Path | None,
+    opt.option(
+        "--video", text="What the depth is of, where no record tells.", parser=video_path
+    ),
+]  # fmt: skip
+Out = Annotated[
+    list[Path] | None,
+    opt.option(
+        "--out",
+        "-o",
+        text="Also write .json (all that was measured) or .png (temporal profiles); may be given "
+        "several times.",
+        parser=expanded,
+    ),
+]
+Columns = Annotated[
+    str,
+    opt.option(
+        "--columns",
+        text="Places of the temporal profiles, from 0 (left) to 1. Default: 0.25,0.5,0.75.",
+    ),
+]
+NAMES = opt.NAMES | {"video": "--video", "columns": "--columns"}
+"""The options that set what sentences name, of this command."""
+
+
+@spread
+def check(
+    depth: Depth,
+    video: VideoOf = None,
+    out: Out = None,
+    columns: Columns = "0.25,0.5,0.75",
+    *,
+    writing: Annotated[Values, Some(RunRequest, names=("overwrite",))],
+    how: Reporting,
+) -> None:
+    """Say what is wrong with depth, one line each: seams, jumps, flicker, clipping, other scales.
+
+    \b
+    Examples:
+      depthcrafter check depth.mp4
+      depthcrafter check theirs.npz --video clip.mp4 --out profiles.png
+    """
+    with reported(**vars(how), names=NAMES) as console:
+        outputs = tuple(out or ())
+        console.keep_log_apart([depth, *outputs])
+        from depthcrafter_cli.workflows.check import CheckRequest
+        from depthcrafter_cli.workflows.check import check as carry_out
+
+        try:
+            shares = tuple(float(text) for text in columns.split(","))
+        except ValueError:
+            raise UsageError(
+                f"got `columns` {columns}, expected numbers with commas between, such as "
+                "0.25,0.5: correct them."
+            ) from None
+        request = CheckRequest(depth, video, outputs, shares, **writing)
+        with console.observing() as observer:
+            report = carry_out(request, observer, console.warn)
+        _show(console, report)
+        console.done(outputs, frames=report.frames, findings=len(report.findings))
+
+
+def _show(console: Console, report: "CheckReport") -> None:
+    for finding in report.findings:
+        says = opt.as_typed(finding.says, NAMES)
+        values = {**vars(finding), "says": says}
+        console.say("finding", values, Line(says), level="result")
+    measured = [_measured(report)]
+    if not report.findings:
+        measured.insert(0, f"Nothing was found in {counted(report.frames, 'frame')}.")
+    console.say(
+        "measures", report.to_json(), *map(Line, measured), level="result"
+    )  # fmt: skip
+
+
+def _measured(report: "CheckReport") -> str:
+    """The mean of what was measured of the shots, by their frames."""
+    told = []
+    names = {
+        "change": "change from frame to frame", "flicker": "flicker of what stands still",
+        "unsteady": "change along the motion",
+    }  # fmt: skip
+    for name, title in names.items():
+        known = [
+            (value, shot.frames) for shot in report.measures
+            if (value := getattr(shot, name)) is not None
+        ]  # fmt: skip
+        if known:
+            frames = sum(count for _value, count in known)
+            told.append(f"{title} {sum(v * n for v, n in known) / frames:.2%}")
+    return f"of the range: {', '.join(told)}" if told else "too few frames to measure change"

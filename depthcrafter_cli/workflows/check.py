@@ -1,0 +1,151 @@
+"""Look at depth that was made before, without any truth: what is wrong with it?"""
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+from depthcrafter_cli.depth.colorize import colorize
+from depthcrafter_cli.depth.normalize import normalize
+from depthcrafter_cli.errors import InputError, OutputError, UsageError
+from depthcrafter_cli.evaluation.checks import Checker, Finding, Measures
+from depthcrafter_cli.evaluation.flow import flow_is_there
+from depthcrafter_cli.media.files import claimed, require_folder
+from depthcrafter_cli.media.published import Published
+from depthcrafter_cli.media.scale import resize_disparity
+from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
+from depthcrafter_cli.reports.profiles import ColumnProfiles
+from depthcrafter_cli.types import RgbImage, Size, ValueRange
+from depthcrafter_cli.workflows.provenance import program
+from depthcrafter_cli.workflows.results import Result, find_result
+
+_MOST_PIXELS = 1 << 16  # of a frame that is looked at
+SUFFIXES = (".json", ".png")
+
+
+@dataclass(frozen=True)
+class CheckRequest:
+    """What is looked at: an output, record or kept state of a run, or depth of any program.
+
+    ``video`` is what the depth is of, where no record tells. ``columns`` are the places of
+    temporal profiles, from 0 (left) to 1 (right), for an output in .png.
+    """
+
+    depth: Path
+    video: Path | None = None
+    outputs: tuple[Path, ...] = ()
+    columns: tuple[float, ...] = (0.25, 0.5, 0.75)
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What was found, in the order of the frames, and what was measured of each shot."""
+
+    depth: str
+    frames: int
+    findings: tuple[Finding, ...]
+    measures: tuple[Measures, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain values."""
+        return {"program": program(), **asdict(self)}
+
+
+def check(request: CheckRequest, observer: Observer = ignore, warn: Warn = ignore) -> CheckReport:
+    """Read depth once, with its video if that is there, and say what is wrong with it.
+
+    ``warn`` is told what could not be looked at, and why.
+
+    Raises UsageError for options out of range, InputError for what is no depth, and OutputError.
+    """
+    _check_outputs(request)
+    result = find_result(request.depth)
+    if request.video is not None:
+        result = replace(result, video=request.video)
+    depth, overlap = result.depth, int(result.record.get("settings", {}).get("overlap") or 0)
+    step = max(1, round((depth.size.height * depth.size.width / _MOST_PIXELS) ** 0.5))
+    size = Size(-(-depth.size.height // step), -(-depth.size.width // step))
+    ranges = result.ranges()
+    checker = Checker(
+        result.shots, result.joins(), overlap, ranges, flow=_follows(result, warn)
+    )  # fmt: skip
+    wants_profiles = any(out.suffix.lower() == ".png" for out in request.outputs)
+    films = ["depth"] if result.video is None else ["video", "depth"]
+    profiles = ColumnProfiles(films, request.columns)
+    pictures = _pictures(result, size)
+    for index, frame in enumerate(depth.read()):
+        picture = next(pictures, None)
+        if picture is None and result.video is not None:
+            raise InputError(
+                f"{result.video} has {index} frames, expected {depth.frames}, as many as "
+                f"{depth.path}: name the video that the depth is of."
+            )
+        checker.add(frame[::step, ::step], picture)
+        if wants_profiles:
+            shown = _coloured(frame, size, _range_at(result, ranges, index), result.colormap)
+            profiles.add([shown] if picture is None else [picture, shown])
+        observer(Progress("examine", index + 1, depth.frames))
+    report = CheckReport(
+        str(depth.path), depth.frames, tuple(checker.findings()), tuple(checker.measures())
+    )  # fmt: skip
+    with claimed(out.parent.resolve() / out.name for out in request.outputs):
+        for out in request.outputs:
+            text = json.dumps(report.to_json(), indent=2) + "\n"
+            content = _png(profiles) if out.suffix.lower() == ".png" else text.encode()
+            Published(overwrite=request.overwrite).write_whole(out, content)
+    return report
+
+
+def _check_outputs(request: CheckRequest) -> None:
+    for out in request.outputs:
+        if out.suffix.lower() not in SUFFIXES:
+            raise UsageError(
+                f"got `outputs` {out}, expected a name in {' or '.join(SUFFIXES)}: rename it."
+            )
+        if out.exists() and not request.overwrite:
+            raise OutputError(f"{out} exists, expected a free name: pass `overwrite=True`.")
+        require_folder(out.parent, out, is_made=False)
+    if not request.columns or not all(0 <= share <= 1 for share in request.columns):
+        raise UsageError(
+            f"got `columns` {', '.join(f'{share:g}' for share in request.columns) or 'none'}, "
+            "expected places from 0 (left) to 1 (right), such as 0.25,0.5: correct them."
+        )
+
+
+def _follows(result: Result, warn: Warn) -> bool:
+    """Whether motion can be followed; ``warn`` is told where it cannot."""
+    if result.video is None:
+        warn(
+            "The video is not known or gone, so depth is checked by itself: `video` names it."
+        )  # fmt: skip
+        return False
+    if not flow_is_there():
+        warn(
+            "Motion is not followed, as opencv-python-headless is not installed: "
+            'pip install "depthcrafter[flow]".'
+        )
+    return flow_is_there()
+
+
+def _pictures(result: Result, size: Size) -> Iterator[RgbImage | None]:
+    return iter(repeat(None)) if result.video is None else iter(result.pictures(size))
+
+
+def _range_at(result: Result, ranges: Sequence[ValueRange], index: int) -> ValueRange | None:
+    shot = sum(start <= index for start in result.shots) - 1
+    return ranges[shot] if ranges else None
+
+
+def _coloured(frame: Any, size: Size, values: ValueRange | None, colormap: str) -> RgbImage:
+    values = values or ValueRange(float(frame.min()), float(frame.max()))
+    return colorize(normalize(resize_disparity(frame, size), values), colormap)
+
+
+def _png(profiles: ColumnProfiles) -> bytes:
+    file = io.BytesIO()
+    profiles.sheet().save(file, "PNG")
+    return file.getvalue()
