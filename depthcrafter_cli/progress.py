@@ -25,6 +25,12 @@ class Progress:
 
 
 Observer = Callable[[Progress], None]
+"""Is told of the work; may raise :class:`Interrupted`, where it could go on from later."""
+
+
+class Interrupted(BaseException):
+    """Raised in place of KeyboardInterrupt, which the argument parser would turn into exit 1."""
+
 
 Warn = Callable[[str], None]
 """Receives a sentence the user should know that stops nothing."""

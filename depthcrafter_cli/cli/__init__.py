@@ -6,7 +6,8 @@ from pathlib import Path
 from depthcrafter_cli import __version__
 from depthcrafter_cli.cli.streams import Line, complain, prepare_streams, put, standard_output
 from depthcrafter_cli.errors import INTERRUPTED_EXIT_CODE, DepthCrafterError, UsageError
-from depthcrafter_cli.workflows.interrupts import Interrupted, raise_on_signals
+from depthcrafter_cli.progress import Interrupted
+from depthcrafter_cli.workflows.interrupts import raise_on_signals
 
 
 def main() -> None:

@@ -28,11 +28,10 @@ from depthcrafter_cli.cli.outlets import (
 from depthcrafter_cli.cli.streams import Line, errors_alone, is_terminal
 from depthcrafter_cli.cli.summary import details_of, summary_of
 from depthcrafter_cli.errors import INTERRUPTED_EXIT_CODE, DepthCrafterError, unexpected
-from depthcrafter_cli.progress import Meter, Observer
+from depthcrafter_cli.progress import Interrupted, Meter, Observer
 from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.workflows.interrupts import (
     KEPT,
-    Interrupted,
     end_quietly,
     stopping_between_steps,
 )

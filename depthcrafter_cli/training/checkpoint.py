@@ -27,29 +27,67 @@ _EXPECTED = (
 )
 
 
+# What a stage's weights do not follow from: how often, and in how many pieces.
+_HOW = ("save_every", "keep_last", "micro_batch", "checkpointing")
+# Nor do those of a stage that may go on: its length, and which of its weights become the model.
+_ENDS = ("steps", "keep")
+
+
 def settings_of(plan: Optimisation, seed: int, earlier: Sequence[Settings] = ()) -> Settings:
     """What a stage's weights follow from, next to the data and the start, as plain values."""
-    return asdict(plan) | {"seed": seed, "earlier_stages": list(earlier)}
+    return _without_how(asdict(plan)) | {"seed": seed, "earlier_stages": list(earlier)}
+
+
+def _without_how(settings: Settings) -> Settings:
+    return {name: value for name, value in settings.items() if name not in _HOW}
+
+
+def stage_of(path: Path) -> str:
+    """The name of the stage that a checkpoint is of. Raises UsageError."""
+    name = _content(path, mmap=True)["recipe"].get("name")
+    if not isinstance(name, str):
+        raise UsageError(f"got the checkpoint {path}, {_EXPECTED}.")
+    return name
+
+
+def steps_done(path: Path) -> int:
+    """How many steps of its stage a checkpoint holds. Raises UsageError."""
+    return int(_content(path, mmap=True)["step"])
 
 
 def earlier_stages(recipe: TrainingConfig, stage: StageConfig) -> list[Settings]:
     """What made the weights that a stage of a recipe starts from."""
     before = recipe.stages[: recipe.stages.index(stage)]
-    return [asdict(one) | {"frozen": recipe.frozen} for one in before]
+    return [_without_how(asdict(one)) | {"frozen": recipe.frozen} for one in before]
 
 
-def require_same_stages(folder: Path, recipe: TrainingConfig) -> None:
+def require_same_stages(folder: Path, recipe: TrainingConfig) -> list[str]:
     """Compare all checkpoints in ``folder`` with a recipe, before any of its stages is trained.
 
+    Returns a sentence for each stage that is to have another number of steps now.
+
     Raises:
-        UsageError: one was made with other settings, or after other stages.
+        UsageError: one was made with other settings, after other stages, or has more steps.
     """
+    told = []
     for stage in recipe.stages:
         path = folder / f"{stage.name}.ckpt"
         if path.exists():
             content = _content(path, mmap=True)
             wanted = settings_of(stage, recipe.seed, earlier_stages(recipe, stage))
             _require_none(_changed(content["recipe"], wanted), path)
+            done, before = content["step"], content["recipe"]["steps"]
+            if done > stage.steps:
+                raise UsageError(
+                    f"got steps = {stage.steps} in stage {stage.name!r}, which has done {done} by "
+                    f"{path}, expected at least these: raise it, or export an earlier checkpoint."
+                )
+            if before != stage.steps:
+                told.append(
+                    f"stage {stage.name} has {stage.steps} steps now, {before} before: from step "
+                    f"{done} on its rate is that of the new length."
+                )
+    return told
 
 
 @dataclass
@@ -72,19 +110,35 @@ class TrainingState:
         Raises:
             OutputError: it cannot be written.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
         content = {
             "network": self._trained(),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state_dict(),
-            "recipe": self.recipe,
-            "step": self.step,
         }
+        self._write(path, content)
+
+    def _write(self, path: Path, content: dict[str, Any]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
             try:
-                torch.save(content, file)
+                torch.save({**content, "recipe": self.recipe, "step": self.step}, file)
             except RuntimeError as error:  # torch's own, about the half that is there
                 raise error.__context__ or error from None
+
+    def save_weights(self, path: Path) -> None:
+        """Write the network as it is, as a checkpoint that nothing can go on from."""
+        content = {"network": self._trained(), "optimizer": {}, "average": {}}
+        self._write(path, content)
+
+    def load_weights(self, path: Path) -> None:
+        """Take the averaged weights of a checkpoint into the network. Raises UsageError."""
+        content = _content(path)
+        weights = {**content["network"], **content["average"]}
+        trained = self._trained()
+        _require_none({"frozen"} if weights.keys() != trained.keys() else set(), path)
+        with content_errors(path, UsageError, _EXPECTED), torch.no_grad():
+            for name, tensor in trained.items():
+                tensor.copy_(weights[name])
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint.
@@ -138,7 +192,11 @@ def _require_whole(path: Path) -> None:
 def _changed(noted: Settings, wanted: Settings) -> set[str]:
     # Where no earlier stages are noted there were none, or that is not known.
     before: Settings = {"earlier_stages": []} | noted
-    return {key for key, value in wanted.items() if not is_same(before.get(key), value)}
+    return {
+        key
+        for key, value in wanted.items()
+        if key not in _ENDS and not is_same(before.get(key), value)
+    }
 
 
 def _require_none(changed: set[str], path: Path) -> None:

@@ -81,6 +81,11 @@ def check_recipe(recipe: TrainingConfig, where: str) -> None:
         )
     for stage in recipe.stages:
         _check_stage(stage, require)
+        require(
+            stage.keep == "last" or recipe.validation is not None,
+            f'has keep = "best" in stage {stage.name!r}, expected [validation], which tells it',
+            "add one",
+        )
         if stage.views:
             _check_views(recipe, stage.name, stage.views, require)
         _check_step(recipe, stage, require)
@@ -309,6 +314,11 @@ def _check_step(recipe: TrainingConfig, stage: StageConfig, require: Require) ->
 
 def _check_optimisation(plan: Optimisation, name: str, require: Require) -> None:
     _require_counts(plan, ("steps", "save_every"), name, require)
+    require(
+        plan.keep_last >= 0,
+        f"{name} has keep_last = {plan.keep_last}, expected 0 or more",
+        "raise it",
+    )
     require(0 <= plan.ema < 1, f"{name} has ema {plan.ema}, expected 0 <= ema < 1", "mend it")
     rates = plan.learning_rate, plan.clip_norm
     require(

@@ -19,7 +19,8 @@ class Optimisation:
 
     ``optimizer`` is AdamW, the paper's, or Muon, which needs fewer steps to train from nothing.
     ``ema`` is the decay of the averaged weights that are kept (0: no average), ``clip_norm`` the
-    largest gradient norm, ``save_every`` the checkpoint interval in steps.
+    largest gradient norm, ``save_every`` the checkpoint interval in steps, ``keep_last`` how many
+    checkpoints are kept under the number of their step, beside the one that a run goes on from.
     """
 
     steps: int
@@ -30,6 +31,7 @@ class Optimisation:
     ema: float = 0.998
     clip_norm: float = 1.0
     save_every: int = 200
+    keep_last: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class StageConfig(Optimisation):
     added up.
     ``checkpointing`` computes activations twice instead of keeping them. With ``views`` a step
     shows parts of clips instead of whole ones, which must be streamed for that.
+    ``keep`` is whether a stage ends with its ``last`` weights, or with the ``best`` by validation's
+    AbsRel, those that it began with included.
     """
 
     name: str
@@ -76,6 +80,7 @@ class StageConfig(Optimisation):
     batch_frames: int = 0
     micro_batch: int = 0
     checkpointing: bool = False
+    keep: Literal["last", "best"] = "last"
     views: ViewsConfig | None = None
 
 

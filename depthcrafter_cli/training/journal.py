@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,20 @@ class Journal:
                 if isinstance(entry.get("stage"), str) and isinstance(entry.get("step"), int):
                     entries.append(entry)
         return entries
+
+    def has_scores(self, stage: str, step: int) -> bool:
+        """Whether the network was scored after so many steps of a stage."""
+        return any(
+            (line["stage"], line["step"]) == (stage, step) and "abs_rel" in line
+            for line in self.lines()
+        )
+
+    def least(self, stage: str, score: str) -> float:
+        """The least score of a stage so far; infinite before the first."""
+        return min(
+            (line[score] for line in self.lines() if line["stage"] == stage and score in line),
+            default=math.inf,
+        )
 
     def draw(self) -> None:
         """Loss and validation error of all stages, one after the other, as a picture."""

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shutil import copyfile
 from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from depthcrafter_cli.disk import remove
 from depthcrafter_cli.errors import UsageError
-from depthcrafter_cli.progress import Observer, Progress
-from depthcrafter_cli.training.checkpoint import Settings, TrainingState, settings_of
+from depthcrafter_cli.media.files import output_errors
+from depthcrafter_cli.progress import Interrupted, Observer, Progress
+from depthcrafter_cli.training.checkpoint import Settings, TrainingState, settings_of, stage_of
 from depthcrafter_cli.training.config import Optimisation
 from depthcrafter_cli.training.ema import MovingAverage
 from depthcrafter_cli.training.journal import Journal
@@ -112,7 +116,9 @@ def train_step(
 class Session:
     """What all stages of a run share: processes, work folder, log, seed, and who watches.
 
-    ``validate``, if any, scores the network every ``validate_every`` steps.
+    ``validate``, if any, scores the network every ``validate_every`` steps. ``deadline`` is when to
+    stop, by time.monotonic(). With ``export``, a checkpoint, nothing is trained: its stage has the
+    weights that it holds.
     """
 
     accelerator: Accelerator
@@ -122,10 +128,33 @@ class Session:
     observer: Observer
     validate: Validate | None = None
     validate_every: int = 1
+    deadline: float = math.inf
+    export: Path | None = None
+
+    def goes_on(self, event: Progress) -> bool:
+        """Tell how far the work is; False in all processes where one is asked to stop."""
+        stops = time.monotonic() > self.deadline
+        try:
+            self.observer(event)
+        except Interrupted:
+            stops = True
+        if self.accelerator.num_processes > 1:
+            asked = torch.tensor(float(stops), device=self.accelerator.device)
+            stops = bool(self.accelerator.reduce(asked, reduction="sum"))
+        return not stops
 
     def validated(self, validate: Validate, every: int) -> Session:
         """The same session, with scores every so many steps."""
         return replace(self, validate=validate, validate_every=every)
+
+    def is_due(self, step: int, plan: Optimisation) -> bool:
+        """Whether the network is to be scored after so many steps."""
+        is_due = step % self.validate_every == 0 or step == plan.steps
+        return self.validate is not None and is_due
+
+    def lacks_scores(self, stage: str, step: int, plan: Optimisation) -> bool:
+        """Whether those that are due are not in the log."""
+        return self.is_due(step, plan) and not self.journal.has_scores(stage, step)
 
     @property
     def leads(self) -> bool:
@@ -138,23 +167,41 @@ def train(
 ) -> None:
     """Run a stage to its last step, from its checkpoint if there is one made after ``earlier``.
 
-    The network ends up with the averaged weights. Killed at any moment, a run loses at most
-    ``save_every`` steps.
+    The network ends up with the averaged weights, or the best of them where the plan says so.
+    Killed at any moment, a run loses at most ``save_every`` steps; asked to stop, none.
+
+    Raises:
+        Interrupted: the session was asked to stop; the last step is saved.
     """
     state = new_state(stage, plan, session.seed, earlier)
     checkpoint = session.folder / f"{stage.name}.ckpt"
-    if checkpoint.exists():
-        state.load(checkpoint)
-    session.journal.rewind(stage.name, state.step)
-    if state.step < plan.steps:
-        _run(stage, plan, session, state, checkpoint)
-        session.accelerator.free_memory()  # it would hold the wrapped network, and its gradients
-    state.average.copy_to_network()
+    best = checkpoint.with_suffix(".best.ckpt") if getattr(plan, "keep", "") == "best" else None
+    if session.export is not None and stage_of(session.export) == stage.name:
+        state.load_weights(session.export)
+    else:
+        if checkpoint.exists():
+            state.load(checkpoint)
+        session.journal.rewind(stage.name, state.step)
+        if session.lacks_scores(stage.name, state.step, plan):
+            # Before the first step, or where a run was killed between saving and scoring.
+            _validate(stage, session, state, best)
+        if state.step < plan.steps:
+            _run(stage, plan, session, state, checkpoint, best)
+            session.accelerator.free_memory()  # it would hold the wrapped network, and gradients
+        state.average.copy_to_network()
+        if best is not None:
+            session.accelerator.wait_for_everyone()  # one of them writes it
+            state.load_weights(best)
     stage.network.requires_grad_(False)
 
 
 def _run(
-    stage: Stage, plan: Optimisation, session: Session, state: TrainingState, checkpoint: Path
+    stage: Stage,
+    plan: Optimisation,
+    session: Session,
+    state: TrainingState,
+    checkpoint: Path,
+    best: Path | None,
 ) -> None:
     accelerator = session.accelerator
     network = stage.network
@@ -165,31 +212,52 @@ def _run(
         loss = train_step(stage, network, state, plan, pieces, accelerator)
         pace.add(loss, sum(piece.frames for piece in pieces))
         done = state.step == plan.steps
+        rate = learning_rate(plan, state.step - 1)
         if state.step % REPORT_EVERY == 0 or done:
-            _report(stage, plan, session, state.step, pace)
-        validate = session.validate if state.step % session.validate_every == 0 or done else None
+            mean, speed = pace.take()
+            entry = {"loss": mean, "learning_rate": rate, "frames_per_second": round(speed, 2)}
+            session.journal.write(stage.name, state.step, **entry)
+        detail = f"loss {loss:.4f}, lr {rate:.1e}"
+        goes_on = session.goes_on(Progress(stage.name, state.step, plan.steps, "steps", detail))
+        validates, is_due = session.is_due(state.step, plan), state.step % plan.save_every == 0
         # Saved first, so that a held-out clip that cannot be read costs no steps.
-        saves = (state.step % plan.save_every == 0 or validate or done) and session.leads
+        saves = session.leads and (is_due or validates or done or not goes_on)
         if saves:
             state.save(checkpoint)
-        if validate:
-            if session.leads:
-                with state.average.in_network():
-                    scores = validate()
-                session.journal.write(stage.name, state.step, **scores)
-            accelerator.wait_for_everyone()
+        if saves and is_due and plan.keep_last:
+            _keep_last(checkpoint, state.step, plan.keep_last)
+        if not goes_on:
+            raise Interrupted
+        if validates:
+            _validate(stage, session, state, best)
         if saves:
             session.journal.draw()
 
 
-def _report(stage: Stage, plan: Optimisation, session: Session, step: int, pace: _Pace) -> None:
-    loss, speed = pace.take()
-    rate = learning_rate(plan, step - 1)
-    session.journal.write(
-        stage.name, step, loss=loss, learning_rate=rate, frames_per_second=round(speed, 2)
-    )
-    detail = f"loss {loss:.4f}, lr {rate:.1e}, {speed:.1f} frames/s"
-    session.observer(Progress(stage.name, step, plan.steps, "steps", detail))
+def _validate(stage: Stage, session: Session, state: TrainingState, best: Path | None) -> None:
+    """Score the averaged weights, and keep them if they are the best so far."""
+    if session.leads and session.validate is not None:
+        with state.average.in_network():
+            session.observer(Progress("validate", 0, None, "clips"))
+            scores = session.validate()
+            if best is not None and scores["abs_rel"] < session.journal.least(
+                stage.name, "abs_rel"
+            ):
+                state.save_weights(best)
+        session.journal.write(stage.name, state.step, **scores)
+
+
+def _keep_last(checkpoint: Path, step: int, count: int) -> None:
+    """Keep a checkpoint under the number of its step too, and the last so many of such."""
+    numbered = checkpoint.with_suffix(f".{step:08}.ckpt")
+    with output_errors(numbered):
+        remove(numbered)
+        try:
+            os.link(checkpoint, numbered)  # the next one takes its name, and not its contents
+        except OSError:  # a disk that knows no links
+            copyfile(checkpoint, numbered)
+        for old in sorted(checkpoint.parent.glob(f"{checkpoint.stem}.{'[0-9]' * 8}.ckpt"))[:-count]:
+            remove(old)
 
 
 class _Pace:

@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from threading import Thread, Timer, get_ident
 from types import FrameType
 
-from depthcrafter_cli.progress import Observer, Progress
+from depthcrafter_cli.progress import Interrupted, Observer, Progress
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # The stages of a run that leave something at each event.
@@ -23,10 +23,6 @@ _IMPORTS = "<frozen importlib._bootstrap>"
 
 OnInterrupt = Callable[[], None]
 """Tells the user that a step under way is waited for, and how not to wait."""
-
-
-class Interrupted(BaseException):
-    """Raised in place of KeyboardInterrupt, which the argument parser would turn into exit 1."""
 
 
 def raise_on_signals(numbers: Sequence[int] = _SIGNALS) -> None:

@@ -3,6 +3,10 @@
 Everything finished stays in the work folder, so that a run that was killed goes on from there.
 """
 
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -10,17 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from depthcrafter_cli.disk import make_folder, new_part, publish, remove, remove_parts, sync_all
-from depthcrafter_cli.errors import OutputError, UsageError
+from depthcrafter_cli.errors import DepthCrafterError, MemoryLimitError, OutputError, UsageError
 from depthcrafter_cli.progress import Observer, Warn, ignore
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from depthcrafter_cli.datasets.clip import ClipSource
     from depthcrafter_cli.models.components import Components
     from depthcrafter_cli.models.registry import ModelSettings, ModelSpec
     from depthcrafter_cli.models.weights import InstalledModel
-    from depthcrafter_cli.training.config import TrainingConfig
+    from depthcrafter_cli.training.config import StageConfig, TrainingConfig
     from depthcrafter_cli.training.data.batches import Readable
     from depthcrafter_cli.training.data.latents import Encoder
     from depthcrafter_cli.training.precision import Precision
@@ -37,15 +42,21 @@ def train(
     *,
     device: str = "auto",
     resume: bool = False,
+    time_limit: float = math.inf,
+    export: Path | None = None,
 ) -> "ModelSpec":
     """Train a model and write its folder ``out``, and one after every stage into ``work``.
 
     What is returned is known of the weights that it began as, and whose licences it has.
 
     Started by ``accelerate launch`` or ``torchrun``, all processes share the work. ``warn`` is told
-    of a GPU that is there and not used.
+    of a GPU that is there and not used. After ``time_limit`` seconds the run stops as if it had
+    been asked to. With ``export``, a checkpoint of ``work``, nothing is trained: its model is
+    written.
 
     Raises:
+        Interrupted: it was asked to stop; the step it was at is saved.
+        MemoryLimitError: memory ran out; what was saved before is kept.
         OutputError: ``out`` is not free, or another run is at work in ``work`` or makes ``out``.
         UsageError: ``resume`` and ``work`` holds no checkpoint, or it was begun with other data
             or stages, or a stage's optimiser is not in this PyTorch.
@@ -66,10 +77,18 @@ def train(
         )
     require_optimizers(config)
     clips = open_sources(config)
-    session = _session(config.seed, work, observer, device, warn)
+    session = replace(
+        _session(config.seed, work, observer, device, warn),
+        deadline=time.monotonic() + time_limit,
+        export=export,
+    )
     with claimed([work, out] if session.leads else []):
-        require_origin(work, config, note=session.leads)
-        require_same_stages(work, config)
+        require_origin(work, config, note=False)
+        told = require_same_stages(work, config)
+        for sentence in told if session.leads else ():
+            warn(sentence)
+        if export is not None:
+            config = _until_exported(config, export, work)
         began_as = _carry_out(config, name, clips, out, session)
         if session.leads:
             remove_parts(work)  # what a run that was killed left, of files that were not due again
@@ -107,11 +126,14 @@ def _carry_out(
     deliver = partial(_deliver, start.path, networks.unet, decoder, manifest)
     for stage in config.stages:
         shown = {name: clips[name] for name in stage.sources}
-        if stage.trains == "decoder":
-            train_decoder(stage, config, networks, encoder, shown, precision, session)
-        else:
-            sources = _sources(config, shown, encoder, session)
-            train_denoiser(stage, config, networks.unet, encoder, sources, precision, session)
+        with _memory_errors(stage, session.accelerator.device):
+            if stage.trains == "decoder":
+                train_decoder(stage, config, networks, encoder, shown, precision, session)
+            else:
+                sources = _sources(config, shown, encoder, session)
+                train_denoiser(stage, config, networks.unet, encoder, sources, precision, session)
+        if session.export is not None:
+            continue
         after = session.folder / f"after-{stage.name}"
         if session.leads and _older(after / MANIFEST_NAME, session.folder / f"{stage.name}.ckpt"):
             deliver(after, overwrite=True)
@@ -120,6 +142,53 @@ def _carry_out(
             average_with_start(networks.unet, start.path, config.start_share)
         deliver(out)
     return start.spec
+
+
+def _until_exported(config: "TrainingConfig", export: Path, work: Path) -> "TrainingConfig":
+    """The recipe up to the stage of a checkpoint. Raises UsageError where one before lacks steps.
+
+    Its stages before must be done, for its weights go on from theirs.
+    """
+    from depthcrafter_cli.training.checkpoint import stage_of, steps_done
+
+    names, name = [stage.name for stage in config.stages], stage_of(export)
+    if name not in names:
+        raise UsageError(
+            f"got the checkpoint {export} of a stage {name!r}, expected one of the recipe's "
+            f"({', '.join(names)}): give the recipe that it was made by."
+        )
+    stages = config.stages[: names.index(name) + 1]
+    for stage in stages[:-1]:
+        path = work / f"{stage.name}.ckpt"
+        if not path.exists() or steps_done(path) < stage.steps:
+            raise UsageError(
+                f"got the checkpoint {export}, whose stage goes on from {stage.name!r}, expected "
+                f"{path} with its {stage.steps} steps: give the work folder that it was made in."
+            )
+    return replace(config, stages=stages)
+
+
+@contextmanager
+def _memory_errors(stage: "StageConfig", device: "torch.device") -> Iterator[None]:
+    """Turns memory that ran out in a stage into one sentence, which says what takes less."""
+    try:
+        yield
+    except Exception as error:
+        from depthcrafter_cli.models.device_memory import out_of_memory
+
+        shortage = None if isinstance(error, DepthCrafterError) else out_of_memory(error, device)
+        if shortage is None:
+            raise
+        lower = [f"frames below {stage.frames[1]}"]
+        lower += [] if stage.micro_batch == 1 else ["micro_batch = 1"]
+        lower += [] if stage.checkpointing else ["checkpointing = true"]
+        lower += ["ema = 0"] if stage.ema else []
+        raise MemoryLimitError(
+            f"stage {stage.name!r} does not fit into memory ({shortage.words}), expected room for "
+            f"its step of up to {stage.frames[1]} frames: set {' or '.join(lower)} in the recipe "
+            "and start the same command again, which goes on from what is saved.",
+            shortage.words,
+        ) from error
 
 
 def _suited(settings: dict[str, int], start: "ModelSettings") -> dict[str, int]:
@@ -209,7 +278,7 @@ def _session(
         warn(sentence)
     make_folder(work)
     journal = Journal(work, active=leads)
-    return Session(accelerator, work, journal, seed, observer if leads else ignore)
+    return Session(accelerator, work, journal, seed, observer)
 
 
 def _start(
@@ -220,10 +289,15 @@ def _start(
 ) -> "InstalledModel":
     """The model that the denoiser's stages start from."""
     from depthcrafter_cli.models.weights import find_weights
+    from depthcrafter_cli.training.data.origin import require_origin
     from depthcrafter_cli.training.foundation import make_foundation
 
+    note = partial(require_origin, session.folder, config, note=session.leads)
     if config.foundation is None:
-        return find_weights(config.weights)
+        found = find_weights(config.weights)
+        note()
+        return found
+    note()
     name = config.foundation.source
     source = None if name is None else clips[name]
     return find_weights(str(make_foundation(config.foundation, source, precision, session)))

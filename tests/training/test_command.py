@@ -1,8 +1,12 @@
 """``depthcrafter train`` from a recipe to a model that runs."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from training_steps import three_stages, write_clip
+from training_steps import three_stages, trained_weights, write_clip
 
 from depthcrafter_cli.disk import part_path
 from depthcrafter_cli.errors import UsageError
@@ -18,6 +22,7 @@ from depthcrafter_cli.media.files import claimed
 from depthcrafter_cli.models.manifest import write_manifest
 from depthcrafter_cli.models.registry import DEPTHCRAFTER
 from depthcrafter_cli.models.weights import find_weights
+from depthcrafter_cli.training.checkpoint import steps_done
 from depthcrafter_cli.training.data.origin import require_origin
 from depthcrafter_cli.training.data.sources import open_sources
 from depthcrafter_cli.training.recipe import load_recipe
@@ -321,7 +326,7 @@ def test_clips_and_latents_are_not_taken_for_those_of_another_recipe(tmp_path):
     [
         ("height = 64, width = 64", "height = 192, width = 192", "32768 pixels"),
         ("pictures = 1", "pictures = 1\ncrop = 72", "the 72 of crop"),
-        ("clips = 3", "clips = 0", "longer than 0 frames"),
+        ("clips = 3", "clips = 0", "at most 0 frames"),
     ],
 )
 def test_clips_that_the_foundation_cannot_learn_from_are_refused_before_anything_is_made(
@@ -383,3 +388,96 @@ def test_an_optimiser_that_this_pytorch_lacks_is_refused_before_anything_is_made
     done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work")
     assert done.code == 2 and "2.9" in done.err
     assert list(tmp_path.iterdir()) == [recipe]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_step_and_the_model_is_that_of_a_run_never_stopped(
+    cli, tiny_folder, tmp_path, number
+):
+    write_clip(tmp_path / "clips" / "a", 0)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(three_stages(tiny_folder, tmp_path / "clips", 6))
+
+    def command(name):
+        return ("train", recipe, "--out", tmp_path / name, "--work-dir", tmp_path / f"{name}-work",
+                "--device", "cpu")  # fmt: skip
+
+    assert cli(*command("whole")).code == 0
+    said = tmp_path / "said"
+    with said.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "depthcrafter_cli", *map(str, command("stopped")), "--json"],
+            env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=file,
+        )  # fmt: skip
+        while '"stage": "2"' not in said.read_text() and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(number)
+        assert process.wait() == 130
+    saved = steps_done(tmp_path / "stopped-work" / "2.ckpt")
+    assert 1 <= saved <= 6 and not (tmp_path / "stopped").exists()
+    assert cli(*command("stopped"), "--resume").code == 0
+    whole, stopped = trained_weights(tmp_path / "whole"), trained_weights(tmp_path / "stopped")
+    assert all(torch.equal(tensor, stopped[name]) for name, tensor in whole.items())
+
+
+@pytest.mark.slow
+def test_a_checkpoint_becomes_a_model_and_other_ways_to_compute_the_same_go_on(
+    cli, tiny_folder, tmp_path
+):
+    write_clip(tmp_path / "clips" / "a", 0)
+    recipe, work = tmp_path / "recipe.toml", tmp_path / "work"
+    text = three_stages(tiny_folder, tmp_path / "clips", 2)
+    text = text.replace("save_every = 2", "save_every = 1\nkeep_last = 1")
+    recipe.write_text(text)
+
+    def train(name, *more):
+        return cli("train", recipe, "--out", tmp_path / name, "--work-dir", work,
+                   "--device", "cpu", *more)  # fmt: skip
+
+    assert train("first").code == 0
+    exported = train("exported", "--export", work / "2.00000002.ckpt")
+    assert exported.code == 0, exported.err
+    of_stage, model = trained_weights(work / "after-2"), trained_weights(tmp_path / "exported")
+    assert all(torch.equal(tensor, model[name]) for name, tensor in of_stage.items())
+    (tmp_path / "clips").rename(tmp_path / "elsewhere")
+    text = text.replace(str(tmp_path / "clips"), str(tmp_path / "elsewhere"))
+    text = text.replace("micro_batch = 2", "micro_batch = 1\ncheckpointing = true")
+    recipe.write_text(text)
+    assert train("moved").code == 0
+    whole, moved = trained_weights(tmp_path / "first"), trained_weights(tmp_path / "moved")
+    assert all(torch.equal(tensor, moved[name]) for name, tensor in whole.items())
+    before, _, after = text.rpartition("steps = 2")
+    recipe.write_text(f"{before}steps = 3{after}")
+    longer = train("longer")
+    assert longer.code == 0 and "stage 3 has 3 steps now, 2 before" in longer.err
+    recipe.write_text(text)
+    shorter = train("shorter")
+    assert shorter.code == 2 and "has done 3" in shorter.err
+
+
+@pytest.mark.slow
+def test_a_start_that_failed_binds_nobody(cli, tiny_folder, tmp_path):
+    write_clip(tmp_path / "clips" / "a", 0)
+    recipe = tmp_path / "recipe.toml"
+    text = three_stages(tiny_folder, tmp_path / "clips", 1)
+    command = ("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work",
+               "--device", "cpu")  # fmt: skip
+    recipe.write_text(text.replace(str(tiny_folder), str(tmp_path / "missing")))
+    assert cli(*command).code == 4
+    recipe.write_text(text)
+    assert cli(*command).code == 0
+
+
+def test_memory_that_runs_out_says_what_takes_less(cli, tiny_folder, tmp_path, monkeypatch):
+    write_clip(tmp_path / "clips" / "a", 0)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(three_stages(tiny_folder, tmp_path / "clips", 1))
+
+    def full(*_arguments, **_more):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", full)
+    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work",
+               "--device", "cpu")  # fmt: skip
+    assert done.code == 5 and "micro_batch = 1 or checkpointing = true" in done.err, done.err

@@ -16,9 +16,10 @@ from torch import nn
 
 from depthcrafter_cli.disk import part_path
 from depthcrafter_cli.errors import InputError, OutputError, UsageError
-from depthcrafter_cli.progress import ignore
+from depthcrafter_cli.progress import Interrupted, Progress, ignore
 from depthcrafter_cli.training import loss
-from depthcrafter_cli.training.config import Optimisation
+from depthcrafter_cli.training.checkpoint import steps_done
+from depthcrafter_cli.training.config import Optimisation, StageConfig
 from depthcrafter_cli.training.ema import MovingAverage
 from depthcrafter_cli.training.journal import Journal
 from depthcrafter_cli.training.optimizers import optimizer_of
@@ -275,8 +276,13 @@ def test_muon_does_with_matrices_alone_and_without_any(shape):
 
 
 def test_a_validation_that_fails_costs_no_step(tmp_path):
+    scored = []
+
     def fail() -> dict[str, float]:
-        raise InputError("no depth is known")
+        scored.append(1)
+        if len(scored) > 1:
+            raise InputError("no depth is known")
+        return {"abs_rel": 1.0}
 
     taken, stage = [], Line()
 
@@ -288,7 +294,75 @@ def test_a_validation_that_fails_costs_no_step(tmp_path):
     for _ in range(2):
         with pytest.raises(InputError):
             train(stage, PLAN, session(tmp_path).validated(fail, 13))
-    assert taken == list(range(26))
+    assert taken == list(range(13))  # saved, and scored first by the second run
+
+
+SCORED = StageConfig(
+    name="line", trains="all", sources={}, frames=[1, 1], steps=40, learning_rate=0.01, warmup=5,
+    save_every=10, keep_last=2, keep="best",
+)  # fmt: skip
+
+
+def interrupted_at(step: int, folder: Path) -> Session:
+    def observe(event: Progress) -> None:
+        if event.done == step:
+            raise Interrupted
+
+    return replace(session(folder), observer=observe)
+
+
+@pytest.mark.parametrize("step", [10, 17])
+def test_a_run_that_is_asked_to_stop_saves_the_step_it_is_at(tmp_path, step):
+    whole, resumed = Line(), Line()
+    train(whole, PLAN, session(tmp_path / "whole"))
+    with pytest.raises(Interrupted):
+        train(Line(), PLAN, interrupted_at(step, tmp_path / "stopped"))
+    assert steps_done(tmp_path / "stopped" / "line.ckpt") == step
+    train(resumed, PLAN, session(tmp_path / "stopped"))
+    assert torch.equal(whole.layer.weight, resumed.layer.weight)
+
+
+def test_a_run_stops_when_its_time_is_up(tmp_path):
+    with pytest.raises(Interrupted):
+        train(Line(), PLAN, replace(session(tmp_path), deadline=0.0))
+    assert steps_done(tmp_path / "line.ckpt") == 1
+
+
+def test_the_best_weights_are_kept_whatever_comes_after_and_whenever_it_stops(tmp_path):
+    scores = {0: 0.5, 10: 0.2, 20: 0.1, 30: 0.3, 40: 0.4}
+
+    def trained(folder, stops=()):
+        checkpoint = folder / "line.ckpt"
+
+        def score() -> dict[str, float]:
+            return {"abs_rel": scores[steps_done(checkpoint) if checkpoint.exists() else 0]}
+
+        for step in stops:
+            shared = replace(interrupted_at(step, folder), validate=score, validate_every=10)
+            with pytest.raises(Interrupted):
+                train(Line(), SCORED, shared)
+        stage = Line()
+        train(stage, SCORED, replace(session(folder), validate=score, validate_every=10))
+        return stage
+
+    def at(step):
+        stage, folder = Line(), tmp_path / f"until{step}"
+        with pytest.raises(Interrupted):
+            train(stage, SCORED, interrupted_at(step, folder))
+        new_state(stage, SCORED, 3).load_weights(folder / "line.ckpt")
+        return stage.layer.weight
+
+    best = trained(tmp_path / "whole").layer.weight
+    assert torch.equal(best, at(20))
+    assert torch.equal(best, trained(tmp_path / "stopped", stops=(5, 20, 33)).layer.weight)
+    kept = sorted(path.name for path in (tmp_path / "whole").glob("*.ckpt"))
+    assert kept == ["line.00000030.ckpt", "line.00000040.ckpt", "line.best.ckpt", "line.ckpt"]
+    exported = Line()
+    numbered = tmp_path / "whole" / "line.00000030.ckpt"
+    train(exported, SCORED, replace(session(tmp_path / "whole"), export=numbered))
+    assert torch.equal(exported.layer.weight, at(30)) and not torch.equal(
+        best, exported.layer.weight
+    )
 
 
 def test_average_lends_its_weights_to_the_network_and_takes_them_back():

@@ -33,16 +33,16 @@ def fill_cache(
     """
     folder.mkdir(parents=True, exist_ok=True)
     mine = range(len(source))[share]
-    for done, index in enumerate(mine):
-        observer(Progress(f"encode {folder.name}", done, len(mine), "clips"))
+    observer(Progress(f"encode {folder.name}", 0, len(mine), "clips"))
+    for done, index in enumerate(mine, start=1):
         path = kept_path(folder, source, index)
-        if path.exists():
-            continue
-        clip = source.read(index, 0, source.shape(index)[0])
-        if np.random.default_rng([index, 3]).random() < 0.5:
-            clip = clip.mirrored()
-        latents = encoder.encode(clip, index)
-        keep(path, **{name: getattr(latents, name).half().cpu().numpy() for name in _NAMES})
+        if not path.exists():
+            clip = source.read(index, 0, source.shape(index)[0])
+            if np.random.default_rng([index, 3]).random() < 0.5:
+                clip = clip.mirrored()
+            latents = encoder.encode(clip, index)
+            keep(path, **{name: getattr(latents, name).half().cpu().numpy() for name in _NAMES})
+        observer(Progress(f"encode {folder.name}", done, len(mine), "clips"))
 
 
 class CachedClips:

@@ -18,6 +18,7 @@ _NAME = "origin.json"
 def require_origin(folder: Path, recipe: TrainingConfig, *, note: bool) -> None:
     """Compare with what ``folder`` was begun with; ``note`` it where nothing is known.
 
+    It is to be noted once something is about to be made, so that a start that failed binds nobody.
     Sources may be added, and a generated one may grow, since its clips are numbered.
 
     Raises:
@@ -66,5 +67,8 @@ def _origin(recipe: TrainingConfig) -> dict[str, Any]:
     }
     values |= {f"objective.{key}": value for key, value in asdict(recipe.objective).items()}
     for name, source in recipe.sources.items():
-        values[f"sources.{name}"] = {**asdict(source), "clips": None}
+        # More clips may come, and lie elsewhere: what was made of each has its own fingerprint.
+        values[f"sources.{name}"] = {
+            key: value for key, value in asdict(source).items() if key not in ("clips", "path")
+        }
     return values

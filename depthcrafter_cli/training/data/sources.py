@@ -48,7 +48,7 @@ def _require_length(stage: StageConfig, name: str, source: ClipSource) -> None:
     longest = max((source.shape(index)[0] for index in range(len(source))), default=0)
     if longest < stage.frames[0]:
         raise InputError(
-            f"got no clip longer than {longest} frames in the source {name!r}, expected at least "
+            f"got clips of at most {longest} frames in the source {name!r}, expected at least "
             f"{stage.frames[0]} for stage {stage.name!r}: add longer ones or lower its frames."
         )
 

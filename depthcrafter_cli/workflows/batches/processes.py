@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from threading import Event, Thread
 
-from depthcrafter_cli.progress import Observer, Progress, ignore, spaced
+from depthcrafter_cli.progress import Interrupted, Observer, Progress, ignore, spaced
 from depthcrafter_cli.workflows.batches.task import (
     EndedAttempt,
     Outcome,
@@ -21,7 +21,6 @@ from depthcrafter_cli.workflows.batches.task import (
 )
 from depthcrafter_cli.workflows.batches.workers import Worker, WorkerEngine
 from depthcrafter_cli.workflows.interrupts import (
-    Interrupted,
     OnInterrupt,
     raise_on_signals,
     stopping_between_steps,
