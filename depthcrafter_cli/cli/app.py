@@ -26,6 +26,7 @@ _COMMANDS = {
     "evaluate": "evaluate",
     "report": "report",
     "check": "check",
+    "compare": "compare",
     "train": "train",
     "doctor": "doctor",
     "weights": "weights",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image, ImageDraw
 
-from depthcrafter_cli.types import RgbImage
+from depthcrafter_cli.types import RgbImage, Size
 
 _CAPTION, _GAP, _GROUND, _INK = 18, 6, (20, 21, 25), (235, 235, 235)
 _LEAST_WIDTH, _HEIGHT = 480, 180  # pixels of a profile
@@ -37,12 +37,18 @@ class ColumnProfiles:
             for columns, share in zip(kept, self.shares, strict=True):
                 columns.append(picture[:, round(share * (picture.shape[1] - 1))].copy())
 
+    def columns(self, film: int) -> list[list[RgbImage]]:
+        """What was kept of a film: for each place the columns uint8 [H, 3] of all frames."""
+        return self._kept[film]
+
     def sheet(self) -> Image.Image:
         """The profiles, a row for each film and a column for each place, with names."""
+        frames = len(self._kept[0][0])
+        width, height = frames * max(1, -(-_LEAST_WIDTH // frames)), _HEIGHT
         rows = [
-            [_enlarged(profile_of(columns)) for columns in kept] for kept in self._kept
-        ]  # fmt: skip
-        width, height = rows[0][0].size
+            [enlarged(profile_of(columns), Size(height, width)) for columns in kept]
+            for kept in self._kept
+        ]
         sheet = Image.new(
             "RGB",
             (len(self.shares) * (width + _GAP) + _GAP, len(rows) * (height + _CAPTION + _GAP)),
@@ -58,9 +64,8 @@ class ColumnProfiles:
         return sheet
 
 
-def _enlarged(picture: RgbImage) -> Image.Image:
-    """At least so wide that single frames can be told apart, all of one height."""
+def enlarged(picture: RgbImage, size: Size) -> Image.Image:
+    """A profile at ``size``, so that single frames can still be told apart."""
     image = Image.fromarray(picture)
-    width = image.width * max(1, -(-_LEAST_WIDTH // image.width))
-    wide = image.resize((width, image.height), Image.Resampling.NEAREST)
-    return wide.resize((width, _HEIGHT), Image.Resampling.BILINEAR)
+    wide = image.resize((size.width, image.height), Image.Resampling.NEAREST)
+    return wide.resize((size.width, size.height), Image.Resampling.BILINEAR)

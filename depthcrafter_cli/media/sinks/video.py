@@ -23,7 +23,7 @@ from depthcrafter_cli.media.packets import PacketFile, read_packets, shown_at
 from depthcrafter_cli.media.sinks.base import DepthFrame, FileSink, ShotRange
 from depthcrafter_cli.media.sinks.shown import shown, shows_source
 from depthcrafter_cli.media.sound import SoundCopy
-from depthcrafter_cli.types import Disparity, Size
+from depthcrafter_cli.types import Disparity, RgbImage, Size
 
 _BT709 = 1  # the same code for primaries, transfer and matrix, ITU-T H.273
 _FORMATS = {".mkv": "matroska"}  # FFmpeg's names, where they are not the suffix
@@ -217,13 +217,16 @@ class VideoSink(FileSink):
         is_gray = look.colormap == _GRAY and not shows_source(look)
         if codec.matte or (is_gray and (codec.bits > 8 or self.settings.dither)):
             return _gray_picture(codec, self._padded(frame.normalized))
-        colours = self._padded(shown(frame, self.settings))
-        picture = av.VideoFrame.from_ndarray(colours, format="rgb24")
+        picture = av.VideoFrame.from_ndarray(self._padded(self._colours(frame)), format="rgb24")
         return picture.reformat(
             format=codec.pix_fmt,
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,
         )
+
+    def _colours(self, frame: DepthFrame) -> RgbImage:
+        """What is seen of a frame in a video of colours, uint8 [H, W, 3]."""
+        return shown(frame, self.settings)
 
     def _padded(self, picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
         height, width = picture.shape[:2]
