@@ -13,7 +13,8 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from depthcrafter_cli.depth.metric import TRUSTED_MAPS, TRUSTED_POINTS, MetricFit, fit_metric
+from depthcrafter_cli.depth.metric import MetricFit
+from depthcrafter_cli.depth.metric_fit import TRUSTED_MAPS, TRUSTED_POINTS, fit_metric
 from depthcrafter_cli.disk import derived
 from depthcrafter_cli.errors import InputError, OutputError, UsageError
 from depthcrafter_cli.media.colmap import Seen, read_colmap
@@ -24,6 +25,7 @@ from depthcrafter_cli.structured import archive_errors, content_errors
 from depthcrafter_cli.text import decoded, delimiter_of
 
 _SAMPLES = 400_000  # of a reference
+_EVERY = 8  # rows and columns of a frame for its extremes, which single pixels shall not be
 _COLUMNS = ("frame", "x", "y", "depth")
 _PNG_STEPS = 65535, 65536  # of our levels, and by which Inria's trainer divides them
 
@@ -67,14 +69,14 @@ def fit(
     with _archive(depth) as file:
         result = _Result.of(file, depth)
         if reference is not None:
-            pairs = _reference_pairs(file, result.shape, reference)
+            pairs = _reference_pairs(file, result, reference)
         elif points is not None:
-            pairs = _pairs(file, result.shape, _points_of(points, result.shape))
+            pairs = _pairs(file, result, _points_of(points, result.shape))
         else:
             assert colmap is not None
             images = images or Path(str(result.metadata["input"]["path"]))
             names = _image_names(images, result.shape[0])
-            pairs = _pairs(file, result.shape, _points_of_colmap(read_colmap(colmap), names))
+            pairs = _pairs(file, result, _points_of_colmap(read_colmap(colmap), names))
     fits = _fitted(result, pairs, TRUSTED_POINTS if reference is None else TRUSTED_MAPS)
     record: dict[str, Any] = {
         "depth": str(depth.absolute()),
@@ -91,12 +93,16 @@ def fit(
 
 @dataclass(frozen=True)
 class _Result:
-    """What is known of an NPZ: the array's shape, what made it, its shots and their ranges."""
+    """What is known of an NPZ: the array's shape, what made it, its shots and their ranges.
+
+    ``spans`` are the lowest and the highest disparity of each shot in the frames read so far.
+    """
 
     shape: tuple[int, int, int]
     metadata: dict[str, Any]
     starts: list[int]
     ranges: list[list[float]]
+    spans: list[tuple[float, float]]
 
     @staticmethod
     def of(file: zipfile.ZipFile, path: Path) -> "_Result":
@@ -107,14 +113,22 @@ class _Result:
             raise InputError(
                 f"{path} is in metres already, expected disparity: fit the first result."
             )
-        if "shots.npy" not in file.namelist():
-            return _Result(shape, metadata, [0], [_array(file, "range").tolist()])
-        starts, ranges = _array(file, "shots").tolist(), _array(file, "ranges").tolist()
-        return _Result(shape, metadata, starts, ranges)
+        starts, ranges = [0], [_array(file, "range").tolist()]
+        if "shots.npy" in file.namelist():
+            starts, ranges = _array(file, "shots").tolist(), _array(file, "ranges").tolist()
+        return _Result(shape, metadata, starts, ranges, [(np.inf, -np.inf)] * len(starts))
 
     def shot_of(self, frame: int) -> int:
         """The index of the shot that a frame belongs to."""
         return bisect_right(self.starts, frame) - 1
+
+    def frames(self, file: zipfile.ZipFile) -> Iterator[npt.NDArray[Any]]:
+        """The frames of the NPZ, one at a time."""
+        for index, disparity in enumerate(_frames(file)):
+            some, shot = disparity[::_EVERY, ::_EVERY], self.shot_of(index)
+            low, high = self.spans[shot]
+            self.spans[shot] = min(low, float(some.min())), max(high, float(some.max()))
+            yield disparity
 
 
 def _fitted(result: _Result, pairs: Pairs, trusted: float) -> list[MetricFit]:
@@ -126,7 +140,7 @@ def _fitted(result: _Result, pairs: Pairs, trusted: float) -> list[MetricFit]:
     for index, (start, parts) in enumerate(zip(result.starts, shots, strict=True)):
         disparity, depth = np.concatenate(parts).T
         try:
-            fit = fit_metric(disparity, depth, trusted)
+            fit = fit_metric(disparity, depth, result.spans[index], trusted)
         except InputError as error:
             where = f"of the shot {index} from frame {start} on: " if len(shots) > 1 else ""
             raise InputError(where + str(error)) from None
@@ -181,11 +195,11 @@ def _frames(file: zipfile.ZipFile) -> Iterator[npt.NDArray[Any]]:
             yield np.frombuffer(member.read(length), kind).reshape(size)
 
 
-def _pairs(file: zipfile.ZipFile, shape: tuple[int, int, int], known: Points) -> Pairs:
+def _pairs(file: zipfile.ZipFile, result: _Result, known: Points) -> Pairs:
     """The disparity and the depth at each known place."""
-    _count, height, width = shape
+    _count, height, width = result.shape
     pairs = {}
-    for index, disparity in enumerate(_frames(file)):
+    for index, disparity in enumerate(result.frames(file)):
         if index in known:
             x, y, depth = known[index].T
             columns = np.clip((x * width).astype(int), 0, width - 1)
@@ -194,8 +208,9 @@ def _pairs(file: zipfile.ZipFile, shape: tuple[int, int, int], known: Points) ->
     return pairs
 
 
-def _reference_pairs(file: zipfile.ZipFile, shape: tuple[int, int, int], reference: Path) -> Pairs:
+def _reference_pairs(file: zipfile.ZipFile, result: _Result, reference: Path) -> Pairs:
     """As many pixels of each frame, drawn by lot, the same ones each time."""
+    shape = result.shape
     rng, each = np.random.default_rng(0), max(100, _SAMPLES // shape[0])
     pairs = {}
     with _archive(reference) as truth:
@@ -203,7 +218,7 @@ def _reference_pairs(file: zipfile.ZipFile, shape: tuple[int, int, int], referen
             frames, height, width = _shape(member)
         if frames != shape[0]:
             raise ValueError(f"it has {frames} frames, and the result {shape[0]}")
-        both = zip(_frames(file), _frames(truth), strict=True)
+        both = zip(result.frames(file), _frames(truth), strict=True)
         for index, (disparity, depth) in enumerate(both):
             x, y = rng.random((2, each))
             true = depth[(y * height).astype(int), (x * width).astype(int)]
