@@ -106,7 +106,8 @@ def stitch_all(windows: Windows) -> Floats:
 def seam(before: tuple[Window, Floats], after: tuple[Window, Floats]) -> Overlap:
     """What two neighbouring windows say of the frames that the pipeline compares."""
     (old, p), (new, q) = before, after
-    at = compared_frames(range(new.start, old.stop), DECODE_CHUNK)
+    runs = compared_frames(range(new.start, old.stop), DECODE_CHUNK)
+    at = tuple(frame for run in runs for frame in run)
     return Overlap(new.start, at, p[np.subtract(at, old.start)], q[np.subtract(at, new.start)])
 
 

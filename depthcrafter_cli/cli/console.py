@@ -136,6 +136,10 @@ class Console:
             return
         predicted = result.predicted_peak
         expected = "" if predicted is None else f" (predicted {predicted / 1e9:.2f})"
+        seams = []
+        if result.seams is not None:
+            before, after = result.seams
+            seams = [Line(f"windows aligned: they differed by {before:.4f}, now by {after:.4f}")]
         self.done(
             result.outputs,
             Line(
@@ -143,6 +147,7 @@ class Console:
                 f"({result.frames_per_second:.2f} frames/s) on {result.device}, "
                 f"peak {result.peak.kind} {result.peak.bytes / 1e9:.2f} GB{expected}"
             ),
+            *seams,
             frames=result.frames,
             seconds=result.seconds,
             value_range=[result.value_range.low, result.value_range.high],
@@ -150,6 +155,7 @@ class Console:
             peak_memory_kind=result.peak.kind,
             predicted_peak_bytes=predicted,
             device=result.device,
+            seam_residuals=result.seams,
         )
 
     def done(

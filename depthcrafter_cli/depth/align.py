@@ -58,16 +58,28 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Alignment:
-    """Scale and shift of each frame of a shot, float64 [frames, 2].
+class Seams:
+    """By how much neighbouring windows of a shot disagree, before and after they are aligned.
 
-    ``before`` and ``after`` are by how much windows disagree: see :func:`disagreement`.
+    See :func:`disagreement`.
     """
 
-    maps: Floats
     windows: int
     before: float
     after: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a record says of it."""
+        residual = {"before": self.before, "after": self.after}
+        return {"windows": self.windows, "seam_residual": residual}
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Scale and shift of each frame of a shot, float64 [frames, 2]; and what they mend."""
+
+    maps: Floats
+    seams: Seams
 
     def __call__(self, frame: int, disparity: Disparity) -> Disparity:
         """Return a frame's disparity in the steady scale."""
@@ -75,19 +87,13 @@ class Alignment:
         aligned: Disparity = disparity * scale + shift
         return aligned
 
-    def to_json(self) -> dict[str, Any]:
-        """Return what a record says of it."""
-        return {
-            "windows": self.windows,
-            "seam_residual": {"before": self.before, "after": self.after},
-        }
-
 
 def align(overlaps: Iterable[Overlap], frames: int, *, robust: bool = True) -> Alignment:
     """The maps of a shot's frames to one steady scale, by what its windows share, in their order.
 
     Overlaps with the skeleton come after all others, and begin with the first window's. They alone
     then tell the scale of the windows that they are of: errors cannot add up from one to the next.
+    What brings windows no closer to each other is not done.
     """
     starts, ends, seams, pins = [0], [0], list[Pair](), list[Pair]()
     for overlap in overlaps:
@@ -100,12 +106,11 @@ def align(overlaps: Iterable[Overlap], frames: int, *, robust: bool = True) -> A
     pinned = {pin.second for pin in pins}
     told = [*pins, *(seam for seam in seams if not {seam.first, seam.second} <= pinned)]
     maps = fit_windows(told, len(starts) + bool(pins), robust=robust)
-    return Alignment(
-        maps=_by_frame(maps, starts, ends, frames),
-        windows=len(starts),
-        before=disagreement(seams, np.tile([1.0, 0.0], (len(maps), 1))),
-        after=disagreement(seams, maps),
-    )
+    untouched: Floats = np.tile([1.0, 0.0], (len(maps), 1))
+    before, after = disagreement(seams, untouched), disagreement(seams, maps)
+    if after >= before:
+        maps, after = untouched, before
+    return Alignment(_by_frame(maps, starts, ends, frames), Seams(len(starts), before, after))
 
 
 def _pair(first: int, second: int, overlap: Overlap) -> Pair:
@@ -134,8 +139,8 @@ def fit_windows(pairs: Sequence[Pair], count: int, *, robust: bool = True) -> Fl
             at = [pair.first, pair.second]
             system[np.ix_(at, (0, 1), at, (0, 1))] += np.einsum("rwi,rvj->wivj", rows, rows)
         known = _GAUGE * untouched.ravel()
-        found: Floats = np.linalg.solve(system.reshape(2 * count, -1), known)
-        maps = found.reshape(untouched.shape)
+        found = np.linalg.solve(system.reshape(2 * count, -1), known)
+        maps = np.asarray(found, np.float64).reshape(count, 2)
         errors = [_errors(pair, maps) for pair in pairs]
         if np.abs(maps - before).max() < 1e-9:
             break

@@ -12,11 +12,12 @@ from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 from numcodecs import Blosc
 
+from depthcrafter_cli.depth.align import Seams
 from depthcrafter_cli.disk import sync
 from depthcrafter_cli.errors import OutputError
 from depthcrafter_cli.media.files import output_errors, read_errors
@@ -62,6 +63,8 @@ class DisparitySpool:
 
     Raises OutputError where the disk is full, or the file cannot be read or is damaged.
     """
+
+    seams: Seams | None = None  # nothing of it is aligned
 
     def __init__(self, path: Path, *, key: int = 0, read_only: bool = False) -> None:
         self.path = path
@@ -136,14 +139,26 @@ class DisparitySpool:
             self._write(header + _SEAL.pack(seal) + payload)
         self._take(record, seal)
 
-    def clear(self) -> None:
-        """Drop all frames."""
-        with output_errors(self.path):
-            self._file.truncate(0)
-        self._reset()
+    def clear(self, kept: int = 0) -> None:
+        """Drop all but the first ``kept`` batches."""
+        if kept < self.batches:
+            with output_errors(self.path):
+                self._file.truncate(self._offsets[kept])
+            self._reset()
+            self._recover()
+
+    @property
+    def batches(self) -> int:
+        """How often frames were appended."""
+        return len(self._offsets)
 
     def frames(self) -> Iterator[tuple[Disparity, Fraction]]:
         """(disparity [H, W], time in seconds) in order; holds one batch at a time."""
+        for batch, times in self.read():
+            yield from zip(batch, times, strict=True)
+
+    def read(self) -> Iterator[tuple[Disparity, list[Fraction]]]:
+        """Frames [n, H, W] and their n times, in order, as they were appended."""
         seal = self._key
         for offset in self._offsets:
             with read_errors(self.path):
@@ -156,10 +171,7 @@ class DisparitySpool:
             raw = _CODEC.decode(payload[16 * record.frames :])
             batch = np.frombuffer(raw, dtype=np.float32)
             batch = batch.reshape(record.frames, record.height, record.width)
-            for disparity, (numerator, denominator) in zip(
-                batch, pairs.reshape(-1, 2).tolist(), strict=True
-            ):
-                yield disparity, Fraction(numerator, denominator)
+            yield batch, [Fraction(*pair) for pair in pairs.reshape(-1, 2).tolist()]
 
     def _write(self, data: bytes) -> None:
         self._file.seek(self._end)
@@ -224,13 +236,35 @@ class DisparitySpool:
                 self._file.truncate(self._end)
 
 
+class ShotDisparity(Protocol):
+    """The disparity of a shot, to be read: see :class:`DisparitySpool`."""
+
+    @property
+    def seams(self) -> Seams | None: ...
+    @property
+    def minimum(self) -> float: ...
+    @property
+    def maximum(self) -> float: ...
+    @property
+    def time_base(self) -> Fraction: ...
+    def __len__(self) -> int: ...
+    def __enter__(self) -> object: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+    def frames(self) -> Iterator[tuple[Disparity, Fraction]]: ...
+
+
 class SpooledFilm:
     """The disparity of one or more shots in order, each in a spool that was open before.
 
     One of them is open at a time.
     """
 
-    def __init__(self, shots: Sequence[DisparitySpool]) -> None:
+    def __init__(self, shots: Sequence[ShotDisparity]) -> None:
         self.shots = shots
 
     def __len__(self) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.resize import model_size, within
+from depthcrafter_cli.media.spool import expected_spool_bytes
 from depthcrafter_cli.memory.budget import Budget
 from depthcrafter_cli.memory.duration import Card, Duration
 from depthcrafter_cli.models.registry import ModelSpec
@@ -22,6 +23,8 @@ from depthcrafter_cli.types import Disparity, MemoryPlan, RgbImage, Size
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from depthcrafter_cli.depth.align import Overlap
 
 AFFINE = "affine-invariant, larger is nearer"
 """What the numbers of most methods mean, as records say it."""
@@ -71,6 +74,8 @@ class ResumePoint:
             is quick.
         counts: numbers of the method's own.
         tensors: of the method's own, by name.
+        overlaps: what windows say of frames that they share, as far as no point before told it;
+            none of a method whose result is of one scale.
     """
 
     decoded: int
@@ -79,6 +84,7 @@ class ResumePoint:
     midway: bool = False
     counts: Mapping[str, int] = field(default_factory=dict)
     tensors: "Mapping[str, Tensor]" = field(default_factory=dict)
+    overlaps: "tuple[Overlap, ...]" = ()
 
     @property
     def finished(self) -> bool:
@@ -211,6 +217,10 @@ class MethodPlan(ABC):
             f"{self.size} pixels: close other programs{', raise `max_vram`' * capped}, or choose a "
             "smaller model."
         )
+
+    def state_bytes(self, frames: int) -> int:
+        """About how much room the disparity of so many frames takes until it is delivered."""
+        return expected_spool_bytes(self.size, frames)
 
     def windows(self, frames: int | None) -> int | None:
         """Into how many windows so many frames are cut; None without windows or length."""

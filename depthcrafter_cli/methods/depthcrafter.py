@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from depthcrafter_cli.errors import MemoryLimitError, UsageError, WeightsError
 from depthcrafter_cli.media.resize import model_size
+from depthcrafter_cli.media.spool import expected_spool_bytes
 from depthcrafter_cli.memory.architecture import Architecture
 from depthcrafter_cli.memory.duration import Card, Duration, duration
 from depthcrafter_cli.memory.estimate import Workload
@@ -25,6 +26,7 @@ from depthcrafter_cli.methods.base import (
 from depthcrafter_cli.models.layout import CONFIGS_EXPECTED, DEPTHCRAFTER_LAYOUT, network_configs
 from depthcrafter_cli.models.weights import InstalledModel, find_configs, find_weights
 from depthcrafter_cli.pipeline.config import PipelineConfig
+from depthcrafter_cli.pipeline.overlaps import PIXELS
 from depthcrafter_cli.pipeline.windows import count_windows
 from depthcrafter_cli.progress import Observer, Progress, StageWork, Warn
 from depthcrafter_cli.structured import content_errors
@@ -169,6 +171,17 @@ class DepthCrafterPlan(MethodPlan):
         if frames is None:
             return None
         return count_windows(frames, self.config.window, self.config.overlap)
+
+    def state_bytes(self, frames: int) -> int:
+        """The disparity, and of each two windows some pixels of two chunks of frames."""
+        whole = super().state_bytes(frames)
+        if self.config.align == "off":
+            return whole
+        windows, few = (
+            self.windows(frames) or 0,
+            Size(1, min(PIXELS, self.size.height * self.size.width)),
+        )
+        return whole + expected_spool_bytes(few, 2 * self.config.decode_chunk * windows)
 
     def stage_work(self, frames: int) -> dict[str, StageWork]:
         """By operations, counted from shapes, so that the stages can be compared on any device."""
@@ -340,6 +353,7 @@ def _point(point: "WindowPoint") -> ResumePoint:
         midway=point.under_way is not None,
         counts={"windows": point.windows, "steps": point.steps},
         tensors={name: tensor for name, tensor in tensors.items() if tensor is not None},
+        overlaps=point.overlaps,
     )
 
 

@@ -7,6 +7,7 @@ from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.options import check_options, documented, option
 
 NoiseKind = Literal["frame", "reference"]
+AlignKind = Literal["off", "windows", "skeleton"]
 
 
 @documented
@@ -20,7 +21,8 @@ class PipelineConfig:
     sees nothing beyond them. ``encode_batch`` frames are a call of the image encoder and of the VAE
     encoder; it does not change the result. ``noise`` of ``frame`` draws each frame's noise from
     (seed, frame index) alone; ``reference`` draws those of the reference program on a CPU, which
-    depend on the shot's length.
+    depend on the shot's length. Where windows are to be aligned, ``align``, it is told with the
+    result what they say of the frames that they share.
 
     Raises UsageError for a value outside its range.
     """
@@ -76,6 +78,12 @@ class PipelineConfig:
         minimum=0,
         maximum=2**63 - 1,
     )
+    align: AlignKind = option(
+        "off",
+        help="Bring all windows of a shot to one scale, by the frames they share (windows), or by "
+        "one more window over frames of the whole shot (skeleton). Default: {default}.",
+        part="depth",
+    )
     noise: NoiseKind = "frame"
 
     def __post_init__(self) -> None:
@@ -84,6 +92,12 @@ class PipelineConfig:
             raise UsageError(
                 f"got `overlap` {self.overlap} with `window` {self.window}, expected less than the "
                 "window: lower `overlap` or raise `window`."
+            )
+        if self.align != "off" and (self.noise == "reference" or not self.overlap):
+            other = "`reference`" if self.overlap else "`overlap` 0"
+            raise UsageError(
+                f"got `align` {self.align} with {other}, expected windows that share frames, and "
+                "none of the reference: leave one of them out."
             )
         if self.noise not in get_args(NoiseKind):
             raise UsageError(

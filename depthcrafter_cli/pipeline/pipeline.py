@@ -10,6 +10,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from depthcrafter_cli.depth.align import Overlap
 from depthcrafter_cli.models.components import Components
 from depthcrafter_cli.pipeline.conditioning import Conditioning, condition, encode
 from depthcrafter_cli.pipeline.config import PipelineConfig
@@ -23,6 +24,7 @@ from depthcrafter_cli.pipeline.denoise import (
 )
 from depthcrafter_cli.pipeline.frames import checked
 from depthcrafter_cli.pipeline.noise import NoiseSource, noise_source
+from depthcrafter_cli.pipeline.overlaps import overlap_of
 from depthcrafter_cli.pipeline.resume_point import Keep, WindowPoint, forget
 from depthcrafter_cli.pipeline.retries import Fallback, Retries, no_fallback
 from depthcrafter_cli.pipeline.schedule import karras_schedule
@@ -138,13 +140,23 @@ class ShotPass:
         for filled in split(conditioning, self.layout, passed):
             work = partial(self.denoised, filled, noise, overlap)
             window = self.memory.until_it_fits("denoise", work)
+            compared = self.compared(filled, overlap, window)
             stitched, final = stitch(window, overlap), filled.final
             overlap = stitched[final:] if final < len(stitched) else None
             waiting = torch.cat([self.between(stitched).latents.to(device), stitched[:final]])
             done = filled.window.index + 1
             self.reached = WindowPoint(done, self.frames_decoded, waiting, overlap, filled.last)
-            self.keep(self.reached)
+            self.keep(replace(self.reached, overlaps=compared))
             yield stitched[:final]
+
+    def compared(
+        self, filled: FilledWindow[Conditioning], before: Tensor | None, own: Tensor
+    ) -> tuple[Overlap, ...]:
+        """What a window and the one before say of the frames they share, if it is asked for."""
+        if self.config.align == "off" or before is None:
+            return ()
+        chunk = self.config.decode_chunk
+        return (overlap_of(filled.window, self.layout, before, own, self.decode, chunk),)
 
     def between(self, like: Tensor) -> WindowPoint:
         """The pass as it is before the window under way, whose latents are ``like`` these."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from depthcrafter_cli.depth.align import Overlap
+
 
 @dataclass(frozen=True)
 class WindowPoint:
@@ -19,6 +21,7 @@ class WindowPoint:
         overlap: float32 [o, 4, h, w] of the frames the next window shares, None without overlap.
         last: whether the shot has no frames beyond ``latents``.
         steps: of the next window, how many are done.
+        overlaps: what windows say of frames that they share, as far as no point before told it.
         under_way: float32 [m, 4, h, w], that window after ``steps``; None if it is not begun.
     """
 
@@ -29,6 +32,7 @@ class WindowPoint:
     last: bool
     steps: int = 0
     under_way: Tensor | None = None
+    overlaps: tuple[Overlap, ...] = ()
 
     @property
     def next_frame(self) -> int:

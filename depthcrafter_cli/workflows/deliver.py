@@ -1,10 +1,11 @@
 """From raw disparity to the outputs: choose the range, write every frame. It needs no model."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
+from operator import mul
 from types import TracebackType
 from typing import Any
 
@@ -20,7 +21,7 @@ from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.media.sinks.base import DepthFrame, DisparitySink, ShotRange, SinkSettings
 from depthcrafter_cli.media.sinks.per_shot import PerShotSink
 from depthcrafter_cli.media.sinks.registry import are_numbered, carry_more, sink_for
-from depthcrafter_cli.media.spool import DisparitySpool, SpooledFilm
+from depthcrafter_cli.media.spool import ShotDisparity, SpooledFilm
 from depthcrafter_cli.media.timestamps import common_unit
 from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
 from depthcrafter_cli.shots.shot import FilmTimes, Shot
@@ -149,14 +150,15 @@ class Delivery:
             else:
                 self._open.__exit__(kind, error, trace)
 
-    def write(self, index: int, spool: DisparitySpool) -> None:
+    def write(self, index: int, spool: ShotDisparity) -> None:
         """Write a shot that is complete. Those before it need not be written."""
         shot, film = self._film.shots[index], SpooledFilm([spool])
         if index in self._written:
             return
         with self._timed():
             if index not in self._ranges:
-                self._ranges[index] = _told(self._film, shot, _range_of(self._request, film))
+                values = _range_of(self._request, film)
+                self._ranges[index] = _told(self._film, shot, values, spool)
             told = self._ranges[index]
             self._observer(Progress("write", self._frames_written, self._frames))
             numbers, before = self._numbers_of(shot), self._frames_written
@@ -213,6 +215,8 @@ class Delivery:
         }
         if len(shots) < len(self._film.shots):
             return told
+        if aligned := [{"shot": s.index, **s.seams.to_json()} for s in shots if s.seams]:
+            told["alignment"] = aligned
         values = _extremes(shots, inverted=self._request.invert)
         told["value_range"] = [values.low, values.high]
         return {**told, **({"shots": [s.to_json() for s in shots]} if len(shots) > 1 else {})}
@@ -232,12 +236,26 @@ def deliver(
     Raises as :class:`Delivery`.
     """
     film = _times_of(states)
-    ranges = _ranges(request, film, [state.spool for state in states], observer)
+    ranges = _ranges(request, film, [state.disparity for state in states], observer)
     common = request, reading, provenance, film, observer, published, warn
     with Delivery(*common, ranges=ranges) as delivery:
         for shot, state in zip(film.shots, states, strict=True):
-            delivery.write(shot.index, state.spool)
+            delivery.write(shot.index, state.disparity)
     return delivery.metadata
+
+
+def seam_residuals(metadata: Mapping[str, Any]) -> tuple[float, float] | None:
+    """By how much neighbouring windows disagreed, before and after they were aligned.
+
+    The mean over all that ``metadata`` tells of; None if there are none.
+    """
+    told = metadata.get("alignment", [])
+    seams = [each["windows"] - 1 for each in told]
+    if not seams:
+        return None
+    values = [[each["seam_residual"][when] for each in told] for when in ("before", "after")]
+    before, after = (sum(map(mul, seams, each)) / sum(seams) for each in values)
+    return before, after
 
 
 def _times_of(states: Sequence[ShotState]) -> FilmTimes:
@@ -253,7 +271,7 @@ def _times_of(states: Sequence[ShotState]) -> FilmTimes:
 
 
 def _ranges(
-    request: RunRequest, film: FilmTimes, spools: Sequence[DisparitySpool], observer: Observer
+    request: RunRequest, film: FilmTimes, spools: Sequence[ShotDisparity], observer: Observer
 ) -> list[ShotRange]:
     """Each shot with a range of its own, or with that of the whole film."""
     alone = [SpooledFilm([spool]) for spool in spools]
@@ -267,7 +285,10 @@ def _ranges(
         values.append(_range_of(request, part))
         if reads_all:
             observer(Progress("normalize", done, len(parts), unit="pass"))
-    return [_told(film, shot, values[shot.index if by_shot else 0]) for shot in film.shots]
+    return [
+        _told(film, shot, values[shot.index if by_shot else 0], spool)
+        for shot, spool in zip(film.shots, spools, strict=True)
+    ]
 
 
 def _range_of(request: RunRequest, film: SpooledFilm) -> ValueRange:
@@ -275,8 +296,9 @@ def _range_of(request: RunRequest, film: SpooledFilm) -> ValueRange:
     return ValueRange(found.high, found.low) if request.invert else found
 
 
-def _told(film: FilmTimes, shot: Shot, values: ValueRange) -> ShotRange:
-    return ShotRange(shot.index, shot.start, len(shot), shot.time, values, film.end_of(shot))
+def _told(film: FilmTimes, shot: Shot, values: ValueRange, spool: ShotDisparity) -> ShotRange:
+    end, seams = film.end_of(shot), spool.seams
+    return ShotRange(shot.index, shot.start, len(shot), shot.time, values, end, seams)
 
 
 def _fits(request: RunRequest, film: FilmTimes) -> list[MetricFit]:

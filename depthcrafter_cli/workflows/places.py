@@ -9,7 +9,7 @@ from depthcrafter_cli.disk import nearest_folder
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.look import Look
 from depthcrafter_cli.media.sinks.registry import check_outputs, existing_files, expected_bytes
-from depthcrafter_cli.media.spool import expected_spool_bytes
+from depthcrafter_cli.methods.base import MethodPlan
 from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.types import Size
 from depthcrafter_cli.workflows.hand_off import beside
@@ -82,22 +82,22 @@ def require_same_outputs(request: RunRequest, saved: SavedRun, state: RunState) 
 
 
 def disk_bytes(
-    frames: int, outputs: Sequence[Path], model: Size, written: Size, look: Look
+    frames: int, outputs: Sequence[Path], method: MethodPlan, written: Size, look: Look
 ) -> list[int]:
     """About what so many frames take on a disk: the run's state, then each output.
 
-    The disparity has the size ``model``, the outputs have the size ``written``.
+    The outputs have the size ``written``.
     """
     return [
-        expected_spool_bytes(model, frames),
+        method.state_bytes(frames),
         *(expected_bytes(out, written, frames, look) for out in outputs),
     ]
 
 
-def check_disk(request: RunRequest, frames: int, model: Size, written: Size) -> None:
+def check_disk(request: RunRequest, frames: int, method: MethodPlan, written: Size) -> None:
     """Raises OutputError unless a run's state and its outputs fit on their disks."""
     outputs, needed = request.outputs, Counter[Path]()
-    sizes = disk_bytes(frames, outputs, model, written, request.look)
+    sizes = disk_bytes(frames, outputs, method, written, request.look)
     for path, count in zip((request.work_folder, *outputs), sizes, strict=True):
         needed[_disk(path)] += count
     for disk, count in needed.items():

@@ -108,8 +108,7 @@ class RunPlan:
 
     def disk_bytes(self, frames: int, outputs: Sequence[Path]) -> list[int]:
         """About what so many frames take on a disk: the run's state, then each output."""
-        sizes = self.method.size, self.output_size
-        return disk_bytes(frames, outputs, *sizes, self.request.look)
+        return disk_bytes(frames, outputs, self.method, self.output_size, self.request.look)
 
     def time_on(self, card_name: str | None) -> tuple[str, Duration | None]:
         """A card's name, by default that of the plan's device, and the run's time on it.
@@ -255,7 +254,7 @@ def _settle(request: RunRequest) -> tuple[Video, MethodPlan]:
     last = max(numbers) if numbers else request.first_number + 2 * (frames or 0)
     check_numbers(request.outputs, last)
     if request.outputs and frames is not None and not _goes_on(request):
-        check_disk(request, frames, method.size, written)
+        check_disk(request, frames, method, written)
     check_cut_list(request)
     return Video(info, reading, rate, frames, counted=count is not None), method
 
@@ -275,7 +274,7 @@ def _with_shots(request: RunRequest, video: Video, method: MethodPlan, observer:
         check_places(request, len(film.shots))
     frames, cuts = len(film.timeline.times), tuple(shot.start for shot in film.shots[1:])
     written = request.output_size(video.info.size, method.size, video.info.anamorphic)
-    check_disk(request, frames, method.size, written)
+    check_disk(request, frames, method, written)
     return replace(video, frames=frames, counted=True, cuts=cuts, times=film.times)
 
 

@@ -21,7 +21,7 @@ from depthcrafter_cli.progress import Observer, Warn, ignore
 from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.types import ValueRange
 from depthcrafter_cli.workflows.compute import compute
-from depthcrafter_cli.workflows.deliver import Delivery, deliver
+from depthcrafter_cli.workflows.deliver import Delivery, deliver, seam_residuals
 from depthcrafter_cli.workflows.hand_off import laid_out, write_beside
 from depthcrafter_cli.workflows.memory import memory_errors
 from depthcrafter_cli.workflows.model import LoadedModel
@@ -48,7 +48,8 @@ class RunResult:
 
     ``seconds`` covers reading to the last written byte, without loading the model, since the run
     was started or resumed; ``predicted_peak`` is the planner's figure for ``peak``, in bytes,
-    None where it has none.
+    None where it has none. ``seams`` is by how much neighbouring windows disagreed, before and
+    after they were aligned; None where they were not.
     """
 
     outputs: tuple[Path, ...]
@@ -58,6 +59,7 @@ class RunResult:
     peak: PeakMemory
     predicted_peak: int | None
     device: str
+    seams: tuple[float, float] | None = None
 
     @property
     def frames_per_second(self) -> float:
@@ -160,7 +162,7 @@ def _carried_out(
 
             def completed(index: int) -> None:
                 if delivery is not None:
-                    delivery.write(index, shots[index].spool)
+                    delivery.write(index, shots[index].disparity)
 
             started = time.perf_counter()
             lacking = not all(shot.complete for shot in shots)
@@ -191,6 +193,7 @@ def _carried_out(
             peak=peak_memory(device),
             predicted_peak=plan.method.peak_bytes,
             device=device,
+            seams=seam_residuals(metadata),
         )
         timings = {"infer_seconds": inferred - started, "write_seconds": finished - inferred}
         told["peak_memory_bytes"] = result.peak.bytes

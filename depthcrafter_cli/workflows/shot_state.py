@@ -1,7 +1,8 @@
 """The state of one shot: its pass between two steps, and what is decoded of it.
 
-``window.safetensors`` is the pass, ``disparity.spool`` the disparity. The one is replaced in one
-step, the other only appended to, and each says by checksums whether it is whole and of this shot.
+``window.safetensors`` is the pass, ``disparity.spool`` the disparity, ``overlaps.spool`` what its
+windows say of the frames that they share. The first is replaced in one step, the others only
+appended to, and each says by checksums whether it is whole and of this shot.
 When all outputs have got the shot before the film's end, ``delivered.json`` takes their place: it
 says what is told of the shot, and by checksums what outputs keep here until then.
 """
@@ -12,14 +13,16 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from depthcrafter_cli.disk import make_folder, part_path
 from depthcrafter_cli.errors import OutputError
+from depthcrafter_cli.media.aligned import AlignedShot, OverlapSpool
 from depthcrafter_cli.media.files import output_errors, read_errors, write_whole
 from depthcrafter_cli.media.sinks.base import ShotRange
-from depthcrafter_cli.media.spool import DisparitySpool
+from depthcrafter_cli.media.spool import DisparitySpool, ShotDisparity
 from depthcrafter_cli.methods.base import ResumePoint
 from depthcrafter_cli.models.manifest import sha256_of
 from depthcrafter_cli.structured import parse_object, plain, typed
@@ -33,7 +36,7 @@ class _SavedPass:
     """What the window file says beside its tensors: see :class:`ResumePoint`.
 
     ``times`` are those of all frames from ``decoded`` on that were read, ``end`` is when the last
-    one ends, None where that is not known.
+    one ends, None where that is not known. ``overlaps`` is how many of windows were kept.
     """
 
     decoded: int
@@ -42,6 +45,7 @@ class _SavedPass:
     counts: dict[str, int]
     times: tuple[Fraction, ...]
     end: Fraction | None
+    overlaps: int = 0
 
 
 class ShotState:
@@ -51,7 +55,15 @@ class ShotState:
         self.folder, self._key = folder, key
         self._window, path = folder / "window.safetensors", folder / "disparity.spool"
         self._delivered = folder / "delivered.json"
-        self.spool = DisparitySpool(path, key=int(key[:8], 16), read_only=read_only)
+        number, overlaps = int(key[:8], 16), folder / "overlaps.spool"
+        self.spool = DisparitySpool(path, key=number, read_only=read_only)
+        self.overlaps = OverlapSpool(overlaps, key=number, read_only=read_only)
+        self._told = 0  # of them, as of what was loaded or saved last
+
+    @cached_property
+    def disparity(self) -> ShotDisparity:
+        """What is delivered of a complete shot: its windows aligned, if overlaps were kept."""
+        return AlignedShot(self.spool, self.overlaps) if len(self.overlaps) else self.spool
 
     @property
     def progressed(self) -> bool:
@@ -78,10 +90,14 @@ class ShotState:
         """Keep a pass, the times of its frames from ``decoded`` on, and when the last one ends."""
         from safetensors.torch import save
 
+        if point.overlaps:
+            self.overlaps.put(self._told, point.overlaps)
+            self._told += len(point.overlaps)
         tensors = {name: part.contiguous().cpu() for name, part in point.tensors.items()}
         state = _SavedPass(
-            point.decoded, point.waiting, point.last, dict(point.counts), tuple(times), end
-        )
+            point.decoded, point.waiting, point.last, dict(point.counts), tuple(times), end,
+            self._told,
+        )  # fmt: skip
         told = json.dumps(plain(state))
         metadata = {"state": told, "sha256": _window_checksum(self._key, told, tensors)}
         write_whole(self._window, save(tensors, metadata=metadata))
@@ -92,13 +108,14 @@ class ShotState:
         None if it does not fit them, is damaged or is another shot's. Raises OutputError where it
         cannot be read.
         """
-        kept = self._pass()
+        kept, self._told = self._pass(), 0
         if kept is None:
             return None
         (state, tensors), decoded = kept, len(self.spool)
         waiting = state.decoded + state.waiting - decoded
-        if not 0 <= waiting <= state.waiting:
+        if not 0 <= waiting <= state.waiting or len(self.overlaps) < state.overlaps:
             return None
+        self._told = state.overlaps
         point = ResumePoint(
             decoded=decoded,
             waiting=waiting,
@@ -159,7 +176,7 @@ class ShotState:
         noted = {"shot": told, "files": files, "sha256": self._checksum(told, files)}
         write_whole(self._delivered, json.dumps(noted).encode())
         with output_errors(self.folder):
-            for file in (self._window, self.spool.path):
+            for file in (self._window, self.spool.path, self.overlaps.path):
                 file.unlink(missing_ok=True)
 
     def require_whole(self) -> None:
@@ -195,7 +212,7 @@ class ShotState:
         """Remove what is there, and the folder unless it holds anything else."""
         with output_errors(self.folder):
             kept = [*self.folder.glob("output*.packets"), *self.folder.glob(".output*.packets*")]
-            files = (self._window, self.spool.path, self._delivered, *kept)
+            files = (self._window, self.spool.path, self.overlaps.path, self._delivered, *kept)
             for file in (*files, *map(part_path, files)):
                 file.unlink(missing_ok=True)
         with suppress(OSError):

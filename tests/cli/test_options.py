@@ -46,7 +46,8 @@ TYPED = {
     "frames": "7-9", "gaps": "hold", "sequence_rate": "25",
     "matrix": "bt709", "tonemap": "none", "exposure": "1.5", "steps": "2", "guidance": "1.2",
     "window": "40", "overlap": "4", "noise_aug": "0.05", "decode_chunk": "4", "encode_batch": "2",
-    "seed": "7", "max_vram": "8GB", "max_ram": "8000MB", "dtype": "fp32", "device": "cpu",
+    "seed": "7", "align": "windows",
+    "max_vram": "8GB", "max_ram": "8000MB", "dtype": "fp32", "device": "cpu",
     "work_dir": "state",
 }  # fmt: skip
 

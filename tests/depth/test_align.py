@@ -50,7 +50,7 @@ def test_windows_of_other_scales_and_shifts_become_one_steady_shot():
     found, shot = align(overlaps(windows), len(TRUE)), stitched(windows)
     steady = np.stack([found(frame, each) for frame, each in enumerate(shot)])
     assert error(shot) > 0.1 and error(steady) < 1e-4
-    assert found.windows == COUNT and found.before > 0.1 and found.after < 1e-4
+    assert found.seams.windows == COUNT and found.seams.before > 0.1 and found.seams.after < 1e-4
 
 
 @pytest.mark.parametrize("noise", [0, 1e-3])
@@ -95,14 +95,14 @@ def test_samples_that_the_decoder_cut_off_do_not_count():
     windows = [np.clip(seen(index, 1.2 * TRUE), 0, 1) for index in range(COUNT)]
     assert any((window == 1).mean() > 0.05 for window in windows)
     found = align(overlaps(windows), len(TRUE))
-    assert found.after < 1e-4
+    assert found.seams.after < 1e-4
 
 
 def test_without_anything_in_common_nothing_changes():
     flat = Overlap(STEP, (STEP,), np.ones((1, 2, 2)), np.zeros((1, 2, 2)))
     for found in (align([], 9), align([flat], 9)):
         assert np.array_equal(found.maps, np.tile([1.0, 0.0], (9, 1)))
-        assert (found.before, found.after) == (0, 0)
+        assert (found.seams.before, found.seams.after) == (0, 0)
 
 
 def test_a_skeleton_tells_the_scale_of_windows_whose_seams_mislead():

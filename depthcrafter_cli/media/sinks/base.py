@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from depthcrafter_cli.depth.align import Seams
 from depthcrafter_cli.disk import NewFile, derived, new_part
 from depthcrafter_cli.media.files import output_errors
 from depthcrafter_cli.media.look import Look
@@ -26,7 +27,8 @@ class ShotRange:
     """A shot of a film on its way out, and the raw disparities that became 0 and 1 in it.
 
     ``index`` counts shots and ``start`` is its first frame, both from 0; ``time`` is when that is
-    shown, ``end`` when the last one ends, in seconds, None where only the rate tells it.
+    shown, ``end`` when the last one ends, in seconds, None where only the rate tells it. ``seams``
+    is what was aligned in it, None for nothing.
     """
 
     index: int
@@ -35,6 +37,7 @@ class ShotRange:
     time: Fraction
     values: ValueRange
     end: Fraction | None = None
+    seams: Seams | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as records have them."""
