@@ -2,40 +2,60 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import reported
 from depthcrafter_cli.cli.options import PlanValues, spread
 from depthcrafter_cli.cli.outlets import counted, emit, in_words, size_in_words
 from depthcrafter_cli.cli.streams import Line, tell
+from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.options import build
+from depthcrafter_cli.text import video_path
 from depthcrafter_cli.workflows.request import RunRequest
 
 if TYPE_CHECKING:
     from depthcrafter_cli.memory.duration import Duration
     from depthcrafter_cli.workflows.run_plan import RunPlan
+    from depthcrafter_cli.workflows.training_plan import TrainingPlan
 
 # Where a video does not tell its length, what a thousand frames take is told.
 _FRAMES_OF_UNKNOWN = 1000
 
 
+VideoOrRecipe = Annotated[
+    Path,
+    typer.Argument(
+        help="A video, a folder of images, a pattern such as frame_%05d.png, or one image; or a "
+        "recipe of 'train', a TOML file.",
+        metavar="VIDEO",
+        parser=opt.past_click(video_path),
+    ),
+]
+
+
 @spread
 def plan(
-    video: opt.Video,
+    video: VideoOrRecipe,
     asked: PlanValues,
     card: opt.Card = None,
     json: opt.Json = False,
     debug: opt.Debug = False,
 ) -> None:
-    """Show how a run would use memory and time. Neither weights nor a GPU need be there.
+    """Show how a run, or training, would use memory and time, without weights or a GPU.
 
     \b
     Examples:
       depthcrafter plan clip.mp4 --max-vram 8 --weights depthcrafter
       depthcrafter plan clip.mp4 --max-vram 8 --card "RTX 4060" --json
+      depthcrafter plan examples/fine-tune.toml
     """
     with reported(quiet=False, json=json, debug=debug) as console:
+        if video.suffix.lower() == ".toml":
+            _plan_training(video, {name for name, value in asked.items() if value}, json)
+            return
         from depthcrafter_cli import workflows
 
         request = build(RunRequest, asked, video=video, outputs=())
@@ -48,6 +68,48 @@ def plan(
             emit("memory_plan", **{**_overview(planned), **memory, **seconds, **disk})
         else:
             tell(*_lines(planned), *_disk_lines(planned), *_time_lines(planned, name, time))
+
+
+def _plan_training(recipe: Path, given: set[str], json: bool) -> None:
+    """Tell what a recipe will take."""
+    from depthcrafter_cli.training.recipe import load_recipe
+    from depthcrafter_cli.workflows.training_plan import plan_training
+
+    if given:
+        raise UsageError(
+            f"got {', '.join(sorted(opt.NAMES[name] for name in given))} with the recipe {recipe}, "
+            "expected a recipe alone, in which all is set: leave it out."
+        )
+    planned = plan_training(load_recipe(recipe))
+    if json:
+        emit("training_plan", recipe=str(recipe), **planned.details())
+    else:
+        tell(Line(f"{recipe}: {planned.model} in {planned.precision}"), *_stage_lines(planned))
+
+
+def _stage_lines(planned: "TrainingPlan") -> Iterator[Line]:
+    """A line for what each stage shows, and one for what it takes."""
+    for each in planned.stages:
+        stage, step, memory = each.config, each.step, each.memory
+        clips = f"{counted(each.clips, 'clip')} of up to {counted(each.longest, 'frame')}"
+        yield Line(f"{counted(stage.steps, 'step')} on {clips}", f"{stage.name}: ")
+        if each.longest < stage.frames[1]:
+            yield Line(f"frames = {stage.frames} asks for longer ones than there are", "  ")
+        if stage.warmup >= stage.steps:
+            yield Line(f"warmup = {stage.warmup} ends after its last step", "  ")
+        if step is None or memory is None:
+            yield Line("the decoder's memory is not counted", "  ")
+            continue
+        low, high = planned.bytes_of(memory)
+        range_ = f"{low / 1e9:.2f} to {high / 1e9:.2f}" if low < high else f"{high / 1e9:.2f}"
+        yield Line(
+            f"{range_} GB with {counted(step.clips, 'clip')} of {counted(step.frames, 'frame')} at "
+            f"once; of these {(memory.kept + planned.frozen) / 1e9:.2f} GB for "
+            f"{memory.trained / 1e6:.3g} M trained parameters and the rest",
+            "  ",
+        )
+    yield Line(f"disk: {size_in_words(planned.disk)} for checkpoints in the work folder")
+    yield Line("time: train tells it from the first steps on")
 
 
 def _overview(planned: "RunPlan") -> dict[str, Any]:

@@ -39,7 +39,7 @@ def silent_layers(folder: Path, network: str) -> frozenset[str]:
 def _all_zero(tensor: Tensor) -> bool:
     """Whether all values are 0; of a mapped tensor that starts otherwise, one page is read."""
     values = tensor.flatten()
-    return not values[:1].any() and not values.any()
+    return not (values.is_meta or values[:1].any() or values.any())
 
 
 def mark_silent(network: nn.Module, layers: Collection[str]) -> None:

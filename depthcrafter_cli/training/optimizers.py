@@ -44,10 +44,10 @@ class MuonWithAdamW(Optimizer):
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], lr: float, weight_decay: float) -> None:
-        self._whole = [p for p in parameters if _is_matrix(p)]
+        self._whole = [p for p in parameters if is_matrix(p)]
         # A view shares its parameter's memory: a step on the one is a step on the other.
         self._matrices = [nn.Parameter(p.detach().view(len(p), -1)) for p in self._whole]
-        rest = [p for p in parameters if not _is_matrix(p)]
+        rest = [p for p in parameters if not is_matrix(p)]
         self._parts: list[Optimizer] = []
         if self._matrices:
             muon = torch.optim.Muon(
@@ -80,7 +80,7 @@ class MuonWithAdamW(Optimizer):
             part.load_state_dict(state)
 
 
-def _is_matrix(parameter: Tensor) -> bool:
+def is_matrix(parameter: Tensor) -> bool:
     return bool(parameter.ndim > 1 and min(parameter.flatten(1).shape) >= NARROWEST)
 
 

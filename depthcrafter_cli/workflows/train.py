@@ -4,6 +4,7 @@ Everything finished stays in the work folder, so that a run that was killed goes
 """
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from depthcrafter_cli.training.data.latents import Encoder
     from depthcrafter_cli.training.precision import Precision
     from depthcrafter_cli.training.trainer import Session
+
+
+_LAUNCHED = "ACCELERATE_MIXED_PRECISION"  # set by accelerate launch
 
 
 def train(
@@ -274,6 +278,11 @@ def _session(
         kwargs_handlers=[spread, patience],
     )
     leads = accelerator.is_main_process
+    if chosen.type == "cpu" and accelerator.num_processes == 1 and _LAUNCHED in os.environ:
+        warnings.append(
+            "Training runs in one process: on a CPU accelerate launch starts no more. Use torchrun "
+            "--nproc-per-node 2 -m depthcrafter_cli train for several."
+        )
     for sentence in warnings if leads else ():
         warn(sentence)
     make_folder(work)

@@ -1,0 +1,78 @@
+"""What a recipe takes, as `plan` counts it, is what training then takes."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from training_steps import stage_config, three_stages, write_clip
+
+from depthcrafter_cli.models.layout import network_configs
+from depthcrafter_cli.models.unet import DepthUNet
+from depthcrafter_cli.training.ema import MovingAverage
+from depthcrafter_cli.training.layers import select_layers
+from depthcrafter_cli.training.memory import Step, stage_memory
+from depthcrafter_cli.training.optimizers import optimizer_of
+from depthcrafter_cli.training.shortcuts import (
+    collapse_cross_attention,
+    flatten_temporal_convolutions,
+    recompute_blocks,
+)
+from depthcrafter_cli.training.tracker import Tracker
+
+STEP = Step(clips=2, frames=6, channels=4, height=32, width=48)
+
+
+def taken(config, unet) -> int:
+    """Bytes at most of two real steps on the CPU, everything counted that they allocate."""
+    with Tracker("cpu") as tracker:
+        for parameter in unet.parameters():
+            parameter.data = parameter.data.clone()
+        recompute_blocks(unet.train(), config.checkpointing)
+        flatten_temporal_convolutions(unet)
+        collapse_cross_attention(unet)
+        select_layers(unet, config.trains, [])
+        optimizer = optimizer_of(config, [p for p in unet.parameters() if p.requires_grad])
+        average = MovingAverage(unet, config.ema)
+        for step in range(2):
+            optimizer.zero_grad(set_to_none=False)
+            sample = torch.randn(STEP.clips, STEP.frames, 8, STEP.height, STEP.width)
+            embeds = torch.randn(STEP.clips * STEP.frames, 1, unet.config.cross_attention_dim)
+            ids = torch.ones(STEP.clips, 3)
+            unet(sample, torch.ones(STEP.clips), embeds, ids).square().mean().backward()
+            optimizer.step()
+            average.update(step + 1)
+        return tracker.peak
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"checkpointing": True, "ema": 0.9}, {"trains": "temporal", "ema": 0.9}],
+    ids=["whole", "checkpointing", "temporal"],
+)
+def test_what_is_counted_is_what_training_takes(tiny_folder, changes):
+    config = replace(stage_config("all"), **changes)
+    configs = network_configs(tiny_folder)["unet"]
+    memory = stage_memory(lambda: DepthUNet.from_config(configs), config, [], step=STEP)
+    counted = memory.kept + memory.working[1]
+    assert counted == pytest.approx(taken(config, DepthUNet.from_config(configs)), rel=0.1)
+
+
+@pytest.mark.slow
+def test_a_recipe_is_planned_before_it_starts(cli, tiny_folder, tmp_path):
+    write_clip(tmp_path / "clips" / "a", 0)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(three_stages(tiny_folder, tmp_path / "clips", steps=1))
+    planned = cli("plan", recipe, "--json")
+    assert planned.code == 0, planned.err
+    told = json.loads(planned.out.splitlines()[-1])
+    assert [stage["name"] for stage in told["stages"]] == ["1", "2", "3"]
+    assert told["stages"][0]["clips_at_once"] == 2 and told["stages"][2]["frames"] == 3
+    low, high = told["stages"][0]["device_bytes"]
+    assert low == high > told["stages"][0]["kept_bytes"] > 0
+    lines = cli("plan", recipe).out
+    assert "warmup = 1 ends after its last step" in lines and "MB for checkpoints" in lines
+    assert lines.count("asks for longer ones than there are") == 1  # of stage 2 alone
+    refused = cli("plan", recipe, "--steps", "3")
+    assert refused.code == 2 and "--steps with the recipe" in refused.err
