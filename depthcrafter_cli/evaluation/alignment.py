@@ -5,7 +5,7 @@ right up to one scale and one shift, and both belong to the whole clip, so flick
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -16,12 +16,16 @@ from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.types import Disparity, Size
 
 Domain = Literal["depth", "disp"]
+AlignBy = Literal["scale-shift", "scale", "none"]
+Loss = Literal["squares", "absolute"]
 Array = npt.NDArray[Any]  # of any real dtype
 Float64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 FLOOR = 1e-3  # smallest prediction, aligned value and depth the protocol lets through
 TRUTH_EPSILON = 1e-8  # keeps the reciprocal of the true depth finite
+_MOST_SAMPLES = 1 << 20  # that least absolute deviations are fitted to
+_ROUNDS = 60  # of reweighting, after which such a fit stands still
 
 
 def resize_bilinear(image: Array, size: Size) -> Disparity:
@@ -107,6 +111,66 @@ def fit_scale_shift(pred: Array, target: Array, valid: Mask) -> tuple[float, flo
 
 
 @dataclass(frozen=True)
+class Alignment:
+    """What is fitted of an estimate, and how; the published protocol is the default.
+
+    ``by`` is one scale and one shift, one scale alone, or nothing for estimates in the truth's own
+    unit. ``loss`` is least squares, or least absolute deviations, which a few wrong pixels do not
+    sway; these are fitted to at most a million pixels, evenly chosen.
+
+    Raises UsageError for another name.
+    """
+
+    by: AlignBy = "scale-shift"
+    loss: Loss = "squares"
+
+    def __post_init__(self) -> None:
+        for name, choices in (("by", AlignBy), ("loss", Loss)):
+            known, given = get_args(choices), getattr(self, name)
+            if given not in known:
+                raise UsageError(
+                    f"got alignment {name} {given!r}, expected {' or '.join(known)}; choose one"
+                )
+
+    def solve(self, pairs: Iterable[tuple[Array, Array]], total: int) -> tuple[float, float, int]:
+        """Return scale, shift and how many pixels there were, of ``pairs`` of [n] arrays.
+
+        ``total`` is about how many there are. Raises InputError when there is none.
+        """
+        fit, squares, products = AffineFit(), 0.0, 0.0
+        step = -(-total // _MOST_SAMPLES)
+        kept: list[tuple[Array, Array]] = []
+        for pred, target in pairs:
+            fit.add(pred, target)
+            squares, products = squares + float(pred @ pred), products + float(pred @ target)
+            if self.loss == "absolute":
+                kept.append((pred[::step], target[::step]))
+        scale, shift = fit.solve()
+        if self.by == "none":
+            scale, shift = 1.0, 0.0
+        elif self.by == "scale":
+            scale, shift = products / squares, 0.0
+        if self.loss == "absolute" and self.by != "none":
+            pred, target = (np.concatenate(part) for part in zip(*kept, strict=True))
+            scale, shift = _least_absolute(pred, target, scale, shift, self.by == "scale")
+        return scale, shift, fit.count
+
+
+def _least_absolute(
+    pred: Array, target: Array, scale: float, shift: float, scale_alone: bool
+) -> tuple[float, float]:
+    """Least absolute deviations, from a first guess on, by reweighted least squares."""
+    columns = pred[:, None] if scale_alone else np.stack([pred, np.ones_like(pred)], 1)
+    found = np.array([scale, shift])[: columns.shape[1]]
+    floor = 1e-9 * float(np.abs(target).max())
+    for _ in range(_ROUNDS):
+        weights = 1 / np.maximum(np.abs(columns @ found - target), floor)
+        weighted = columns * weights[:, None]
+        found = np.linalg.lstsq(columns.T @ weighted, weighted.T @ target, rcond=None)[0]
+    return float(found[0]), 0.0 if scale_alone else float(found[1])
+
+
+@dataclass(frozen=True)
 class AlignedFrame:
     """Predicted and true depth of one frame, both float64 [H, W]; compare where ``valid``."""
 
@@ -134,6 +198,9 @@ class AlignedClip:
             yield AlignedFrame(np.clip(estimate, FLOOR, self.max_depth), truth, valid)
 
 
+_PUBLISHED = Alignment()
+
+
 def align_clip(
     pred: Array,
     depth: Array,
@@ -141,13 +208,15 @@ def align_clip(
     max_depth: float,
     domain: Domain = "depth",
     max_frames: int | None = None,
+    alignment: Alignment = _PUBLISHED,
 ) -> AlignedClip:
     """Fit one scale and one shift between ``pred`` [T, h, w] and ``depth`` [T, H, W].
 
     ``pred`` is disparity up to an affine map. ``depth`` counts where 1e-3 < depth < ``max_depth``
     (same unit, metres as a rule); elsewhere, NaN included, it is unknown. The fit is to
     1 / depth, or to ``depth`` itself where ``domain`` is "disp". ``max_frames`` keeps that many
-    frames from the start. Beyond the two arrays, which may be memory maps, one frame is held.
+    frames from the start. ``alignment`` says what is fitted. Beyond the two arrays, which
+    may be memory maps, one frame is held.
 
     Raises UsageError for an option out of range, and InputError for arrays that do not pair up,
     a prediction that is not finite, or no valid pixel.
@@ -156,12 +225,14 @@ def align_clip(
     _check_options(max_depth, domain, max_frames)
     _check_shapes(pred, depth, max_frames)
     pred = pred[:max_frames]
-    fit = AffineFit()
-    for disparity, truth, valid in _frames(pred, depth, max_depth):
-        known = truth[valid]
-        fit.add(disparity[valid], 1 / (known + TRUTH_EPSILON) if domain == "depth" else known)
-    scale, shift = fit.solve()
-    return AlignedClip(pred, depth, max_depth, domain, scale, shift, fit.count)
+
+    def pairs() -> Iterator[tuple[Array, Array]]:
+        for disparity, truth, valid in _frames(pred, depth, max_depth):
+            known = truth[valid]
+            yield disparity[valid], 1 / (known + TRUTH_EPSILON) if domain == "depth" else known
+
+    scale, shift, count = alignment.solve(pairs(), depth[: len(pred)].size)
+    return AlignedClip(pred, depth, max_depth, domain, scale, shift, count)
 
 
 def _frames(pred: Array, depth: Array, max_depth: float) -> Iterator[tuple[Float64, Float64, Mask]]:

@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass, fields, replace
 import numpy as np
 
 from depthcrafter_cli.errors import InputError
-from depthcrafter_cli.evaluation.alignment import Array, Domain, Float64, align_clip
+from depthcrafter_cli.evaluation.alignment import Alignment, Array, Domain, Float64, align_clip
 
 DELTA_THRESHOLD = 1.25
+_PUBLISHED = Alignment()
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,15 @@ def evaluate_clip(
     max_depth: float,
     domain: Domain = "depth",
     max_frames: int | None = None,
+    alignment: Alignment = _PUBLISHED,
 ) -> ClipMetrics:
     """Measure predicted disparity ``pred`` [T, h, w] against true ``depth`` [T, H, W].
 
     Arguments and errors are those of :func:`~depthcrafter_cli.evaluation.alignment.align_clip`.
     """
-    clip = align_clip(pred, depth, max_depth=max_depth, domain=domain, max_frames=max_frames)
+    clip = align_clip(
+        pred, depth, max_depth=max_depth, domain=domain, max_frames=max_frames, alignment=alignment
+    )
     frames, pixel_counts = [], []
     for frame in clip:
         if frame.valid.any():

@@ -3,7 +3,16 @@
 import numpy as np
 
 from depthcrafter_cli.errors import InputError
-from depthcrafter_cli.evaluation.alignment import AlignedFrame, Array, Domain, Mask, align_clip
+from depthcrafter_cli.evaluation.alignment import (
+    AlignedFrame,
+    Alignment,
+    Array,
+    Domain,
+    Mask,
+    align_clip,
+)
+
+_PUBLISHED = Alignment()
 
 
 def temporal_score(
@@ -13,6 +22,7 @@ def temporal_score(
     max_depth: float,
     domain: Domain = "depth",
     max_frames: int | None = None,
+    alignment: Alignment = _PUBLISHED,
 ) -> float:
     """Mean absolute change of the log-depth error between neighbouring frames; 0 is steadiest.
 
@@ -24,7 +34,9 @@ def temporal_score(
 
     Raises InputError, besides its errors, when no two neighbouring frames share a valid pixel.
     """
-    clip = align_clip(pred, depth, max_depth=max_depth, domain=domain, max_frames=max_frames)
+    clip = align_clip(
+        pred, depth, max_depth=max_depth, domain=domain, max_frames=max_frames, alignment=alignment
+    )
     changes = []
     before: AlignedFrame | None = None
     for frame in clip:
