@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from depthcrafter_cli.evaluation.report import ClipScore, EvaluationReport
 
 _METHOD = ("method", "weights", "max_res", "device", "dtype", "max_vram", "max_ram", "overwrite")
+_OWN = ("convention", "fit", "align_by", "loss", "long", "flow")
 _SETTINGS = ("steps", "guidance", "window", "overlap", "seed")
 
 Set = Annotated[
@@ -34,7 +35,8 @@ Out = Annotated[
         "--out",
         "-o",
         text="Where to write the scores; may be given several times: .json (kept as it goes, and "
-        "gone on from), .csv (a row for each clip), .md or .tex (a table with published rows).",
+        "gone on from), .csv (a row for each clip), .md or .tex (a table with published rows), "
+        ".png (error against length).",
         parser=expanded,
     ),
 ]
@@ -59,6 +61,26 @@ FitTo = Annotated[
         "--fit", text="Fit scale and shift to each clip (default, as published) or to each frame."
     ),
 ]
+AlignBy = Annotated[
+    str,
+    opt.option(
+        "--align-by",
+        text="What is fitted: scale-shift (default, as published), scale, or none for results in "
+        "metres.",
+    ),
+]
+LossOf = Annotated[
+    str,
+    opt.option(
+        "--loss", text="Fit by least squares (default, as published) or absolute deviations."
+    ),
+]  # fmt: skip
+Long = Annotated[
+    bool, opt.option("--long", text="The longer lists: up to 500 frames of each clip.")
+]  # fmt: skip
+WithFlow = Annotated[
+    bool, opt.option("--flow", text="Also measure OPW, along optical flow: needs the extra flow.")
+]
 MaxFrames = Annotated[
     int | None, opt.option("--max-frames", text="Frames of each clip. Default: the set's own list.")
 ]
@@ -72,6 +94,10 @@ def evaluate(
     predictions: Predictions = None,
     convention: ConventionOf = "disparity",
     fit: FitTo = "clip",
+    align_by: AlignBy = "scale-shift",
+    loss: LossOf = "squares",
+    long: Long = False,
+    flow: WithFlow = False,
     max_frames: MaxFrames = None,
     *,
     asked: Annotated[Values, Some(RunRequest, names=_METHOD)],
@@ -89,7 +115,11 @@ def evaluate(
       depthcrafter evaluate bonn bonn/ --predictions results/ --convention depth --out scores.csv
       depthcrafter evaluate folder my-clips/ --weights my-nano --out scores.json
     """
-    names = {**opt.NAMES, "dataset": "SET", "convention": "--convention", "fit": "--fit"}
+    names = {
+        **opt.NAMES,
+        "dataset": "SET",
+        **{name: f"--{name.replace('_', '-')}" for name in _OWN},
+    }
     with reported(**vars(how), names=names) as console:
         console.keep_log_apart(out)
         from depthcrafter_cli.workflows.evaluate import EvaluationRequest
@@ -98,7 +128,7 @@ def evaluate(
         request = EvaluationRequest(
             dataset, root, tuple(out), predictions=predictions, fit=fit,  # type: ignore[arg-type]
             convention=convention, max_frames=max_frames,  # type: ignore[arg-type]
-            settings=settings, **asked,
+            align_by=align_by, loss=loss, long=long, flow=flow, settings=settings, **asked,
         )  # fmt: skip
         with console.observing() as observer:
             report = carry_out(request, observer, console.warn, lambda score: _tell(console, score))

@@ -8,6 +8,7 @@ sparse for the latent mask: good for evaluation, not for training.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ import numpy.typing as npt
 
 from depthcrafter_cli.datasets.recorded import Crop, Map, RecordedClip, inverse
 from depthcrafter_cli.errors import InputError
+from depthcrafter_cli.evaluation.consistency import Camera
 from depthcrafter_cli.media.images import opened_image
+from depthcrafter_cli.structured import content_errors
 
 Layout = Callable[[Path, int], list[RecordedClip]]
 ReadDepth = Callable[[Path], npt.NDArray[np.floating]]
@@ -41,18 +44,44 @@ def sintel(root: Path, frames: int) -> list[RecordedClip]:
 
 
 def scannet(root: Path, frames: int) -> list[RecordedClip]:
-    """``SCENE/color/N.jpg`` and ``SCENE/depth/N.png``, every third frame of 100 scenes."""
-    crop = Crop(8, -8, 11, -11)
-    return [
-        _clip(
-            scene.name,
-            _numbered(scene / "color", "*.jpg")[: 3 * frames : 3],
-            _numbered(scene / "depth", "*.png")[: 3 * frames : 3],
-            _millimetres,
-            crop,
-        )
-        for scene in _folders(root)[:100]
-    ]
+    """``SCENE/color/N.jpg`` and ``SCENE/depth/N.png``, every third frame of 100 scenes.
+
+    ``SCENE/pose/N.txt`` and ``SCENE/intrinsic/intrinsic_depth.txt`` are its cameras, if there.
+    """
+    return _scannet(root, frames, step=3)
+
+
+def scannet_long(root: Path, frames: int) -> list[RecordedClip]:
+    """As :func:`scannet`, every frame from the first on."""
+    return _scannet(root, frames, step=1)
+
+
+def _scannet(root: Path, frames: int, step: int) -> list[RecordedClip]:
+    clips = []
+    for scene in _folders(root)[:100]:
+        maps = _numbered(scene / "depth", "*.png")[: step * frames : step]
+        pictures = _numbered(scene / "color", "*.jpg")[: step * frames : step]
+        clip = _clip(scene.name, pictures, maps, _millimetres, Crop(8, -8, 11, -11))
+        clips.append(replace(clip, camera=_scannet_camera(scene, maps)))
+    return clips
+
+
+def _scannet_camera(scene: Path, maps: Sequence[Path]) -> Callable[[int], Camera | None] | None:
+    intrinsics, poses = scene / "intrinsic" / "intrinsic_depth.txt", scene / "pose"
+    if not (intrinsics.is_file() and poses.is_dir()):
+        return None
+
+    def camera(index: int) -> Camera | None:
+        pose = _matrix(poses / f"{maps[index].stem}.txt")
+        # ScanNet writes infinities where tracking was lost.
+        return Camera(_matrix(intrinsics)[:3, :3], pose) if np.isfinite(pose).all() else None
+
+    return camera
+
+
+def _matrix(path: Path) -> npt.NDArray[np.float64]:
+    with content_errors(path, InputError, "expected a matrix of 4 x 4 numbers: copy it again"):
+        return np.loadtxt(path).reshape(4, 4)
 
 
 def kitti(root: Path, frames: int) -> list[RecordedClip]:
@@ -73,16 +102,39 @@ def kitti(root: Path, frames: int) -> list[RecordedClip]:
     return clips
 
 
+def kitti_long(root: Path, frames: int) -> list[RecordedClip]:
+    """As :func:`kitti`, of which 374 rows and 1242 columns are used."""
+    return [replace(clip, crop=Crop(0, 374, 0, 1242)) for clip in kitti(root, frames)]
+
+
 def bonn(root: Path, frames: int) -> list[RecordedClip]:
     """``SEQUENCE/rgb/*.png`` and ``SEQUENCE/depth/*.png`` from frame 30 on, paired by index."""
+    return _pairs(root, slice(30, 30 + frames), 5000)
+
+
+def bonn_long(root: Path, frames: int) -> list[RecordedClip]:
+    """As :func:`bonn`, from the first frame on."""
+    return _pairs(root, slice(frames), 5000)
+
+
+def _pairs(
+    root: Path,
+    chosen: slice,
+    factor: float,
+    names: Sequence[str] = (),
+    crop: Crop = Crop(),  # noqa: B008
+) -> list[RecordedClip]:
+    """Clips ``NAME/rgb/*.png`` and ``NAME/depth/*.png``, of some names or of all."""
     return [
         _clip(
             scene.name,
-            sorted((scene / "rgb").glob("*.png"))[30 : 30 + frames],
-            sorted((scene / "depth").glob("*.png"))[30 : 30 + frames],
-            lambda path: _png(path) / 5000,
+            sorted((scene / "rgb").glob("*.png"))[chosen],
+            sorted((scene / "depth").glob("*.png"))[chosen],
+            lambda path: _png(path) / factor,
+            crop,
         )
         for scene in _folders(root)
+        if not names or scene.name in names
     ]
 
 
@@ -95,6 +147,17 @@ def nyuv2(root: Path, _frames: int) -> list[RecordedClip]:
         _clip(picture.stem, [picture], [depth], _millimetres, crop)
         for picture, depth in zip(pictures, maps, strict=True)
     ]
+
+
+_NYU_SCENES = (
+    "basement_0001a", "bookstore_0001a", "cafe_0001a", "classroom_0001a", "kitchen_0003",
+    "office_0004", "playroom_0002", "study_0002",
+)  # fmt: skip
+
+
+def nyuv2_long(root: Path, frames: int) -> list[RecordedClip]:
+    """``SCENE/rgb/*.png`` and ``SCENE/depth/*.png`` of eight raw scenes, depth times 6000."""
+    return _pairs(root, slice(frames), 6000, _NYU_SCENES, Crop(45, 471, 41, 601))
 
 
 def read_dpt(path: Path) -> npt.NDArray[np.float32]:

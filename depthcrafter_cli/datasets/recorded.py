@@ -20,6 +20,7 @@ from torch import Tensor
 
 from depthcrafter_cli.datasets.clip import Sample, Shape
 from depthcrafter_cli.errors import InputError
+from depthcrafter_cli.evaluation.consistency import Camera
 from depthcrafter_cli.media.reader import probe, read_frames
 from depthcrafter_cli.types import Size
 
@@ -43,7 +44,8 @@ class Crop:
 class RecordedClip:
     """``pictures`` are one video, or one image a frame; both they and the maps are cropped.
 
-    ``files`` are all that it is read from.
+    ``files`` are all that it is read from. ``camera`` gives that of a frame by number, in pixels of
+    the stored maps, None where it was lost; there is none of sets without poses.
     """
 
     name: str
@@ -52,6 +54,7 @@ class RecordedClip:
     disparity: ReadMap
     files: Sequence[Path]
     crop: Crop = Crop()
+    camera: Callable[[int], Camera | None] | None = None
 
     @property
     def size(self) -> Size:
@@ -72,6 +75,15 @@ class RecordedClip:
         shown = torch.stack([_picture(image, self.crop, size) for image in images])
         pictures: npt.NDArray[np.uint8] = shown.numpy()
         return pictures
+
+    def cropped_camera(self, index: int) -> Camera | None:
+        """The camera of a frame in pixels of its cropped map. Raises InputError."""
+        camera = None if self.camera is None else self.camera(index)
+        if camera is None:
+            return None
+        intrinsics = camera.intrinsics.copy()
+        intrinsics[:2, 2] -= self.crop.left, self.crop.top
+        return Camera(intrinsics, camera.pose)
 
     def depth(self, frames: int) -> Map:
         """Return true depth of the first ``frames`` frames, cropped, float32 [T, H, W].

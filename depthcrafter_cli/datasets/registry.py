@@ -9,6 +9,7 @@ from pathlib import Path
 from depthcrafter_cli.datasets import layouts
 from depthcrafter_cli.datasets.folder import folder_clips
 from depthcrafter_cli.datasets.recorded import RecordedClip
+from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.types import Size
 
 
@@ -26,17 +27,35 @@ class Dataset:
     max_frames: int
     model_size: Size | None = None
     metric: bool = True
+    long_layout: layouts.Layout | None = None
 
-    def clips(self, root: Path) -> list[RecordedClip]:
-        """The clips below ``root``, in the paper's length. Raises InputError."""
-        return self.layout(root, self.max_frames)
+    def clips(self, root: Path, *, long: bool = False) -> list[RecordedClip]:
+        """The clips below ``root``, in the paper's length, or the first 500 frames of ``long``.
+
+        Raises InputError, and UsageError for a set without long clips.
+        """
+        if not long:
+            return self.layout(root, self.max_frames)
+        if self.long_layout is None:
+            raise UsageError(
+                "got `long` for a set of short clips, expected scannet, kitti, bonn, nyuv2 or "
+                "folder: leave it out."
+            )
+        return self.long_layout(root, LONG_FRAMES)
+
+
+LONG_FRAMES = 500
+
+
+def _folder(root: Path, _frames: int) -> list[RecordedClip]:
+    return folder_clips(root)
 
 
 DATASETS = {
     "sintel": Dataset(layouts.sintel, 70.0, 50, Size(448, 1024)),
-    "scannet": Dataset(layouts.scannet, 10.0, 90, Size(640, 832)),
-    "kitti": Dataset(layouts.kitti, 80.0, 110, Size(384, 1280)),
-    "bonn": Dataset(layouts.bonn, 10.0, 110, Size(512, 640)),
-    "nyuv2": Dataset(layouts.nyuv2, 10.0, 1, Size(448, 640)),
-    "folder": Dataset(lambda root, _frames: folder_clips(root), 80.0, 110, metric=False),
+    "scannet": Dataset(layouts.scannet, 10.0, 90, Size(640, 832), long_layout=layouts.scannet_long),
+    "kitti": Dataset(layouts.kitti, 80.0, 110, Size(384, 1280), long_layout=layouts.kitti_long),
+    "bonn": Dataset(layouts.bonn, 10.0, 110, Size(512, 640), long_layout=layouts.bonn_long),
+    "nyuv2": Dataset(layouts.nyuv2, 10.0, 1, Size(448, 640), long_layout=layouts.nyuv2_long),
+    "folder": Dataset(_folder, 80.0, 110, metric=False, long_layout=_folder),
 }

@@ -4,13 +4,13 @@ Each takes aligned frames one after the other, and has a ``value`` in the end: N
 not be measured.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from depthcrafter_cli.evaluation.alignment import AlignedFrame, Float64, Mask
+from depthcrafter_cli.evaluation.alignment import AlignedClip, AlignedFrame, Float64, Mask
 from depthcrafter_cli.evaluation.flow import flow_back, warped
 from depthcrafter_cli.types import RgbImage
 
@@ -24,6 +24,43 @@ class Camera:
 
     intrinsics: Float64
     pose: Float64
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """The scores of a clip beyond its pixel metrics; None where one could not be measured.
+
+    ``tae`` is in percent; ``by_frame`` has the AbsRel of each frame of the clip, fitted as a whole.
+    """
+
+    tae: float | None = None
+    opw: float | None = None
+    tgm: float | None = None
+    boundary_f1: float | None = None
+    by_frame: tuple[float | None, ...] = ()
+
+
+def consistency_of(
+    clip: AlignedClip,
+    camera: Callable[[int], Camera | None] | None = None,
+    pictures: Iterator[RgbImage] | None = None,
+) -> Consistency:
+    """Measure a clip in one pass; ``camera`` gives that of a frame, ``pictures`` are at its size.
+
+    Raises UsageError for pictures where OpenCV is not installed.
+    """
+    tae, opw, tgm, edges = AlignmentError(), WarpedError(), TemporalGradient(), BoundaryF1()
+    by_frame: list[float | None] = []
+    for index, frame in enumerate(clip):
+        if camera is not None:
+            tae.add(frame, camera(index))
+        if pictures is not None:
+            opw.add(frame, next(pictures))
+        tgm.add(frame)
+        edges.add(frame)
+        own, true = frame.estimate[frame.valid], frame.truth[frame.valid]
+        by_frame.append(float((np.abs(own - true) / true).mean()) if own.size else None)
+    return Consistency(tae.value, opw.value, tgm.value, edges.value, tuple(by_frame))
 
 
 class _Mean:
@@ -101,10 +138,10 @@ class AlignmentError:
         self._nearest_wins = nearest_wins
         self._before: tuple[AlignedFrame, Camera] | None = None
 
-    def add(self, frame: AlignedFrame, camera: Camera) -> None:
-        """Take the next frame, with its camera."""
-        before, self._before = self._before, (frame, camera)
-        if before is None:
+    def add(self, frame: AlignedFrame, camera: Camera | None) -> None:
+        """Take the next frame, with its camera; None where that is not known."""
+        before, self._before = self._before, None if camera is None else (frame, camera)
+        if before is None or camera is None:
             return
         for (one, seen), (other, seeing) in (
             (before, (frame, camera)),

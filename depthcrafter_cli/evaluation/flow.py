@@ -25,9 +25,14 @@ def flow_is_there() -> bool:
     return importlib.util.find_spec("cv2") is not None
 
 
-def _opencv() -> Any:
+def require_flow() -> None:
+    """Raises UsageError where optical flow cannot be computed."""
     if not flow_is_there():
         raise UsageError(_MISSING)
+
+
+def _opencv() -> Any:
+    require_flow()
     return importlib.import_module("cv2")
 
 

@@ -4,20 +4,24 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from depthcrafter_cli.errors import InputError
+from depthcrafter_cli.evaluation.consistency import Consistency
 from depthcrafter_cli.evaluation.metrics import DepthMetrics, mean_metrics
 from depthcrafter_cli.evaluation.published import SOURCE, published_rows
 from depthcrafter_cli.structured import content_errors, json_object, typed
 
 _FORMAT = 1
 _SHOWN = ("abs_rel", "delta1", "delta2", "delta3", "rmse", "log10")
+_MORE = ("tae", "opw", "tgm", "boundary_f1")
+_LATER = ("temporal", *_MORE)
 _TITLES = {
     "abs_rel": "AbsRel", "delta1": "δ1", "delta2": "δ2", "delta3": "δ3", "rmse": "RMSE",
-    "log10": "log10",
+    "log10": "log10", "temporal": "flicker", "tae": "TAE", "opw": "OPW", "tgm": "TGM",
+    "boundary_f1": "edge F1",
 }  # fmt: skip
 
 
@@ -27,13 +31,18 @@ class Protocol:
 
     ``domain`` is what one scale and one shift are fitted to: ``depth`` for estimates of disparity,
     fitted to 1 / depth, and ``disp`` for estimates of depth, fitted to depth itself. ``per_frame``
-    fits each frame by itself instead of the clip. Depth counts from 1e-3 to ``max_depth``.
+    fits each frame by itself instead of the clip. ``align_by`` and ``loss`` are those of
+    :class:`~depthcrafter_cli.evaluation.alignment.Alignment`; ``long`` says that the set's list of
+    500 frames is used. Depth counts from 1e-3 to ``max_depth``.
     """
 
     max_depth: float
     max_frames: int
     domain: str = "depth"
     per_frame: bool = False
+    align_by: str = "scale-shift"
+    loss: str = "squares"
+    long: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,12 +53,14 @@ class ClipScore:
     frames: int
     metrics: DepthMetrics
     temporal: float | None
+    consistency: Consistency = field(default_factory=Consistency)
 
     def values(self) -> dict[str, Any]:
         """Return the clip's row by column."""
         return {
             "clip": self.name, "frames": self.frames, **asdict(self.metrics),
             "temporal": self.temporal,
+            **{name: getattr(self.consistency, name) for name in _MORE},
         }  # fmt: skip
 
 
@@ -83,11 +94,23 @@ class EvaluationReport:
         """The means over the clips that are done. Raises InputError for none."""
         return mean_metrics([clip.metrics for clip in self.clips])
 
-    @property
-    def mean_temporal(self) -> float | None:
-        """The mean temporal score of the clips that have one."""
-        scores = [clip.temporal for clip in self.clips if clip.temporal is not None]
+    def mean_of(self, name: str) -> float | None:
+        """The mean of a column of :meth:`ClipScore.values` over the clips that have it."""
+        scores = [score for clip in self.clips if (score := clip.values()[name]) is not None]
         return sum(scores) / len(scores) if scores else None
+
+    def mean_by_frame(self) -> list[float | None]:
+        """The AbsRel of each frame's number, a mean over the clips that have it."""
+        longest = max((len(clip.consistency.by_frame) for clip in self.clips), default=0)
+        means: list[float | None] = []
+        for index in range(longest):
+            known = [
+                score for clip in self.clips
+                if index < len(clip.consistency.by_frame)
+                and (score := clip.consistency.by_frame[index]) is not None
+            ]  # fmt: skip
+            means.append(sum(known) / len(known) if known else None)
+        return means
 
     def continues(self, other: "EvaluationReport") -> bool:
         """Whether both are of the same clips, estimates and protocol."""
@@ -103,7 +126,7 @@ class EvaluationReport:
         """Return the report as plain values; ``mean`` is None before the first clip is done."""
         mean = None
         if self.clips:
-            mean = {**asdict(self.mean), "temporal": self.mean_temporal}
+            mean = {**asdict(self.mean), **{name: self.mean_of(name) for name in _LATER}}
         return {
             "format": _FORMAT, "complete": self.complete, **self.identity(),
             "clips": [asdict(clip) for clip in self.clips], "mean": mean,
@@ -132,7 +155,7 @@ def _json(report: EvaluationReport) -> str:
 
 def _csv(report: EvaluationReport) -> str:
     text = io.StringIO()
-    names = ["clip", "frames", *(field.name for field in fields(DepthMetrics)), "temporal"]
+    names = ["clip", "frames", *(each.name for each in fields(DepthMetrics)), *_LATER]
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(clip.values() for clip in report.clips)
@@ -141,15 +164,21 @@ def _csv(report: EvaluationReport) -> str:
 
 def table(report: EvaluationReport) -> tuple[Sequence[str], list[Sequence[str]]]:
     """Return the titles and rows of the table of means: the report's own, then published ones."""
-    steady = report.mean_temporal
-    own = [
-        str(report.made["name"]), *(f"{getattr(report.mean, name):.3f}" for name in _SHOWN),
-        "" if steady is None else f"{steady:.3f}",
+    own = {name: report.mean_of(name) for name in (*_SHOWN, *_LATER)}
+    published = published_rows(report.dataset, long=report.protocol.long)
+    shown = [
+        name for name in own
+        if own[name] is not None or any(name in row.scores for row in published)
     ]  # fmt: skip
-    rows: list[Sequence[str]] = [own]
-    for row in published_rows(report.dataset):
-        rows.append([f"{row.method} *", f"{row.abs_rel:.3f}", f"{row.delta1:.3f}", *[""] * 5])
-    return ["method", *(_TITLES[name] for name in _SHOWN), "flicker"], rows
+    rows: list[Sequence[str]] = [[str(report.made["name"]), *(_score(own[name]) for name in shown)]]
+    for row in published:
+        scores = (_score(row.scores.get(name)) for name in shown)
+        rows.append([f"{row.method} *", *scores])
+    return ["method", *(_TITLES[name] for name in shown)], rows
+
+
+def _score(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 NOTE = f"* published: {SOURCE}; other methods as its authors ran them"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Convention = Literal["disparity", "depth"]
 Fit = Literal["clip", "frame"]
+FIGURE = ".png"
 Estimate = Callable[["RecordedClip", int], "Disparity"]
 """What a method says of the first frames of a clip, [T, h, w] of any size."""
 
@@ -42,6 +43,10 @@ class EvaluationRequest:
         predictions: a folder of estimates of any method, in place of ``method``.
         convention: what these estimates are, up to one scale and one shift.
         fit: whether these are fitted to a clip as a whole, or to each frame by itself.
+        align_by: what is fitted: scale-shift, scale, or none for estimates in the truth's unit.
+        loss: fitted by least squares, or by least absolute deviations.
+        long: whether the set's longer list is used, of 500 frames a clip.
+        flow: whether OPW is measured, which needs optical flow.
         max_frames: of each clip; None is the set's own.
         max_res: the longest side that the method sees, in pixels; None is the set's published
             one for the published model, and the model's own for others.
@@ -57,6 +62,10 @@ class EvaluationRequest:
     predictions: Path | None = None
     convention: Convention = "disparity"
     fit: Fit = "clip"
+    align_by: str = "scale-shift"
+    loss: str = "squares"
+    long: bool = False
+    flow: bool = False
     max_frames: int | None = None
     max_res: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -84,26 +93,34 @@ def evaluate(
         OutputError: a file is in the way, or cannot be written.
         WeightsError, MemoryLimitError: as for a run.
     """
-    from depthcrafter_cli.datasets.registry import DATASETS
+    from depthcrafter_cli.datasets.registry import DATASETS, LONG_FRAMES
+    from depthcrafter_cli.evaluation.alignment import AlignBy, Loss
+    from depthcrafter_cli.evaluation.flow import require_flow
 
     if request.dataset not in DATASETS:
         raise UsageError(
             f"got `dataset` {request.dataset}, expected one of {', '.join(DATASETS)}: choose one."
         )
-    for name, choices in (("convention", Convention), ("fit", Fit)):
+    kinds: dict[str, Any] = {
+        "convention": Convention, "fit": Fit, "align_by": AlignBy, "loss": Loss,
+    }  # fmt: skip
+    for name, choices in kinds.items():
         if (given := getattr(request, name)) not in get_args(choices):
             raise UsageError(
                 f"got `{name}` {given}, expected {' or '.join(get_args(choices))}: choose one."
             )
     if request.max_frames is not None and request.max_frames < 1:
         raise UsageError(f"got `max_frames` {request.max_frames}, expected 1 or more: correct it.")
+    if request.flow:
+        require_flow()
     outputs = [path.absolute() for path in request.outputs]
     for path in outputs:
-        if path.suffix.lower() not in FORMATS:
-            raise UsageError(f"got `outputs` {path}, expected a name in {', '.join(FORMATS)}.")
+        if path.suffix.lower() not in (*FORMATS, FIGURE):
+            known = ", ".join((*FORMATS, FIGURE))
+            raise UsageError(f"got `outputs` {path}, expected a name in {known}.")
         require_folder(path.parent, path, is_made=False)
     dataset = DATASETS[request.dataset]
-    clips = dataset.clips(request.root)
+    clips = dataset.clips(request.root, long=request.long)
     if not clips:
         raise InputError(
             f"got no clip in {request.root}, expected those of {request.dataset}: check the path."
@@ -115,9 +132,12 @@ def evaluate(
         made=method.made,
         protocol=Protocol(
             dataset.max_depth,
-            request.max_frames or dataset.max_frames,
+            request.max_frames or (LONG_FRAMES if request.long else dataset.max_frames),
             "disp" if request.predictions and request.convention == "depth" else "depth",
             request.fit == "frame",
+            request.align_by,
+            request.loss,
+            request.long,
         ),
         names=tuple(clip.name for clip in clips),
     )
@@ -127,14 +147,23 @@ def evaluate(
         for clip in clips[len(report.clips) :]:
             frames = min(clip.frames, report.protocol.max_frames)
             estimate = method(clip, frames, observer)
-            score = _score(clip, frames, estimate, report.protocol, metric=dataset.metric)
+            score = _score(clip, frames, estimate, report.protocol, dataset.metric, request.flow)
             report = dataclasses.replace(report, clips=(*report.clips, score))
             if kept is not None:
                 write_whole(kept, report_text(report, ".json").encode())
             on_clip(score)
         for path in outputs:
-            write_whole(path, report_text(report, path.suffix.lower()).encode())
+            write_whole(path, _content(report, path.suffix.lower()))
     return report
+
+
+def _content(report: EvaluationReport, suffix: str) -> bytes:
+    """A report as the content of a file: a figure, or text."""
+    if suffix != FIGURE:
+        return report_text(report, suffix).encode()
+    from depthcrafter_cli.reports.figures import error_against_length
+
+    return error_against_length([report])
 
 
 def _begun(
@@ -233,20 +262,30 @@ class _Predictions:
 
 
 def _score(
-    clip: RecordedClip, frames: int, estimate: Disparity, protocol: Protocol, *, metric: bool
+    clip: RecordedClip,
+    frames: int,
+    estimate: Disparity,
+    protocol: Protocol,
+    metric: bool,
+    flow: bool,
 ) -> ClipScore:
     """Compare an estimate [T, h, w] with the clip's truth. Raises InputError."""
     import numpy as np
 
-    from depthcrafter_cli.evaluation.alignment import FLOOR
+    from depthcrafter_cli.evaluation.alignment import FLOOR, Alignment, align_clip
+    from depthcrafter_cli.evaluation.consistency import consistency_of
     from depthcrafter_cli.evaluation.metrics import DepthMetrics, evaluate_clip, mean_metrics
     from depthcrafter_cli.evaluation.temporal import temporal_score
+    from depthcrafter_cli.types import Size
 
     depth = clip.depth(frames)
     if not metric:  # the unit may be any: take the clip's median
         known = depth[depth > 0]
         depth = depth / np.float32(np.median(known) if known.size else 1)
-    how: dict[str, Any] = {"max_depth": protocol.max_depth, "domain": protocol.domain}
+    alignment = Alignment(protocol.align_by, protocol.loss)  # type: ignore[arg-type]
+    how: dict[str, Any] = {
+        "max_depth": protocol.max_depth, "domain": protocol.domain, "alignment": alignment,
+    }  # fmt: skip
 
     def parts() -> Iterator[slice]:
         if not protocol.per_frame:
@@ -261,7 +300,11 @@ def _score(
         each = [evaluate_clip(estimate[part], depth[part], **how) for part in parts()]
         mean = mean_metrics(each)
         steady = temporal_score(estimate, depth, **how) if frames > 1 else None
+        camera = None if clip.camera is None else clip.cropped_camera
+        size = Size(*depth.shape[1:])
+        pictures = iter(clip.pictures_at(size, frames)) if flow else None
+        more = consistency_of(align_clip(estimate, depth, **how), camera, pictures)
     except InputError as error:
         raise InputError(f"the clip {clip.name} cannot be scored: {error}") from error
     values = {item.name: getattr(mean, item.name) for item in dataclasses.fields(DepthMetrics)}
-    return ClipScore(clip.name, frames, DepthMetrics(**values), steady)
+    return ClipScore(clip.name, frames, DepthMetrics(**values), steady, more)
