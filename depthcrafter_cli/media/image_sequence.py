@@ -126,7 +126,7 @@ class ImageSequence:
             groups = {self.path.name: sorted(placed)}
         pattern, members = max(groups.items(), key=lambda group: len(group[1]))
         if len(groups) > 1:
-            self._require_no_sequence(groups, pattern, len(files), warn)
+            self._require_no_sequence(groups, len(files), warn)
             return [(None, file) for file in sorted(files, key=natural_order)]
         if len(files) == 1 and not has_places(pattern):
             return [(None, files[0])]
@@ -139,21 +139,24 @@ class ImageSequence:
         return self._without_gaps(members)
 
     def _require_no_sequence(
-        self,
-        groups: Mapping[str, Sequence[tuple[int, Path]]],
-        pattern: str,
-        count: int,
-        warn: Warn,
+        self, groups: Mapping[str, Sequence[tuple[int, Path]]], count: int, warn: Warn
     ) -> None:
-        """Raises InputError for files that are strangers in a sequence under ``pattern``."""
+        """Raises InputError for several sequences, and for files that are strangers in one."""
+        pattern, *others = names = sorted(groups, key=lambda name: (-len(groups[name]), name))
+        places = [groups[name][0][1].with_name(name) for name in names if len(groups[name]) > 1]
+        if len(places) > 1:
+            shown = [f"{place.name} ({len(groups[place.name])} images)" for place in places]
+            raise InputError(
+                f"{self.path} holds {len(places)} sequences, {_some(shown)}, expected one: name it "
+                f"as {places[0]} or {places[1]}."
+            )
         largest = len(groups[pattern])
         if 2 * largest > count and largest > 1:
-            others = [file.name for name in groups if name != pattern for _, file in groups[name]]
-            shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+            strangers = [file.name for name in others for _, file in groups[name]]
             raise InputError(
                 f"{self.path} holds {largest} images called {pattern} and {count - largest} called "
-                f"otherwise ({shown}), expected one sequence: move those away, or name the "
-                f"sequence as {groups[pattern][0][1].with_name(pattern)}."
+                f"otherwise ({_some(strangers)}), expected one sequence: move those away, or name "
+                f"the sequence as {places[0]}."
             )
         if largest > 1:
             warn(
@@ -179,6 +182,11 @@ class ImageSequence:
             held = files.get(number, held)
             filled.append((number, held))
         return filled
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few of several names."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _listed(missing: Sequence[range]) -> str:

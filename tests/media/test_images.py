@@ -201,12 +201,23 @@ def test_a_stranger_in_a_sequence_is_refused_by_its_name(tmp_path, stranger):
         assert count_frames(folder / "shot.%04d.png") == 3
 
 
-def test_two_sequences_in_a_folder_are_read_by_name_and_it_is_said(tmp_path):
-    for name in ("left_{}.png", "right_{}.png"):
-        numbered(tmp_path / "in", range(3), name)
+def test_of_two_sequences_in_a_folder_one_has_to_be_named(tmp_path):
+    for name, count in (("left_{}.png", 3), ("right.{}.png", 9)):
+        numbered(tmp_path / "in", range(count), name)
+    says = r"2 sequences, right.%01d.png \(9 images\), left_%01d.png \(3 .*/right.%01d.png or "
+    with pytest.raises(InputError, match=says):
+        probe(tmp_path / "in")
+    assert count_frames(tmp_path / "in" / "left_%d.png") == 3
+
+
+def test_pictures_of_many_kinds_are_read_by_name_and_it_is_said(tmp_path):
+    names = ["IMG_1.png", "IMG_2.png", *(f"{name}.png" for name in "abc")]
+    for index, name in enumerate(names):
+        Image.fromarray(picture(index)).save(tmp_path / name)
     told = []
-    assert len(list(read_frames(tmp_path / "in", SMALL, warn=told.append))) == 6
-    assert len(told) == 1 and "2 kinds of images" in told[0]
+    frames = read_frames(tmp_path, SMALL, warn=told.append)
+    assert [index_of(frame.rgb) for frame in frames] == [0, 1, 2, 3, 4]
+    assert len(told) == 1 and "4 kinds of images, such as IMG_%01d.png" in told[0]
 
 
 @pytest.mark.parametrize("place", ["%d", "*", "?", "#"])
