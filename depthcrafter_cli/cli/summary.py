@@ -43,7 +43,7 @@ def _disk_bytes(plan: "RunPlan") -> int | None:
 
 def summary_of(plan: "RunPlan") -> Iterator[tuple[str, str]]:
     """(label, text) lines: what will be done."""
-    from depthcrafter_cli.media.look import codec_instead
+    from depthcrafter_cli.media.look import CODECS, codec_instead
     from depthcrafter_cli.media.sinks.registry import size_in
 
     video = plan.video
@@ -78,7 +78,10 @@ def summary_of(plan: "RunPlan") -> Iterator[tuple[str, str]]:
         if size != plan.output_size:
             yield "", f"{out.name} will be {size}."
         if instead := codec_instead(out, plan.request.look):
-            yield "", f"{out.name} will be in {instead}, as it cannot hold {plan.request.codec}."
+            asked = plan.request.codec or ""
+            holds = out.suffix.lower() in CODECS[asked].suffixes
+            why = "this machine cannot encode" if holds else "it cannot hold"
+            yield "", f"{out.name} will be in {instead}, as {why} {asked}."
 
 
 def _changes_of_size(plan: "RunPlan") -> Iterator[str]:

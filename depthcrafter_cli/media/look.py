@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +22,9 @@ class Codec:
 
     ``suffixes`` are the containers that hold it, ``bits`` those of a sample. A ``matte`` is one
     channel: normalised depth itself, in full range, without a colormap and without the source
-    beside it. ``quality`` says that ``crf`` acts. ``tag`` is what QuickTime calls it, where
-    FFmpeg chooses a name that Apple's players do not know.
+    beside it. ``quality`` is the encoder's name for ``crf``, empty where it has none. ``tag`` is
+    what QuickTime calls it, where FFmpeg chooses a name that Apple's players do not know.
+    ``instead`` is the codec to take on machines that lack what the encoder needs.
 
     Raises ValueError for pixels that are neither gray nor YUV, and a matte that is not gray of more
     than 8 bits: others cannot hold luma as it is written.
@@ -32,10 +35,11 @@ class Codec:
     suffixes: tuple[str, ...]
     bits: int = 8
     matte: bool = False
-    quality: bool = True
+    quality: str = "crf"
     tag: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
     bytes_per_pixel: float = 0.1  # measured: 0.01 to 0.07, and 0.3 without loss
+    instead: str = ""
 
     def __post_init__(self) -> None:
         gray = self.pix_fmt.startswith("gray")
@@ -54,12 +58,21 @@ class Codec:
 _X264 = {"preset": "veryfast", "x264-params": "mbtree=0"}
 # x265 gives the last packets of a short video times that no MP4 can hold where it reorders frames.
 _X265 = {"preset": "fast", "x265-params": "log-level=error:pools=1:frame-threads=1:bframes=0"}
+_NVENC = {"rc": "vbr", "preset": "p5"}  # with `cq` a constant quality
 _APPLE = {"vendor": "apl0"}  # without it some editors refuse ProRes
 
 CODECS: Mapping[str, Codec] = {
     "h264": Codec("libx264", "yuv420p", (".mp4", ".mov", ".mkv"), options=_X264),
     "h264-10": Codec("libx264", "yuv420p10le", (".mp4", ".mov", ".mkv"), 10, options=_X264),
     "h264-444": Codec("libx264", "yuv444p", (".mp4", ".mov", ".mkv"), options=_X264),
+    "h264-nvenc": Codec(
+        "h264_nvenc",
+        "yuv420p",
+        (".mp4", ".mov", ".mkv"),
+        quality="cq",
+        options=_NVENC,
+        instead="h264",
+    ),
     "hevc-10": Codec(
         "libx265", "gray10le", (".mp4", ".mov", ".mkv"), 10, matte=True, tag="hvc1", options=_X265
     ),
@@ -78,7 +91,7 @@ CODECS: Mapping[str, Codec] = {
         "yuv422p10le",
         (".mov",),
         10,
-        quality=False,
+        quality="",
         options={"profile": "hq", **_APPLE},
         bytes_per_pixel=0.8,
     ),
@@ -87,7 +100,7 @@ CODECS: Mapping[str, Codec] = {
         "yuv444p10le",
         (".mov",),
         10,
-        quality=False,
+        quality="",
         options={"profile": "4444", **_APPLE},
         bytes_per_pixel=1.2,
     ),
@@ -97,7 +110,7 @@ CODECS: Mapping[str, Codec] = {
         (".mkv",),
         16,
         matte=True,
-        quality=False,
+        quality="",
         # Version 3 with a checksum in every slice, as archives ask for.
         options={"level": "3", "slicecrc": "1", "slices": "4"},
         bytes_per_pixel=1.5,
@@ -217,16 +230,14 @@ _PIXELS = re.compile(r"(?:gray|yuv4(?:20|22|44)p)(?:(9|10|12|14|16)le)?")
 
 
 def codec_for(out: Path, look: Look) -> Codec:
-    """How the pictures of a video are encoded: by ``codec`` if its container can hold that.
+    """How the pictures of a video are encoded: by ``codec`` if that can be.
 
     Its options are those of the look, too.
 
     Raises UsageError for pixels that the codec has not, or that cannot hold depth.
     """
-    codec = CODECS[look.codec or _DEFAULTS[out.suffix.lower()]]
-    if out.suffix.lower() not in codec.suffixes:
-        codec = CODECS[_DEFAULTS[out.suffix.lower()]]
-    quality = {"crf": str(look.crf)} if codec.quality else {}
+    codec = CODECS[codec_instead(out, look) or look.codec or _DEFAULTS[out.suffix.lower()]]
+    quality = {codec.quality: str(look.crf)} if codec.quality else {}
     asked = encoder_options(look.encoder_option)
     codec = replace(codec, options={**codec.options, **quality, **asked})
     if look.pix_fmt is None or look.pix_fmt == codec.pix_fmt:
@@ -262,10 +273,32 @@ def require_holder(outputs: Iterable[Path], look: Look) -> None:
 
 
 def codec_instead(out: Path, look: Look) -> str:
-    """The codec of a video whose container cannot hold the one asked for; empty if it can."""
+    """The codec of a video in place of the one asked for; empty if that can be.
+
+    It cannot where the container does not hold it, or this machine lacks what it needs.
+    """
     asked, suffix = CODECS.get(look.codec or ""), out.suffix.lower()
-    holds = asked is None or suffix in asked.suffixes
-    return "" if holds else _DEFAULTS.get(suffix, "")
+    if asked is None or suffix not in _DEFAULTS:
+        return ""
+    if suffix not in asked.suffixes:
+        return _DEFAULTS[suffix]
+    return asked.instead if asked.instead and not can_encode(asked.encoder, asked.pix_fmt) else ""
+
+
+@cache
+def can_encode(encoder: str, pix_fmt: str) -> bool:
+    """Whether the encoder is there, and begins: some need a certain GPU and its driver."""
+    import av
+    import av.error
+
+    try:
+        trial = av.CodecContext.create(encoder, "w")
+        trial.width = trial.height = 256  # some cards encode nothing smaller
+        trial.pix_fmt, trial.time_base = pix_fmt, Fraction(1, 24)
+        trial.open()
+    except (av.error.FFmpegError, ValueError):
+        return False
+    return True
 
 
 def encoder_options(text: str) -> dict[str, str]:

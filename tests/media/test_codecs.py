@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -25,9 +26,9 @@ EVERY = [(name, suffix) for name, codec in CODECS.items() for suffix in codec.su
 
 # The most that a sample of a smooth ramp is off, in 1/65535 of the range, and the mean.
 WORST = {
-    "h264": (1100, 350), "h264-444": (700, 120), "h264-10": (250, 40), "av1": (700, 70),
-    "hevc-10": (550, 50), "hevc-12": (550, 35), "prores": (130, 30), "prores-4444": (110, 25),
-    "ffv1": (0.5, 0.3),
+    "h264": (1100, 350), "h264-nvenc": (1100, 350), "h264-444": (700, 120),
+    "h264-10": (250, 40), "av1": (700, 70), "hevc-10": (550, 50), "hevc-12": (550, 35),
+    "prores": (130, 30), "prores-4444": (110, 25), "ffv1": (0.5, 0.3),
 }  # fmt: skip
 
 
@@ -71,6 +72,7 @@ def test_another_decoder_gets_the_depth_back(tmp_path, name, suffix):
 
 TAGS = {
     "h264": ("h264", "yuv420p", "tv", "avc1"),
+    "h264-nvenc": ("h264", "yuv420p", "tv", "avc1"),
     "h264-10": ("h264", "yuv420p10le", "tv", "avc1"),
     "h264-444": ("h264", "yuv444p", "tv", "avc1"),
     "hevc-10": ("hevc", "gray10le", "pc", "hvc1"),
@@ -180,6 +182,19 @@ def test_a_codec_is_for_the_containers_that_hold_it(cli, clip, tmp_path):
         assert mov.streams.video[0].codec.canonical_name == "prores"
         assert mp4.streams.video[0].codec.canonical_name == "h264"
         assert "0 to 1 is raw 0.992188 to 0.0078125" in mp4.metadata["comment"]
+
+
+def test_where_an_encoder_does_not_work_another_one_does_and_it_is_said(
+    cli, clip, tmp_path, monkeypatch
+):
+    missing = replace(CODECS["h264-nvenc"], encoder="of_no_machine")
+    monkeypatch.setitem(CODECS, "h264-nvenc", missing)
+    asked = ["--codec", "h264-nvenc", "--method", "trivial-gradient", "--no-record"]
+    done = cli("run", clip, "--out", tmp_path / "d.mp4", *asked)
+    said = "d.mp4 will be in h264, as this machine cannot encode h264-nvenc."
+    assert done.code == 0 and said in done.err, done.err
+    with av.open(str(tmp_path / "d.mp4")) as container:
+        assert container.streams.video[0].codec.canonical_name == "h264"
 
 
 def test_a_run_writes_ffv1_and_says_nothing_else(cli, clip, options, tmp_path):

@@ -9,7 +9,7 @@ from depthcrafter_cli.depth.colorize import check_colormap
 from depthcrafter_cli.disk import first_shared, fold, name_problem
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.files import require_folder
-from depthcrafter_cli.media.look import CODECS, Look, require_holder
+from depthcrafter_cli.media.look import CODECS, Look, can_encode, require_holder
 from depthcrafter_cli.media.numbered import NUMBER, numbered_files, place_of_input
 from depthcrafter_cli.media.sinks.base import DisparitySink, SinkSettings
 from depthcrafter_cli.media.sinks.exr import ExrSink
@@ -59,7 +59,14 @@ def formats_here() -> str:
         with suppress(OutputError):  # for lack of a package
             kind.check(Path(f"d_%d{name}" if numbered else f"d{name}"))
             written.append(name.removeprefix(".") or "folders of png")
-    codecs = [name for name, each in CODECS.items() if each.encoder in av.codec.codecs_available]
+    there = {
+        name: each for name, each in CODECS.items() if each.encoder in av.codec.codecs_available
+    }
+    codecs = [
+        name
+        for name, each in there.items()
+        if not each.instead or can_encode(each.encoder, each.pix_fmt)
+    ]
     return f"{', '.join(written)}; codecs {', '.join(codecs)}"
 
 
