@@ -1,8 +1,10 @@
-"""The layouts of the five test sets of the DepthCrafter paper, as their publishers ship them.
+"""The layouts of sets with true depth, as their publishers ship them.
 
-A layout takes the set's folder and how many frames a clip has at most. Which frames are used, how
-depth is stored and what is cropped follow the paper's own scripts. Depth of LiDAR (KITTI) is too
-sparse for the latent mask: good for evaluation, not for training.
+A layout takes the set's folder and how many frames a clip has at most. The first five are the test
+sets of the DepthCrafter paper: which frames are used, how depth is stored and what is cropped
+follow its own scripts. Depth of LiDAR (KITTI) is too sparse for the latent mask: good for
+evaluation, not for training. The others are drawn, and what models of depth are trained on; of
+these all frames are used.
 """
 
 from __future__ import annotations
@@ -160,6 +162,82 @@ def nyuv2_long(root: Path, frames: int) -> list[RecordedClip]:
     return _pairs(root, slice(frames), 6000, _NYU_SCENES, Crop(45, 471, 41, 601))
 
 
+def tartanair(root: Path, frames: int) -> list[RecordedClip]:
+    """``ENVIRONMENT/Easy|Hard/P000/image_left/*.png`` and ``depth_left/*.npy`` in metres."""
+    return [
+        _clip(
+            str(place.relative_to(root)),
+            sorted((place / "image_left").glob("*.png"))[:frames],
+            sorted((place / "depth_left").glob("*.npy"))[:frames],
+            _array,
+        )
+        for place in _places(root, "*/*/P*")
+    ]
+
+
+def vkitti2(root: Path, frames: int) -> list[RecordedClip]:
+    """Virtual KITTI 2: ``SCENE/VARIANT/frames/``, ``rgb/CAMERA/*.jpg`` and ``depth/CAMERA/*.png``.
+
+    In centimetres; 65535 is the sky.
+    """
+
+    def read(path: Path) -> npt.NDArray[np.float32]:
+        stored = _png(path)
+        stored[stored == 65535] = np.inf
+        return np.divide(stored, 100, dtype=np.float32)
+
+    return [
+        _clip(
+            str(place.relative_to(root)),
+            sorted(place.glob("*.jpg"))[:frames],
+            sorted((place.parents[1] / "depth" / place.name).glob("*.png"))[:frames],
+            read,
+        )
+        for place in _places(root, "Scene*/*/frames/rgb/Camera_*")
+    ]
+
+
+def dynamic_replica(root: Path, frames: int) -> list[RecordedClip]:
+    """``SCENE/images/*.png`` and ``SCENE/depths/*.png``, the bits of float16 in metres."""
+
+    def read(path: Path) -> npt.NDArray[np.float32]:
+        with opened_image(path) as image:
+            bits = np.asarray(image).astype(np.uint16)
+        return bits.view(np.float16).astype(np.float32)
+
+    return [
+        _clip(
+            place.name,
+            sorted((place / "images").glob("*.png"))[:frames],
+            sorted((place / "depths").glob("*.png"))[:frames],
+            read,
+        )
+        for place in _places(root, "*/depths", up=1)
+    ]
+
+
+def point_odyssey(root: Path, frames: int) -> list[RecordedClip]:
+    """``SEQUENCE/rgbs/*.jpg`` and ``SEQUENCE/depths/*.png``, where 65535 would be 1,000 metres.
+
+    What is beyond 65500 has no depth.
+    """
+
+    def read(path: Path) -> npt.NDArray[np.float32]:
+        stored = _png(path)
+        stored[stored > 65500] = 0
+        return np.multiply(stored, 1000 / 65535, dtype=np.float32)
+
+    return [
+        _clip(
+            place.name,
+            sorted((place / "rgbs").glob("*.jpg"))[:frames],
+            sorted((place / "depths").glob("*.png"))[:frames],
+            read,
+        )
+        for place in _places(root, "*/rgbs", up=1)
+    ]
+
+
 def read_dpt(path: Path) -> npt.NDArray[np.float32]:
     """Sintel's depth: a tag, width and height as int32, metres as float32, little-endian."""
     content = path.read_bytes()
@@ -204,6 +282,16 @@ def _folders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir())
 
 
+def _places(root: Path, pattern: str, up: int = 0) -> list[Path]:
+    """The folders of clips, which are so many levels ``up`` from those of a pattern."""
+    found = sorted(path for path in root.glob(pattern) if path.is_dir())
+    if not found:
+        raise InputError(
+            f"got no folder {pattern} in {root}, expected the data set's own layout: check it."
+        )
+    return [path.parents[up - 1] if up else path for path in found]
+
+
 def _numbered(folder: Path, pattern: str) -> list[Path]:
     """By the number that is the name: 2 before 10."""
     found = list(folder.glob(pattern))
@@ -226,6 +314,11 @@ def _require_pairs(name: str, pictures: Sequence[Path], maps: Sequence[Path]) ->
 def _png(path: Path) -> npt.NDArray[np.float32]:
     with opened_image(path) as image:
         return np.asarray(image).astype(np.float32)
+
+
+def _array(path: Path) -> npt.NDArray[np.float32]:
+    depth: npt.NDArray[np.float32] = np.load(path, allow_pickle=False).astype(np.float32)
+    return depth
 
 
 def _millimetres(path: Path) -> npt.NDArray[np.float32]:

@@ -1,4 +1,5 @@
-"""The sets with true depth: the five of the DepthCrafter paper, as its scripts run them, and yours.
+"""The sets with true depth: the five of the DepthCrafter paper, as its scripts run them, yours, and
+those to train on.
 
 To add one: write its layout in :mod:`~depthcrafter_cli.datasets.layouts`, and its entry here.
 """
@@ -11,6 +12,8 @@ from depthcrafter_cli.datasets.folder import folder_clips
 from depthcrafter_cli.datasets.recorded import RecordedClip
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.types import Size
+
+_ALL = 1_000_000  # frames
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,11 @@ class Dataset:
     model_size: Size | None = None
     metric: bool = True
     long_layout: layouts.Layout | None = None
+
+    @property
+    def is_test(self) -> bool:
+        """Whether results are published on it, which training on it would spoil."""
+        return self.model_size is not None
 
     def clips(self, root: Path, *, long: bool = False) -> list[RecordedClip]:
         """The clips below ``root``, in the paper's length, or the first 500 frames of ``long``.
@@ -57,5 +65,9 @@ DATASETS = {
     "kitti": Dataset(layouts.kitti, 80.0, 110, Size(384, 1280), long_layout=layouts.kitti_long),
     "bonn": Dataset(layouts.bonn, 10.0, 110, Size(512, 640), long_layout=layouts.bonn_long),
     "nyuv2": Dataset(layouts.nyuv2, 10.0, 1, Size(448, 640), long_layout=layouts.nyuv2_long),
+    "tartanair": Dataset(layouts.tartanair, 80.0, _ALL),
+    "vkitti2": Dataset(layouts.vkitti2, 80.0, _ALL),
+    "dynamic-replica": Dataset(layouts.dynamic_replica, 20.0, _ALL),
+    "point-odyssey": Dataset(layouts.point_odyssey, 80.0, _ALL),
     "folder": Dataset(_folder, 80.0, 110, metric=False, long_layout=_folder),
 }

@@ -81,6 +81,8 @@ def train(
         )
     require_optimizers(config)
     clips = open_sources(config)
+    for sentence in leaks(config):
+        warn(sentence)
     session = replace(
         _session(config.seed, work, observer, device, warn),
         deadline=time.monotonic() + time_limit,
@@ -146,6 +148,19 @@ def _carry_out(
             average_with_start(networks.unet, start.path, config.start_share)
         deliver(out)
     return start.spec
+
+
+def leaks(config: "TrainingConfig") -> Iterator[str]:
+    """A sentence for each test set that the recipe trains on."""
+    from depthcrafter_cli.datasets.registry import DATASETS
+
+    for name in sorted({name for stage in config.stages for name in stage.sources}):
+        known = DATASETS.get(config.sources[name].kind)
+        if known is not None and known.is_test:
+            yield (
+                f"The source {name} is the test set {config.sources[name].kind}: results of the "
+                "trained model on it can be compared with nobody's. Use it for [validation] alone."
+            )
 
 
 def _until_exported(config: "TrainingConfig", export: Path, work: Path) -> "TrainingConfig":

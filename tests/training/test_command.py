@@ -26,6 +26,7 @@ from depthcrafter_cli.training.checkpoint import steps_done
 from depthcrafter_cli.training.data.origin import require_origin
 from depthcrafter_cli.training.data.sources import open_sources
 from depthcrafter_cli.training.recipe import load_recipe
+from depthcrafter_cli.workflows.train import leaks
 from depthcrafter_cli.workflows.validation import validator
 
 CLIP = Path(__file__).parents[1] / "data" / "parity" / "video" / "clip_a.mp4"  # 13 frames, 180x100
@@ -391,6 +392,15 @@ def test_an_optimiser_that_this_pytorch_lacks_is_refused_before_anything_is_made
     done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work")
     assert done.code == 2 and "2.9" in done.err
     assert list(tmp_path.iterdir()) == [recipe]
+
+
+def test_a_recipe_that_trains_on_a_test_set_is_told(tiny_folder, tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    text = three_stages(tiny_folder, tmp_path, 1)
+    recipe.write_text(text.replace('kind = "folder"', 'kind = "nyuv2"'))
+    assert "The source mine is the test set nyuv2" in next(leaks(load_recipe(recipe)))
+    recipe.write_text(text.replace('kind = "folder"', 'kind = "tartanair"'))
+    assert not list(leaks(load_recipe(recipe)))
 
 
 @pytest.mark.slow

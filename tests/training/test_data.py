@@ -197,6 +197,59 @@ def test_nyuv2_layout_crops_the_white_border(tmp_path):
     assert bool((clip.disparity == 0.5).all())
 
 
+SKY = (0, 4)  # a pixel
+
+
+def stored(kind, place, number):
+    """Write a frame as a set stores it: depth 2 to the left, 5 to the right, one pixel of sky."""
+    metres = np.where(np.arange(40) < 20, np.float32(2), np.float32(5)) + np.zeros((32, 1), "f4")
+    if kind == "tartanair":
+        metres[SKY] = np.inf
+        save(place / "image_left" / f"{number:06}_left.png", picture())
+        (place / "depth_left").mkdir(exist_ok=True)
+        np.save(place / "depth_left" / f"{number:06}_left_depth.npy", metres)
+    elif kind == "vkitti2":
+        levels = (metres * 100).astype(np.uint16)
+        levels[SKY] = 65535
+        save(place / "rgb" / "Camera_0" / f"rgb_{number:05}.jpg", picture())
+        save(place / "depth" / "Camera_0" / f"depth_{number:05}.png", levels)
+    elif kind == "dynamic-replica":
+        metres[SKY] = 0
+        save(place / "images" / f"{place.name}-{number:04}.png", picture())
+        bits = metres.astype(np.float16).view(np.uint16)
+        save(place / "depths" / f"{place.name}_{number:04}.geometric.png", bits)
+    else:
+        levels = np.rint(metres * 65535 / 1000).astype(np.uint16)
+        levels[SKY] = 65535
+        save(place / "rgbs" / f"rgb_{number:05}.jpg", picture())
+        save(place / "depths" / f"depth_{number:05}.png", levels)
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "sky_is_known"),
+    [
+        ("tartanair", "oldtown/Easy/P000", True),
+        ("vkitti2", "Scene01/clone/frames", True),
+        ("dynamic-replica", "3_obj_source_left", False),
+        ("point-odyssey", "ani", False),
+    ],
+)
+def test_sets_to_train_on_are_read_from_their_layouts(tmp_path, kind, place, sky_is_known):
+    for number in range(3):
+        stored(kind, tmp_path / place, number)
+    source = opened(tmp_path, kind, 32, 40)
+    assert [source.shape(index) for index in range(len(source))] == [(3, 32, 40)]
+    clip = source.read(0, 1, 2)
+    assert bool((clip.rgb.float() - 90).abs().max() <= 1) and len(clip.disparity) == 2
+    left, right = clip.disparity[:, 8, 5], clip.disparity[:, 8, 30]
+    assert torch.allclose(left, torch.tensor(1 / 2), rtol=0.01)
+    assert torch.allclose(right, torch.tensor(1 / 5), rtol=0.01)
+    sky = (slice(None), *SKY)
+    assert bool((clip.valid[sky] == sky_is_known).all()) and bool((clip.disparity[sky] == 0).all())
+    with pytest.raises(InputError, match="expected the data set's own layout"):
+        opened(tmp_path / place, kind, 32, 40)
+
+
 def test_unknown_disparity_is_filled_from_around_and_left_out_of_the_latent_grid():
     disparity = torch.ones(2, 32, 32)
     disparity[:, :, 16:] = 3
