@@ -37,6 +37,7 @@ from depthcrafter_cli.workflows.interrupts import (
 )
 
 if TYPE_CHECKING:
+    from depthcrafter_cli.workflows.request import RunRequest
     from depthcrafter_cli.workflows.run_plan import RunPlan
     from depthcrafter_cli.workflows.runs import RunResult
     from depthcrafter_cli.workflows.state import RunState
@@ -129,10 +130,13 @@ class Console:
         line = Line(f"depthcrafter: {STOPPING}")
         self.say("stopping", {"message": STOPPING}, line, level="error")
 
-    def finished(self, outputs: Sequence[Path], result: "RunResult | None") -> None:
+    def finished(self, request: "RunRequest", result: "RunResult | None") -> None:
         """What a run that succeeded made; None where the same run was finished before."""
         if result is None:
-            self.done(outputs, Line("already finished, and nothing has changed since"))
+            from depthcrafter_cli.workflows.record import made_before
+
+            made = made_before(request)
+            self.done(made, Line("already finished, and nothing has changed since"))
             return
         predicted = result.predicted_peak
         expected = "" if predicted is None else f" (predicted {predicted / 1e9:.2f})"

@@ -1,6 +1,7 @@
 """``depthcrafter plan``: what a run would take of a machine, without running it."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from depthcrafter_cli.cli.outlets import counted, emit, in_words, size_in_words
 from depthcrafter_cli.cli.streams import Line, tell
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.options import build
+from depthcrafter_cli.progress import ignore
 from depthcrafter_cli.text import video_path
 from depthcrafter_cli.workflows.request import RunRequest
 
@@ -46,6 +48,8 @@ def plan(
 ) -> None:
     """Show how a run, or training, would use memory and time, without weights or a GPU.
 
+    The video is read once for its cuts and its length; --cuts none does without.
+
     \b
     Examples:
       depthcrafter plan clip.mp4 --max-vram 8 --weights depthcrafter
@@ -59,7 +63,8 @@ def plan(
         from depthcrafter_cli import workflows
 
         request = build(RunRequest, asked, video=video, outputs=())
-        planned = workflows.plan(request, console.warn)
+        with nullcontext(ignore) if json else console.observing() as observer:
+            planned = workflows.plan(request, console.warn, observer)
         name, time = planned.time_on(card)
         if json:
             seconds = {"card": name, "estimated_seconds": None if time is None else _seconds(time)}
@@ -120,6 +125,7 @@ def _overview(planned: "RunPlan") -> dict[str, Any]:
         "model": method.spec.name,
         "model_size": str(method.size),
         "frames": planned.video.frames,
+        "shots": len(planned.video.shots),
         "windows": planned.windows,
         **method.details,
         "device": planned.machine.device,
@@ -175,9 +181,12 @@ def _time_lines(planned: "RunPlan", name: str, time: "Duration | None") -> Itera
 
 def _lines(planned: "RunPlan") -> Iterator[Line]:
     method, machine, frames = planned.method, planned.machine, planned.video.frames
-    length = "" if frames is None else f"{counted(frames, 'frame')}, "
+    length = "" if frames is None else counted(frames, "frame")
+    if planned.video.cuts:
+        length += f" in {counted(len(planned.video.shots), 'shot')}"
     if frames is not None and planned.windows is not None:
-        length = f"{counted(frames, 'frame')} in {counted(planned.windows, 'window')}, "
+        length += f" in {counted(planned.windows, 'window')}"
+    length += ", " * bool(length)
     yield Line(
         f"{planned.request.video}: {method.size} pixels, {length}"
         f"{method.spec.title} on {machine.device} in {machine.dtype}"

@@ -43,7 +43,7 @@ def resume(
             result = workflows.resume(
                 folder, observer, console.warn, planned=console.planned, **given
             )
-        console.finished(stopped.outputs, result)
+        console.finished(stopped, result)
 
 
 @spread

@@ -53,7 +53,7 @@ def run(
         else:
             with console.watching() as observer:
                 result = workflows.run(request, observer, console.warn, planned=console.planned)
-        console.finished(request.outputs, result)
+        console.finished(request, result)
 
 
 def _on_workers(request: RunRequest, workers: Workers, console: Console) -> "RunResult | None":

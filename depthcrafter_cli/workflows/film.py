@@ -29,8 +29,10 @@ class Film:
     shots: Sequence[Shot]
 
     @property
-    def times(self) -> FilmTimes:
-        """What outputs must know before the first shot is computed."""
+    def times(self) -> FilmTimes | None:
+        """What outputs must know before the first shot is computed; None where it is not known."""
+        if self.timeline.end is None:
+            return None
         unit = reduce(common_unit, self.timeline.times, Fraction(1))
         return FilmTimes(tuple(self.shots), unit, self.timeline.end)
 

@@ -8,7 +8,13 @@ from pathlib import Path
 from depthcrafter_cli.disk import nearest_folder
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.look import Look
-from depthcrafter_cli.media.sinks.registry import check_outputs, existing_files, expected_bytes
+from depthcrafter_cli.media.sinks.registry import (
+    check_outputs,
+    existing_files,
+    expected_bytes,
+    keep_shots,
+    waits,
+)
 from depthcrafter_cli.methods.base import MethodPlan
 from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.types import Size
@@ -81,23 +87,32 @@ def require_same_outputs(request: RunRequest, saved: SavedRun, state: RunState) 
     )
 
 
+def writes_early(request: RunRequest) -> bool:
+    """Whether shots, if there are several, are written as they finish, and their disparity goes."""
+    if request.keep_work or request.range_of == "film":
+        return False
+    return request.per_shot or keep_shots(request.outputs)
+
+
 def disk_bytes(
-    frames: int, outputs: Sequence[Path], method: MethodPlan, written: Size, look: Look
+    frames: int, held: int, outputs: Sequence[Path], method: MethodPlan, written: Size, look: Look
 ) -> list[int]:
     """About what so many frames take on a disk: the run's state, then each output.
 
-    The outputs have the size ``written``.
+    The state has the disparity of ``held`` frames at a time, and where these are not all, the
+    pictures that videos wait for; the outputs have the size ``written``.
     """
-    return [
-        method.state_bytes(frames),
-        *(expected_bytes(out, written, frames, look) for out in outputs),
-    ]
+    sizes = [expected_bytes(out, written, frames, look) for out in outputs]
+    waiting = sum(size for out, size in zip(outputs, sizes, strict=True) if waits(out))
+    return [method.state_bytes(held) + waiting * (held < frames), *sizes]
 
 
-def check_disk(request: RunRequest, frames: int, method: MethodPlan, written: Size) -> None:
+def check_disk(
+    request: RunRequest, frames: int, held: int, method: MethodPlan, written: Size
+) -> None:
     """Raises OutputError unless a run's state and its outputs fit on their disks."""
     outputs, needed = request.outputs, Counter[Path]()
-    sizes = disk_bytes(frames, outputs, method, written, request.look)
+    sizes = disk_bytes(frames, held, outputs, method, written, request.look)
     for path, count in zip((request.work_folder, *outputs), sizes, strict=True):
         needed[_disk(path)] += count
     for disk, count in needed.items():

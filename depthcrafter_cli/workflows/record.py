@@ -67,6 +67,12 @@ def is_complete(request: RunRequest, warn: Warn) -> bool:
     return made_by == program() or not request.overwrite
 
 
+def made_before(request: RunRequest) -> tuple[Path, ...]:
+    """The outputs of a request for which :func:`is_complete`."""
+    path = request.record_path
+    return written(request, 1 if path is None else _shots(json_object(path)))
+
+
 def written(request: RunRequest, shots: int) -> tuple[Path, ...]:
     """The outputs of a video of so many shots. Raises UsageError for a name of no format."""
     if not request.per_shot:

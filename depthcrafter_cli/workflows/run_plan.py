@@ -12,7 +12,7 @@ from depthcrafter_cli.media.identity import changed, identity
 from depthcrafter_cli.media.reader import count_frames, frame_numbers, probe, settled
 from depthcrafter_cli.media.resize import reference_stride
 from depthcrafter_cli.media.selection import ReadOptions, expected_frames, selected_rate
-from depthcrafter_cli.media.sinks.registry import check_numbers, check_size, keep_shots
+from depthcrafter_cli.media.sinks.registry import check_numbers, check_size
 from depthcrafter_cli.memory.duration import Duration, card
 from depthcrafter_cli.methods.base import Machine, MethodPlan, MethodRequest
 from depthcrafter_cli.methods.registry import method_named
@@ -27,9 +27,10 @@ from depthcrafter_cli.workflows.places import (
     check_places,
     disk_bytes,
     require_same_outputs,
+    writes_early,
 )
 from depthcrafter_cli.workflows.provenance import Provenance
-from depthcrafter_cli.workflows.request import FROM_SOURCE, RunRequest
+from depthcrafter_cli.workflows.request import FROM_SOURCE, NO_CUTS, RunRequest
 from depthcrafter_cli.workflows.resources import device_name
 from depthcrafter_cli.workflows.state import RunState, SavedRun
 
@@ -43,8 +44,8 @@ class Video:
 
     ``rate`` labels them. ``frames`` is how many they are: an estimate from the container, None
     where it says nothing, exact where they were ``counted``. ``cuts`` are the frames before which
-    a film is cut, which only one that is counted has, ``times`` what outputs must know of it before
-    its first shot is computed, None where that is not known.
+    a film is cut, which only one that is counted has, ``times`` what outputs must know of its shots
+    before they are computed, None where that is not known, or it has one.
     """
 
     info: VideoInfo
@@ -54,6 +55,11 @@ class Video:
     counted: bool = False
     cuts: tuple[int, ...] = ()
     times: FilmTimes | None = None
+
+    def held_by(self, request: RunRequest) -> int:
+        """How many frames' disparity a run holds at a time: of a shot, where they go early."""
+        shots = [0 if frames is None else frames for frames in self.shots]
+        return max(shots) if self.times is not None and writes_early(request) else sum(shots)
 
     @property
     def shots(self) -> list[int | None]:
@@ -98,17 +104,10 @@ class RunPlan:
         counted = video.frames if video.counted else None, video.times
         return SavedRun(self.request, self.provenance, memory, video.reading.stride, *counted)
 
-    @property
-    def writes_early(self) -> bool:
-        """Whether each shot is written to the outputs as it finishes, and its disparity goes."""
-        request, times = self.request, self.video.times
-        if request.keep_work or request.range_of == "film" or times is None or times.end is None:
-            return False
-        return bool(self.video.cuts) and (request.per_shot or keep_shots(request.outputs))
-
     def disk_bytes(self, frames: int, outputs: Sequence[Path]) -> list[int]:
         """About what so many frames take on a disk: the run's state, then each output."""
-        return disk_bytes(frames, outputs, self.method, self.output_size, self.request.look)
+        held, look = self.video.held_by(self.request) or frames, self.request.look
+        return disk_bytes(frames, held, outputs, self.method, self.output_size, look)
 
     def time_on(self, card_name: str | None) -> tuple[str, Duration | None]:
         """A card's name, by default that of the plan's device, and the run's time on it.
@@ -254,28 +253,28 @@ def _settle(request: RunRequest) -> tuple[Video, MethodPlan]:
     last = max(numbers) if numbers else request.first_number + 2 * (frames or 0)
     check_numbers(request.outputs, last)
     if request.outputs and frames is not None and not _goes_on(request):
-        check_disk(request, frames, method, written)
+        held = 0 if request.cuts != NO_CUTS and writes_early(request) else frames
+        check_disk(request, frames, held, method, written)
     check_cut_list(request)
     return Video(info, reading, rate, frames, counted=count is not None), method
 
 
 def _with_shots(request: RunRequest, video: Video, method: MethodPlan, observer: Observer) -> Video:
-    """The video with its cuts and its exact length, where they are asked for or used.
-
-    A plan alone does without, so that it is there at once. Raises as :func:`plan`.
-    """
+    """The video with its cuts and its length, where they are used. Raises as :func:`plan`."""
     counts = method.uses_length and not video.counted
-    film = (
-        film_of(request, video.info, video.reading, counts, observer) if request.outputs else None
-    )
-    if film is None:
+    film = film_of(request, video.info, video.reading, counts, observer)
+    if film is not None:
+        cuts, frames = tuple(shot.start for shot in film.shots[1:]), len(film.timeline.times)
+        times = film.times if cuts else None
+        video = replace(video, frames=frames, counted=True, cuts=cuts, times=times)
+    if not request.outputs:
         return video
     if request.per_shot:
-        check_places(request, len(film.shots))
-    frames, cuts = len(film.timeline.times), tuple(shot.start for shot in film.shots[1:])
-    written = request.output_size(video.info.size, method.size, video.info.anamorphic)
-    check_disk(request, frames, method, written)
-    return replace(video, frames=frames, counted=True, cuts=cuts, times=film.times)
+        check_places(request, len(video.shots))
+    if video.frames is not None:
+        written = request.output_size(video.info.size, method.size, video.info.anamorphic)
+        check_disk(request, video.frames, video.held_by(request), method, written)
+    return video
 
 
 def _method(request: RunRequest, source: Size) -> MethodPlan:

@@ -25,7 +25,7 @@ from depthcrafter_cli.workflows.deliver import Delivery, deliver, seam_residuals
 from depthcrafter_cli.workflows.hand_off import laid_out, write_beside
 from depthcrafter_cli.workflows.memory import memory_errors
 from depthcrafter_cli.workflows.model import LoadedModel
-from depthcrafter_cli.workflows.places import check_results
+from depthcrafter_cli.workflows.places import check_results, writes_early
 from depthcrafter_cli.workflows.record import (
     is_complete,
     write_record,
@@ -156,7 +156,7 @@ def _carried_out(
         outputs = observer, published, warn
         with ExitStack() as early:
             delivery: Delivery | None = None
-            if plan.writes_early and times is not None:
+            if times is not None and writes_early(request):
                 delivery = Delivery(request, reading, made, times, *outputs, states=shots)
                 early.enter_context(delivery)
 

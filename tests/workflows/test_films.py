@@ -3,6 +3,7 @@
 import json
 import re
 from contextlib import suppress
+from fractions import Fraction
 from itertools import pairwise
 
 import av
@@ -14,10 +15,13 @@ from PIL import Image
 from processes import KILLED, in_child, kill_this_process
 
 from depthcrafter_cli.errors import OutputError
+from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.workflows.batches.engine import LocalEngine, engine_for
 from depthcrafter_cli.workflows.batches.options import Workers
 from depthcrafter_cli.workflows.batches.shots import on_engine
+from depthcrafter_cli.workflows.batches.task import Task, lost
 from depthcrafter_cli.workflows.request import RunRequest
+from depthcrafter_cli.workflows.run_plan import plan
 from depthcrafter_cli.workflows.runs import run
 from depthcrafter_cli.workflows.state import RunState
 
@@ -346,7 +350,10 @@ def test_each_shot_has_a_file_and_a_folder_of_its_own(cli, film, tmp_path):
     )  # fmt: skip
     # Complete, by the contents of every file.
     before = (places / "d_shot0000.npz").stat().st_mtime_ns
-    assert cli(*apart, "--resume").code == 0
+    again = cli(*[part for part in apart if part != "--quiet"], "--resume")
+    assert "already finished" in again.err
+    assert again.out.split()[0] == str(places / "d_shot0000.npz")
+    assert len(again.out.split()) == 3 * len(LENGTHS)
     assert (places / "d_shot0000.npz").stat().st_mtime_ns == before
     (places / "v_shot0001.mp4").write_bytes(b"mine")
     refused = cli(*apart, "--resume")
@@ -361,6 +368,27 @@ def test_shots_are_not_written_over_files_that_are_there(cli, film, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [mine.name]
     again = cli("run", film, *TRIVIAL, "--out", tmp_path / "d.npz", "--per-shot", "--overwrite")
     assert again.code == 0 and np.load(mine)["depth"].shape[0] == LENGTHS[2]
+
+
+def test_a_plan_knows_the_shots_and_counts_the_part_that_is_read(cli, film):
+    part = ["--method", "trivial-gradient", "--start", "0.2", "--end", "1"]
+    planned = json.loads(cli("plan", film, *part, "--json").out)
+    assert (planned["shots"], planned["frames"]) == (3, 19)
+    told = cli("plan", film, *part).out
+    assert "19 frames in 3 shots" in told
+    uncut = json.loads(cli("plan", film, *part, "--cuts", "none", "--json").out)
+    states = [each["disk_bytes"]["state"] for each in (planned, uncut)]
+    assert states[0] == pytest.approx(states[1] * max(LENGTHS) / 19, rel=0.01)
+    seen = []
+    plan(RunRequest(film, (), method="trivial-gradient", reading=ReadOptions(end=Fraction(1, 2))),
+         observer=seen.append)  # fmt: skip
+    assert {(event.stage, event.total) for event in seen} == {("read", 12)} and len(seen) == 12
+
+
+@pytest.mark.parametrize(("shots", "says"), [((1, 2), "run the film again"), ((), "the batch")])
+def test_what_is_said_of_a_lost_worker_suits_its_task(film, shots, says):
+    task = Task("shots 1 to 2", RunRequest(film, (), only_shots=shots))
+    assert says in lost(task, "cpu #1", "exit code -9").error
 
 
 class Recorded(LocalEngine):

@@ -184,6 +184,11 @@ def keep_shots(outputs: Iterable[Path]) -> bool:
     return all(_sink_class(out).keeps_shots for out in outputs)
 
 
+def waits(out: Path) -> bool:
+    """Whether an output is put together at the end, of parts in the run's state."""
+    return issubclass(_sink_class(out), VideoSink)
+
+
 def forget_kept(outputs: Iterable[Path]) -> None:
     """Remove what a run that stopped kept beside its outputs. Raises OSError and UsageError."""
     for out in outputs:

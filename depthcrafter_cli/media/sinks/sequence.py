@@ -22,6 +22,7 @@ from depthcrafter_cli.media.sinks.base import (
 
 _THREADS = 2  # compression releases the interpreter lock; more would starve the model
 _BACKLOG = 8  # frames in memory waiting to be compressed
+_NOTED = 1000  # files at a time: those of a film take much memory
 _LONGEST_NUMBER = "_" + "0" * 9
 
 
@@ -146,20 +147,23 @@ class SequenceSink(DisparitySink):
         self._end_shot()
         self._pool.shutdown()
         folder, published = self._pattern.parent, self.settings.published
-        moves = {part: folder / part.name for part in sorted(self._part.iterdir())}
-        published.note(moves)
+        names = sorted(file.name for file in self._part.iterdir())
+        for start in range(0, len(names), _NOTED):
+            some = names[start : start + _NOTED]
+            published.note({self._part / name: folder / name for name in some})
         if self._folder_is_new and not folder.exists():
             disk.replace(self._part, folder)
             disk.sync(folder.parent)
             return
         before = numbered_files(self._pattern)
         published.require_replaceable(before)
-        for part, picture in moves.items():
-            published.require_replaceable([picture])
-            disk.replace(part, picture)
+        for name in names:
+            published.require_replaceable([folder / name])
+            disk.replace(self._part / name, folder / name)
         disk.sync(folder)
-        for there in set(before) - set(moves.values()):
-            if there.name not in self._kept_files:
+        made = self._kept_files.union(names)
+        for there in before:
+            if there.name not in made:
                 there.unlink()
         self._part.rmdir()
 

@@ -177,7 +177,7 @@ class RayEngine(WorkerEngine[_Worker]):
                 "work: check that every node has this version of depthcrafter and enough memory."
             ) from error
         self._renew(worker)
-        return [worker.ended(lost(worker.name, how))] if worker.task else []
+        return [worker.ended(lost(worker.task, worker.name, how))] if worker.task else []
 
     def _renew(self, worker: _Worker) -> None:
         self._awaited = {key: of for key, of in self._awaited.items() if of is not worker}

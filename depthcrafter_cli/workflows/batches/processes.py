@@ -68,7 +68,8 @@ class _Worker(Worker):
         self.process.kill()  # if a driver keeps it from its end
         self.channel.close()
         how, self.channel, self.deaths = self.process.exitcode, None, self.deaths + 1
-        return self.ended(lost(self.name, f"exit code {how}"))
+        assert self.task is not None
+        return self.ended(lost(self.task, self.name, f"exit code {how}"))
 
 
 class ProcessEngine(WorkerEngine[_Worker]):

@@ -122,11 +122,13 @@ def failure(error: Exception, trace: str = "") -> Outcome:
     return Outcome(error=unexpected(error), exit_code=1, passing=_may_pass(error), trace=trace)
 
 
-def lost(worker: str, how: str) -> Outcome:
-    """The outcome of a video whose worker is gone."""
+def lost(task: Task, worker: str, how: str) -> Outcome:
+    """The outcome of a video, or of shots, whose worker is gone."""
+    what = "its shots" if task.request.only_shots else "the video"
+    whole = "film" if task.request.only_shots else "batch"
     error = (
-        f"the worker {worker} died ({how}), expected it to finish the video: look for a lack of "
-        "memory in the system's log, then run the batch again with `resume=True`."
+        f"the worker {worker} died ({how}), expected it to finish {what}: look for a lack of "
+        f"memory in the system's log, then run the {whole} again with `resume=True`."
     )
     return Outcome(error=error, exit_code=1, passing=True)
 
