@@ -3,6 +3,7 @@
 To read another kind of file, enter it in :data:`_READERS`.
 """
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from depthcrafter_cli.errors import InputError
+from depthcrafter_cli.media.depth_files import ARRAYS, read_exr
 from depthcrafter_cli.media.images import opened_image
 from depthcrafter_cli.media.numbered import natural_order
 from depthcrafter_cli.structured import content_errors, npz_arrays
 from depthcrafter_cli.types import Disparity
-
-_NAMES = ("depth", "depths", "disparity", "disparities", "arr_0")
 
 
 def read_prediction(root: Path, clip: str) -> Disparity:
@@ -51,9 +51,9 @@ def _read(path: Path) -> np.ndarray[Any, Any]:
 def _read_npz(path: Path) -> np.ndarray[Any, Any]:
     with np.load(path, allow_pickle=False) as archive:
         held = list(archive)
-    name = next((name for name in _NAMES if name in held), held[0] if len(held) == 1 else None)
+    name = next((name for name in ARRAYS if name in held), held[0] if len(held) == 1 else None)
     if name is None:
-        raise ValueError(f"it has the arrays {held}, and none is called {' or '.join(_NAMES)}")
+        raise ValueError(f"it has the arrays {held}, and none is called {' or '.join(ARRAYS)}")
     return npz_arrays(path, name)[0]
 
 
@@ -67,18 +67,40 @@ def _read_picture(path: Path) -> np.ndarray[Any, Any]:
         return np.asarray(image)
 
 
+def _read_raw(path: Path) -> np.ndarray[Any, Any]:
+    """OpenCV's raw matrix, as CVD and Robust CVD write one for each frame: a head, then floats.
+
+    The head is height, width, OpenCV's type (5 for one channel of floats) and bytes to a pixel.
+    """
+    content = path.read_bytes()
+    head = struct.Struct("<iiiQ")
+    height, width, kind, length = head.unpack(content[: head.size].ljust(head.size, b"\0"))
+    values = np.frombuffer(content, "<f4", offset=min(head.size, len(content)))
+    if (kind, length) != (_ONE_FLOAT, 4) or height < 1 or values.size != height * width:
+        raise ValueError("it is no matrix of OpenCV with one channel of floats")
+    return values.reshape(height, width)
+
+
+_ONE_FLOAT = 5  # OpenCV's CV_32FC1
 _READERS: dict[str, Callable[[Path], np.ndarray[Any, Any]]] = {
     ".npz": _read_npz,
     ".npy": _read_npy,
-    ".png": _read_picture,
+    ".exr": read_exr,
+    ".raw": _read_raw,
+    ".dsp": _read_raw,
     ".tif": _read_picture,
     ".tiff": _read_picture,
+    ".png": _read_picture,
 }
+"""By suffix; of a folder with several kinds, as arrays and pictures of them, the first counts."""
 
 
 def _read_folder(folder: Path) -> Disparity:
     """Frames in the order of the numbers in their names."""
-    files = [path for path in folder.iterdir() if path.suffix.lower() in _READERS]
+    found = [*folder.iterdir()]
+    files: list[Path] = []
+    for suffix in _READERS:
+        files = files or [path for path in found if path.suffix.lower() == suffix]
     if not files:
         raise InputError(f"got no frames in {folder}, expected {', '.join(_READERS)}: add them.")
     frames = [_checked(_read(path), path) for path in sorted(files, key=natural_order)]

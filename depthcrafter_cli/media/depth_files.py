@@ -285,6 +285,11 @@ def _exr(path: Path) -> tuple[npt.NDArray[Any], _Meaning]:
     return depth, _Meaning(is_raw=is_raw, values=values, shot=shot)
 
 
+def read_exr(path: Path) -> npt.NDArray[Any]:
+    """The first channel of an OpenEXR image, float32 [H, W]. Raises InputError without OpenEXR."""
+    return _exr(path)[0]
+
+
 def _array(path: Path) -> tuple[npt.NDArray[Any], _Meaning]:
     array = np.load(path, allow_pickle=False)
     if array.ndim == 3 and 1 in (array.shape[0], array.shape[-1]):

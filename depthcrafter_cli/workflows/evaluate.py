@@ -243,6 +243,7 @@ class _Predictions:
                 f"got no folder {self._root}, expected one with a file or folder for each clip: "
                 "check the path."
             )
+        self._shifted = request.align_by == "scale-shift"
         self.made: dict[str, Any] = {
             "name": self._root.resolve().name,
             "predictions": str(self._root.resolve()),
@@ -250,7 +251,10 @@ class _Predictions:
         }
 
     def __call__(self, clip: RecordedClip, frames: int, _observer: Observer) -> Disparity:
+        import numpy as np
+
         from depthcrafter_cli.datasets.predictions import read_prediction
+        from depthcrafter_cli.evaluation.alignment import FLOOR
 
         found = read_prediction(self._root, clip.name)
         if len(found) < frames:
@@ -258,7 +262,10 @@ class _Predictions:
                 f"got {len(found)} predicted frames of the clip {clip.name}, expected {frames}: "
                 "predict the rest, or pass a smaller `max_frames`."
             )
-        return found[:frames]
+        found = found[:frames]
+        if self._shifted and (low := float(found.min())) < 0:
+            found = found - np.float32(low - FLOOR)  # the protocol lets nothing below it through
+        return found
 
 
 def _score(

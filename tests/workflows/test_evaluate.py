@@ -4,10 +4,12 @@ import csv
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 
 import numpy as np
+import OpenEXR
 import pytest
 from PIL import Image
 
@@ -67,6 +69,36 @@ def as_pictures(root, scene):
         Image.fromarray(np.rint(each * 65535).astype(np.uint16)).save(name)
 
 
+def as_depthcrafters_program(root, scene):
+    disparity = whole(scene)
+    low, high = disparity.min(), disparity.max()
+    np.savez_compressed(root / f"{scene}.npz", depth=(disparity - low) / (high - low))
+
+
+def as_nvds(root, scene):
+    (root / scene).mkdir()
+    disparity = whole(scene)
+    low, high = disparity.min(), disparity.max()
+    for index, each in enumerate(disparity):
+        levels = np.rint((each - low) / (high - low) * 65535).astype(np.uint16)
+        Image.fromarray(levels).save(root / scene / f"frame_{index:06}.png")
+
+
+def as_robust_cvd(root, scene):
+    (root / scene).mkdir()
+    for index, each in enumerate(whole(scene)):
+        head = struct.pack("<iiiQ", *each.shape, 5, 4)
+        (root / scene / f"frame_{index:06}.raw").write_bytes(head + each.tobytes())
+
+
+def as_exr(root, scene):
+    (root / scene).mkdir()
+    for index, each in enumerate(whole(scene)):
+        head = {"type": OpenEXR.scanlineimage}
+        with OpenEXR.File(head, {"Y": np.ascontiguousarray(each)}) as image:
+            image.write(str(root / scene / f"{index:04}.exr"))
+
+
 def scores(cli, tmp_path, *arguments):
     out = tmp_path / "scores.json"
     done = cli("evaluate", *arguments, "--out", out)
@@ -74,7 +106,11 @@ def scores(cli, tmp_path, *arguments):
     return json.loads(out.read_text())
 
 
-@pytest.mark.parametrize("write", [as_npz, as_video_depth_anything, as_npy, as_pictures])
+@pytest.mark.parametrize(
+    "write",
+    [as_npz, as_video_depth_anything, as_npy, as_pictures, as_depthcrafters_program, as_nvds,
+     as_robust_cvd, as_exr],
+)  # fmt: skip
 def test_results_of_any_method_are_scored_from_its_files(cli, sintel, tmp_path, write):
     (tmp_path / "results").mkdir()
     for scene in SCENES:
@@ -85,13 +121,30 @@ def test_results_of_any_method_are_scored_from_its_files(cli, sintel, tmp_path, 
     assert report["mean"]["temporal"] < 1e-3
 
 
-def test_depth_up_to_scale_and_shift_is_fitted_to_depth(cli, sintel, tmp_path):
+def as_rolling_depth(root, scene):
+    np.save(root / f"{scene}.npy", 0.3 * depth_of(scene) - 1)  # from -1 to 1, far is large
+
+
+def as_chrono_depth(root, scene):
+    np.save(root / f"{scene}.npy", 0.1 * depth_of(scene) - 0.05)
+
+
+def as_marigold(root, scene):
+    """Arrays for each frame, beside 16 bits of gray, and colours, of the same."""
+    (root / scene).mkdir()
+    for index, each in enumerate(0.1 * depth_of(scene)):
+        np.save(root / scene / f"frame_{index}_pred.npy", each)
+        Image.new("I;16", (64, 48)).save(root / scene / f"frame_{index}_pred.png")
+
+
+@pytest.mark.parametrize("write", [as_rolling_depth, as_chrono_depth, as_marigold])
+def test_depth_up_to_scale_and_shift_is_fitted_to_depth(cli, sintel, tmp_path, write):
     results = tmp_path / "results"
     results.mkdir()
     for scene in SCENES:
-        np.save(results / f"{scene}.npy", 0.1 * depth_of(scene) - 0.05)
+        write(results, scene)
     told = ["sintel", sintel, "--predictions", results, "--convention", "depth"]
-    assert scores(cli, tmp_path, *told)["mean"]["abs_rel"] < 1e-4
+    assert scores(cli, tmp_path, *told)["mean"]["abs_rel"] < 2e-4
 
 
 def expected_abs_rel(prediction: np.ndarray, depth: np.ndarray) -> float:
@@ -202,3 +255,23 @@ def test_what_cannot_be_evaluated_is_one_sentence(cli, sintel, tmp_path, argumen
         "evaluate", "sintel", sintel, "--method", "trivial-gradient", "--out", tmp_path / "a.txt"
     )
     assert other.code == 2 and ".json, .csv, .md, .tex" in other.err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("alley.npz", b"PK no archive", "alley.npz cannot be read"),
+        ("alley.npy", b"\x93NUMPY", "alley.npy cannot be read"),
+        ("alley/0.raw", struct.pack("<iiiQ", 48, 64, 5, 4) + bytes(100), "no matrix of OpenCV"),
+        ("alley/0.raw", b"P6", "no matrix of OpenCV"),
+        ("alley/0.png", b"GIF", "0.png"),
+        ("alley/readme.txt", b"none", "got no frames in"),
+    ],
+)
+def test_results_that_cannot_be_read_are_one_sentence(cli, sintel, tmp_path, name, content, says):
+    place = tmp_path / "results" / name
+    place.parent.mkdir(parents=True)
+    place.write_bytes(content)
+    done = cli("evaluate", "sintel", sintel, "--predictions", tmp_path / "results", "--out",
+               tmp_path / "scores.json")  # fmt: skip
+    assert (done.code, says in done.err, "Traceback" in done.err) == (3, True, False), done.err
