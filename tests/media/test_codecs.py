@@ -100,6 +100,11 @@ def test_the_stream_is_tagged_as_players_and_editors_expect(tmp_path, name, suff
             assert (context.colorspace, context.color_primaries, context.color_trc) == (1, 1, 1)
         if tag and suffix != ".mkv":
             assert context.codec_tag == tag
+        picture = next(container.decode(stream))
+        if not CODECS[name].matte and hasattr(picture, "color_trc"):  # from PyAV 17 on
+            assert (picture.color_primaries, picture.color_trc, picture.colorspace) == (1, 1, 1)
+    if suffix == ".mp4":  # browsers play it while it comes
+        assert 0 < out.read_bytes().find(b"moov") < out.read_bytes().find(b"mdat")
         assert stream.average_rate == RATE
     times = [frame.time for frame in read_frames(out, SIZE)]
     assert times == [index / RATE for index in range(4)]

@@ -7,7 +7,7 @@ from contextlib import suppress
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import av.error
@@ -27,6 +27,10 @@ from depthcrafter_cli.types import Disparity, RgbImage, Size
 
 _BT709 = 1  # the same code for primaries, transfer and matrix, ITU-T H.273
 _FORMATS = {".mkv": "matroska"}  # FFmpeg's names, where they are not the suffix
+_OPTIONS = {
+    ".mkv": {"fflags": "+bitexact"},  # identifiers would be drawn by lot
+    ".mp4": {"movflags": "+faststart"},  # so that browsers begin before they have all of it
+}
 _GRAY = "gray"  # the colormap that is no colours
 
 # SVT-AV1 tells its settings on stderr otherwise.
@@ -95,10 +99,12 @@ class VideoSink(FileSink):
         self._kept: PacketFile | None = None  # what it gave
         # When the coming packets are decoded, in a film of several shots: encoders know their own.
         self._decoded = deque[int]() if settings.kept or len(settings.shots) > 1 else None
-        # Matroska's identifiers would be drawn by lot.
-        exact = {"fflags": "+bitexact"} if self.path.suffix.lower() == ".mkv" else {}
         self._container = av.open(
-            self._file, "w", format=_format_of(self.path), container_options=exact
+            self._file,
+            "w",
+            format=_format_of(self.path),
+            container_options=_OPTIONS.get(self.path.suffix.lower(), {}),
+            io_open=self._reopened,
         )
         described = "has a range of its own in each shot"
         if not settings.own_ranges:
@@ -113,6 +119,10 @@ class VideoSink(FileSink):
         if settings.sound is not None:
             self._sound = settings.sound.into(self._container, self.path)
 
+    def _reopened(self, _name: str, _flags: int, _options: object) -> BinaryIO:
+        """The file once more, to be read while its index goes before the pictures."""
+        return self._part.open("rb")
+
     def _stream_in(self, container: av.container.OutputContainer) -> av.VideoStream:
         settings = self.settings
         pictures = self.picture_size(self.path, settings.size, settings.look)
@@ -125,6 +135,8 @@ class VideoSink(FileSink):
         if self._encoder is None:
             self._begin_shot(frame.shot)
         picture = self._picture(frame)
+        if not self._codec.matte:
+            _tag(picture)
         picture.time_base = self.settings.time_base
         picture.pts = self._units(frame.time)
         picture.duration = max(self._units(1 / self.settings.rate), 1)
@@ -330,6 +342,14 @@ def _add_stream(
         context.color_range = ColorRange.MPEG
         context.colorspace = context.color_primaries = context.color_trc = _BT709
     return stream
+
+
+def _tag(picture: av.VideoFrame) -> None:
+    """Name the colours in the picture itself, where ProRes takes them from; PyAV 16 cannot."""
+    for name in ("colorspace", "color_primaries", "color_trc"):
+        if hasattr(picture, name):
+            setattr(picture, name, _BT709)
+    picture.color_range = ColorRange.MPEG
 
 
 def _shown_at(packet: av.Packet) -> int:
