@@ -27,6 +27,7 @@ _COMMANDS = {
     "report": "report",
     "check": "check",
     "compare": "compare",
+    "figure": "figure",
     "train": "train",
     "doctor": "doctor",
     "weights": "weights",

@@ -18,7 +18,7 @@ from depthcrafter_cli.depth.normalize import normalize
 from depthcrafter_cli.disk import derived
 from depthcrafter_cli.errors import DepthCrafterError, InputError, OutputError, UsageError
 from depthcrafter_cli.evaluation.frames import FrameCounter, FrameNumbers
-from depthcrafter_cli.evaluation.report import NOTE, EvaluationReport, read_report, table
+from depthcrafter_cli.evaluation.report import EvaluationReport, read_report
 from depthcrafter_cli.media.files import claimed, output_errors, require_folder
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.scale import resize_disparity
@@ -30,10 +30,9 @@ from depthcrafter_cli.structured import content_errors, json_object
 from depthcrafter_cli.types import Size, ValueRange
 from depthcrafter_cli.workflows.provenance import program
 from depthcrafter_cli.workflows.results import Result, find_result
+from depthcrafter_cli.workflows.score_tables import THUMBNAIL, evaluation_tables, score_table
 
 _PAGE_BYTES = 90_000  # of a page without its frames
-_THUMBNAIL = 126  # pixels high
-_SCORES = ("abs_rel", "delta1", "rmse", "log10")
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def report(request: ReportRequest, observer: Observer = ignore, warn: Warn = ign
     published = Published(overwrite=request.overwrite)
     with claimed([request.out.parent.resolve() / request.out.name]):
         if alone is not None:
-            tables = [_score_table(each) for each in scores]
+            tables = [score_table(each) for each in scores]
             view = _view(find_result(alone), request, observer, warn, tables)
             published.write_whole(request.out, run_page(view).encode())
             return [request.out]
@@ -95,7 +94,7 @@ def report(request: ReportRequest, observer: Observer = ignore, warn: Warn = ign
             rows = [_video_row(each, request, pages, observer, warn) for each in videos]
             sections.append(_videos_table(videos, rows))
             written = [pages]
-        sections += chain.from_iterable(_evaluation_tables(each, warn) for each in scores)
+        sections += chain.from_iterable(evaluation_tables(each, warn) for each in scores)
         about = ", ".join(
             filter(None, [_counted(len(videos), "video"), _counted(len(scores), "evaluation")])
         )
@@ -318,8 +317,8 @@ def _smaller(poster: bytes) -> bytes:
     from PIL import Image
 
     with Image.open(io.BytesIO(poster)) as image:
-        width = max(1, round(_THUMBNAIL * image.width / image.height))
-        return webp(np.asarray(image.convert("RGB")), Size(_THUMBNAIL, width), 60)
+        width = max(1, round(THUMBNAIL * image.width / image.height))
+        return webp(np.asarray(image.convert("RGB")), Size(THUMBNAIL, width), 60)
 
 
 def _videos_table(videos: Sequence[_Video], rows: Sequence[tuple[Cell, Cell, Cell]]) -> IndexTable:
@@ -335,73 +334,3 @@ def _videos_table(videos: Sequence[_Video], rows: Sequence[tuple[Cell, Cell, Cel
     return IndexTable(
         "Videos", [titles[at] for at in kept], [[row[at] for at in kept] for row in lines]
     )
-
-
-def _score_table(scores: EvaluationReport) -> ScoreTable:
-    titles, rows = table(scores)
-    return ScoreTable(_scores_title(scores), titles, rows, NOTE if len(rows) > 1 else "")
-
-
-def _scores_title(scores: EvaluationReport) -> str:
-    done = f"{len(scores.clips)} of {len(scores.names)} clips"
-    return f"{scores.dataset}: {scores.made['name']}, {done}"
-
-
-def _evaluation_tables(scores: EvaluationReport, warn: Warn) -> list[IndexTable]:
-    """The table of means beside published rows, and one of all clips with their pictures."""
-    pictures = _clip_pictures(scores, warn)
-    rows = []
-    for clip in scores.clips:
-        values = [getattr(clip.metrics, name) for name in _SCORES]
-        cells = [Cell(f"{value:.3f}", value) for value in values]
-        steady = Cell() if clip.temporal is None else Cell(f"{clip.temporal:.3f}", clip.temporal)
-        shown = pictures.get(clip.name, b"")
-        says = f"{clip.name} and its true depth" if shown else ""
-        rows.append(
-            [Cell(says, picture=shown), Cell(clip.name, kind="name"),
-             Cell(str(clip.frames), clip.frames), *cells, steady]
-        )  # fmt: skip
-    titles = ["", "Clip", "Frames", "AbsRel", "δ1", "RMSE", "log10", "Flicker"]
-    means = _score_table(scores)
-    return [
-        IndexTable(
-            means.title, means.titles, [[*map(_cell, row)] for row in means.rows], means.note
-        ),
-        IndexTable(f"Clips of {scores.dataset}", titles, rows),
-    ]
-
-
-def _cell(text: str) -> Cell:
-    try:
-        return Cell(text, float(text))
-    except ValueError:
-        return Cell(text)
-
-
-def _clip_pictures(scores: EvaluationReport, warn: Warn) -> dict[str, bytes]:
-    """By clip: its middle picture beside its true depth; none where the set is gone."""
-    from depthcrafter_cli.datasets.registry import DATASETS
-
-    found = {}
-    try:
-        clips = DATASETS[scores.dataset].clips(Path(scores.root))
-        wanted = {clip.name: clip.frames for clip in scores.clips}
-        for clip in clips:
-            if clip.name in wanted:
-                found[clip.name] = _clip_picture(clip, wanted[clip.name] // 2)
-    except (DepthCrafterError, KeyError) as error:
-        warn(f"The index of {scores.dataset} has no pictures: {error}")
-    return found
-
-
-def _clip_picture(clip: Any, index: int) -> bytes:
-    size = Size(_THUMBNAIL, max(1, round(_THUMBNAIL * clip.size.width / clip.size.height)))
-    depth = clip.depth(index + 1)[index]
-    known = depth > 0
-    disparity = np.zeros(depth.shape, np.float32)
-    np.divide(1, depth, out=disparity, where=known)
-    low, high = np.percentile(disparity[known], (2, 98)) if known.any() else (0, 1)
-    levels = normalize(resize_disparity(disparity, size), ValueRange(float(low), float(high)))
-    picture = clip.pictures_at(size, index + 1)[index]
-    both = np.concatenate([picture, colorize(levels, "inferno")], 1)
-    return webp(both, Size(size.height, 2 * size.width), 60)

@@ -1,0 +1,80 @@
+"""Figures of evaluations and of runs, from their reports and records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from depthcrafter_cli.errors import InputError, OutputError, UsageError
+from depthcrafter_cli.evaluation.report import read_report
+from depthcrafter_cli.media.files import claimed, require_folder
+from depthcrafter_cli.media.published import Published
+from depthcrafter_cli.reports.figures import Cost, cost_bars, error_against_length, score_bars
+from depthcrafter_cli.structured import content_errors, json_object
+
+Kind = Literal["scores", "errors", "costs"]
+_OF_EVALUATIONS = {"scores": score_bars, "errors": error_against_length}
+
+
+@dataclass(frozen=True)
+class FigureRequest:
+    """What a figure is made of, and where it goes.
+
+    ``inputs`` are reports of evaluations, for the kinds ``scores`` (bars) and ``errors`` (against
+    length), or records of runs, for ``costs`` (time and memory).
+    """
+
+    inputs: tuple[Path, ...]
+    out: Path
+    kind: str = "scores"
+    overwrite: bool = False
+
+
+def figure(request: FigureRequest) -> None:
+    """Draw the figure.
+
+    Raises UsageError for a kind that there is not, InputError for files of another kind, and
+    OutputError for a name that is taken.
+    """
+    if request.kind not in get_args(Kind):
+        raise UsageError(
+            f"got `kind` {request.kind}, expected one of {', '.join(get_args(Kind))}: choose one."
+        )
+    if request.out.suffix.lower() != ".png":
+        raise UsageError(f"got `out` {request.out}, expected a name in .png: rename it.")
+    if request.out.exists() and not request.overwrite:
+        raise OutputError(f"{request.out} exists, expected a free name: pass `overwrite=True`.")
+    require_folder(request.out.parent, request.out, is_made=False)
+    draw = _OF_EVALUATIONS.get(request.kind)
+    if draw is None:
+        content = cost_bars(_costs(request.inputs))
+    else:
+        reports = [read_report(path) for path in request.inputs]
+        if empty := [path for path, each in zip(request.inputs, reports, strict=True)
+                     if not each.clips]:  # fmt: skip
+            raise InputError(f"{empty[0]} has no clip yet, expected some: go on with it first.")
+        content = draw(reports)
+    with claimed([request.out.parent.resolve() / request.out.name]):
+        Published(overwrite=request.overwrite).write_whole(request.out, content)
+
+
+def _costs(paths: Sequence[Path]) -> list[Cost]:
+    """By the records of runs that computed all of their frames."""
+    records: list[tuple[Path, Mapping[str, Any]]] = []
+    for path in paths:
+        with content_errors(path, InputError, "expected the record of a run: check the path"):
+            record = json_object(path)
+            for needed in ("infer_seconds", "frames", "model", "model_size"):
+                if needed not in record:
+                    raise KeyError(needed)
+            records.append((path, record))
+    return [
+        Cost(
+            f"{record['model']}, {record['model_size']}",
+            float(record["infer_seconds"]) / int(record["frames"]),
+            record.get("peak_memory_bytes"),
+        )
+        for _path, record in records
+    ]
