@@ -246,7 +246,7 @@ Outputs = Annotated[
 ]
 Card = Annotated[
     str | None,
-    option("--card", text="The GPU to tell the time for, such as 'RTX 4060'. Default: --device."),
+    option("--card", text="The GPU to plan for, such as 'RTX 4060'. Default: --device."),
 ]
 WorkFolder = Annotated[
     Path,

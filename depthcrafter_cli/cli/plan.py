@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,13 +17,15 @@ from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.options import build
 from depthcrafter_cli.progress import ignore
 from depthcrafter_cli.text import video_path
-from depthcrafter_cli.workflows.request import RunRequest
+from depthcrafter_cli.workflows.request import NO_CUTS, RunRequest
 
 if TYPE_CHECKING:
+    from depthcrafter_cli.memory.cards import Card
     from depthcrafter_cli.memory.duration import Duration
     from depthcrafter_cli.workflows.run_plan import RunPlan
     from depthcrafter_cli.workflows.training_plan import TrainingPlan
 
+_NIGHT = 10 * 3600  # seconds
 # Where a video does not tell its length, what a thousand frames take is told.
 _FRAMES_OF_UNKNOWN = 1000
 
@@ -53,7 +56,7 @@ def plan(
     \b
     Examples:
       depthcrafter plan clip.mp4 --max-vram 8 --weights depthcrafter
-      depthcrafter plan clip.mp4 --max-vram 8 --card "RTX 4060" --json
+      depthcrafter plan clip.mp4 --card "RTX 4060 Laptop" --json
       depthcrafter plan examples/fine-tune.toml
     """
     with reported(quiet=False, json=json, debug=debug) as console:
@@ -61,18 +64,21 @@ def plan(
             _plan_training(video, {name for name, value in asked.items() if value}, json)
             return
         from depthcrafter_cli import workflows
+        from depthcrafter_cli.memory.cards import card_named
 
         request = build(RunRequest, asked, video=video, outputs=())
+        known = None if card is None else card_named(card)
         with nullcontext(ignore) if json else console.observing() as observer:
-            planned = workflows.plan(request, console.warn, observer)
-        name, time = planned.time_on(card)
+            planned = workflows.plan(request, console.warn, observer, known)
+        name, time = planned.machine.name, planned.time
         if json:
             seconds = {"card": name, "estimated_seconds": None if time is None else _seconds(time)}
             disk = {"disk_bytes": _disk_bytes(planned)}
             memory = planned.method.memory_details
             emit("memory_plan", **{**_overview(planned), **memory, **seconds, **disk})
         else:
-            tell(*_lines(planned), *_disk_lines(planned), *_time_lines(planned, name, time))
+            tell(*_lines(planned), *_disk_lines(planned), *_time_lines(planned))
+            tell(*_shorter_lines(planned, known))
 
 
 def _plan_training(recipe: Path, given: set[str], json: bool) -> None:
@@ -160,11 +166,12 @@ def _seconds(time: "Duration") -> dict[str, float]:
     return {**stages, "total": round(time.total, 1)}
 
 
-def _time_lines(planned: "RunPlan", name: str, time: "Duration | None") -> Iterator[Line]:
+def _time_lines(planned: "RunPlan") -> Iterator[Line]:
     """One line, and another on what it is worth."""
-    from depthcrafter_cli.memory.duration import UTILISATION, is_slice
+    from depthcrafter_cli.memory.cards import is_slice
+    from depthcrafter_cli.memory.speed import MEASURED
 
-    dtype = planned.machine.dtype
+    name, dtype, time = planned.machine.name, planned.machine.dtype, planned.time
     if time is None:
         what = f"{name}, a part of a card," if is_slice(name) else name
         yield Line(f"time: not known for {what} in {dtype}; --card NAME tells of another one")
@@ -175,8 +182,36 @@ def _time_lines(planned: "RunPlan", name: str, time: "Duration | None") -> Itera
     parts = ", ".join(f"{stage} {seconds / total:.0%}" for stage, seconds in vars(time).items())
     yield Line(f"time on {name}: about {in_words(total)}, {each:.2g} s a frame")
     yield Line(
-        f"{parts}; an estimate: the card's peak x {UTILISATION:.0%}, as published for an A100", "  "
+        f"{parts}; an estimate by data sheets, x {MEASURED:.1f} as one card was measured by others",
+        "  ",
     )
+
+
+def _shorter_lines(planned: "RunPlan", card: "Card | None") -> Iterator[Line]:
+    """What would shorten a run that takes more than a night, and by how much."""
+    from depthcrafter_cli import workflows
+
+    time = planned.time
+    if time is None or time.total < _NIGHT:
+        return
+    request = replace(planned.request, cuts=NO_CUTS)  # which take long to find, and change little
+    usual = workflows.plan(request, card=card).time
+    longest = max(planned.method.size.height, planned.method.size.width)
+    steps = int(planned.method.settings.get("steps", 1))
+    options: dict[str, RunRequest] = {
+        f"--fps {float(planned.video.rate) / 2:.4g}": replace(
+            request, reading=replace(request.reading, fps=planned.video.rate / 2)
+        ),
+        f"--max-res {longest // 2}": replace(request, max_res=longest // 2),
+    }
+    if steps > 1:
+        settings = {**request.settings, "steps": steps // 2}
+        options[f"--steps {steps // 2}"] = replace(request, settings=settings)
+    for option, shorter in options.items():
+        other = workflows.plan(shorter, card=card).time
+        if usual is not None and other is not None and other.total < usual.total:
+            less = time.total * other.total / usual.total
+            yield Line(f"{option} would make it about {in_words(less)}", "  ")
 
 
 def _lines(planned: "RunPlan") -> Iterator[Line]:

@@ -1,4 +1,5 @@
-"""How much arithmetic a network's forward pass is: floating-point operations, from shapes alone.
+"""How much work a network's forward pass is, from shapes alone: floating-point operations, and of
+norms and other operations on single values, how many values they move and how often one is begun.
 
 Two operations per multiply-add; norms, activations and the noise level's embedding are left out
 (below 1%). With P positions (frames x pixels) of C' channels at the layer's own size, T frames of
@@ -11,11 +12,19 @@ N pixels:
                              feed-forward 24 and 48 in time; one-key cross-attention is free
     attention                (8 C^2 + 4 N C) P
 
-A half of a layer that adds nothing is not computed.
+A half of a layer that adds nothing is not computed. Values that are read or written per position,
+with fused norms, and launches of kernels per chunk, counted in ``benchmarks/gpu_model.py``:
+
+    residual block           4 C + 8 C', with a skip 2 C more; 15 launches
+      its temporal half      9 C'; 10 launches
+    transformer, two blocks  38 C and 18 launches, in time 62 C and 24 launches
+    attention                8 C; 12 launches
+    others                   what is convolved, twice; 5 launches
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from depthcrafter_cli.memory.architecture import Architecture, Layer
 from depthcrafter_cli.memory.estimate import Workload
@@ -44,11 +53,28 @@ class Work:
         )
 
 
+class Step(NamedTuple):
+    """A layer's work in one forward pass; ``widest`` values are cut into chunks."""
+
+    operations: int
+    moved: int
+    launches: int  # for each chunk
+    widest: int
+
+
 def operations(
     layers: Iterable[Layer], frames: int, height: int, width: int, *, temporal: bool = True
 ) -> int:
     """Of one forward pass over ``frames`` of ``height`` x ``width`` positions."""
-    total, sizes = 0, list[tuple[int, int]]()
+    steps = forward(layers, frames, height, width, temporal=temporal)
+    return sum(step.operations for step in steps)
+
+
+def forward(
+    layers: Iterable[Layer], frames: int, height: int, width: int, *, temporal: bool = True
+) -> Iterator[Step]:
+    """The work of each layer over ``frames`` of ``height`` x ``width`` positions."""
+    sizes = list[tuple[int, int]]()
     for layer in layers:
         if layer.kind == "halve":
             sizes.append((height, width))
@@ -56,8 +82,27 @@ def operations(
         if layer.kind == "enlarge":
             height, width = sizes.pop() if sizes else (2 * height, 2 * width)
         area = height * width
-        total += frames * area * _per_position(layer, area, frames, temporal)
-    return total
+        positions, (moved, launches) = frames * area, _overhead(layer, temporal)
+        yield Step(
+            positions * _per_position(layer, area, frames, temporal),
+            positions * moved,
+            launches,
+            positions * max(layer.inputs, layer.outputs),
+        )
+
+
+def _overhead(layer: Layer, temporal: bool) -> tuple[int, int]:
+    """Values moved per position, and launches per chunk."""
+    wide, out, in_time = layer.inputs, layer.outputs, temporal and layer.time
+    if layer.kind == "residual":
+        joined = 2 * wide * (layer.skip > 0)
+        moved = (4 * wide + 8 * out) * layer.space + joined + 9 * out * in_time
+        return moved, 15 * layer.space + 10 * in_time
+    if layer.kind == "transform":
+        return out * (38 * layer.space + 62 * layer.time), 18 * layer.space + 24 * layer.time
+    if layer.kind == "attend":
+        return 8 * out * layer.space, 12 * layer.space
+    return 2 * (wide + out), 5
 
 
 def _per_position(layer: Layer, area: int, frames: int, temporal: bool) -> int:

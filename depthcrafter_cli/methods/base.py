@@ -15,7 +15,8 @@ from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.resize import model_size, within
 from depthcrafter_cli.media.spool import expected_spool_bytes
 from depthcrafter_cli.memory.budget import Budget
-from depthcrafter_cli.memory.duration import Card, Duration
+from depthcrafter_cli.memory.cards import Card
+from depthcrafter_cli.memory.duration import Duration
 from depthcrafter_cli.models.registry import ModelSpec
 from depthcrafter_cli.models.weights import InstalledModel
 from depthcrafter_cli.progress import Observer, StageWork, Warn
@@ -55,11 +56,18 @@ class MethodRequest:
 
 @dataclass(frozen=True)
 class Machine:
-    """What computes: a device and a precision by PyTorch's names, and the memory that is there."""
+    """What computes: a device and a precision by PyTorch's names, and the memory that is there.
+
+    ``name`` is what the device is called, ``card`` what is known of a GPU, ``in_pieces`` whether
+    its attention forms all products.
+    """
 
     device: str
     dtype: str
     budget: Budget
+    name: str = ""
+    card: Card | None = None
+    in_pieces: bool = False
 
 
 @dataclass(frozen=True)

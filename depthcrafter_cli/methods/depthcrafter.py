@@ -9,7 +9,8 @@ from depthcrafter_cli.errors import MemoryLimitError, UsageError, WeightsError
 from depthcrafter_cli.media.resize import model_size
 from depthcrafter_cli.media.spool import expected_spool_bytes
 from depthcrafter_cli.memory.architecture import Architecture
-from depthcrafter_cli.memory.duration import Card, Duration, duration
+from depthcrafter_cli.memory.cards import Card
+from depthcrafter_cli.memory.duration import Duration, duration
 from depthcrafter_cli.memory.estimate import Workload
 from depthcrafter_cli.memory.planner import Fallbacks, MemoryChoice, choose
 from depthcrafter_cli.memory.work import Work
@@ -379,9 +380,6 @@ def _choose(
     machine: Machine,
 ) -> MemoryChoice:
     """The memory plan of a run. Raises MemoryLimitError where none fits."""
-    import torch
-
-    from depthcrafter_cli.models.devices import attends_in_pieces
     from depthcrafter_cli.models.silent import silent_layers
 
     configs = network_configs(weights.path)
@@ -389,9 +387,11 @@ def _choose(
     with content_errors(weights.path, WeightsError, CONFIGS_EXPECTED):
         model = Architecture.of(**configs, silent=silent)
     window = config.window if frames is None else min(config.window, frames)
-    in_pieces = attends_in_pieces(torch.device(machine.device))
-    workload = Workload(size, window, config.decode_chunk, _ITEMSIZES[machine.dtype], in_pieces)
+    workload = Workload(
+        size, window, config.decode_chunk, _ITEMSIZES[machine.dtype], machine.in_pieces
+    )
     return choose(
         model, workload, machine.budget, machine.device.split(":")[0],
-        batch=config.encode_batch, overlap=config.overlap,
+        batch=config.encode_batch, overlap=config.overlap, whole=config.noise == "reference",
+        card=machine.card,
     )  # fmt: skip

@@ -3,17 +3,15 @@
 Imports no network library, so a run can plan quickly.
 """
 
-import ctypes
 import re
-import sys
 from typing import NamedTuple
 
 import torch
 
 from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.models.drivers import dtype_name, nvidia_driver
 from depthcrafter_cli.progress import Warn, ignore
 
-_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 # Cards of compute capability 7.5 that have tensor cores. Those without (GTX 16, T1000, MX450)
 # give values that are no numbers for fp16 convolutions.
 _TENSOR_CORES = re.compile(r"RTX|\bT4(G|0)?\b", re.IGNORECASE)
@@ -132,18 +130,6 @@ def cuda_install() -> str:
     )
 
 
-def nvidia_driver() -> bool:
-    """Whether NVIDIA's driver is here and has a GPU, whatever PyTorch can do with it."""
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-        count = ctypes.c_int()
-        return not driver.cuInit(0) and not driver.cuDeviceGetCount(ctypes.byref(count)) and (
-            count.value > 0
-        )  # fmt: skip
-    except (OSError, AttributeError):
-        return False
-
-
 def cuda_index(device: str) -> int:
     """The number of a CUDA device, of the current one for a plain ``cuda``.
 
@@ -161,16 +147,12 @@ def pick_dtype(name: str, device: torch.device, warn: Warn = ignore) -> torch.dt
     Raises:
         UsageError: a precision that does not exist, or not on this device.
     """
-    if name != "auto" and name not in _DTYPES:
-        raise UsageError(
-            f"got the dtype '{name}', expected auto, {', '.join(_DTYPES)}: choose one."
-        )
+    picked = getattr(torch, dtype_name(name, device.type, warn))
     card, capability = _nvidia_card(device)
     broken = capability == (7, 5) and not _TENSOR_CORES.search(card)
     if name == "auto" and broken:
         warn(f"{card} fails at half precision, so fp32 is used, which takes twice the memory.")
-    if name == "auto":
-        return torch.float32 if device.type == "cpu" or broken else torch.float16
+        return torch.float32
     if name == "fp16" and broken:
         warn(f"{card} fails at half precision: leave `dtype` out, or expect to stop for values "
              "that are no numbers.")  # fmt: skip
@@ -179,9 +161,7 @@ def pick_dtype(name: str, device: torch.device, warn: Warn = ignore) -> torch.dt
             f"got the dtype bf16 on {card} of compute capability {capability[0]}.{capability[1]}, "
             "expected 8.0 or higher: leave `dtype` out."
         )
-    if name == "fp16" and device.type == "cpu":
-        warn("fp16 is far slower than fp32 on a CPU: leave `dtype` out.")
-    return _DTYPES[name]
+    return picked
 
 
 def _nvidia_card(device: torch.device) -> tuple[str, tuple[int, int] | None]:

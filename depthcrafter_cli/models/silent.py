@@ -2,17 +2,25 @@
 
 An autoencoder that is the identity has them, and so do temporal halves that nothing has trained
 yet. To leave one out changes no result: what it would add is exactly zero. Which layers these are
-is read from the weight files, once, so that no GPU is asked during a run.
+is read from the weight files, once, so that no GPU is asked during a run; and without PyTorch, so
+that a run is planned at once.
 """
 
+from __future__ import annotations
+
+import json
 import re
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 from safetensors import safe_open
-from torch import Tensor, nn
 
 from depthcrafter_cli.models.layout import reading_weights, weight_files
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 # The layers that end a branch: of residual blocks, of attention, of feed-forward layers, of whole
 # transformers, and of the embedding of frame numbers.
@@ -27,13 +35,40 @@ def silent_layers(folder: Path, network: str) -> frozenset[str]:
     found: dict[str, bool] = {}
     with reading_weights(folder / network):
         for path in weight_files(folder, network):
-            with safe_open(path, framework="pt") as file:
+            with safe_open(path, framework="np") as file:
                 # Biases come first: few bytes, and hardly ever zero where anything was trained.
-                for key in sorted(file.offset_keys()):
-                    layer = key.rpartition(".")[0]
-                    if _LAST.search(layer) and found.get(layer, True):
-                        found[layer] = _all_zero(file.get_tensor(key))
+                keys = sorted(file.offset_keys())
+            values = _Values(path)
+            for key in keys:
+                layer = key.rpartition(".")[0]
+                if _LAST.search(layer) and found.get(layer, True):
+                    found[layer] = values.all_zero(key)
     return frozenset(layer for layer, silent in found.items() if silent)
+
+
+class _Values:
+    """The values in a sound safetensors file as they lie there, whatever their type."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            self._entries = json.loads(file.read(length))
+        self._path, self._start = path, 8 + length
+
+    def all_zero(self, key: str) -> bool:
+        """Whether all values of a tensor are 0; of most that are not, the first is read alone."""
+        begin, end = self._entries[key]["data_offsets"]
+        bits = re.search(r"\d+", self._entries[key]["dtype"])  # BOOL has none
+        width = int(bits[0]) // 8 if bits else 1
+        size = (end - begin) // width
+        with self._path.open("rb") as file:
+            file.seek(self._start + begin)
+            for count in (min(size, 1), max(size - 1, 0)):
+                values = np.fromfile(file, f"<u{width}", count)
+                # Without the sign, as -0 is 0 too.
+                if (values << values.dtype.type(1)).any():
+                    return False
+        return True
 
 
 def _all_zero(tensor: Tensor) -> bool:

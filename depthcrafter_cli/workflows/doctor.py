@@ -151,7 +151,8 @@ def _driver() -> Iterator[Row]:
 def _gpus() -> Iterator[Row]:
     import torch
 
-    from depthcrafter_cli.models.devices import cuda_fault, nvidia_driver
+    from depthcrafter_cli.models.devices import cuda_fault
+    from depthcrafter_cli.models.drivers import nvidia_driver
 
     fault, count = cuda_fault(), 0
     if fault is None:
@@ -175,7 +176,7 @@ def _card(device: "torch.device") -> Row:
     """A CUDA device: NVIDIA's, or AMD's under ROCm."""
     import torch
 
-    from depthcrafter_cli.memory.duration import is_slice
+    from depthcrafter_cli.memory.cards import is_slice
 
     properties = torch.cuda.get_device_properties(device)
     name, capability = properties.name, f"{properties.major}.{properties.minor}"

@@ -40,7 +40,7 @@ from depthcrafter_cli.workflows.diffusers_names import (
     precision_of,
     settings_of_call,
 )
-from depthcrafter_cli.workflows.memory import Limits, budget, memory_errors
+from depthcrafter_cli.workflows.memory import Limits, machine, memory_errors
 from depthcrafter_cli.workflows.model import LoadedModel
 from depthcrafter_cli.workflows.request import RunRequest
 
@@ -357,7 +357,7 @@ class DepthCrafterPipeline:
 
     def _machine(self) -> Machine:
         device, dtype = str(self.device), str(self.dtype).removeprefix("torch.")
-        return Machine(device, dtype, budget(device, self._limits, self._warn))
+        return machine(device, dtype, self._limits, self._warn)
 
     def _estimator(self, plan: MethodPlan, observer: Observer) -> Estimator:
         max_vram, _ = self._limits

@@ -14,10 +14,14 @@ from depthcrafter_cli.memory.budget import (
     host_budget,
     ram_budget,
 )
-from depthcrafter_cli.methods.base import MethodPlan
+from depthcrafter_cli.memory.cards import Card, card
+from depthcrafter_cli.methods.base import Machine, MethodPlan
+from depthcrafter_cli.models.drivers import dtype_name, gpu_driver
 from depthcrafter_cli.progress import Warn, ignore
+from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.resources import (
     available_ram,
+    device_name,
     free_device_memory,
     ram,
     windows_driver,
@@ -26,10 +30,11 @@ from depthcrafter_cli.workflows.resources import (
 Limits = tuple[float | None, float | None]  # GB of the device and of the host
 
 
-def budget(device: str, limits: Limits, warn: Warn = ignore) -> Budget:
+def budget(device: str, limits: Limits, warn: Warn = ignore, *, here: bool = True) -> Budget:
     """What a run may take of this machine; ``limits`` are what was asked for, None for auto.
 
-    ``warn`` is told where the system does not tell its memory, and some is assumed.
+    ``warn`` is told where the system does not tell its memory, and some is assumed. Of a device
+    that is not ``here``, nothing is asked.
     """
     vram, ram_gigabytes = limits
     kind = device.split(":")[0]
@@ -38,15 +43,56 @@ def budget(device: str, limits: Limits, warn: Warn = ignore) -> Budget:
             f"This system does not tell how much memory it has: {available_ram() / GIB:.1f} GB of "
             "RAM are assumed. Where it is another amount, pass `max_vram` (on a GPU `max_ram`)."
         )
-    bounds, machine = _free(device), ram()
+    bounds, whole = _free(device) if here else [], ram()
     if vram is not None:
         bounds.append(card_budget(vram, kind))
     elif kind in ("cpu", "mps"):  # whose memory is the machine's
         bounds.append(ram_budget(available_ram()))
-    host = host_budget(available_ram(), machine.total, windows=windows_driver())
+    host = host_budget(available_ram(), whole.total, windows=windows_driver())
     return Budget(
         min(bounds, default=None), host if ram_gigabytes is None else gigabytes(ram_gigabytes)
     )
+
+
+def machine(device: str, dtype: str, limits: Limits, warn: Warn = ignore) -> Machine:
+    """A device that is here, by PyTorch's names of it and of the precision; see :func:`budget`."""
+    in_pieces, name = False, device_name(device)
+    if device != "cpu":
+        import torch
+
+        from depthcrafter_cli.models.devices import attends_in_pieces
+
+        in_pieces = attends_in_pieces(torch.device(device))
+    return Machine(device, dtype, budget(device, limits, warn), name, card(name), in_pieces)
+
+
+def machine_for(request: RunRequest, warn: Warn, known: Card | None = None) -> Machine:
+    """What to run with. Planning alone may be for a device that is not here, or a ``known`` card.
+
+    PyTorch is imported only where it must be asked.
+    """
+    kind = request.device.split(":")[0]
+    absent = not request.outputs and not gpu_driver()
+    if known is not None or (kind == "auto" and request.max_vram and absent):
+        kind = "cuda"
+    planned = kind in ("cpu", "mps") or (kind == "cuda" and (known is not None or absent))
+    if planned and not request.outputs:
+        return _elsewhere(kind, dtype_name(request.dtype, kind, warn), request.limits, known, warn)
+
+    from depthcrafter_cli.models.devices import pick_device, pick_dtype
+
+    device = pick_device(request.device, warn)
+    dtype = str(pick_dtype(request.dtype, device, warn)).removeprefix("torch.")
+    return machine(str(device), dtype, request.limits, warn)
+
+
+def _elsewhere(kind: str, dtype: str, limits: Limits, known: Card | None, warn: Warn) -> Machine:
+    """A device that need not be here; of a ``known`` card all memory may be used."""
+    vram, ram_gigabytes = limits
+    if vram is None and known is not None:
+        limits = (known.gigabytes, ram_gigabytes)
+    room = budget(kind, limits, warn, here=kind != "cuda")
+    return Machine(kind, dtype, room, known.name if known else kind, known, kind == "mps")
 
 
 def _free(device: str) -> list[int]:

@@ -13,7 +13,8 @@ from depthcrafter_cli.media.reader import count_frames, frame_numbers, probe, se
 from depthcrafter_cli.media.resize import reference_stride
 from depthcrafter_cli.media.selection import ReadOptions, expected_frames, selected_rate
 from depthcrafter_cli.media.sinks.registry import check_numbers, check_size
-from depthcrafter_cli.memory.duration import Duration, card
+from depthcrafter_cli.memory.cards import Card
+from depthcrafter_cli.memory.duration import Duration
 from depthcrafter_cli.methods.base import Machine, MethodPlan, MethodRequest
 from depthcrafter_cli.methods.registry import method_named
 from depthcrafter_cli.progress import Observer, StageWork, Warn, ignore
@@ -21,7 +22,7 @@ from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.shots.shot import FilmTimes
 from depthcrafter_cli.types import Size, VideoInfo
 from depthcrafter_cli.workflows.film import check_cut_list, film_of
-from depthcrafter_cli.workflows.memory import budget
+from depthcrafter_cli.workflows.memory import machine_for
 from depthcrafter_cli.workflows.places import (
     check_disk,
     check_places,
@@ -31,7 +32,6 @@ from depthcrafter_cli.workflows.places import (
 )
 from depthcrafter_cli.workflows.provenance import Provenance
 from depthcrafter_cli.workflows.request import FROM_SOURCE, NO_CUTS, RunRequest
-from depthcrafter_cli.workflows.resources import device_name
 from depthcrafter_cli.workflows.state import RunState, SavedRun
 
 # For a pixel of an output, until it is measured: H.264 of 640x360 on one busy core.
@@ -109,16 +109,15 @@ class RunPlan:
         held, look = self.video.held_by(self.request) or frames, self.request.look
         return disk_bytes(frames, held, outputs, self.method, self.output_size, look)
 
-    def time_on(self, card_name: str | None) -> tuple[str, Duration | None]:
-        """A card's name, by default that of the plan's device, and the run's time on it.
-
-        None where the card, its speed in this precision or the video's length is not known.
+    @property
+    def time(self) -> Duration | None:
+        """The run's time; None where the card, its speed in this precision or the video's length
+        is not known.
         """
-        name = card_name or device_name(self.machine.device)
-        known, frames = card(name), self.video.frames
+        known, frames = self.machine.card, self.video.frames
         if known is None or frames is None:
-            return name, None
-        return name, self.method.time_on(known, frames)
+            return None
+        return self.method.time_on(known, frames)
 
     def stage_work(self) -> dict[str, StageWork]:
         """What each stage is expected to take; nothing where that, or the length, is not known."""
@@ -139,8 +138,15 @@ class RunPlan:
         return whole
 
 
-def plan(request: RunRequest, warn: Warn = ignore, observer: Observer = ignore) -> RunPlan:
+def plan(
+    request: RunRequest,
+    warn: Warn = ignore,
+    observer: Observer = ignore,
+    card: Card | None = None,
+) -> RunPlan:
     """Settle and check a run; the cuts of a film are looked for, of which ``observer`` is told.
+
+    Without outputs it is only a plan, which may be for a ``card`` that is not here.
 
     With ``resume``, a run that stopped or was kept goes on, with whatever look is asked for now.
     With ``overwrite`` too, one that cannot be gone on with is begun again, unless it lacks memory
@@ -160,7 +166,8 @@ def plan(request: RunRequest, warn: Warn = ignore, observer: Observer = ignore) 
         except (UsageError, InputError):
             if not request.overwrite or request.resume_only:
                 raise
-    return _planned(request, _with_shots(request, video, method, observer), method, warn)
+    video = _with_shots(request, video, method, observer)
+    return _planned(request, video, method, warn, known=card)
 
 
 def check_run(request: RunRequest) -> Video:
@@ -178,6 +185,7 @@ def _planned(
     method: MethodPlan,
     warn: Warn,
     saved: SavedRun | None = None,
+    known: Card | None = None,
 ) -> RunPlan:
     """What depends on the machine settled; ``saved`` is the run that is to go on.
 
@@ -185,7 +193,7 @@ def _planned(
         MemoryLimitError: nothing fits, or not with the settings that ``saved`` began with.
         UsageError, InputError: the disparity of ``saved`` is another.
     """
-    device, dtype = _machine(request, warn)
+    on = machine_for(request, warn, known)
     spec, weights = method.spec, method.weights
     if saved is not None and saved.frames is not None:
         cuts = saved.provenance.cuts
@@ -205,16 +213,15 @@ def _planned(
         settings=method.settings,
         memory={},
         reference=request.reference,
-        device=device.split(":")[0],
-        dtype=dtype,
+        device=on.device.split(":")[0],
+        dtype=on.dtype,
         anamorphic=video.info.anamorphic,
     )
     if saved is not None:
         _require_same(request, provenance, saved, method)
-    machine = Machine(device, dtype, budget(device, request.limits, warn))
     settings = None if saved is None else saved.provenance.settings
     longest = None if video.frames is None else max(filter(None, video.shots))
-    method = method.on(machine, longest, settings)
+    method = method.on(on, longest, settings)
     if saved is None:
         provenance = replace(provenance, settings=method.settings, memory=method.memory_details)
     else:
@@ -225,7 +232,7 @@ def _planned(
         request=request,
         video=video,
         method=method,
-        machine=machine,
+        machine=on,
         provenance=provenance,
         resumed=saved is not None,
     )
@@ -376,22 +383,3 @@ def _frame_selection(request: RunRequest, info: VideoInfo) -> tuple[ReadOptions,
         stride = reference_stride(info.rate, reading.fps)
         return replace(reading, fps=None, stride=stride), reading.fps
     return reading, selected_rate(info, reading)
-
-
-def _machine(request: RunRequest, warn: Warn) -> tuple[str, str]:
-    """The device and precision to run with, by their PyTorch names.
-
-    Planning alone may be for a GPU that is not here.
-    """
-    import torch
-
-    from depthcrafter_cli.models.devices import pick_device, pick_dtype
-
-    elsewhere = request.device.startswith("cuda") or (request.device == "auto" and request.max_vram)
-    if not request.outputs and elsewhere and not torch.cuda.is_available():
-        device = torch.device("cuda")
-    elif not request.outputs and request.device == "mps":
-        device = torch.device("mps")
-    else:
-        device = pick_device(request.device, warn)
-    return str(device), str(pick_dtype(request.dtype, device, warn)).removeprefix("torch.")

@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,8 +16,11 @@ from depthcrafter_cli.media.resize import model_size
 from depthcrafter_cli.media.spool import DisparitySpool, expected_spool_bytes
 from depthcrafter_cli.memory.architecture import Architecture
 from depthcrafter_cli.memory.budget import GIB, Budget, card_budget
+from depthcrafter_cli.memory.cards import card_named
 from depthcrafter_cli.memory.estimate import Workload, estimate
 from depthcrafter_cli.memory.planner import choose, plans
+from depthcrafter_cli.memory.speed import pass_seconds
+from depthcrafter_cli.memory.work import forward
 from depthcrafter_cli.methods.base import Machine
 from depthcrafter_cli.methods.depthcrafter import DepthCrafterPlan
 from depthcrafter_cli.models.layout import network_configs
@@ -80,10 +83,37 @@ def test_a_full_window_fits_a_4_gb_card_and_a_6_gb_card_keeps_the_weights():
     small, middle, large = select(4), select(6), select(24)
     assert small.plan.offload_blocks and small.plan.offload_skips and small.peaks.device < 3.4e9
     assert not middle.plan.offload_blocks and middle.peaks.device < 6e9
-    assert large.plan == replace(MemoryPlan.default("cuda"), encode_batch=8)
+    assert large.plan == replace(MemoryPlan.default("cuda"), encode_by_rows=True)
     assert {choice.workload.window for choice in (small, middle, large)} == {110}
     hd = select(8, replace(WORKLOAD, size=Size(1088, 1920)))
     assert hd.workload.window == 110 and hd.peaks.device < 8e9
+
+
+def test_chunks_are_few_and_large_where_memory_allows_and_that_is_faster():
+    usual = MemoryPlan.default("cuda").chunk_values
+    small = replace(WORKLOAD, size=Size(192, 320), window=24)
+    for name, workload in product(("H100", "RTX 4090", "RTX 3060"), (WORKLOAD, small)):
+        card = card_named(name)
+        budget = Budget(card_budget(card.gigabytes, "cuda"))
+        given = {"batch": 8, "overlap": 8, "card": card}
+        choice = choose(FULL, workload, budget, "cuda", **given)
+        values = choice.plan.chunk_values
+        assert usual <= values and choice.peaks.device <= budget.device
+        # A card waits for no launch: without them a step takes as long.
+        steps = [*forward(FULL.unet, workload.window, *workload.latent_size(FULL))]
+        free = [step._replace(launches=0) for step in steps]
+        assert pass_seconds(steps, card, values, 2) <= 1.1 * pass_seconds(free, card, values, 2)
+    tight = choose(FULL, WORKLOAD, Budget(8_500_000_000), "cuda", batch=8, overlap=25)
+    assert tight.plan.chunk_values == usual
+
+
+def test_the_reference_encodes_whole_pictures_where_memory_allows():
+    def plan(gigabytes: float) -> MemoryPlan:
+        budget = Budget(card_budget(gigabytes, "cuda"))
+        return choose(FULL, WORKLOAD, budget, "cuda", batch=8, overlap=25, whole=True).plan
+
+    assert not plan(24).encode_by_rows and plan(24).encode_batch == 8
+    assert plan(3).encode_by_rows and plan(3).encode_batch == 1
 
 
 def test_more_memory_never_means_a_later_plan():
@@ -224,12 +254,10 @@ def test_a_run_on_a_cpu_is_held_to_the_memory_that_is_available():
         machine = Machine("cpu", "float32", budget("cpu", (None, None)))
         return plan.on(machine, 24).memory
 
-    assert chosen(Size(192, 320)).plan == MemoryPlan.default("cpu")
+    usual = replace(MemoryPlan.default("cpu"), encode_by_rows=True)
+    assert chosen(Size(192, 320)).plan == usual
     model, side = Architecture.of(**network_configs(NANO)), 64
-    while (
-        estimate(model, Workload(Size(side, side), 24, 8, 4), MemoryPlan.default("cpu")).device
-        < free
-    ):
+    while estimate(model, Workload(Size(side, side), 24, 8, 4), usual).device < free:
         side += 64
     large = chosen(Size(side, side))
     assert large.measured_as < free and large.concessions and not large.shortened

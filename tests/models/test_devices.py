@@ -13,7 +13,7 @@ from training_steps import three_stages, write_clip
 
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.memory.budget import Budget
-from depthcrafter_cli.memory.duration import card, is_slice
+from depthcrafter_cli.memory.cards import card, is_slice
 from depthcrafter_cli.methods.base import Machine, MethodRequest
 from depthcrafter_cli.methods.depthcrafter import DepthCrafterMethod
 from depthcrafter_cli.models.devices import pick_device, pick_dtype
@@ -255,7 +255,7 @@ def test_a_part_of_a_card_is_not_taken_for_the_card(name, whole):
     assert (card(name) is not None) is whole
 
 
-def test_the_time_on_a_part_of_a_card_is_said_to_be_unknown(cli, clip):
+def test_a_part_of_a_card_cannot_be_planned_for(cli, clip):
     slice_ = "NVIDIA A100-SXM4-40GB MIG 1g.5gb"
     done = cli("plan", clip, "--max-vram", 8, "--weights", "depthcrafter", "--card", slice_)
-    assert done.code == 0 and "a part of a card" in done.out
+    assert done.code == 2 and "expected a whole one" in done.err
