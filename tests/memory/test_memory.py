@@ -113,7 +113,7 @@ def test_the_reference_encodes_whole_pictures_where_memory_allows():
         return choose(FULL, WORKLOAD, budget, "cuda", batch=8, overlap=25, whole=True).plan
 
     assert not plan(24).encode_by_rows and plan(24).encode_batch == 8
-    assert plan(3).encode_by_rows and plan(3).encode_batch == 1
+    assert not plan(3).encode_by_rows and plan(3).encode_batch == 1
 
 
 def test_more_memory_never_means_a_later_plan():
