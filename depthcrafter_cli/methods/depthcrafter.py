@@ -347,6 +347,7 @@ class DepthCrafterEstimator:
 
 def _point(point: "WindowPoint") -> ResumePoint:
     tensors = {name: getattr(point, name) for name in ("latents", "overlap", "under_way")}
+    tensors |= {f"keys{number}": part for number, part in enumerate(point.keys)}
     return ResumePoint(
         decoded=point.decoded,
         waiting=len(point.latents),
@@ -363,11 +364,13 @@ def _window_point(point: ResumePoint) -> "WindowPoint":
 
     parts: dict[str, Any] = {"overlap": None, **point.tensors, **point.counts}
     latents = parts.pop("latents")
+    keys = tuple(parts.pop(name) for name in sorted(parts) if name.startswith("keys"))
     # The frames that were decoded since the point was kept need no latents any more.
     return WindowPoint(
         decoded=point.decoded,
         latents=latents[len(latents) - point.waiting :],
         last=point.last,
+        keys=keys,
         **parts,
     )
 

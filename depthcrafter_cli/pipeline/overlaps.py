@@ -14,8 +14,7 @@ from depthcrafter_cli.types import Disparity
 if TYPE_CHECKING:
     from torch import Tensor
 
-    Decode = Callable[[Tensor], Disparity]
-
+Decode = Callable[["Tensor"], Disparity]
 PIXELS = 4096  # of a frame, that are kept to compare
 
 
@@ -50,3 +49,9 @@ def coarse(parts: Sequence[Disparity]) -> Disparity:
     frames = np.concatenate(parts)
     step = -int(-((frames[0].size / PIXELS) ** 0.5) // 1)
     return np.ascontiguousarray(frames[:, ::step, ::step])
+
+
+def skeleton_frames(window: int, total: int) -> tuple[int, ...]:
+    """As many frames as a window has, spread over a whole shot, with its first and its last."""
+    count = min(window, total)
+    return tuple(index * (total - 1) // max(count - 1, 1) for index in range(count))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -24,10 +24,11 @@ from depthcrafter_cli.pipeline.denoise import (
 )
 from depthcrafter_cli.pipeline.frames import checked
 from depthcrafter_cli.pipeline.noise import NoiseSource, noise_source
-from depthcrafter_cli.pipeline.overlaps import overlap_of
+from depthcrafter_cli.pipeline.overlaps import overlap_of, skeleton_frames
 from depthcrafter_cli.pipeline.resume_point import Keep, WindowPoint, forget
 from depthcrafter_cli.pipeline.retries import Fallback, Retries, no_fallback
 from depthcrafter_cli.pipeline.schedule import karras_schedule
+from depthcrafter_cli.pipeline.skeleton import Skeleton
 from depthcrafter_cli.pipeline.stitch import stitch
 from depthcrafter_cli.pipeline.windows import FilledWindow, Layout, count_windows, split
 from depthcrafter_cli.progress import Observer, Progress, ignore
@@ -99,6 +100,10 @@ class ShotPass:
         kept = start is None or start.last or start.next_frame == spread.start(start.windows)
         self.layout = spread if kept else published
         windows = None if total is None else count_windows(total, config.window, config.overlap)
+        keys: tuple[int, ...] = ()
+        if config.align == "skeleton" and total is not None and windows is not None and windows > 2:
+            keys, windows = skeleton_frames(config.window, total), windows + 1
+        self.skeleton = Skeleton(keys, () if start is None else start.keys)
         self.total_steps = None if windows is None else windows * config.steps
         self.schedule = karras_schedule(config.steps)
         self.steps_done = self.frames_read = self.frames_decoded = 0
@@ -140,23 +145,44 @@ class ShotPass:
         for filled in split(conditioning, self.layout, passed):
             work = partial(self.denoised, filled, noise, overlap)
             window = self.memory.until_it_fits("denoise", work)
-            compared = self.compared(filled, overlap, window)
+            compared = self.compared(filled, noise, overlap, window)
             stitched, final = stitch(window, overlap), filled.final
             overlap = stitched[final:] if final < len(stitched) else None
             waiting = torch.cat([self.between(stitched).latents.to(device), stitched[:final]])
             done = filled.window.index + 1
-            self.reached = WindowPoint(done, self.frames_decoded, waiting, overlap, filled.last)
+            keys = () if filled.last else self.skeleton.kept
+            self.reached = WindowPoint(
+                done, self.frames_decoded, waiting, overlap, filled.last, keys=keys
+            )
             self.keep(replace(self.reached, overlaps=compared))
             yield stitched[:final]
 
     def compared(
-        self, filled: FilledWindow[Conditioning], before: Tensor | None, own: Tensor
-    ) -> tuple[Overlap, ...]:
-        """What a window and the one before say of the frames they share, if it is asked for."""
-        if self.config.align == "off" or before is None:
-            return ()
-        chunk = self.config.decode_chunk
-        return (overlap_of(filled.window, self.layout, before, own, self.decode, chunk),)
+        self, filled: FilledWindow[Conditioning], noise: NoiseSource, before: Tensor | None,
+        own: Tensor,
+    ) -> tuple[Overlap, ...]:  # fmt: skip
+        """What a window and the one before say of the frames they share, if it is asked for.
+
+        With the last window, also what all of them and the skeleton say.
+        """
+        overlaps, window, chunk = list[Overlap](), filled.window, self.config.decode_chunk
+        if self.config.align != "off" and before is not None:
+            overlaps.append(overlap_of(window, self.layout, before, own, self.decode, chunk))
+        if self.skeleton:
+            self.skeleton.add(filled, own)
+        if self.skeleton and filled.last:
+            latents = self.memory.until_it_fits("denoise", partial(self.pinned, noise))
+            starts = [*map(self.layout.start, range(window.index + 1))]
+            overlaps += self.skeleton.pins(latents, starts, self.decode, chunk)
+        return tuple(overlaps)
+
+    def pinned(self, noise: NoiseSource) -> Tensor:
+        """The latents of the skeleton."""
+        self.steps_done = (self.total_steps or 0) - self.config.steps
+        device = self.components.device
+        start = self.schedule.init_noise_sigma * self.skeleton.noise(noise).to(device)
+        conditioning = self.skeleton.conditioning(device)
+        return self.through_network(start, conditioning, self.count_step)
 
     def between(self, like: Tensor) -> WindowPoint:
         """The pass as it is before the window under way, whose latents are ``like`` these."""
@@ -181,19 +207,26 @@ class ShotPass:
         self, filled: FilledWindow[Conditioning], noise: NoiseSource, overlap: Tensor | None
     ) -> Tensor:
         """One window's latents [m, 4, h, w], before they are blended into the result."""
-        device, guidance = self.components.device, self.config.guidance
+        device = self.components.device
         at, steps = filled.window.index, 0
         start = anchor(noise.latents(filled.window).to(device), overlap, self.schedule)
         if self.start is not None and self.start.under_way is not None and at == self.start.windows:
             start, steps = self.start.under_way.to(device), self.start.steps
         self.steps_done = at * self.config.steps + steps
         self.observer(Progress("denoise", self.steps_done, self.total_steps, unit="steps"))
-        conditioning = Conditioning.join(filled.items)
+        return self.through_network(start, Conditioning.join(filled.items), self.step_done, steps)
+
+    def through_network(
+        self, start: Tensor, conditioning: Conditioning, on_step: Callable[[Tensor], None],
+        steps: int = 0,
+    ) -> Tensor:  # fmt: skip
+        """A window's latents from its starting ones, of which ``steps`` are done."""
+        guidance = self.config.guidance
         with self.components.on_device(self.components.unet):
             conditional = self.velocity(conditioning)
             unconditional = self.velocity(conditioning.blank()) if guidance > 1 else None
             return denoise(
-                start, conditional, unconditional, self.schedule, guidance, self.step_done, steps
+                start, conditional, unconditional, self.schedule, guidance, on_step, steps
             )
 
     def velocity(self, conditioning: Conditioning) -> Velocity:
@@ -215,11 +248,15 @@ class ShotPass:
             yield item
 
     def step_done(self, latents: Tensor) -> None:
-        """Count a step; it is given the window's latents after that step."""
+        """Keep and count a step; it is given the window's latents after that step."""
+        self.count_step(latents, keeps=True)
+
+    def count_step(self, latents: Tensor, *, keeps: bool = False) -> None:
+        """Count a step, and keep the pass with it if it is of a window of the result."""
         self.steps_done += 1
         steps = self.steps_done % self.config.steps
         # Before anything of it is kept to go on from.
         require_numbers(latents, self.components.dtype, f"in step {steps or self.config.steps}")
-        if steps:  # after the last one comes the window's own point
+        if steps and keeps:  # after the last one comes the window's own point
             self.keep(replace(self.between(latents), steps=steps, under_way=latents))
         self.observer(Progress("denoise", self.steps_done, self.total_steps, unit="steps"))

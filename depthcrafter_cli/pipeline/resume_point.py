@@ -21,6 +21,8 @@ class WindowPoint:
         overlap: float32 [o, 4, h, w] of the frames the next window shares, None without overlap.
         last: whether the shot has no frames beyond ``latents``.
         steps: of the next window, how many are done.
+        keys: of frames that the skeleton will have, as far as they are in these windows: see
+            :class:`~depthcrafter_cli.pipeline.skeleton.Skeleton`.
         overlaps: what windows say of frames that they share, as far as no point before told it.
         under_way: float32 [m, 4, h, w], that window after ``steps``; None if it is not begun.
     """
@@ -32,6 +34,7 @@ class WindowPoint:
     last: bool
     steps: int = 0
     under_way: Tensor | None = None
+    keys: tuple[Tensor, ...] = ()
     overlaps: tuple[Overlap, ...] = ()
 
     @property

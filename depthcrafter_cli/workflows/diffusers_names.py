@@ -1,10 +1,11 @@
 """What users of diffusers write, and what it is called here."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.progress import Observer, Progress
 
 if TYPE_CHECKING:
     import torch
@@ -81,3 +82,25 @@ def precision_of(dtype: "str | torch.dtype") -> str:
     """A precision by the name that ``--dtype`` gives it."""
     name = str(dtype).removeprefix("torch.")
     return {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}.get(name, name)
+
+
+def after_each_step(
+    call: Callable[[int, float, dict[str, Any]], object], steps: int, observer: Observer
+) -> Observer:
+    """An observer that also makes a call after each denoising step, of ``steps`` for each window.
+
+    It is called with the number of the step over all windows, its timestep and an empty dictionary.
+    """
+    from depthcrafter_cli.pipeline.schedule import karras_schedule
+
+    timesteps = karras_schedule(steps).timesteps
+    done = 0
+
+    def observe(event: Progress) -> None:
+        nonlocal done
+        observer(event)
+        if event.stage == "denoise" and event.done > done:
+            done = event.done
+            call(done - 1, timesteps[(done - 1) % steps], {})
+
+    return observe

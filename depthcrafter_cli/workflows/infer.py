@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from depthcrafter_cli.depth.align import Overlap, align
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.inputs import VideoInput, open_input
 from depthcrafter_cli.media.resize import output_size
@@ -14,6 +16,7 @@ from depthcrafter_cli.media.scale import resize_disparity
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.methods.base import (
     Estimator,
+    Keep,
     Machine,
     MethodPlan,
     MethodRequest,
@@ -30,11 +33,12 @@ from depthcrafter_cli.models.pretrained import (
 )
 from depthcrafter_cli.models.registry import MODELS
 from depthcrafter_cli.options import options_of
-from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
+from depthcrafter_cli.progress import Observer, Warn, ignore
 from depthcrafter_cli.text import expanded
 from depthcrafter_cli.types import Size
 from depthcrafter_cli.workflows.diffusers_names import (
     INSTEAD,
+    after_each_step,
     as_called,
     place_of,
     precision_of,
@@ -300,33 +304,41 @@ class DepthCrafterPipeline:
             raise UsageError(
                 f"got `output_type` {output_type!r}, expected 'np' or 'pt': choose one."
             )
-        parts = self.stream(
-            video, max_res=max_res, size=size, generator=generator,
-            callback_on_step_end=callback_on_step_end, observer=observer, **options,
+        shared: list[Overlap] = []
+        parts = self._parts(
+            lambda point: shared.extend(point.overlaps), video, max_res=max_res, size=size,
+            generator=generator, callback_on_step_end=callback_on_step_end, observer=observer,
+            **options,
         )  # fmt: skip
         disparity, times = map(np.concatenate, zip(*parts, strict=True))
+        if shared:
+            steady = align(shared, len(disparity))
+            disparity = np.stack([steady(at, frame) for at, frame in enumerate(disparity)])
         if output_type == "np":
             return Depth(disparity, times)
         import torch
 
         return Depth(torch.from_numpy(disparity), torch.from_numpy(times))
 
-    def stream(
-        self,
-        video: Any,
-        *,
-        max_res: int | None = None,
-        size: str = "source",
-        generator: "torch.Generator | None" = None,
-        callback_on_step_end: Callback | None = None,
-        observer: Observer = ignore,
-        **options: Any,
-    ) -> Iterator[Depth]:
+    def stream(self, video: Any, **options: Any) -> Iterator[Depth]:
         """The depth of some frames at a time, in order, as soon as it is final.
 
         The arguments and errors are those of a call, which are checked at once; but nothing is held
-        for the whole video.
+        for the whole video, so that there is no ``output_type`` and windows cannot be aligned.
         """
+        if options.get("align", "off") != "off":
+            raise UsageError(
+                f"got `align` {options['align']} for a stream, expected off, as all of a shot must "
+                "be known for it: call the pipeline itself, or leave it out."
+            )
+        return self._parts(forget, video, **options)
+
+    def _parts(
+        self, keep: Keep, video: Any, *, max_res: int | None = None, size: str = "source",
+        generator: "torch.Generator | None" = None, callback_on_step_end: Callback | None = None,
+        observer: Observer = ignore, **options: Any,
+    ) -> Iterator[Depth]:  # fmt: skip
+        """See :meth:`stream`."""
         reading = {name: options.pop(name) for name in _READING & options.keys()}
         settings, typed = settings_of_call(options, generator)
         if max_res is not None:
@@ -338,11 +350,14 @@ class DepthCrafterPipeline:
             raise UsageError(as_called(str(error), typed)) from None
         written = output_size(size, source.stored, plan.size)
         if callback_on_step_end is not None:
-            observer = self._calling(callback_on_step_end, plan, observer)
+            if self._method.name != DEPTHCRAFTER:
+                refuse(self._method.name, "callback_on_step_end")
+            call = partial(callback_on_step_end, self)
+            observer = after_each_step(call, plan.settings["steps"], observer)
         if plan.exact_length or (plan.uses_length and source.path is not None):
             source = source.counted()
         plan = plan.on(self._machine(), source.length)
-        return self._estimated(plan, source, written, observer)
+        return self._estimated(plan, source, written, observer, keep)
 
     def _request(
         self, max_res: int | None = None, settings: Mapping[str, Any] | None = None
@@ -365,35 +380,17 @@ class DepthCrafterPipeline:
             return self._loaded.estimator(plan, max_vram, observer, self._warn)
 
     def _estimated(
-        self, plan: MethodPlan, source: VideoInput, written: Size, observer: Observer
+        self, plan: MethodPlan, source: VideoInput, written: Size, observer: Observer, keep: Keep
     ) -> Iterator[Depth]:
         estimator = self._estimator(plan, observer)
         with memory_errors(plan, str(self.device), capped=self._limits[0] is not None):
             times: list[float] = []
             frames = source.frames(plan.size, times)
             stream = estimator(
-                frames, total=source.length, observer=observer, resume_from=None, keep=forget
+                frames, total=source.length, observer=observer, resume_from=None, keep=keep
             )
             done = 0
             for disparity in stream:
                 scaled = np.stack([resize_disparity(each, written) for each in disparity])
                 yield Depth(scaled, np.array(times[done : done + len(disparity)]))
                 done += len(disparity)
-
-    def _calling(self, callback: Callback, plan: MethodPlan, observer: Observer) -> Observer:
-        """An observer that also calls back after each step. Raises UsageError without steps."""
-        from depthcrafter_cli.pipeline.schedule import karras_schedule
-
-        if self._method.name != DEPTHCRAFTER:
-            refuse(self._method.name, "callback_on_step_end")
-        timesteps = karras_schedule(plan.settings["steps"]).timesteps
-        done = 0
-
-        def observe(event: Progress) -> None:
-            nonlocal done
-            observer(event)
-            if event.stage == "denoise" and event.done > done:
-                done = event.done
-                callback(self, done - 1, timesteps[(done - 1) % len(timesteps)], {})
-
-        return observe

@@ -61,6 +61,10 @@ def test_aligned_disparity_is_solved_again_by_finish_and_what_is_kept_is_as_with
     assert (told["shot"], told["windows"]) == (0, 3)
     assert 0 < told["seam_residual"]["after"] < told["seam_residual"]["before"]
     assert "alignment" not in record_of(made["off"])
+    pinned = tmp_path / "skeleton.npz"
+    assert cli("run", film, "--out", pinned, *options, "--align", "skeleton").code == 0
+    assert record_of(pinned)["alignment"][0]["windows"] == 3
+    assert not np.array_equal(depth_of(pinned), steady)
     again = tmp_path / "again.npz"
     look = ["--size", "model", "--normalize", "none"]
     assert cli("finish", tmp_path / "windows.npz.work", "--out", again, *look).code == 0
@@ -84,12 +88,13 @@ def killed_at(call, *, before):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("align", ["windows", "skeleton"])
 @pytest.mark.parametrize(("call", "before"), [(1, True), (1, False), (2, False)])
 def test_a_run_killed_while_it_keeps_overlaps_goes_on_to_the_same_bytes(
-    cli, film, options, tmp_path, call, before
+    cli, film, options, tmp_path, call, before, align
 ):
     out, work = tmp_path / "d.npz", tmp_path / "d.npz.work"
-    command = ["run", film, "--out", out, *options, "--align", "windows", "--no-record"]
+    command = ["run", film, "--out", out, *options, "--align", align, "--no-record"]
     assert in_child(command, partial(killed_at, call, before=before)) == KILLED
     resumed = cli(*command, "--resume", "--keep-work")
     assert resumed.code == 0, resumed.err

@@ -79,6 +79,20 @@ def test_a_path_gives_what_run_writes(cli, tmp_path, tiny_folder):
         assert np.array_equal(depth.times, written["times"])
 
 
+def test_windows_are_aligned_in_a_call_as_in_a_run_and_in_no_stream(cli, tmp_path, tiny_folder):
+    clip, out = make_clip(tmp_path / "clip.mp4", frames=13, size=Size(64, 64)), tmp_path / "d.npz"
+    options = ["--align", "windows", "--steps", 1, "--window", 6, "--overlap", 2, "--quiet"]
+    assert cli("run", clip, "--out", out, "--weights", tiny_folder, *options).code == 0
+    settings = {"steps": 1, "window": 6, "overlap": 2}
+    with DepthCrafterPipeline.from_pretrained(tiny_folder, device="cpu") as model:
+        steady, other = (model(clip, align=each, **settings) for each in ("windows", "off"))
+        with pytest.raises(UsageError, match="got `align` windows for a stream, expected off"):
+            model.stream(clip, align="windows", **settings)
+    with np.load(out) as written:
+        assert np.allclose(steady.disparity, written["depth"], atol=1e-6)
+    assert not np.allclose(steady.disparity, other.disparity, atol=1e-4)
+
+
 def test_damage_of_a_video_is_told(tmp_path, tiny_folder):
     clip = make_clip(tmp_path / "clip.mkv", frames=40, size=Size(64, 64))
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
