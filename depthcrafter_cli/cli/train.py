@@ -111,7 +111,8 @@ def train(
             try:
                 began_as = carry_out(
                     config, recipe.stem, work_dir, out, observer, console.warn,
-                    resume=resume, time_limit=time_limit or math.inf, export=export, **asked,
+                    resume=resume, time_limit=time_limit or math.inf, export=export,
+                    recipe=recipe.read_text(encoding="utf-8"), **asked,
                 )  # fmt: skip
             except Interrupted:
                 console.hint = "Go on with: the same command."

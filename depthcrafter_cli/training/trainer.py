@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from depthcrafter_cli.disk import remove
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.files import output_errors
+from depthcrafter_cli.models.device_memory import peak_memory
 from depthcrafter_cli.progress import Interrupted, Observer, Progress
 from depthcrafter_cli.training.checkpoint import Settings, TrainingState, settings_of, stage_of
 from depthcrafter_cli.training.config import Optimisation
@@ -80,8 +81,10 @@ def train_step(
     plan: Optimisation,
     pieces: list[Any],
     accelerator: Accelerator,
-) -> float:
-    """One optimiser step; returns the loss. Depends on nothing but its arguments.
+) -> tuple[float, float]:
+    """One optimiser step; returns the loss, and the norm of its gradients before it was clipped.
+
+    Depends on nothing but its arguments.
 
     Raises:
         UsageError: the loss or a gradient is not a finite number; the weights are as they were.
@@ -109,7 +112,7 @@ def train_step(
     state.optimizer.step()
     state.step += 1
     state.average.update(state.step)
-    return batch_loss
+    return batch_loss, norm
 
 
 @dataclass(frozen=True)
@@ -209,14 +212,14 @@ def _run(
         network = accelerator.prepare_model(network)
     pace = _Pace(accelerator.num_processes)
     for pieces in stage.pieces(range(state.step, plan.steps)):
-        loss = train_step(stage, network, state, plan, pieces, accelerator)
-        pace.add(loss, sum(piece.frames for piece in pieces))
+        loss, norm = train_step(stage, network, state, plan, pieces, accelerator)
+        pace.add(loss, norm, sum(piece.frames for piece in pieces))
         done = state.step == plan.steps
         rate = learning_rate(plan, state.step - 1)
         if state.step % REPORT_EVERY == 0 or done:
-            mean, speed = pace.take()
-            entry = {"loss": mean, "learning_rate": rate, "frames_per_second": round(speed, 2)}
-            session.journal.write(stage.name, state.step, **entry)
+            entry = {"learning_rate": rate, **pace.take()}
+            peak = peak_memory(accelerator.device)
+            session.journal.write(stage.name, state.step, **entry, peak_memory_bytes=peak)
         detail = f"loss {loss:.4f}, lr {rate:.1e}"
         goes_on = session.goes_on(Progress(stage.name, state.step, plan.steps, "steps", detail))
         validates, is_due = session.is_due(state.step, plan), state.step % plan.save_every == 0
@@ -261,7 +264,7 @@ def _keep_last(checkpoint: Path, step: int, count: int) -> None:
 
 
 class _Pace:
-    """Mean loss and speed since they were last taken."""
+    """Mean loss, largest gradient and speed since they were last taken."""
 
     def __init__(self, processes: int) -> None:
         self._processes = processes
@@ -269,14 +272,21 @@ class _Pace:
 
     def _reset(self) -> None:
         self._losses: list[float] = []
+        self._norms: list[float] = []
         self._frames, self._since = 0, time.monotonic()
 
-    def add(self, loss: float, frames: int) -> None:
+    def add(self, loss: float, norm: float, frames: int) -> None:
         self._losses.append(loss)
+        self._norms.append(norm)
         self._frames += frames
 
-    def take(self) -> tuple[float, float]:
+    def take(self) -> dict[str, float]:
         seconds = max(time.monotonic() - self._since, 1e-9)
-        taken = sum(self._losses) / len(self._losses), self._processes * self._frames / seconds
+        taken = {
+            "loss": sum(self._losses) / len(self._losses),
+            "gradient_norm": max(self._norms),
+            "seconds_per_step": round(seconds / len(self._losses), 3),
+            "frames_per_second": round(self._processes * self._frames / seconds, 2),
+        }
         self._reset()
         return taken

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from depthcrafter_cli.training.trainer import Session
 
 
+_SHARDED = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
 _LAUNCHED = "ACCELERATE_MIXED_PRECISION"  # set by accelerate launch
 
 
@@ -48,6 +49,7 @@ def train(
     resume: bool = False,
     time_limit: float = math.inf,
     export: Path | None = None,
+    recipe: str = "",
 ) -> "ModelSpec":
     """Train a model and write its folder ``out``, and one after every stage into ``work``.
 
@@ -56,7 +58,7 @@ def train(
     Started by ``accelerate launch`` or ``torchrun``, all processes share the work. ``warn`` is told
     of a GPU that is there and not used. After ``time_limit`` seconds the run stops as if it had
     been asked to. With ``export``, a checkpoint of ``work``, nothing is trained: its model is
-    written.
+    written. ``recipe`` is the text of the recipe, which the model's card tells.
 
     Raises:
         Interrupted: it was asked to stop; the step it was at is saved.
@@ -95,7 +97,7 @@ def train(
             warn(sentence)
         if export is not None:
             config = _until_exported(config, export, work)
-        began_as = _carry_out(config, name, clips, out, session)
+        began_as = _carry_out(config, name, clips, out, session, recipe)
         if session.leads:
             remove_parts(work)  # what a run that was killed left, of files that were not due again
     session.accelerator.wait_for_everyone()
@@ -108,9 +110,11 @@ def _carry_out(
     clips: "dict[str, ClipSource]",
     out: Path,
     session: "Session",
+    recipe: str,
 ) -> "ModelSpec":
     from depthcrafter_cli.models.manifest import MANIFEST_NAME
     from depthcrafter_cli.models.registry import base_of
+    from depthcrafter_cli.training.card import model_card
     from depthcrafter_cli.training.data.latents import Encoder
     from depthcrafter_cli.training.networks import average_with_start
     from depthcrafter_cli.training.precision import Precision
@@ -129,7 +133,11 @@ def _carry_out(
     tuned = any(stage.trains == "decoder" for stage in config.stages)
     decoder = networks.vae.decoder if tuned else None
     manifest = {"model": name, "settings": config.settings, "base": base_of(start.spec)}
-    deliver = partial(_deliver, start.path, networks.unet, decoder, manifest)
+
+    def deliver(folder: Path, *, overwrite: bool = False) -> None:
+        card = model_card(name, start.spec, recipe, session.journal.lines())
+        _deliver(start.path, networks.unet, decoder, manifest, card, folder, overwrite=overwrite)
+
     for stage in config.stages:
         shown = {name: clips[name] for name in stage.sources}
         with _memory_errors(stage, session.accelerator.device):
@@ -242,6 +250,7 @@ def _deliver(
     unet: "nn.Module",
     decoder: "nn.Module | None",
     manifest: dict[str, Any],
+    card: str,
     folder: Path,
     *,
     overwrite: bool = False,
@@ -253,11 +262,13 @@ def _deliver(
     """
     from depthcrafter_cli.media.files import output_errors
     from depthcrafter_cli.models.manifest import write_manifest
+    from depthcrafter_cli.training.card import CARD_NAME
     from depthcrafter_cli.training.networks import save_trained
 
     with output_errors(folder):
         part = new_part(folder)
         save_trained(part, start, unet, decoder)
+        (part / CARD_NAME).write_text(card, encoding="utf-8")
         write_manifest(part, **manifest)
         sync_all(part)
         if folder.exists():  # else a folder that holds something could not be replaced
@@ -280,6 +291,12 @@ def _session(
     from depthcrafter_cli.training.journal import Journal
     from depthcrafter_cli.training.trainer import Session
 
+    for name in _SHARDED:
+        if os.environ.get(name) == "true":
+            raise UsageError(
+                f"got {name}, by which processes share the model, expected such as share the "
+                "batch: launch it without."
+            )
     warnings: list[str] = []
     chosen = pick_device(device, warnings.append)
     make_current(chosen)
@@ -295,8 +312,8 @@ def _session(
     leads = accelerator.is_main_process
     if chosen.type == "cpu" and accelerator.num_processes == 1 and _LAUNCHED in os.environ:
         warnings.append(
-            "Training runs in one process: on a CPU accelerate launch starts no more. Use torchrun "
-            "--nproc-per-node 2 -m depthcrafter_cli train for several."
+            "Training runs in one process: on a CPU accelerate launch starts no more, expected for "
+            "several: start them with torchrun (docs/training.md)."
         )
     for sentence in warnings if leads else ():
         warn(sentence)

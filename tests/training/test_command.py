@@ -111,7 +111,9 @@ def test_a_recipe_becomes_a_model_that_verifies_and_runs(cli, tmp_path):
     entries = [json.loads(line) for line in (tmp_path / "work" / "log.jsonl").open()]
     for stage in "123":
         logged = [entry for entry in entries if entry["stage"] == stage]
-        assert {"loss", "learning_rate", "abs_rel", "delta1", "temporal"} <= set().union(*logged)
+        told = {"loss", "learning_rate", "gradient_norm", "seconds_per_step", "abs_rel", "delta1"}
+        assert told | {"temporal"} <= set().union(*logged)
+        assert f"| {stage} | 0 | " in (model / "README.md").read_text()
         assert cli("weights", "verify", tmp_path / "work" / f"after-{stage}").code == 0
     assert Image.open(tmp_path / "work" / "loss.png").size[0] > 500
 
@@ -156,6 +158,9 @@ def test_a_model_fine_tuned_from_non_commercial_weights_says_so(
     done = cli("train", recipe, "--out", out, "--work-dir", tmp_path / "work", "--device", "cpu")
     assert done.code == 0, done.err
     assert not read  # once it is there nothing more can fail, and be told of a finished model
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert recipe.read_text().strip() in card and DEPTHCRAFTER.licences[0].url in card
+    assert "non-commercial" in card
     spec = find_weights(str(out)).spec
     assert spec.name == "custom" and spec.licences == DEPTHCRAFTER.licences
     assert "non-commercial" in done.err and "runs in one process" in done.err
@@ -392,6 +397,16 @@ def test_an_optimiser_that_this_pytorch_lacks_is_refused_before_anything_is_made
     done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work")
     assert done.code == 2 and "2.9" in done.err
     assert list(tmp_path.iterdir()) == [recipe]
+
+
+def test_processes_that_would_share_the_model_are_refused(cli, tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    write_clip(tmp_path / "clips" / "a", 0)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(three_stages(tiny_folder, tmp_path / "clips", 1))
+    refused = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work")
+    assert refused.code == 2 and "launch it without" in refused.err
+    assert not (tmp_path / "work").exists()
 
 
 def test_a_recipe_that_trains_on_a_test_set_is_told(tiny_folder, tmp_path):

@@ -82,7 +82,7 @@ def test_a_step_of_each_stage(trains, frames, unet, encoder, tmp_path):
     optimizer = torch.optim.SGD(trained, lr=1e-2, foreach=False)  # keeps no state: fits in 16 GB
     state = TrainingState(unet, optimizer, MovingAverage(unet, 0.0), {})
     before = digests(unet)
-    loss = train_step(stage, unet, state, config, steps[0], session(tmp_path).accelerator)
+    loss, _norm = train_step(stage, unet, state, config, steps[0], session(tmp_path).accelerator)
     assert 0 < loss < 1e4
     names = set(trained_names(before, trains, []))
     assert all(bool(torch.isfinite(parameter.grad).all()) for parameter in trained
