@@ -62,7 +62,8 @@ class DepthFile:
 def open_depth(path: Path, table: ColourTable | None = None) -> DepthFile:
     """Open depth in any format that :data:`_OPENERS` has, or as a folder or pattern of images.
 
-    ``table`` says how a video in colours shows it. Raises InputError for what is none.
+    ``table`` says how a video in colours shows it: without that none is read. Raises InputError for
+    what is no depth.
     """
     if path.is_dir() or NUMBER.search(path.name):
         return _images(path)
@@ -75,7 +76,7 @@ def open_depth(path: Path, table: ColourTable | None = None) -> DepthFile:
             f"{', '.join(_OPENERS)} or a folder of images: name another file."
         )
     with content_errors(path, InputError, _EXPECTED):
-        return opener(path, table or ColourTable())
+        return opener(path, table)
 
 
 def joined(parts: Sequence[DepthFile]) -> DepthFile:
@@ -99,7 +100,7 @@ def joined(parts: Sequence[DepthFile]) -> DepthFile:
     )
 
 
-def _npz(path: Path, _table: ColourTable) -> DepthFile:
+def _npz(path: Path, _table: ColourTable | None) -> DepthFile:
     with archive_errors(), zipfile.ZipFile(path) as file:
         held = [name.removesuffix(".npy") for name in file.namelist()]
         name = next((name for name in ARRAYS if name in held), held[0] if len(held) == 1 else None)
@@ -147,7 +148,7 @@ def _header(member: IO[bytes]) -> tuple[tuple[int, int, int], np.dtype[Any]]:
     return (frames, height, width), kind
 
 
-def _npy(path: Path, _table: ColourTable) -> DepthFile:
+def _npy(path: Path, _table: ColourTable | None) -> DepthFile:
     with path.open("rb") as file:
         shape, _kind = _header(file)
 
@@ -158,7 +159,7 @@ def _npy(path: Path, _table: ColourTable) -> DepthFile:
     return DepthFile(path, shape[0], size, read, is_raw=True, kind="raw disparity")
 
 
-def _zarr(path: Path, _table: ColourTable) -> DepthFile:
+def _zarr(path: Path, _table: ColourTable | None) -> DepthFile:
     if lacking := missing_package(path, "zarr", "zarr", "name another output of the run"):
         raise InputError(lacking)
     import zarr
@@ -177,11 +178,16 @@ def _zarr(path: Path, _table: ColourTable) -> DepthFile:
     )  # fmt: skip
 
 
-def _video(path: Path, table: ColourTable) -> DepthFile:
+def _video(path: Path, table: ColourTable | None) -> DepthFile:
     size, frames = probe(path).size, count_frames(path)
     if _is_matte(path):
         return DepthFile(
             path, frames, size, lambda: _matte_frames(path), is_raw=False, kind="levels of gray"
+        )
+    if table is None:
+        raise InputError(
+            f"got {path}, a video in colours of which no record tells that it is depth, expected "
+            "depth: name the record, or a result in .npz or gray."
         )
     left = size.width // 2 if table.side_by_side else 0
     back = depth_of_colours(table.colormap)
@@ -302,7 +308,7 @@ def _array(path: Path) -> tuple[npt.NDArray[Any], _Meaning]:
 _FRAMES: dict[str, Callable[[Path], tuple[npt.NDArray[Any], _Meaning]]] = {
     ".png": _picture, ".tif": _picture, ".tiff": _picture, ".exr": _exr, ".npy": _array,
 }  # fmt: skip
-_OPENERS: dict[str, Callable[[Path, ColourTable], DepthFile]] = {
+_OPENERS: dict[str, Callable[[Path, ColourTable | None], DepthFile]] = {
     ".npz": _npz, ".npy": _npy, ".zip": _zarr,
     ".mkv": _video, ".mp4": _video, ".mov": _video,
 }  # fmt: skip

@@ -124,6 +124,7 @@ def test_the_most_exact_output_is_read_and_colours_are_read_back(cli, made, tmp_
         ),
         (["{run}/none.npz", "--out", "page.html"], 3, "none.npz"),
         (["{run}/film.mp4.txt", "--out", "page.html"], 3, "film.mp4.txt"),
+        (["{run}/film.mp4", "--out", "page.html"], 3, "a video in colours of which no record"),
         (["{run}/depth.npz", "--out", "page.html", "--page-frames", "0"], 2, "--page-frames 0"),
         (["{run}/depth.npz", "--out", "page.html", "--max-mb", "0"], 2, "--max-mb 0"),
         (["{run}/depth.npz", "--out", "{run}/page.html"], 6, "exists"),
