@@ -11,19 +11,20 @@ import numpy as np
 import numpy.typing as npt
 
 from depthcrafter_cli.errors import InputError, UsageError
-from depthcrafter_cli.media.reader import count_frames, probe, read_frames, settled
+from depthcrafter_cli.media.reader import probe, read_frames, settled
 from depthcrafter_cli.media.scale import PictureScaler
 from depthcrafter_cli.media.selection import ReadOptions, expected_frames
 from depthcrafter_cli.options import build
 from depthcrafter_cli.progress import Warn
-from depthcrafter_cli.types import RgbImage, Size
+from depthcrafter_cli.types import RgbImage, Size, VideoInfo
 
 
 class VideoInput(NamedTuple):
     """What is read: a path with its options, or pictures.
 
     ``size`` is of square pixels, ``stored`` of those that the pictures have.
-    ``length`` is how many frames there are, of a path about, None where that is not known.
+    ``length`` is how many frames there are, of a path about, None where that is not known. ``info``
+    is of a path's whole video.
     """
 
     size: Size
@@ -33,17 +34,15 @@ class VideoInput(NamedTuple):
     reading: ReadOptions
     pictures: Iterable[RgbImage]
     warn: Warn
+    info: VideoInfo | None = None
 
-    def counted(self) -> "VideoInput":
-        """The same with its exact length. Raises UsageError for a stream."""
-        if self.path is not None:
-            return self._replace(length=count_frames(self.path, self.reading))
+    def require_length(self) -> None:
+        """Raises UsageError for a stream, whose length is not known."""
         if self.length is None:
             raise UsageError(
                 "got a stream of unknown length with `noise` reference, which is drawn for the "
                 "whole video, expected a sequence: make a list of it."
             )
-        return self
 
     def frames(self, size: Size, times: list[float]) -> Iterator[RgbImage]:
         """The pictures at the size that the model sees; their ``times`` are noted."""
@@ -72,7 +71,7 @@ def open_input(video: Any, reading: dict[str, Any], warn: Warn) -> VideoInput:
         options = settled(path, options, info)
         stored = info.size if info.anamorphic is None else info.anamorphic.size
         length = expected_frames(info, options)
-        return VideoInput(info.size, stored, length, path, options, (), warn)
+        return VideoInput(info.size, stored, length, path, options, (), warn, info)
     if unread := reading.keys() - {"sequence_rate"}:
         raise UsageError(
             f"got {', '.join(f'`{name}`' for name in sorted(unread))} with pictures, expected them "

@@ -9,10 +9,10 @@ from fractions import Fraction
 
 from depthcrafter_cli.media.identity import require_unchanged
 from depthcrafter_cli.media.reader import read_frames
-from depthcrafter_cli.methods.base import Estimator, ResumePoint
+from depthcrafter_cli.methods.base import Estimator, MethodPlan, ResumePoint
 from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
 from depthcrafter_cli.types import Frame, RgbImage
-from depthcrafter_cli.workflows.run_plan import RunPlan
+from depthcrafter_cli.workflows.run_plan import RunPlan, work_of
 from depthcrafter_cli.workflows.shot_state import ShotState
 
 # Quicker steps are not worth a write each: as much is the most that a stop costs.
@@ -39,7 +39,7 @@ def compute(
         if only is not None and index not in only:
             continue
         if not shots[index].complete:
-            watch = _of_film(observer, plan, index)
+            watch = of_film(observer, plan.method, plan.video.shots, index)
             _compute_shot(plan, estimator, shots[index], reader, start, stop, watch, warn)
         completed(index)
 
@@ -113,16 +113,17 @@ def _compute_shot(
             spool.append(disparity, [pending.popleft() for _ in disparity])
 
 
-def _of_film(observer: Observer, plan: RunPlan, index: int) -> Observer:
-    """An observer of a shot's progress as that of the whole film."""
-    video = plan.video
-    if not video.cuts:
+def of_film(
+    observer: Observer, method: MethodPlan, shots: Sequence[int | None], index: int
+) -> Observer:
+    """An observer of a shot's progress as that of the whole film, whose shots have such lengths."""
+    if len(shots) == 1:
         return observer
-    before, whole = plan.work_of(video.shots[:index]), plan.work_of(video.shots)
-    passed = (0, *video.cuts)[index]
+    before, whole = work_of(method, shots[:index]), work_of(method, shots)
+    passed, frames = (sum(filter(None, some)) for some in (shots[:index], shots))
 
     def observe(event: Progress) -> None:
-        done, total = passed, video.frames
+        done, total = passed, frames
         if event.unit != "frames" and event.stage in whole:
             done = before[event.stage].total if index else 0
             total = whole[event.stage].total

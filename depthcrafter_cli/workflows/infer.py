@@ -1,14 +1,16 @@
 """Depth from Python without files: a video or pictures in, arrays out."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from depthcrafter_cli.depth.align import Overlap, align
+from depthcrafter_cli.depth.align import Overlap
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.inputs import VideoInput, open_input
 from depthcrafter_cli.media.resize import output_size
@@ -36,6 +38,9 @@ from depthcrafter_cli.options import options_of
 from depthcrafter_cli.progress import Observer, Warn, ignore
 from depthcrafter_cli.text import expanded
 from depthcrafter_cli.types import Size
+from depthcrafter_cli.workflows.arrays import Depth as Depth
+from depthcrafter_cli.workflows.arrays import joined, shots_of
+from depthcrafter_cli.workflows.compute import of_film
 from depthcrafter_cli.workflows.diffusers_names import (
     INSTEAD,
     after_each_step,
@@ -46,25 +51,13 @@ from depthcrafter_cli.workflows.diffusers_names import (
 )
 from depthcrafter_cli.workflows.memory import Limits, machine, memory_errors
 from depthcrafter_cli.workflows.model import LoadedModel
-from depthcrafter_cli.workflows.request import RunRequest
+from depthcrafter_cli.workflows.request import AUTO_CUTS, RunRequest
 
 if TYPE_CHECKING:
     import torch
 
 _READING = frozenset(vars(ReadOptions()))
 Callback = Callable[["DepthCrafterPipeline", int, float, dict[str, Any]], object]
-
-
-class Depth(NamedTuple):
-    """The depth of a video, or of some frames of it.
-
-    ``disparity`` is float32 [T, H, W], larger is nearer, known up to one scale and one shift for
-    the whole video; ``times`` are seconds from its first frame, float64 [T]. Both are arrays of
-    NumPy, or tensors where these were asked for.
-    """
-
-    disparity: Any
-    times: Any
 
 
 def infer(
@@ -267,6 +260,7 @@ class DepthCrafterPipeline:
         *,
         max_res: int | None = None,
         size: str = "source",
+        cuts: "str | os.PathLike[str]" = AUTO_CUTS,
         generator: "torch.Generator | None" = None,
         output_type: str = "np",
         callback_on_step_end: Callback | None = None,
@@ -282,6 +276,8 @@ class DepthCrafterPipeline:
                 in 16 bits), floats 0 to 1.
             max_res: the longest side that the model sees, in pixels; None is the model's own.
             size: of the result: ``source``, ``model`` or ``WIDTHxHEIGHT``.
+            cuts: where a film at a path is cut, as ``--cuts`` says it: each shot gets depth of its
+                own. Pictures are one shot.
             generator: whose seed is taken, in place of ``seed``; it is not advanced.
             output_type: ``np`` for arrays of NumPy, ``pt`` for tensors on the CPU.
             callback_on_step_end: is called after each denoising step with this pipeline, the number
@@ -304,21 +300,14 @@ class DepthCrafterPipeline:
             raise UsageError(
                 f"got `output_type` {output_type!r}, expected 'np' or 'pt': choose one."
             )
-        shared: list[Overlap] = []
+        shared = defaultdict[int, list[Overlap]](list)  # by their shot
         parts = self._parts(
-            lambda point: shared.extend(point.overlaps), video, max_res=max_res, size=size,
-            generator=generator, callback_on_step_end=callback_on_step_end, observer=observer,
-            **options,
+            lambda shot: lambda point: shared[shot].extend(point.overlaps), video, max_res=max_res,
+            size=size, cuts=cuts, generator=generator, callback_on_step_end=callback_on_step_end,
+            observer=observer, **options,
         )  # fmt: skip
-        disparity, times = map(np.concatenate, zip(*parts, strict=True))
-        if shared:
-            steady = align(shared, len(disparity))
-            disparity = np.stack([steady(at, frame) for at, frame in enumerate(disparity)])
-        if output_type == "np":
-            return Depth(disparity, times)
-        import torch
-
-        return Depth(torch.from_numpy(disparity), torch.from_numpy(times))
+        depth = joined(parts, shared)
+        return depth if output_type == "np" else depth.as_tensors()
 
     def stream(self, video: Any, **options: Any) -> Iterator[Depth]:
         """The depth of some frames at a time, in order, as soon as it is final.
@@ -331,10 +320,11 @@ class DepthCrafterPipeline:
                 f"got `align` {options['align']} for a stream, expected off, as all of a shot must "
                 "be known for it: call the pipeline itself, or leave it out."
             )
-        return self._parts(forget, video, **options)
+        return self._parts(lambda _shot: forget, video, **options)
 
     def _parts(
-        self, keep: Keep, video: Any, *, max_res: int | None = None, size: str = "source",
+        self, keep: Callable[[int], Keep], video: Any, *, max_res: int | None = None,
+        size: str = "source", cuts: "str | os.PathLike[str]" = AUTO_CUTS,
         generator: "torch.Generator | None" = None, callback_on_step_end: Callback | None = None,
         observer: Observer = ignore, **options: Any,
     ) -> Iterator[Depth]:  # fmt: skip
@@ -354,10 +344,12 @@ class DepthCrafterPipeline:
                 refuse(self._method.name, "callback_on_step_end")
             call = partial(callback_on_step_end, self)
             observer = after_each_step(call, plan.settings["steps"], observer)
-        if plan.exact_length or (plan.uses_length and source.path is not None):
-            source = source.counted()
-        plan = plan.on(self._machine(), source.length)
-        return self._estimated(plan, source, written, observer, keep)
+        if plan.exact_length and source.path is None:
+            source.require_length()
+        shots = shots_of(source, os.fsdecode(cuts), plan, observer)
+        longest = None if None in shots else max(filter(None, shots))
+        plan = plan.on(self._machine(), longest)
+        return self._estimated(plan, source, shots, written, observer, keep)
 
     def _request(
         self, max_res: int | None = None, settings: Mapping[str, Any] | None = None
@@ -380,17 +372,20 @@ class DepthCrafterPipeline:
             return self._loaded.estimator(plan, max_vram, observer, self._warn)
 
     def _estimated(
-        self, plan: MethodPlan, source: VideoInput, written: Size, observer: Observer, keep: Keep
-    ) -> Iterator[Depth]:
+        self, plan: MethodPlan, source: VideoInput, shots: Sequence[int | None], written: Size,
+        observer: Observer, keep: Callable[[int], Keep],
+    ) -> Iterator[Depth]:  # fmt: skip
         estimator = self._estimator(plan, observer)
         with memory_errors(plan, str(self.device), capped=self._limits[0] is not None):
             times: list[float] = []
             frames = source.frames(plan.size, times)
-            stream = estimator(
-                frames, total=source.length, observer=observer, resume_from=None, keep=keep
-            )
             done = 0
-            for disparity in stream:
-                scaled = np.stack([resize_disparity(each, written) for each in disparity])
-                yield Depth(scaled, np.array(times[done : done + len(disparity)]))
-                done += len(disparity)
+            for index, total in enumerate(shots):
+                shot = frames if len(shots) == 1 else islice(frames, total)
+                watch, begins = of_film(observer, plan, shots, index), (0,) if index else ()
+                for disparity in estimator(
+                    shot, total=total, observer=watch, resume_from=None, keep=keep(index)
+                ):
+                    scaled = np.stack([resize_disparity(each, written) for each in disparity])
+                    yield Depth(scaled, np.array(times[done : done + len(disparity)]), begins)
+                    done, begins = done + len(disparity), ()

@@ -122,20 +122,21 @@ class RunPlan:
     def stage_work(self) -> dict[str, StageWork]:
         """What each stage is expected to take; nothing where that, or the length, is not known."""
         frames = self.video.frames
-        stages = self.work_of(self.video.shots)
+        stages = work_of(self.method, self.video.shots)
         if not stages or frames is None:
             return {}
         written = self.output_size.height * self.output_size.width * len(self.request.outputs)
         return {**stages, "write": StageWork(frames, seconds=written * _WRITE_SECONDS)}
 
-    def work_of(self, shots: Sequence[int | None]) -> dict[str, StageWork]:
-        """What the method's stages are expected to take for shots of so many frames."""
-        whole: dict[str, StageWork] = {}
-        for frames in shots:
-            for stage, work in ({} if frames is None else self.method.stage_work(frames)).items():
-                before = whole[stage].total if stage in whole else 0
-                whole[stage] = replace(work, total=before + work.total)
-        return whole
+
+def work_of(method: MethodPlan, shots: Sequence[int | None]) -> dict[str, StageWork]:
+    """What the method's stages are expected to take for shots of so many frames."""
+    whole: dict[str, StageWork] = {}
+    for frames in shots:
+        for stage, work in ({} if frames is None else method.stage_work(frames)).items():
+            before = whole[stage].total if stage in whole else 0
+            whole[stage] = replace(work, total=before + work.total)
+    return whole
 
 
 def plan(

@@ -14,7 +14,8 @@ from clips import make_film
 from PIL import Image
 from processes import KILLED, in_child, kill_this_process
 
-from depthcrafter_cli.errors import OutputError
+from depthcrafter_cli import DepthCrafterPipeline, infer
+from depthcrafter_cli.errors import InputError, OutputError, UsageError
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.workflows.batches.engine import LocalEngine, engine_for
 from depthcrafter_cli.workflows.batches.options import Workers
@@ -389,6 +390,32 @@ def test_a_plan_knows_the_shots_and_counts_the_part_that_is_read(cli, film):
 def test_what_is_said_of_a_lost_worker_suits_its_task(film, shots, says):
     task = Task("shots 1 to 2", RunRequest(film, (), only_shots=shots))
     assert says in lost(task, "cpu #1", "exit code -9").error
+
+
+def test_from_python_a_film_is_cut_as_run_does(cli, film, options, tiny_folder, tmp_path):
+    out = tmp_path / "d.npz"
+    assert cli("run", film, "--out", out, *options).code == 0
+    settings = {"steps": 1, "window": 6, "overlap": 2, "decode_chunk": 3, "max_res": 64}
+    with DepthCrafterPipeline.from_pretrained(tiny_folder, device="cpu") as pipeline:
+        steps, events = [], []
+        depth = pipeline(
+            film, size="model", observer=events.append,
+            callback_on_step_end=lambda _pipeline, step, *_rest: steps.append(step), **settings,
+        )  # fmt: skip
+        disparity, times = depth
+        made = arrays(out)
+        assert np.array_equal(disparity, made["depth"]) and np.array_equal(times, made["times"])
+        assert depth.cuts == tuple(made["shots"][1:]) == (9, 21)
+        windows = 2 + 3 + 1  # evenly spread over each shot
+        assert steps == list(range(windows))
+        decoded = [event.done for event in events if event.stage == "decode"]
+        assert decoded == sorted(decoded) and decoded[-1] == sum(LENGTHS)
+        assert pipeline(film, size="model", cuts="none", **settings).cuts == ()
+        pictures = np.zeros((2, 64, 64, 3), np.uint8)
+        with pytest.raises(UsageError, match="`cuts`"):
+            pipeline(pictures, cuts="list.csv", **settings)
+    with pytest.raises(InputError, match=r"list\.csv"):
+        infer(film, method="trivial-gradient", cuts=tmp_path / "list.csv")
 
 
 class Recorded(LocalEngine):
