@@ -2,7 +2,7 @@
 
     python benchmarks/kill_resume.py                 # nano, 40 kills; about 20 minutes of one core
     python benchmarks/kill_resume.py --rounds 4 --weights DIR
-    python benchmarks/kill_resume.py --film          # a film of five shots
+    python benchmarks/kill_resume.py --film --frames 100 --out depth.mp4 frames    # five shots
 
 Each round starts ``depthcrafter run`` on several windows, waits for a stage drawn by lot and a
 moment in it drawn by lot, sends SIGKILL, and resumes. Returns 1 if a resumed run's files differ
@@ -18,14 +18,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import imageio_ffmpeg
 
 EXAMPLE = next((Path(__file__).parents[1] / "examples").glob("*.mp4"))
 STAGES = ("denoise", "write", "decode", "end", "start", "condition", "load", "read")
-OUTPUTS = ("depth.mp4", "depth.npz", "frames")
+OUTPUTS = ("depth.mp4", "depth.npz", "frames")  # with the second a film is written at the end
 OPTIONS = ("--window", "12", "--overlap", "4", "--steps", "2", "--max-res", "128")
 
 
@@ -37,6 +37,7 @@ def main() -> int:
     parser.add_argument("--source", type=Path, default=EXAMPLE)
     parser.add_argument("--weights", default="nano")
     parser.add_argument("--film", action="store_true", help="cut the source into a film of shots")
+    parser.add_argument("--out", nargs="+", default=OUTPUTS)
     arguments = parser.parse_args()
     lot, told, failures = random.Random(arguments.seed), Counter[str](), 0
     with tempfile.TemporaryDirectory() as folder:
@@ -44,16 +45,16 @@ def main() -> int:
             arguments.source = _film(arguments.source, Path(folder, "film.mp4"), arguments.frames)
         undisturbed = Path(folder, "undisturbed")
         seconds = _timed_run(_command(arguments, undisturbed))
-        expected = _contents(undisturbed)
+        expected = _contents(undisturbed, arguments.out)
         for index in range(arguments.rounds):
             place = Path(folder, f"round{index}")
             stage = STAGES[index % len(STAGES)]
             killed = _kill(_command(arguments, place), stage, lot, seconds)
-            early = _published(place)
+            early = _published(place, arguments.out)
             subprocess.run(
                 [*_command(arguments, place), "--resume"], check=True, stdout=subprocess.DEVNULL
             )
-            same = _contents(place) == expected
+            same = _contents(place, arguments.out) == expected
             whole = all(expected[name] == data for name, data in early.items())
             failures += not (same and whole)
             told[stage] += killed
@@ -86,7 +87,7 @@ def _film(source: Path, path: Path, frames: int) -> Path:
 
 def _command(arguments: argparse.Namespace, place: Path) -> list[str]:
     place.mkdir(exist_ok=True)
-    outputs = [part for name in OUTPUTS for part in ("--out", str(place / name))]
+    outputs = [part for name in arguments.out for part in ("--out", str(place / name))]
     return [
         sys.executable, "-m", "depthcrafter_cli", "run", str(arguments.source), *outputs, *OPTIONS,
         "--weights", str(arguments.weights), "--max-frames", str(arguments.frames), "--json",
@@ -97,8 +98,11 @@ def _timed_run(command: list[str]) -> float:
     """Seconds from the first to the last progress of a run that nothing disturbs."""
     started = time.monotonic()
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    events = [json.loads(line) for line in done.stdout.splitlines()]
     if done.returncode:
-        raise SystemExit(f"exit code {done.returncode}: {done.stdout.splitlines()[-1:]}")
+        raise SystemExit(f"exit code {done.returncode}: {events[-1:]}")
+    plan = next(event for event in events if event["event"] == "plan")
+    print(f"{plan['frames']} frames, {plan['shots']} shots, {plan['windows']} windows", flush=True)
     return time.monotonic() - started
 
 
@@ -132,17 +136,18 @@ def _wait_for(lines: Iterable[str], stage: str, lot: random.Random) -> None:
                 return
 
 
-def _published(place: Path) -> dict[str, bytes]:
-    """Outputs that have their final names; images of a folder that is still being filled too."""
-    return {name: data for name, data in _contents(place).items() if name in OUTPUTS[:2]}
+def _published(place: Path, outs: Sequence[str]) -> dict[str, bytes]:
+    """Files that have their final names."""
+    files = [out for out in outs if Path(out).suffix]
+    return {name: data for name, data in _contents(place, outs).items() if name in files}
 
 
-def _contents(place: Path) -> dict[str, bytes]:
+def _contents(place: Path, outs: Sequence[str]) -> dict[str, bytes]:
     """All outputs, without the record (it holds timings) and the run's own folder."""
     return {
         str(file.relative_to(place)): file.read_bytes()
         for file in sorted(place.rglob("*"))
-        if file.is_file() and file.relative_to(place).parts[0] in OUTPUTS
+        if file.is_file() and file.relative_to(place).parts[0] in outs
     }
 
 
