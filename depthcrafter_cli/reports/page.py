@@ -60,7 +60,7 @@ def page(
     )
     island = ""
     if data is not None:
-        text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+        text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
         island = f'<script type="application/json" id="data">{text}</script>\n'
     return _SHELL.format(
         policy=policy, program=escape(program), title=escape(title), style=style,

@@ -91,7 +91,10 @@ def report(request: ReportRequest, observer: Observer = ignore, warn: Warn = ign
             return [request.out]
         sections, written = [], []
         if videos:
-            rows = [_video_row(each, request, pages, observer, warn) for each in videos]
+            rows = [
+                _video_row(each, request, pages / f"{at:04}", observer, warn)
+                for at, each in enumerate(videos)
+            ]
             sections.append(_videos_table(videos, rows))
             written = [pages]
         sections += chain.from_iterable(evaluation_tables(each, warn) for each in scores)
@@ -173,7 +176,7 @@ def _view(
         Preview(picture, each) for picture, each in zip(pictures, levels, strict=False)
     ]  # fmt: skip
     webps, shown = encoded(previews, most)
-    times = depth.times or tuple(index / float(result.rate) for index in range(total))
+    times = result.times()
     middle = previews[len(previews) // 2]
     parts = [colorize(middle.depth, result.colormap)]
     parts = parts if middle.picture is None else [middle.picture, *parts]
@@ -195,6 +198,8 @@ def _read(
     """The numbers of all frames, and the disparity of some at ``size``."""
     counter, wanted, small = FrameCounter(result.shots), set(indices), []
     for index, frame in enumerate(result.depth.read()):
+        if not np.isfinite(frame).all():
+            frame = np.nan_to_num(frame, posinf=0, neginf=0)
         counter.add(frame)
         if index in wanted:
             small.append(resize_disparity(frame, size))
@@ -283,20 +288,23 @@ def _counted(count: int, what: str) -> str:
 
 
 def _video_row(
-    video: _Video, request: ReportRequest, pages: Path, observer: Observer, warn: Warn
+    video: _Video, request: ReportRequest, stem: Path, observer: Observer, warn: Warn
 ) -> tuple[Cell, Cell, Cell]:
-    """The picture and depth of a video, and its name, which leads to its page."""
+    """The picture and depth of a video, and its name, which leads to its page.
+
+    That is called ``stem``, and after the video.
+    """
     if video.result is not None:
         try:
             view = _view(find_result(video.result), request, observer, warn)
         except DepthCrafterError as error:
             warn(f"{video.name} has no page: {error}")
         else:
-            with output_errors(pages):
-                pages.mkdir(exist_ok=True)
-            own = derived(pages / _flat(video.name), ".html")
+            with output_errors(stem.parent):
+                stem.parent.mkdir(exist_ok=True)
+            own = derived(stem.with_name(f"{stem.name}_{_flat(video.name)}"), ".html")
             Published(overwrite=True).write_whole(own, run_page(view).encode())
-            link = f"{pages.name}/{own.name}"
+            link = f"{own.parent.name}/{own.name}"
             picture = _smaller(view.poster)
             return (
                 Cell(f"{video.name} and its depth", link=link, picture=picture),

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,14 @@ from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.media.sinks.registry import place_of
 from depthcrafter_cli.media.spool import SpooledFilm
 from depthcrafter_cli.pipeline.windows import Layout, count_windows
-from depthcrafter_cli.structured import content_errors, json_object
+from depthcrafter_cli.structured import content_errors, json_object, typed
 from depthcrafter_cli.types import RgbImage, Size, ValueRange
 from depthcrafter_cli.workflows.record import written
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.state import RunState
 
 _LARGEST_RECORD = 1 << 22  # bytes
+_TEXTS = ("program", "model", "source_size", "model_size", "device", "dtype")
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,10 @@ class Result:
 
     @property
     def shots(self) -> tuple[int, ...]:
-        return (
-            (0, *(int(cut) for cut in self.record.get("cuts", ())))
-            if (self.record)
-            else self.depth.shots or (0,)
-        )
+        """The first frames of each shot, 0 for the first."""
+        if not self.record:
+            return self.depth.shots or (0,)
+        return (0, *(int(cut) for cut in self.record.get("cuts", ())))
 
     @property
     def rate(self) -> Fraction:
@@ -68,6 +68,13 @@ class Result:
         if len(times) > 1 and times[-1] > times[0]:
             return Fraction((len(times) - 1) / (times[-1] - times[0])).limit_denominator(1001)
         return Fraction(24)
+
+    def times(self) -> tuple[float, ...]:
+        """When each frame is shown, in seconds; by the rate where the file does not tell."""
+        told = self.depth.times
+        if len(told) == self.depth.frames and all(a < b for a, b in pairwise(told)):
+            return told
+        return tuple(index / float(self.rate) for index in range(self.depth.frames))
 
     def ranges(self) -> tuple[ValueRange, ...]:
         """The numbers that are shown as 0 and 1, of each shot; empty if nothing tells."""
@@ -112,20 +119,11 @@ def find_result(path: Path) -> Result:
     if (path / "job.json").is_file():
         return _kept(path)
     if path.suffix.lower() == ".json":
-        record = _record(path)
-        return _recorded(path, record)
+        return _recorded(path, _record(path))
     beside = _record_of(path)
     if beside is None:
         return Result(path.name, open_depth(path))
     return _recorded(*beside)
-
-
-def is_record(path: Path) -> bool:
-    """Whether a JSON file is the record of a run."""
-    with suppress(DepthCrafterError):
-        _record(path)
-        return True
-    return False
 
 
 def _record(path: Path) -> dict[str, Any]:
@@ -133,7 +131,9 @@ def _record(path: Path) -> dict[str, Any]:
         record = json_object(path)
         RunRequest.from_json(record["request"])
         Fraction(record["rate"])
-        record["outputs"], record["settings"], record["model"]  # it must have them
+        for name in _TEXTS:
+            typed(str, record[name], name)
+        typed(dict, record["settings"], "settings")
     return record
 
 
@@ -168,8 +168,8 @@ def _recorded(path: Path, record: dict[str, Any]) -> Result:
     problems = []
     for out in sorted(candidates, key=lambda out: EXACT_FIRST.index(_suffix(out))):
         if request.overlay and _suffix(out) in (".mp4", ".mov"):
-            problems.append(InputError(f"got {out}, where depth lies over its source, expected "
-                                       "depth alone: write .npz beside it."))  # fmt: skip
+            problem = f"got {out}, where depth lies over its source, expected depth alone: "
+            problems.append(InputError(f"{problem}write .npz beside it."))
             continue
         only = replace(request, outputs=(out,))
         try:
@@ -178,13 +178,11 @@ def _recorded(path: Path, record: dict[str, Any]) -> Result:
         except InputError as error:
             problems.append(error)
     else:
-        raise (
-            problems[0]
-            if problems
-            else InputError(
-                f"{path} tells of no output that holds depth, expected .npz, .mp4 or another: run "
-                "with one."
-            )
+        if problems:
+            raise problems[0]
+        raise InputError(
+            f"{path} tells of no output that holds depth, expected .npz, .mp4 or another: run "
+            "with one."
         )
     return Result(
         request.video.name, _nearest_largest(depth, request), record, *_source(request),

@@ -96,6 +96,41 @@ def test_a_long_run_is_in_its_page_in_part_and_the_page_is_as_large_as_asked(cli
     assert "30 of the 90 frames are in this page" in page.decode()
 
 
+def test_values_that_are_not_finite_leave_the_page_whole(cli, tmp_path):
+    depth = np.random.default_rng(0).uniform(0, 1, (3, 24, 32)).astype(np.float32)
+    depth[1, :8] = np.nan
+    depth[2, :8] = np.inf
+    np.savez(tmp_path / "depth.npz", depth=depth, times=[0.0, 0.5, 0.25])
+    done = cli("report", tmp_path / "depth.npz", "--out", tmp_path / "page.html")
+    assert done.code == 0, done.err
+    data = data_of((tmp_path / "page.html").read_text())
+    assert max(data["numbers"]["high"]) <= 1
+    times = [frame["time"] for frame in data["frames"]]
+    assert times == sorted(set(times))  # whatever the file said
+
+
+def test_results_of_one_name_have_a_page_each(cli, tmp_path):
+    for name, level in (("a", 0.2), ("b", 0.8)):
+        (tmp_path / name).mkdir()
+        rows = np.linspace(0, level, 24, dtype=np.float32)[None, :, None]
+        np.savez(tmp_path / name / "depth.npz", depth=np.broadcast_to(rows, (2, 24, 32)))
+    runs = [tmp_path / name / "depth.npz" for name in ("a", "b")]
+    assert cli("report", *runs, "--out", tmp_path / "index.html").code == 0
+    highs = [
+        data_of(page.read_text())["numbers"]["high"][0]
+        for page in sorted((tmp_path / "index_pages").iterdir())
+    ]
+    assert highs == [pytest.approx(0.2, rel=0.05), pytest.approx(0.8, rel=0.05)]
+
+
+@pytest.mark.parametrize("change", [{"settings": 3}, {"model": None}, {"rate": "fast"}])
+def test_a_damaged_record_is_one_sentence(cli, made, tmp_path, change):
+    record = {**json.loads((made / "depth.mp4.json").read_text()), **change}
+    (tmp_path / "r.json").write_text(json.dumps(record))
+    done = cli("report", tmp_path / "r.json", "--out", tmp_path / "page.html")
+    assert (done.code, "r.json cannot be read" in done.err) == (3, True), done.err
+
+
 def test_the_most_exact_output_is_read_and_colours_are_read_back(cli, made, tmp_path):
     from depthcrafter_cli.workflows.results import find_result
 
