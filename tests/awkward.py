@@ -1,4 +1,4 @@
-"""70 awkward videos, made with real encoders, and what is to be read of each.
+"""80 awkward videos, made with real encoders, and what is to be read of each.
 
 python tests/awkward.py FOLDER   makes all of them.
 """
@@ -244,6 +244,23 @@ CASES = {
     "late.mov": Case(_again("-output_ts_offset", "1.5")),
     "cut.mp4": Case(
         _again(before=("-ss", "0.21")), numbers=tuple(range(6, FRAMES)),
+    ),
+    # It knows when pictures are decoded, not when they are shown, and this one counts fields.
+    "h264.avi": Case(_again()),
+    "open-groups.ts": Case(
+        ("-c:v", "libx265", "-x265-params", "log-level=none:crf=8:open-gop=1:keyint=4:bframes=3")
+    ),
+    "half-rates.mp4": Case((*X264, "-bf", "2"), rate=Fraction(25, 2)),
+    "drop-frame.mov": Case((*X264, "-timecode", "00:59:59;28"), rate=Fraction(30000, 1001)),
+    "rgb.mp4": Case(("-c:v", "libx264rgb", "-crf", "1"), error=1),
+    "alpha.mov": Case(("-c:v", "qtrle", "-pix_fmt", "argb"), error=0),
+    "five-bits.avi": Case(("-c:v", "rawvideo", "-pix_fmt", "rgb555le"), error=5),
+    "twelve.mkv": Case(("-c:v", "ffv1", "-pix_fmt", "yuv422p12le")),
+    "turned-mirrored.mov": Case(
+        _rotated("90", "-display_hflip"), shown=lambda rgb: rgb[::-1, ::-1].transpose(1, 0, 2)
+    ),
+    "fields.mov": Case(
+        ("-c:v", "prores_ks", "-flags", "+ildct", "-vf", "setfield=tff"), rate=Fraction(25)
     ),
     "one.mp4": Case(("-frames:v", "1", *X264), numbers=(0,)),
     "joined.ts": Case(_joined, numbers=(*range(FRAMES), *range(FRAMES)), told="clock jumps 1"),

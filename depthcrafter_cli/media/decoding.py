@@ -54,6 +54,8 @@ class Decoder:
                 self._is_damaged()
                 continue
             for picture in decoded:
+                if picture.pts is None:
+                    picture.pts = picture.dts  # of a container that knows no other
                 if picture.time_base is None:  # it was in the decoder when reading broke off
                     picture.time_base = self._stream.time_base
                 self.decoded += 1

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import av.error
+from av.container import Flags
 from av.stream import Disposition
 
 from depthcrafter_cli.errors import InputError, UsageError
@@ -242,7 +243,10 @@ class VideoFile:
             place = str(self.path.absolute())
             # Not `options`, which go to the streams as well: PyAV 16 and 17 crash by that where
             # streams are found only while reading, as in MPEG program streams and FLV.
-            return av.open(place, container_options=_OPTIONS, **_ANY_TITLE)
+            container = av.open(place, container_options=_OPTIONS, **_ANY_TITLE)
+            # PyAV lets FFmpeg make up the times that AVI lacks, and these are of another order.
+            container.flags &= ~Flags.gen_pts.value
+            return container
         except FileNotFoundError:
             raise InputError(
                 f"There is no {self.path}, expected a video file or a folder of images: "

@@ -23,6 +23,9 @@ def rate_of(stream: av.VideoStream) -> Fraction:
     """Return the average number of frames per second."""
     # Unset rates come as None or as 0; a raw stream without any is taken at FFmpeg's own 25.
     rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
+    # H.264 in AVI may count fields or ticks. No average is above the rate of the closest pictures.
+    if stream.guessed_rate and rate >= 2 * stream.guessed_rate:
+        rate = Fraction(stream.guessed_rate)
     return _exact(rate, Fraction(1, 10_000))
 
 
@@ -114,7 +117,8 @@ def picture_count(stream: av.VideoStream, seconds: Fraction | None) -> int | Non
     rate = rate_of(stream)
     expected = round(seconds * rate)
     # A fragmented MP4 may count those of its first fragment alone.
-    return stream.frames if expected - rate <= stream.frames > 0 else expected
+    is_likely = stream.frames > 0 and abs(stream.frames - expected) <= rate
+    return stream.frames if is_likely else expected
 
 
 def timed(

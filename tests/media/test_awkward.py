@@ -1,4 +1,4 @@
-"""70 awkward videos: which frames come out, when, at which size and in which colours."""
+"""80 awkward videos: which frames come out, when, at which size and in which colours."""
 
 import numpy as np
 import pytest
