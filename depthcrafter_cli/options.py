@@ -205,6 +205,8 @@ def build(kind: type[Value], values: Mapping[str, Any], **others: Any) -> Value:
     values = read_values(kind, values)
     for each in fields(kind):  # type: ignore[arg-type]
         held = {n: v for n, v in values.items() if n in known and known[n].owner == each.name}
+        if _SETTINGS_OF in each.metadata:  # a flag that is not given is there, and sets nothing
+            held = {n: v for n, v in held.items() if known[n].kind is not bool or v}
         if held:
             made[each.name] = held if _SETTINGS_OF in each.metadata else hints[each.name](**held)
     made |= {n: v for n, v in values.items() if n not in known or not known[n].owner}

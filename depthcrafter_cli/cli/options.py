@@ -17,6 +17,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from depthcrafter_cli.errors import DepthCrafterError, UsageError
+from depthcrafter_cli.media.formats import formats_in_words
 from depthcrafter_cli.options import Option, Part, options_of
 from depthcrafter_cli.text import expanded, video_path
 from depthcrafter_cli.workflows.request import STANDARD_INPUT, RunRequest
@@ -236,11 +237,8 @@ Outputs = Annotated[
     option(
         "--out",
         "-o",
-        text="Where to write; may be given several times. The suffix chooses the format: .mp4 or "
-        ".mov (colour video), .mkv (16-bit grey video, no loss), .npz or .npy (raw disparity, "
-        "float32), a folder or name_%05d.png (16-bit grey), name.%04d.tif (16-bit grey), "
-        "name.%04d.exr (raw disparity, float32), .zarr.zip (as .npz), .gif or .webp (a preview), "
-        ".jpg (a contact sheet), name.%05d.jpg (the frames that were read), .m4a (their sound).",
+        text="Where to write; may be given several times. The suffix chooses the format: "
+        f"{formats_in_words()}.",
         parser=output_path,
     ),
 ]

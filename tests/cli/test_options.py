@@ -16,7 +16,14 @@ from depthcrafter_cli.errors import InputError, OutputError, UsageError, Weights
 from depthcrafter_cli.media.files import output_errors, read_errors
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.models.layout import reading_weights
-from depthcrafter_cli.options import build, check_options, documented, option, options_of
+from depthcrafter_cli.options import (
+    build,
+    check_options,
+    documented,
+    option,
+    options_of,
+    settings_of,
+)
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.structured import content_errors
 from depthcrafter_cli.workflows.batches.options import BatchOptions
@@ -128,6 +135,22 @@ def test_a_field_added_to_an_object_that_acts_is_an_option_everywhere():
         app(["--grain", "-1"], standalone_mode=False)
 
 
+def test_a_flag_of_the_settings_is_one_of_them_only_where_it_is_given():
+    @dataclass(frozen=True)
+    class Settings:
+        flip: bool = option(False, help="Flip.", part="depth")
+        steps: int | None = option(None, help="Steps.", part="depth")
+
+    @dataclass(frozen=True)
+    class Asked:
+        settings: dict[str, Any] = settings_of(Settings)
+
+    app, called = command_with(Asked, "depth")
+    for arguments, expected in [([], {}), (["--flip", "--steps", "5"], {"flip": True, "steps": 5})]:
+        app(arguments, standalone_mode=False)
+        assert called[-1].settings == expected
+
+
 def test_an_option_that_no_object_has_cannot_start():
     @dataclass(frozen=True)
     class Asked(RunRequest):
@@ -200,8 +223,11 @@ def test_every_option_of_the_readme_is_that_of_a_field():
         f"| `{flag_of(each)}` | {'`run`, ' * (each.owner == 'workers')}`batch` | {each.help} |"
         for each in options_of(BatchOptions).values()
     ]
+    readme = README.read_text(encoding="utf-8")
+    lacking = [row for row in rows if row not in readme]
+    assert not lacking, "README.md lacks:\n" + "\n".join(lacking)
     table = "\n".join(["| Option | Of | What it does |", "| --- | --- | --- |", *rows])
-    assert table in README.read_text(encoding="utf-8"), f"README.md shall hold:\n{table}"
+    assert table in readme, f"README.md shall hold, in this order:\n{table}"
 
 
 def test_errors_are_those_of_python_that_callers_expect():

@@ -1,4 +1,4 @@
-"""A format is one class and one line of the registry: a sequence of TIFFs, made here."""
+"""A format is one class and one line of what can be written: a sequence of TIFFs, made here."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from depthcrafter_cli.media.sinks import registry
+from depthcrafter_cli.media.sinks import tiff as tiff_file
 from depthcrafter_cli.media.sinks.base import DepthFrame
 from depthcrafter_cli.media.sinks.sequence import SequenceSink
 
@@ -25,7 +25,7 @@ class TiffSink(SequenceSink):
 
 @pytest.fixture(autouse=True)
 def tiff(monkeypatch):
-    monkeypatch.setitem(registry._BY_SUFFIX, ".tif", TiffSink)
+    monkeypatch.setattr(tiff_file, "TiffSink", TiffSink)
 
 
 def pictures(folder: Path) -> list[str]:

@@ -199,6 +199,12 @@ class DisparitySink(ABC):
     keeps_shots: ClassVar[bool] = False
     """Whether shots that were written outlast a stop, where the settings have files ``kept``."""
 
+    carries_more: ClassVar[bool] = False
+    """Whether it can hold the video's sound or timecode."""
+
+    waits: ClassVar[bool] = False
+    """Whether it is put together at the end, of parts in the run's state."""
+
     any_size: ClassVar[bool] = False
     """Whether it takes the source's pictures at their own size."""
 

@@ -26,6 +26,7 @@ class ExrSink(SequenceSink):
 
     suffix = ".exr"
     bytes_per_pixel = 4.0
+    carries_more = True
 
     @classmethod
     def check(cls, out: Path) -> None:

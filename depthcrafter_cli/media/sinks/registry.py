@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 
@@ -9,44 +10,12 @@ from depthcrafter_cli.depth.colorize import check_colormap
 from depthcrafter_cli.disk import first_shared, fold, name_problem
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.files import require_folder
+from depthcrafter_cli.media.formats import FORMATS, NUMBERED, Format, format_names
 from depthcrafter_cli.media.look import CODECS, Look, can_encode, require_holder
 from depthcrafter_cli.media.numbered import NUMBER, numbered_files, place_of_input
 from depthcrafter_cli.media.sinks.base import DisparitySink, SinkSettings
-from depthcrafter_cli.media.sinks.exr import ExrSink
-from depthcrafter_cli.media.sinks.npy import NpySink
-from depthcrafter_cli.media.sinks.npz import NpzSink
-from depthcrafter_cli.media.sinks.ply import PlySink
-from depthcrafter_cli.media.sinks.png16 import PngSink
-from depthcrafter_cli.media.sinks.preview import PreviewSink
 from depthcrafter_cli.media.sinks.sequence import SequenceSink
-from depthcrafter_cli.media.sinks.sheet import SheetSink
-from depthcrafter_cli.media.sinks.sound_only import SoundSink
-from depthcrafter_cli.media.sinks.source import SourceSink
-from depthcrafter_cli.media.sinks.tiff import TiffSink
-from depthcrafter_cli.media.sinks.video import VideoSink
-from depthcrafter_cli.media.sinks.zarr import ZarrSink
 from depthcrafter_cli.types import Size
-
-_BY_SUFFIX: Mapping[str, type[DisparitySink]] = {
-    ".mp4": VideoSink,
-    ".mov": VideoSink,
-    ".mkv": VideoSink,
-    ".npz": NpzSink,
-    ".npy": NpySink,
-    ".png": PngSink,
-    ".tif": TiffSink,
-    ".tiff": TiffSink,
-    ".exr": ExrSink,
-    ".zip": ZarrSink,  # .zarr.zip
-    ".ply": PlySink,
-    ".gif": PreviewSink,
-    ".webp": PreviewSink,
-    ".jpg": SheetSink,
-    ".m4a": SoundSink,
-    "": PngSink,  # a folder
-}
-_NUMBERED: Mapping[str, type[DisparitySink]] = {".jpg": SourceSink}
-"""Those of numbered files, where one file is another format."""
 
 
 def formats_here() -> str:
@@ -54,18 +23,19 @@ def formats_here() -> str:
     import av
 
     written = []
-    for name, kind in _BY_SUFFIX.items():
+    for name, each in FORMATS.items():
+        kind = _class(each)
         numbered = name and issubclass(kind, SequenceSink)
         with suppress(OutputError):  # for lack of a package
             kind.check(Path(f"d_%d{name}" if numbered else f"d{name}"))
             written.append(name.removeprefix(".") or "folders of png")
     there = {
-        name: each for name, each in CODECS.items() if each.encoder in av.codec.codecs_available
+        name: codec for name, codec in CODECS.items() if codec.encoder in av.codec.codecs_available
     }
     codecs = [
         name
-        for name, each in there.items()
-        if not each.instead or can_encode(each.encoder, each.pix_fmt)
+        for name, codec in there.items()
+        if not codec.instead or can_encode(codec.encoder, codec.pix_fmt)
     ]
     return f"{', '.join(written)}; codecs {', '.join(codecs)}"
 
@@ -100,10 +70,10 @@ def path_in_format(stem: Path, name: str) -> Path:
     Raises UsageError for a format that no sink writes.
     """
     suffix = f".{name.lower().removeprefix('.')}"
-    if suffix not in _BY_SUFFIX:
-        known = ", ".join(known.removeprefix(".") for known in _BY_SUFFIX if known)
+    if suffix not in FORMATS:
+        known = ", ".join(format_names())
         raise UsageError(f"got `formats` {name}, expected one of {known}: choose one.")
-    return _BY_SUFFIX[suffix].path_for(stem, suffix)
+    return _class(FORMATS[suffix]).path_for(stem, suffix)
 
 
 def places_of(outputs: Iterable[Path]) -> list[Path]:
@@ -170,8 +140,7 @@ def are_numbered(outputs: Iterable[Path]) -> bool:
 
 def carry_more(outputs: Iterable[Path]) -> bool:
     """Whether one of the outputs can hold the video's sound or timecode. Raises UsageError."""
-    kinds = (VideoSink, SoundSink, ExrSink)
-    return any(issubclass(_sink_class(out), kinds) for out in outputs)
+    return any(_sink_class(out).carries_more for out in outputs)
 
 
 def existing_files(out: Path) -> list[Path]:
@@ -186,7 +155,7 @@ def keep_shots(outputs: Iterable[Path]) -> bool:
 
 def waits(out: Path) -> bool:
     """Whether an output is put together at the end, of parts in the run's state."""
-    return issubclass(_sink_class(out), VideoSink)
+    return _sink_class(out).waits
 
 
 def forget_kept(outputs: Iterable[Path]) -> None:
@@ -215,14 +184,20 @@ def size_in(out: Path, size: Size, look: Look) -> Size:
 
 def _sink_class(out: Path) -> type[DisparitySink]:
     suffix = "" if out.is_dir() else out.suffix.lower()
-    formats = _NUMBERED if NUMBER.search(out.name) and suffix in _NUMBERED else _BY_SUFFIX
-    kind = formats.get(suffix)
-    if kind is None:
+    formats = NUMBERED if NUMBER.search(out.name) and suffix in NUMBERED else FORMATS
+    found = formats.get(suffix)
+    if found is None:
         raise UsageError(
             f"Got {out} with the suffix {out.suffix!r}, expected one of "
-            f"{', '.join(suffix for suffix in _BY_SUFFIX if suffix)}, or a folder for PNGs: "
+            f"{', '.join(suffix for suffix in FORMATS if suffix)}, or a folder for PNGs: "
             "rename the output."
         )
+    return _class(found)
+
+
+def _class(of: Format) -> type[DisparitySink]:
+    module, name = of.sink.split(".")
+    kind: type[DisparitySink] = getattr(import_module(f"{__package__}.{module}"), name)
     return kind
 
 

@@ -47,6 +47,8 @@ class VideoSink(FileSink):
     and begins with a key frame.
     """
 
+    carries_more = waits = True
+
     keeps_shots = True
     _sound: SoundCopy | None = None
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from depthcrafter_cli.media.formats import format_names
 from depthcrafter_cli.options import check_options, documented, option
 from depthcrafter_cli.text import expanded
 
@@ -48,7 +49,7 @@ class BatchOptions:
 
     formats: tuple[str, ...] = option(
         ("mp4",),
-        help="mp4 (default), mov, mkv, npz, npy, png, tif or exr; may be given several times.",
+        help=f"{', '.join(format_names())} (default: mp4); may be given several times.",
         typed="format",
         short="f",
         many=True,
