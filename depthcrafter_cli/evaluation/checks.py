@@ -5,9 +5,10 @@ the pixels. A finding is a sentence; depth that is as it should be has none.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -294,18 +295,20 @@ def _where(shot: Measures, several: bool) -> str:
 
 def _around(series: Sequence[float | None], frame: int, shot: Measures) -> float:
     """The median of the numbers near a frame, in its shot, without its own."""
-    first, last = (
-        max(shot.start, frame - _AROUND),
-        min(shot.start + shot.frames, frame + _AROUND + 1),
-    )
-    near = [series[at] for at in range(first, last) if at != frame]
+    stop = min(shot.start + shot.frames, frame + _AROUND + 1)
+    near = [series[at] for at in range(max(shot.start, frame - _AROUND), stop) if at != frame]
     known = [value for value in near if value is not None]
     return float(np.median(known)) if known else 0.0
 
 
-def _share(series: Sequence[float | None], span: float, mean: object = np.median) -> float | None:
+def _share(
+    series: Sequence[float | None],
+    span: float,
+    middle: Callable[[Sequence[float]], Any] = np.median,
+) -> float | None:
+    """The middle of what is known, as a share of the range."""
     known = [value for value in series if value is not None]
-    return float(mean(known)) / span if known else None  # type: ignore[operator]
+    return float(middle(known)) / span if known else None
 
 
 def _mean(one: Array, other: Array) -> float:

@@ -70,9 +70,8 @@ def check(request: CheckRequest, observer: Observer = ignore, warn: Warn = ignor
     step = max(1, round((depth.size.height * depth.size.width / _MOST_PIXELS) ** 0.5))
     size = Size(-(-depth.size.height // step), -(-depth.size.width // step))
     ranges = result.ranges()
-    checker = Checker(
-        result.shots, result.joins(), overlap, ranges, flow=_follows(result, warn)
-    )  # fmt: skip
+    follows = _follows(result, warn)
+    checker = Checker(result.shots, result.joins(), overlap, ranges, flow=follows)
     wants_profiles = any(out.suffix.lower() == ".png" for out in request.outputs)
     films = ["depth"] if result.video is None else ["video", "depth"]
     profiles = ColumnProfiles(films, request.columns)
@@ -119,9 +118,7 @@ def _check_outputs(request: CheckRequest) -> None:
 def _follows(result: Result, warn: Warn) -> bool:
     """Whether motion can be followed; ``warn`` is told where it cannot."""
     if result.video is None:
-        warn(
-            "The video is not known or gone, so depth is checked by itself: `video` names it."
-        )  # fmt: skip
+        warn("The video is not known or gone, so depth is checked by itself: `video` names it.")
         return False
     if not flow_is_there():
         warn(

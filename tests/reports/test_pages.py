@@ -286,11 +286,11 @@ def test_scrubbing_shows_other_frames_and_tells_which(opened):
     page.locator("h1").click()
     opened.key("ArrowLeft")
     assert page.locator("#frame").get_attribute("aria-valuetext").startswith("Frame 7 of 12")
-    page.get_by_role("button", name="Shot 2: 6 frames").click()
+    page.get_by_role("button", name="Shot 1: 6 frames").click()
     opened.settle()
     assert page.locator("#frame-says").inner_text().startswith("Frame 6 of 12")
     current = page.locator(".shots button[aria-current=true]")
-    assert current.inner_text().strip() == "Shot 2: 6 frames"
+    assert current.inner_text().strip() == "Shot 1: 6 frames"
     page.locator("h1").click()
     opened.key("Home")
 

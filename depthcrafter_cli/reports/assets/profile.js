@@ -77,7 +77,7 @@ if (byName('shots')) {
     canvas.height = Math.round((296 * height) / width);
     canvas.setAttribute('aria-hidden', 'true');
     const says = document.createElement('span');
-    says.textContent = `Shot ${number + 1}: ${stop - start} frames`;
+    says.textContent = `Shot ${number}: ${stop - start} frames`;
     button.append(canvas, says);
     button.start = start;
     button.stop = stop;
