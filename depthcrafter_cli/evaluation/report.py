@@ -33,7 +33,7 @@ class Protocol:
     fitted to 1 / depth, and ``disp`` for estimates of depth, fitted to depth itself. ``per_frame``
     fits each frame by itself instead of the clip. ``align_by`` and ``loss`` are those of
     :class:`~depthcrafter_cli.evaluation.alignment.Alignment`; ``long`` says that the set's list of
-    500 frames is used. Depth counts from 1e-3 to ``max_depth``.
+    500 frames is used, ``flow`` that OPW is measured. Depth counts from 1e-3 to ``max_depth``.
     """
 
     max_depth: float
@@ -43,6 +43,7 @@ class Protocol:
     align_by: str = "scale-shift"
     loss: str = "squares"
     long: bool = False
+    flow: bool = False
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,50 @@ def evaluate(
         WeightsError, MemoryLimitError: as for a run.
     """
     from depthcrafter_cli.datasets.registry import DATASETS, LONG_FRAMES
+
+    outputs = _checked(request)
+    dataset = DATASETS[request.dataset]
+    clips = dataset.clips(request.root, long=request.long)
+    if not clips:
+        raise InputError(
+            f"got no clip in {request.root}, expected those of {request.dataset}: check the path."
+        )
+    method = _Predictions(request) if request.predictions else _Method(request, dataset, warn)
+    report = EvaluationReport(
+        dataset=request.dataset,
+        root=str(request.root.resolve()),
+        made=method.made,
+        protocol=Protocol(
+            dataset.max_depth,
+            request.max_frames or (LONG_FRAMES if request.long else dataset.max_frames),
+            "disp" if request.predictions and request.convention == "depth" else "depth",
+            request.fit == "frame",
+            request.align_by,
+            request.loss,
+            request.long,
+            request.flow,
+        ),
+        names=tuple(clip.name for clip in clips),
+    )
+    with claimed(outputs):
+        kept = next((path for path in outputs if path.suffix.lower() == ".json"), None)
+        report = _begun(report, outputs, kept, request.overwrite)
+        for clip in clips[len(report.clips) :]:
+            frames = min(clip.frames, report.protocol.max_frames)
+            estimate = method(clip, frames, observer)
+            score = _score(clip, frames, estimate, report.protocol, dataset.metric, request.flow)
+            report = dataclasses.replace(report, clips=(*report.clips, score))
+            if kept is not None:
+                write_whole(kept, report_text(report, ".json").encode())
+            on_clip(score)
+        for path in outputs:
+            write_whole(path, _content(report, path.suffix.lower()))
+    return report
+
+
+def _checked(request: EvaluationRequest) -> list[Path]:
+    """The outputs. Raises UsageError for options out of range, OutputError for places to write."""
+    from depthcrafter_cli.datasets.registry import DATASETS
     from depthcrafter_cli.evaluation.alignment import AlignBy, Loss
     from depthcrafter_cli.evaluation.flow import require_flow
 
@@ -119,42 +163,7 @@ def evaluate(
             known = ", ".join((*FORMATS, FIGURE))
             raise UsageError(f"got `outputs` {path}, expected a name in {known}.")
         require_folder(path.parent, path, is_made=False)
-    dataset = DATASETS[request.dataset]
-    clips = dataset.clips(request.root, long=request.long)
-    if not clips:
-        raise InputError(
-            f"got no clip in {request.root}, expected those of {request.dataset}: check the path."
-        )
-    method = _Predictions(request) if request.predictions else _Method(request, dataset, warn)
-    report = EvaluationReport(
-        dataset=request.dataset,
-        root=str(request.root.resolve()),
-        made=method.made,
-        protocol=Protocol(
-            dataset.max_depth,
-            request.max_frames or (LONG_FRAMES if request.long else dataset.max_frames),
-            "disp" if request.predictions and request.convention == "depth" else "depth",
-            request.fit == "frame",
-            request.align_by,
-            request.loss,
-            request.long,
-        ),
-        names=tuple(clip.name for clip in clips),
-    )
-    with claimed(outputs):
-        kept = next((path for path in outputs if path.suffix.lower() == ".json"), None)
-        report = _begun(report, outputs, kept, request.overwrite)
-        for clip in clips[len(report.clips) :]:
-            frames = min(clip.frames, report.protocol.max_frames)
-            estimate = method(clip, frames, observer)
-            score = _score(clip, frames, estimate, report.protocol, dataset.metric, request.flow)
-            report = dataclasses.replace(report, clips=(*report.clips, score))
-            if kept is not None:
-                write_whole(kept, report_text(report, ".json").encode())
-            on_clip(score)
-        for path in outputs:
-            write_whole(path, _content(report, path.suffix.lower()))
-    return report
+    return outputs
 
 
 def _content(report: EvaluationReport, suffix: str) -> bytes:
