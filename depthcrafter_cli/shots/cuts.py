@@ -21,7 +21,7 @@ from depthcrafter_cli.text import clock_seconds, decoded, delimiter_of
 _COLUMNS = ("shot", "first_frame", "last_frame", "start", "length")
 _EXPECTED = (
     "expected a list of cuts: CSV of `depthcrafter shots` or PySceneDetect, EDL (CMX3600), "
-    "TransNetV2's .scenes.txt, a scene cache of iw3, or one time or frame a line"
+    "TransNetV2's .scenes.txt, a scene cache of iw3, OpenTimelineIO, or one time or frame a line"
 )
 
 
@@ -108,6 +108,30 @@ def _iw3(text: str, timeline: Timeline) -> Iterator[int]:
         yield 1 + timeline.frame_at((pts - timeline.first_pts) * timeline.time_base)
 
 
+def _otio(text: str, timeline: Timeline) -> Iterator[int]:
+    """The items of the first video track; a transition belongs to the shot that it leads to."""
+    try:
+        import opentimelineio as otio
+    except ImportError:
+        raise InputError(
+            "a list of cuts in .otio needs the package opentimelineio, which is not installed, "
+            'expected it beside depthcrafter: pip install "depthcrafter[otio]", or export an EDL.'
+        ) from None
+    try:
+        made = otio.adapters.read_from_string(text, "otio_json")
+        if not isinstance(made, otio.schema.Timeline) or not made.video_tracks():
+            raise ValueError("it is no timeline with a video track")
+        begins = dissolved = otio.opentime.RationalTime()
+        for item in made.video_tracks()[0]:
+            if isinstance(item, otio.schema.Transition):
+                dissolved = item.in_offset
+                continue
+            yield timeline.frame_at(Fraction((begins - dissolved).to_seconds()))
+            begins, dissolved = begins + item.duration(), otio.opentime.RationalTime()
+    except otio.exceptions.OTIOError as error:
+        raise ValueError(str(error)) from error
+
+
 def _plain(text: str, timeline: Timeline) -> Iterator[int]:
     """A cut a line: whole numbers are frames, others seconds or [HH:]MM:SS; # begins a comment."""
     for line in text.splitlines():
@@ -128,6 +152,7 @@ _READERS: tuple[tuple[str, str, Reader], ...] = (
     (".csv", r"Start Time \(seconds\)", _pyscenedetect_csv),
     (".edl", r"^\s*\d+\s+\S+\s+\S+\s+[CDWK]", _edl),
     (".json", r'"pts"', _iw3),
+    (".otio", r'"OTIO_SCHEMA"', _otio),
     (".scenes.txt", r"^\d+ \d+", _transnet),
     (".txt", r"", _plain),
     (".csv", r"^\s*\d[\d:;.]*s?\s*$", _plain),

@@ -1,6 +1,6 @@
 """Where a film is cut, found in one pass over small pictures; numpy only.
 
-Three rules, each measured in ``benchmarks/shots.py``:
+Three rules, each measured in ``benchmarks/cuts.py``:
 
 - **Cut**: of the four frames before and the four from there on, none resembles one of the other
   side. So a flash, after which the old picture comes back, is no cut; nor is a whip pan, in which

