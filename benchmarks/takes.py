@@ -10,8 +10,9 @@ aligned by what windows share (windows), and by a window over the whole take (sk
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 
 import numpy as np
 import torch
@@ -36,6 +37,7 @@ Take = tuple[np.ndarray, np.ndarray]  # rgb uint8 [T, H, W, 3] and depth [T, H, 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--takes", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0, help="leave out so many takes")
     parser.add_argument("--frames", type=int, default=500)
     parser.add_argument("--weights", default="nano")
     given = parser.parse_args()
@@ -51,7 +53,8 @@ def main() -> None:
     heads = (f"{name} {length}" for length in lengths for name in ("off", "windows", "skeleton"))
     print(f"{'take':14}" + "".join(f"{head:>14}" for head in heads) + "   seams", flush=True)
     rows = []
-    for name, (rgb, depth) in takes(given.takes, given.frames, config):
+    for name, draw in islice(takes(given.takes, given.frames, config), given.first, None):
+        rgb, depth = draw()
         told: list[Overlap] = []
         parts = estimate(rgb, keep=lambda point, told=told: told.extend(point.overlaps))
         stitched = np.concatenate(list(parts))
@@ -77,15 +80,17 @@ def abs_rel(disparity: np.ndarray, depth: np.ndarray, length: int) -> float:
     return evaluate_clip(positive, depth[:length], max_depth=80.0).abs_rel
 
 
-def takes(count: int, frames: int, config: PipelineConfig) -> Iterator[tuple[str, Take]]:
+def takes(
+    count: int, frames: int, config: PipelineConfig
+) -> Iterator[tuple[str, Callable[[], Take]]]:
     """Drawn takes; the last ones are special where there are more than these."""
     plain = count - len(SPECIAL) if count > len(SPECIAL) else count
     for seed in range(plain):
-        yield f"take {seed}", drawn(seed, frames, 1)
+        yield f"take {seed}", partial(drawn, seed, frames, 1)
     starts = Layout(config.window, config.overlap, frames).start
     shared = [range(starts(window), starts(window) + config.overlap) for window in range(4, 7)]
     for seed, name in enumerate(SPECIAL[: count - plain], plain):
-        yield name, special(name, drawn(seed, frames, 2), shared)
+        yield name, partial(special, name, seed, frames, shared)
 
 
 def drawn(seed: int, frames: int, times: int) -> Take:
@@ -93,10 +98,10 @@ def drawn(seed: int, frames: int, times: int) -> Take:
     return clip.rgb.numpy(), clip.depth.numpy()
 
 
-def special(name: str, take: Take, shared: list[range]) -> Take:
-    """A take of half the size, from one that is large enough to look at in part."""
-    rgb, depth = take
-    frames, rows, columns = len(rgb), np.arange(HEIGHT), np.arange(WIDTH)
+def special(name: str, seed: int, frames: int, shared: list[range]) -> Take:
+    """A take that is seen in part only, or through what is put into the frames ``shared``."""
+    rgb, depth = drawn(seed, frames, 2)
+    rows, columns = np.arange(HEIGHT), np.arange(WIDTH)
     if name == "tele zoom":
         sides = [2 * 3 ** -(frame / (frames - 1)) for frame in range(frames)]
         at = [

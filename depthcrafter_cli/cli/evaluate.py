@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _METHOD = ("method", "weights", "max_res", "device", "dtype", "max_vram", "max_ram", "overwrite")
 _OWN = ("convention", "fit", "align_by", "loss", "long", "flow")
-_SETTINGS = ("steps", "guidance", "window", "overlap", "seed")
+_SETTINGS = ("steps", "guidance", "window", "overlap", "align", "seed")
 
 Set = Annotated[
     str, typer.Argument(help="sintel, scannet, kitti, bonn, nyuv2, or folder: clips of your own.")

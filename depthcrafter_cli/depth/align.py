@@ -26,6 +26,7 @@ _ITERATIONS = 20
 _TRIED, _JUDGED = 100, 1000  # lines through two samples, and samples that each is judged by
 _TELLING = 0.5  # the least correlation of two windows' samples that tells a scale
 _STEEPEST = 4.0  # no window has so many times the scale of one that it shares frames with
+_WORSE = 1.25  # times the disagreement of before: windows that err apart may come to a little more
 _RIDGE, _GAUGE = 1e-5, 1e-8  # squared disparity: what no samples tell stays as it is
 
 
@@ -93,7 +94,7 @@ def align(overlaps: Iterable[Overlap], frames: int, *, robust: bool = True) -> A
 
     Overlaps with the skeleton come after all others, and begin with the first window's. They alone
     then tell the scale of the windows that they are of: errors cannot add up from one to the next.
-    What brings windows no closer to each other is not done.
+    What takes windows clearly apart is not done.
     """
     starts, ends, seams, pins = [0], [0], list[Pair](), list[Pair]()
     for overlap in overlaps:
@@ -108,7 +109,7 @@ def align(overlaps: Iterable[Overlap], frames: int, *, robust: bool = True) -> A
     maps = fit_windows(told, len(starts) + bool(pins), robust=robust)
     untouched: Floats = np.tile([1.0, 0.0], (len(maps), 1))
     before, after = disagreement(seams, untouched), disagreement(seams, maps)
-    if after >= before:
+    if after > _WORSE * before:
         maps, after = untouched, before
     return Alignment(_by_frame(maps, starts, ends, frames), Seams(len(starts), before, after))
 
