@@ -7,7 +7,7 @@ A layer takes the longer of
 
 where bytes come from the L2 cache, 2.4 times as fast, if its 0.7 holds a chunk twice. Numbers of
 32 bits are multiplied at half the peak. Only one figure was measured, by others: the reference
-program takes 0.466 s a frame at 1024x576 on an A100, where ``benchmarks/gpu_model.py`` says 0.257;
+program takes 0.466 s a frame at 1024x576 on an A100, where ``benchmarks/gpu_model.py`` says 0.269;
 so all is taken to be slower by as much.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from depthcrafter_cli.memory.cards import Card
 from depthcrafter_cli.memory.work import Step
 
-MEASURED = 0.466 / 0.257
+MEASURED = 0.466 / 0.269
 _EFFICIENCY, _FROM_MEMORY, _LAUNCH = 0.65, 0.85, 8e-6
 _CACHE_SHARE, _CACHE_SPEED = 0.7, 2.4
 

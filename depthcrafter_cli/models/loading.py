@@ -21,6 +21,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.models.components import Components
+from depthcrafter_cli.models.cpu import keep_freed_memory
 from depthcrafter_cli.models.host import HostMemory
 from depthcrafter_cli.models.layout import (
     CONFIGS_EXPECTED,
@@ -76,6 +77,8 @@ def load_components(
     _check_schedule(folder)
     _check_architecture(folder, configs)
     plan = plan or MemoryPlan.default(device.type)
+    if device.type == "cpu":
+        keep_freed_memory()
     host_memory = HostMemory(warn)
     upcast = torch.float32 if configs["vae"].get("force_upcast", True) else dtype
 
