@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
-from clips import make_clip, picture
+from clips import make_clip, make_film, picture
 from fake_hub import FakeHub, serve, use
 from processes import ENVIRONMENT, stop_at
 from safetensors import safe_open
@@ -424,6 +424,23 @@ def test_a_kept_run_is_finished_otherwise(cli, stored, tmp_path, clip):
     assert done.code == 0, done.err
     assert cli("finish", work, "--out", tmp_path / "e.mp4").code == 0
     assert cli("resume", work).code == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["marigold", pytest.param("depth-anything-v2-small", marks=pytest.mark.slow)]
+)
+def test_a_shot_of_a_film_is_what_it_is_alone(cli, stored, tmp_path, name):
+    lengths, rate = (4, 3), 24
+    film = make_film(tmp_path / "film.mp4", *lengths)
+    (tmp_path / "cuts.txt").write_text(f"{lengths[0]}\n")
+    command = ["run", film, "--method", name, "--size", "model", "--device", "cpu", "--quiet"]
+    whole, alone = tmp_path / "whole.npz", tmp_path / "alone.npz"
+    assert cli(*command, "--cuts", tmp_path / "cuts.txt", "--out", whole).code == 0
+    second = ["--start", lengths[0] / rate, "--cuts", "none"]
+    assert cli(*command, *second, "--out", alone).code == 0
+    with np.load(whole) as of_film, np.load(alone) as of_shot:
+        assert list(of_film["shots"]) == [0, lengths[0]]
+        assert np.array_equal(of_film["depth"][lengths[0] :], of_shot["depth"])
 
 
 @pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.slow)])
