@@ -14,7 +14,7 @@ import numpy as np
 
 from depthcrafter_cli.evaluation.alignment import Array
 from depthcrafter_cli.evaluation.flow import flow_back, warped
-from depthcrafter_cli.evaluation.frames import FrameCounter
+from depthcrafter_cli.evaluation.frames import FrameCounter, FrameNumbers
 from depthcrafter_cli.types import Disparity, RgbImage, ValueRange
 
 JUMP, JUMP_TIMES = 0.02, 4.0  # of the range, and as many times the change around
@@ -153,6 +153,11 @@ class Checker:
         least = 1e-6 * abs(values.high - values.low)
         far, near = depth < values.low - least, depth >= values.high - least
         return float(far.mean()), float(near.mean())
+
+    @property
+    def numbers(self) -> Sequence[FrameNumbers]:
+        """Those of each frame so far."""
+        return self._counter.numbers
 
     def measures(self) -> list[Measures]:
         """What was measured, by shot."""

@@ -1,5 +1,6 @@
 """What the numbers of depth are over time, frame by frame, without any truth."""
 
+import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -9,6 +10,11 @@ from depthcrafter_cli.types import Disparity
 
 _MOST_PIXELS = 1 << 16  # of a frame: more would hardly move a percentile
 _LOW, _HIGH = 2.0, 98.0  # percentiles: what lies beyond is a few pixels
+
+
+def every(pixels: int) -> int:
+    """Every how many-th row and column is looked at, of a frame of so many pixels."""
+    return max(1, round(math.sqrt(pixels / _MOST_PIXELS)))
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class FrameCounter:
 
     def add(self, frame: Disparity) -> None:
         """Take the next frame, float32 [H, W]."""
-        step = max(1, round((frame.size / _MOST_PIXELS) ** 0.5))
+        step = every(frame.size)
         part = frame[::step, ::step]
         low, median, high = np.percentile(part, (_LOW, 50, _HIGH))
         change = None

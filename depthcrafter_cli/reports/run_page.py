@@ -34,7 +34,8 @@ class RunView:
     """What the page of a run shows.
 
     ``indices`` and ``times``, in seconds, are those of ``previews`` among the ``total`` frames;
-    ``numbers`` are of all frames, and of raw disparity unless ``unit`` says otherwise.
+    ``numbers`` are of all frames, and of raw disparity unless ``unit`` says otherwise; ``findings``
+    are sentences on what is wrong with them.
     ``settings`` are shown one by one, ``record`` as a whole. ``poster`` stands where no script
     runs.
     """
@@ -54,6 +55,7 @@ class RunView:
     joins: Sequence[int]
     colours: npt.NDArray[np.uint8]
     poster: bytes
+    findings: Sequence[str] = ()
     unit: str = "disparity"
     notes: Sequence[str] = ()
     settings: Sequence[tuple[str, str]] = ()
@@ -161,6 +163,13 @@ def _profiles(has_video: bool) -> str:
     )
 
 
+def _findings(view: RunView) -> str:
+    if not view.findings:
+        return '<p class="soft">Nothing was found that is wrong with depth by itself.</p>'
+    lines = "".join(f"<li>{escape(says)}</li>" for says in view.findings)
+    return f'<ul class="findings">{lines}</ul>'
+
+
 def _charts(view: RunView) -> str:
     def figure(name: str, says: str, caption: str) -> str:
         return (
@@ -174,6 +183,7 @@ def _charts(view: RunView) -> str:
     unit = escape(view.unit)
     return (
         '<section aria-label="Numbers over time"><h2>Range and steadiness</h2>'
+        + _findings(view)
         + figure(
             "range", f"Range of {unit} over time",
             f'<span class="key"></span>median of {unit} &nbsp; <span class="key wide"></span>2nd '

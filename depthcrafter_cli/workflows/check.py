@@ -13,6 +13,7 @@ from depthcrafter_cli.depth.normalize import normalize
 from depthcrafter_cli.errors import InputError, OutputError, UsageError
 from depthcrafter_cli.evaluation.checks import Checker, Finding, Measures
 from depthcrafter_cli.evaluation.flow import flow_is_there
+from depthcrafter_cli.evaluation.frames import every
 from depthcrafter_cli.media.files import claimed, require_folder
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.scale import resize_disparity
@@ -22,7 +23,6 @@ from depthcrafter_cli.types import RgbImage, Size, ValueRange
 from depthcrafter_cli.workflows.provenance import program
 from depthcrafter_cli.workflows.results import Result, find_result
 
-_MOST_PIXELS = 1 << 16  # of a frame that is looked at
 SUFFIXES = (".json", ".png")
 
 
@@ -66,12 +66,12 @@ def check(request: CheckRequest, observer: Observer = ignore, warn: Warn = ignor
     result = find_result(request.depth)
     if request.video is not None:
         result = replace(result, video=request.video)
-    depth, overlap = result.depth, int(result.record.get("settings", {}).get("overlap") or 0)
-    step = max(1, round((depth.size.height * depth.size.width / _MOST_PIXELS) ** 0.5))
+    depth = result.depth
+    step = every(depth.size.height * depth.size.width)
     size = Size(-(-depth.size.height // step), -(-depth.size.width // step))
     ranges = result.ranges()
     follows = _follows(result, warn)
-    checker = Checker(result.shots, result.joins(), overlap, ranges, flow=follows)
+    checker = Checker(result.shots, result.joins(), result.overlap, ranges, flow=follows)
     wants_profiles = any(out.suffix.lower() == ".png" for out in request.outputs)
     films = ["depth"] if result.video is None else ["video", "depth"]
     profiles = ColumnProfiles(films, request.columns)

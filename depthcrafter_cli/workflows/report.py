@@ -17,7 +17,8 @@ from depthcrafter_cli.depth.colorize import colorize, table_of
 from depthcrafter_cli.depth.normalize import normalize
 from depthcrafter_cli.disk import derived
 from depthcrafter_cli.errors import DepthCrafterError, InputError, OutputError, UsageError
-from depthcrafter_cli.evaluation.frames import FrameCounter, FrameNumbers
+from depthcrafter_cli.evaluation.checks import Checker
+from depthcrafter_cli.evaluation.frames import FrameNumbers, every
 from depthcrafter_cli.evaluation.report import EvaluationReport, read_report
 from depthcrafter_cli.media.files import claimed, output_errors, require_folder
 from depthcrafter_cli.media.published import Published
@@ -167,7 +168,8 @@ def _view(
     size = preview_size(depth.size)
     chosen = np.unique(np.linspace(0, total - 1, min(total, request.frames)).round().astype(int))
     indices = chosen.tolist()
-    numbers, small = _read(result, size, indices, observer)
+    checker, small = _read(result, size, indices, observer)
+    numbers = checker.numbers
     ranges = result.ranges() or (_whole(numbers),) * len(result.shots)
     shots = np.searchsorted(result.shots, indices, side="right") - 1
     levels = [normalize(each, ranges[shot]) for each, shot in zip(small, shots, strict=True)]
@@ -185,6 +187,7 @@ def _view(
         program=program(), total=total, size=depth.size,
         duration=times[-1] + 1 / float(result.rate), preview_size=shown, previews=webps,
         indices=indices, times=[times[index] for index in indices], numbers=numbers,
+        findings=[finding.says.replace("`", "") for finding in checker.findings()],
         shots=result.shots, joins=result.joins(), colours=table_of(result.colormap),
         poster=webp(np.concatenate(parts, 1), Size(size.height, len(parts) * size.width), 60),
         unit="disparity" if depth.is_raw else "depth from 0 to 1", notes=notes,
@@ -194,17 +197,18 @@ def _view(
 
 def _read(
     result: Result, size: Size, indices: Sequence[int], observer: Observer
-) -> tuple[list[FrameNumbers], list[Any]]:
-    """The numbers of all frames, and the disparity of some at ``size``."""
-    counter, wanted, small = FrameCounter(result.shots), set(indices), []
+) -> tuple[Checker, list[Any]]:
+    """What has looked at all frames, and the disparity of some at ``size``."""
+    checker = Checker(result.shots, result.joins(), result.overlap, result.ranges())
+    step = every(result.depth.size.height * result.depth.size.width)
+    wanted, small = set(indices), []
     for index, frame in enumerate(result.depth.read()):
-        if not np.isfinite(frame).all():
-            frame = np.nan_to_num(frame, posinf=0, neginf=0)
-        counter.add(frame)
+        checker.add(frame[::step, ::step])
         if index in wanted:
-            small.append(resize_disparity(frame, size))
+            finite = np.nan_to_num(frame, posinf=0, neginf=0)
+            small.append(resize_disparity(finite, size))
         observer(Progress("examine", index + 1, result.depth.frames))
-    return counter.numbers, small
+    return checker, small
 
 
 def _whole(numbers: Sequence[FrameNumbers]) -> ValueRange:

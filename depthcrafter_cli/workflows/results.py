@@ -87,6 +87,11 @@ class Result:
         ranges = (sorted((each.low, each.high)) for each in found)
         return tuple(ValueRange(*each) for each in ranges) if len(found) == len(self.shots) else ()
 
+    @property
+    def overlap(self) -> int:
+        """How many frames windows share at least; 0 where there are none."""
+        return int(self.record.get("settings", {}).get("overlap") or 0)
+
     def joins(self) -> tuple[int, ...]:
         """The first frames of windows that share frames with the one before."""
         settings = self.record.get("settings", {})

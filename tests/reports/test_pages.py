@@ -109,6 +109,19 @@ def test_values_that_are_not_finite_leave_the_page_whole(cli, tmp_path):
     assert times == sorted(set(times))  # whatever the file said
 
 
+def test_what_check_finds_stands_on_the_page(cli, tmp_path):
+    rows = np.linspace(0, 1, 24, dtype=np.float32)[None, :, None] + np.linspace(0, 0.1, 32)
+    depth = np.broadcast_to(rows, (20, 24, 32)).astype(np.float32)
+    np.save(tmp_path / "depth.npy", depth)
+    assert cli("report", tmp_path / "depth.npy", "--out", tmp_path / "clean.html").code == 0
+    depth[12:] = 0.8 * depth[12:] + 0.2
+    np.save(tmp_path / "depth.npy", depth)
+    assert cli("report", tmp_path / "depth.npy", "--out", tmp_path / "jump.html").code == 0
+    clean, jump = ((tmp_path / name).read_text() for name in ("clean.html", "jump.html"))
+    assert "Nothing was found that is wrong" in clean
+    assert "<li>Depth jumps by " in jump and "at frame 12, where no window" in jump
+
+
 def test_results_of_one_name_have_a_page_each(cli, tmp_path):
     for name, level in (("a", 0.2), ("b", 0.8)):
         (tmp_path / name).mkdir()
