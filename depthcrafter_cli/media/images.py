@@ -26,6 +26,7 @@ _WHITE = 65535  # of 16-bit gray
 _ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # EXIF 2.3, section 4.6.4
 _FILMS = ("PNG", "TIFF", "WEBP")
 _SUBFILE, _NO_PAGE = 254, 1 | 4  # TIFF 6.0: a reduced copy, or a mask, of another page
+_BITS, _COMPRESSION, _PLANES, _NONE, _APART = 258, 259, 284, 1, 2  # TIFF 6.0 as well
 
 
 class Picture(NamedTuple):
@@ -134,8 +135,13 @@ def pages_in(image: Image.Image) -> list[int]:
 def rgb_of(opened: Image.Image, file: Path) -> RgbImage:
     """The current picture of an image, upright.
 
-    Raises InputError for numbers that are no levels.
+    Raises InputError for numbers that are no levels, and for pages that Pillow reads wrong.
     """
+    if _mixes_channels(opened):
+        raise InputError(
+            f"{file} has several pages with 16 bits whose channels are stored apart, expected them "
+            "together, or compressed: convert it first."
+        )
     image = ImageOps.exif_transpose(opened)
     if image.mode[0] not in "IF":
         return np.asarray(image.convert("RGB"))
@@ -147,6 +153,13 @@ def rgb_of(opened: Image.Image, file: Path) -> RgbImage:
         )
     levels = (gray / (_WHITE / 255)).round().astype(np.uint8)
     return np.repeat(levels[..., None], 3, axis=-1)
+
+
+def _mixes_channels(image: Image.Image) -> bool:
+    """Whether it is a TIFF whose channels of 16 bits Pillow mixes up."""
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
+    is_plain = tags.get(_COMPRESSION, _NONE) == _NONE and tags.get(_PLANES) == _APART
+    return is_plain and max(tags.get(_BITS, (8,))) > 8
 
 
 def _size_by_pillow(file: Path) -> Size:
@@ -161,6 +174,8 @@ def _size_by_pillow(file: Path) -> Size:
 def _read_by_pillow(file: Path, _exposure: float) -> Picture:
     with opened_image(file) as image:
         pages = len(pages_in(image))
+        if pages == 1 and _mixes_channels(image):
+            return _read_by_ffmpeg(file, _exposure)
         return Picture(av.VideoFrame.from_ndarray(rgb_of(image, file), format="rgb24"), pages)
 
 

@@ -1,5 +1,6 @@
 """Resizing of pictures (swscale, as the reference reads them) and of disparity (float)."""
 
+import math
 import struct
 from fractions import Fraction
 from typing import Any
@@ -32,10 +33,8 @@ def upright_filters(picture: av.VideoFrame) -> list[tuple[str, str]]:
     Of the eight positions a picture can have by quarter turns and mirrors, the one nearest to the
     matrix is meant.
     """
-    if (side_data := picture.side_data.get(Type.DISPLAYMATRIX)) is None:
-        return []
     # The pixel at (x, y) is shown at (a x + c y, b x + d y).
-    a, b, _, c, d = struct.unpack_from("=5i", bytes(side_data))
+    a, b, c, d = _display_matrix(picture)
     if abs(b) + abs(c) > abs(a) + abs(d):
         rows_go_left, columns_go_up = c < 0, b < 0
         turn = {
@@ -46,6 +45,18 @@ def upright_filters(picture: av.VideoFrame) -> list[tuple[str, str]]:
         }
         return [(_TRANSPOSE, turn[rows_go_left, columns_go_up])]
     return [(name, "") for name, mirrored in (("hflip", a < 0), ("vflip", d < 0)) if mirrored]
+
+
+def _display_matrix(picture: av.VideoFrame) -> tuple[float, float, float, float]:
+    try:
+        side_data = picture.side_data.get(Type.DISPLAYMATRIX)
+    except ValueError:  # PyAV has no name for what else there is, such as EXIF
+        turn = math.radians(picture.rotation)
+        return math.cos(turn), -math.sin(turn), math.sin(turn), math.cos(turn)
+    if side_data is None:
+        return 1, 0, 0, 1
+    a, b, _, c, d = struct.unpack_from("=5i", bytes(side_data))
+    return a, b, c, d
 
 
 def swaps_sides(picture: av.VideoFrame) -> bool:

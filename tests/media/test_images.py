@@ -3,8 +3,10 @@
 import json
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
+import tifffile
 from clips import SMALL, index_of, make_absurd_png, picture
 from PIL import Image, TiffImagePlugin, features
 
@@ -71,6 +73,34 @@ SHOWN = {
     7: lambda stored: np.rot90(stored.transpose(1, 0, 2), 2),
     8: np.rot90,
 }
+
+
+@pytest.mark.parametrize("orientation", [1, 6, 8])
+def test_a_film_in_a_picture_may_say_how_it_is_turned(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    film(tmp_path / "a.png", exif=exif, duration=40)
+    is_told = av.library_versions["libavcodec"] >= (62, 28)  # FFmpeg 8.0 does not look at it
+    upright = np.rot90(picture(0), {1: 0, 6: -1, 8: 1}[orientation] * is_told)
+    info = probe(tmp_path / "a.png")
+    assert info.size == Size(*upright.shape[:2]) and info.frame_count in (None, 5)
+    first = next(iter(read_frames(tmp_path / "a.png", info.size)))
+    assert np.abs(first.rgb.astype(int) - upright).max() <= 1
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_channels_of_a_tiff_may_be_stored_apart(tmp_path, compression):
+    planes = np.moveaxis(picture(3), -1, 0).astype(np.uint16) * 257
+    apart = {"photometric": "rgb", "planarconfig": "separate", "compression": compression}
+    tifffile.imwrite(tmp_path / "a.tif", planes, **apart)
+    (frame,) = read_frames(tmp_path / "a.tif", SMALL)
+    assert np.abs(frame.rgb.astype(int) - picture(3)).max() <= 1
+    with tifffile.TiffWriter(tmp_path / "pages.tif") as file:
+        for _ in range(2):
+            file.write(planes, **apart)
+    if compression is None:
+        with pytest.raises(InputError, match="channels are stored apart"):
+            probe(tmp_path / "pages.tif")
 
 
 @pytest.mark.parametrize("orientation", SHOWN)
