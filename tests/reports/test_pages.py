@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import importlib.util
 import io
 import json
 import re
@@ -213,16 +214,19 @@ def test_a_batch_has_an_index_of_pages(cli, tmp_path):
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
 )
-playwright = pytest.importorskip("playwright.sync_api") if CHROMIUM else None
+CAN_DRIVE = importlib.util.find_spec("playwright") is not None
 in_browser = [
     pytest.mark.slow,
     pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium on this machine"),
+    pytest.mark.skipif(not CAN_DRIVE, reason="playwright is not installed"),
 ]
 
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as started:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
         chromium = started.chromium.launch(
             executable_path=CHROMIUM,
             args=["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"],
