@@ -1,6 +1,7 @@
 """How accurate long single takes are by their length, with and without alignment of windows.
 
-    python benchmarks/takes.py                       # 20 takes of 500 frames: an hour of one core
+    python benchmarks/takes.py                       # 20 takes of 500 frames
+    python benchmarks/takes.py --frames 150 --first 14
     python benchmarks/takes.py --takes 1 --frames 5000
 
 Takes are drawn with true depth; in the last four the camera zooms in by 3, whips from side to side,
