@@ -27,7 +27,7 @@ from depthcrafter_cli.methods.base import (
 from depthcrafter_cli.models.layout import CONFIGS_EXPECTED, DEPTHCRAFTER_LAYOUT, network_configs
 from depthcrafter_cli.models.weights import InstalledModel, find_configs, find_weights
 from depthcrafter_cli.pipeline.config import PipelineConfig
-from depthcrafter_cli.pipeline.overlaps import PIXELS
+from depthcrafter_cli.pipeline.overlaps import PIXELS, has_skeleton
 from depthcrafter_cli.pipeline.windows import count_windows
 from depthcrafter_cli.progress import Observer, Progress, StageWork, Warn
 from depthcrafter_cli.structured import content_errors
@@ -175,19 +175,14 @@ class DepthCrafterPlan(MethodPlan):
 
     def state_bytes(self, frames: int) -> int:
         """The disparity, and of each two windows some pixels of two chunks of frames."""
-        whole = super().state_bytes(frames)
-        if self.config.align == "off":
-            return whole
-        windows, few = (
-            self.windows(frames) or 0,
-            Size(1, min(PIXELS, self.size.height * self.size.width)),
-        )
-        return whole + expected_spool_bytes(few, 2 * self.config.decode_chunk * windows)
+        few = Size(1, min(PIXELS, self.size.height * self.size.width))
+        compared = (self.config.align != "off") * 2 * self.config.decode_chunk
+        own = expected_spool_bytes(few, compared * self._denoised(frames))
+        return super().state_bytes(frames) + own
 
     def stage_work(self, frames: int) -> dict[str, StageWork]:
         """By operations, counted from shapes, so that the stages can be compared on any device."""
-        work, windows = Work.of(self.memory.model, self.memory.workload), self.windows(frames)
-        assert windows is not None
+        work, windows = Work.of(self.memory.model, self.memory.workload), self._denoised(frames)
         step = work.denoise * self.memory.workload.window * self._passes
         return {
             "condition": StageWork(frames, work.image_encoder + work.encode),
@@ -197,12 +192,15 @@ class DepthCrafterPlan(MethodPlan):
 
     def time_on(self, card: Card, frames: int) -> Duration | None:
         """By operations and what the card does of them."""
-        windows, config = self.windows(frames), self.config
-        assert windows is not None
+        windows, config = self._denoised(frames), self.config
         passes, batch = config.steps * self._passes, config.encode_batch
-        return duration(
-            self.memory, card, frames=frames, windows=windows, passes=passes, batch=batch
-        )
+        known = {"frames": frames, "windows": windows, "passes": passes, "batch": batch}
+        return duration(self.memory, card, **known)
+
+    def _denoised(self, frames: int) -> int:
+        """Windows of so many frames, with the one that others may be compared with."""
+        windows = count_windows(frames, self.config.window, self.config.overlap)
+        return windows + has_skeleton(self.config.align, windows)
 
     @property
     def _passes(self) -> int:
@@ -214,7 +212,8 @@ class DepthCrafterPlan(MethodPlan):
         steps = "1 step" if self.config.steps == 1 else f"{self.config.steps} steps"
         each = f"windows of {self.config.window} frames, overlap {self.config.overlap}"
         counted = {None: each, 1: "1 window"}.get(windows, f"{windows} {each}")
-        return f"{counted}, {steps} each"
+        aligned = "" if self.config.align == "off" else f", aligned by {self.config.align}"
+        return f"{counted}, {steps} each{aligned}"
 
     @property
     def details(self) -> Mapping[str, Any]:

@@ -51,6 +51,11 @@ def coarse(parts: Sequence[Disparity]) -> Disparity:
     return np.ascontiguousarray(frames[:, ::step, ::step])
 
 
+def has_skeleton(align: str, windows: int | None) -> bool:
+    """Whether a shot of so many windows gets one more; with fewer there is nothing to add up."""
+    return align == "skeleton" and windows is not None and windows > 2
+
+
 def skeleton_frames(window: int, total: int) -> tuple[int, ...]:
     """As many frames as a window has, spread over a whole shot, with its first and its last."""
     count = min(window, total)

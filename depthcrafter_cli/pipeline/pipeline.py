@@ -24,7 +24,7 @@ from depthcrafter_cli.pipeline.denoise import (
 )
 from depthcrafter_cli.pipeline.frames import checked
 from depthcrafter_cli.pipeline.noise import NoiseSource, noise_source
-from depthcrafter_cli.pipeline.overlaps import overlap_of, skeleton_frames
+from depthcrafter_cli.pipeline.overlaps import has_skeleton, overlap_of, skeleton_frames
 from depthcrafter_cli.pipeline.resume_point import Keep, WindowPoint, forget
 from depthcrafter_cli.pipeline.retries import Fallback, Retries, no_fallback
 from depthcrafter_cli.pipeline.schedule import karras_schedule
@@ -101,7 +101,7 @@ class ShotPass:
         self.layout = spread if kept else published
         windows = None if total is None else count_windows(total, config.window, config.overlap)
         keys: tuple[int, ...] = ()
-        if config.align == "skeleton" and total is not None and windows is not None and windows > 2:
+        if total is not None and windows is not None and has_skeleton(config.align, windows):
             keys, windows = skeleton_frames(config.window, total), windows + 1
         self.skeleton = Skeleton(keys, () if start is None else start.keys)
         self.total_steps = None if windows is None else windows * config.steps

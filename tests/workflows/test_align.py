@@ -62,7 +62,9 @@ def test_aligned_disparity_is_solved_again_by_finish_and_what_is_kept_is_as_with
     assert 0 < told["seam_residual"]["after"] < told["seam_residual"]["before"]
     assert "alignment" not in record_of(made["off"])
     pinned = tmp_path / "skeleton.npz"
-    assert cli("run", film, "--out", pinned, *options, "--align", "skeleton").code == 0
+    done = cli("run", film, "--out", pinned, *options, "--align", "skeleton", "--json")
+    steps = [json.loads(line) for line in done.out.splitlines() if '"denoise"' in line]
+    assert done.code == 0 and steps[-1]["done"] == steps[-1]["total"] == 5  # 3, the skeleton, and 1
     assert record_of(pinned)["alignment"][0]["windows"] == 3
     assert not np.array_equal(depth_of(pinned), steady)
     again = tmp_path / "again.npz"
