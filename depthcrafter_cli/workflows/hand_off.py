@@ -147,8 +147,9 @@ def beside(request: RunRequest) -> list[Path]:
         return []
     layout = _LAYOUTS[request.consumer]
     top = request.outputs[0].parents[len(Path(layout.outputs[0]).parts) - 1]
-    names = _names(request) if layout.beside else {}
-    return [top / name.format(**names) for name in layout.beside]
+    # As the outputs have it: what came by standard input lies in a file of another name by now.
+    name = request.outputs[0].relative_to(top).parts[0]
+    return [top / each.format(name=name) for each in layout.beside]
 
 
 def write_beside(
@@ -159,11 +160,12 @@ def write_beside(
     ``warn`` is told of sound that the consumer does not get.
     """
     for path in beside(request):
-        published.write_whole(path, _export_of_iw3(request, metadata).encode())
+        export = _export_of_iw3(request, path.parent.name, metadata)
+        published.write_whole(path, export.encode())
         if not _sounds(request) and _has_sound(request):
             warn(
-                f"{path.parent} is without the sound of {request.video}, which no .m4a can hold: "
-                "convert it to AAC, and give both to the program."
+                f"{path.parent} is without the sound of {request.video}, which no .m4a can hold or "
+                "which came by standard input: convert it to AAC, and give both to the program."
             )
 
 
@@ -171,12 +173,12 @@ def _sounds(request: RunRequest) -> list[str]:
     return [out.name for out in request.outputs if out.suffix == ".m4a"]
 
 
-def _export_of_iw3(request: RunRequest, metadata: Mapping[str, Any]) -> str:
+def _export_of_iw3(request: RunRequest, name: str, metadata: Mapping[str, Any]) -> str:
     """What iw3's import reads first: which folders hold what."""
     depth, rate = request.outputs[0].parent.name, Fraction(metadata["rate"])
     lines = [
         "type: video",
-        f"basename: {_quoted(_names(request)['name'])}",
+        f"basename: {_quoted(name)}",
         f'fps: "{rate.numerator}/{rate.denominator}"',
         "rgb_dir: rgb",
         f"depth_dir: {depth}",

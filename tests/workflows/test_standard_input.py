@@ -115,3 +115,19 @@ def test_other_commands_take_no_stream_and_other_files_stay(cli, tmp_path, monke
         refused = cli("run", "-", "--out", tmp_path / "d.npy", "--work-dir", work, *QUICK)
         assert refused.code == 6 and file.tell() == 0
     assert [file.name for file in work.iterdir()] == ["notes.txt"]
+
+
+def test_iw3_gets_what_comes_by_standard_input_and_is_told_of_its_sound(
+    cli, tmp_path, monkeypatch, streams
+):
+    film = tmp_path / "film.ts"
+    tone = ("-f", "lavfi", "-i", "sine=d=0.3", "-c:v", "copy", "-c:a", "aac")
+    ffmpeg("-i", streams / "clip.mkv", *tone, film)
+    with film.open("rb") as file:
+        monkeypatch.setattr(sys, "stdin", Piped(file))
+        done = cli("run", "-", "--out", tmp_path / "iw3", "--for", "iw3", *QUICK)
+    assert done.code == 0, done.err
+    assert "which came by standard input" in done.err
+    (listed,) = (tmp_path / "iw3").glob("*/iw3_export.yml")
+    assert f"basename: '{listed.parent.name}'" in listed.read_text()
+    assert len(list((listed.parent / "depth").iterdir())) == 8
