@@ -142,7 +142,7 @@ def choose(
     """
     for plan in plans(device, batch, whole=whole):
         if _fits(estimate(model, workload, plan), budget, device):
-            if device == "cuda":
+            if device == "cuda" and not (plan.offloaded or plan.offload_skips):
                 plan = _with_fast_chunks(plan, model, workload, budget, card or _TYPICAL)
             told = tuple(_told(plan, device, batch))
             peaks = estimate(model, workload, plan)
@@ -156,10 +156,9 @@ def choose(
 def _with_fast_chunks(
     plan: MemoryPlan, model: Architecture, workload: Workload, budget: Budget, card: Card
 ) -> MemoryPlan:
-    """The plan with the chunks that take the least time on a card, of those that fit.
+    """The plan with the largest chunks that fit and lose no time on a card, to a hundredth.
 
-    Large ones launch fewer kernels; small ones stay in a card's cache. They grow only where that
-    saves more than a hundredth.
+    Large ones launch fewer kernels, small ones stay in a card's cache.
     """
 
     def seconds(plan: MemoryPlan) -> float:
@@ -167,14 +166,10 @@ def _with_fast_chunks(
         step = forward(model.unet, workload.window, *inside)
         return pass_seconds(step, card, plan.chunk_values, workload.itemsize)
 
-    best = plan
-    for factor in (2, 4, 8, 16, 32):
-        larger = replace(plan, chunk_values=factor * plan.chunk_values)
-        if not _fits(estimate(model, workload, larger), budget, "cuda"):
-            break
-        if seconds(larger) < 0.99 * seconds(best):
-            best = larger
-    return best
+    larger = [replace(plan, chunk_values=factor * plan.chunk_values) for factor in (1, 2, 4)]
+    fitting = [each for each in larger if _fits(estimate(model, workload, each), budget, "cuda")]
+    least = min(map(seconds, fitting))
+    return [each for each in fitting if seconds(each) <= 1.01 * least][-1]
 
 
 def plans(device: str, batch: int, *, whole: bool = False) -> Iterator[MemoryPlan]:
