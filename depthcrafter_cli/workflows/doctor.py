@@ -230,8 +230,7 @@ def _auto() -> Iterator[Row]:
     from depthcrafter_cli.models.devices import pick_device, pick_dtype
     from depthcrafter_cli.models.fused import fusion
 
-    told: list[str] = []
-    device = pick_device("auto")
+    device, told = pick_device("auto"), list[str]()
     dtype = str(pick_dtype("auto", device, told.append)).removeprefix("torch.")
     why = {
         "cuda": "a GPU that CUDA or ROCm can use is here",
