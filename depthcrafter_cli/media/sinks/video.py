@@ -101,6 +101,7 @@ class VideoSink(FileSink):
         self._kept: PacketFile | None = None  # what it gave
         # When the coming packets are decoded, in a film of several shots: encoders know their own.
         self._decoded = deque[int]() if settings.kept or len(settings.shots) > 1 else None
+        self._file.name = f"output{self.path.suffix}"  # PyAV hands it on, and reads it as UTF-8
         self._container = av.open(
             self._file,
             "w",
