@@ -6,7 +6,6 @@ sees the same clips with the same noise in every step.
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
@@ -203,10 +202,12 @@ class _Answers(Dataset[_Answer]):
 
 
 def _end_quietly(_worker: int) -> None:
-    """Leave it to the main process, which gets the same signals, to say that it was interrupted."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # To the main process a worker that a signal ended would be an error of its own.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    """Leave it to the main process, which gets the same signals, to end the work between two steps.
+
+    Until then it waits for what a worker reads; without it, a worker ends by itself.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _buckets(shapes: list[Shape], least: int) -> list[tuple[Shape, list[int]]]:
