@@ -165,3 +165,8 @@ def parts_below(name: str) -> tuple[str, ...]:
     path = Path(name)
     out = path.drive or path.root or ".." in PureWindowsPath(name).parts or "\0" in name
     return () if out else path.parts
+
+
+def counted(number: int, thing: str) -> str:
+    """So many of a thing: ``1 window``, ``2 windows``."""
+    return f"{number} {thing}" + "s" * (number != 1)

@@ -9,11 +9,10 @@ import typer
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import Reporting, reported
 from depthcrafter_cli.cli.options import Some, Values, as_typed, spread
-from depthcrafter_cli.cli.outlets import counted
 from depthcrafter_cli.cli.run import files_of
 from depthcrafter_cli.errors import BatchError, UsageError
 from depthcrafter_cli.options import build
-from depthcrafter_cli.text import expanded
+from depthcrafter_cli.text import counted, expanded
 from depthcrafter_cli.workflows.batches.options import BatchOptions
 from depthcrafter_cli.workflows.request import COLUMNS, RunRequest
 

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 
 from depthcrafter_cli.cli.console import Console
-from depthcrafter_cli.cli.outlets import Draw, Update, counted
+from depthcrafter_cli.cli.outlets import Draw, Update
 from depthcrafter_cli.cli.streams import Line
 from depthcrafter_cli.progress import Meter, Observer, Progress, Reading, ignore
+from depthcrafter_cli.text import counted
 from depthcrafter_cli.workflows.batches.batch import BatchObserver
 from depthcrafter_cli.workflows.batches.engine import Engine
 from depthcrafter_cli.workflows.batches.report import TaskReport

@@ -8,10 +8,9 @@ import typer
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import Console, Reporting, reported
 from depthcrafter_cli.cli.options import Some, Values, spread
-from depthcrafter_cli.cli.outlets import counted
 from depthcrafter_cli.cli.streams import Line
 from depthcrafter_cli.errors import UsageError
-from depthcrafter_cli.text import expanded, video_path
+from depthcrafter_cli.text import counted, expanded, video_path
 from depthcrafter_cli.workflows.request import RunRequest
 
 if TYPE_CHECKING:

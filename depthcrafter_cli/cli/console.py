@@ -22,7 +22,6 @@ from depthcrafter_cli.cli.outlets import (
     Plain,
     Said,
     Update,
-    counted,
     in_words,
 )
 from depthcrafter_cli.cli.streams import Line, errors_alone, is_terminal
@@ -30,6 +29,7 @@ from depthcrafter_cli.cli.summary import details_of, summary_of
 from depthcrafter_cli.errors import INTERRUPTED_EXIT_CODE, DepthCrafterError, unexpected
 from depthcrafter_cli.progress import Interrupted, Meter, Observer
 from depthcrafter_cli.shell import quoted
+from depthcrafter_cli.text import counted
 from depthcrafter_cli.workflows.interrupts import (
     KEPT,
     end_quietly,

@@ -8,9 +8,8 @@ import typer
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import Console, Reporting, reported
 from depthcrafter_cli.cli.options import Some, Values, spread
-from depthcrafter_cli.cli.outlets import counted
 from depthcrafter_cli.cli.streams import Line
-from depthcrafter_cli.text import expanded
+from depthcrafter_cli.text import counted, expanded
 from depthcrafter_cli.workflows.request import RunRequest
 
 if TYPE_CHECKING:

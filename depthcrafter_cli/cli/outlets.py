@@ -224,11 +224,6 @@ def speed(reading: Reading) -> str:
     return f"{reading.rate:.3g} {reading.event.unit}/s"
 
 
-def counted(number: int, thing: str) -> str:
-    """So many of a thing: ``1 window``, ``2 windows``."""
-    return f"{number} {thing}" + "s" * (number != 1)
-
-
 def in_words(seconds: float) -> str:
     """A time as people say it: ``12 s``, ``4 min 5 s``, ``3 h 20 min``."""
     minutes, rest = divmod(round(seconds), 60)

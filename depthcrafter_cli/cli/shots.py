@@ -6,11 +6,10 @@ from typing import Annotated
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import Reporting, reported
 from depthcrafter_cli.cli.options import Some, Values, spread
-from depthcrafter_cli.cli.outlets import counted
 from depthcrafter_cli.cli.streams import Line
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.options import build
-from depthcrafter_cli.text import expanded
+from depthcrafter_cli.text import counted, expanded
 from depthcrafter_cli.workflows.request import RunRequest
 
 Out = Annotated[

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from depthcrafter_cli.cli.outlets import counted
+from depthcrafter_cli.text import counted
 
 if TYPE_CHECKING:
     from depthcrafter_cli.workflows.run_plan import RunPlan

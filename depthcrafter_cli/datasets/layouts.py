@@ -164,15 +164,9 @@ def nyuv2_long(root: Path, frames: int) -> list[RecordedClip]:
 
 def tartanair(root: Path, frames: int) -> list[RecordedClip]:
     """``ENVIRONMENT/Easy|Hard/P000/image_left/*.png`` and ``depth_left/*.npy`` in metres."""
-    return [
-        _clip(
-            str(place.relative_to(root)),
-            sorted((place / "image_left").glob("*.png"))[:frames],
-            sorted((place / "depth_left").glob("*.npy"))[:frames],
-            _array,
-        )
-        for place in _places(root, "*/*/P*")
-    ]
+    return _sequences(
+        root, "*/*/P*/image_left", "image_left/*.png", "depth_left/*.npy", _array, frames
+    )
 
 
 def vkitti2(root: Path, frames: int) -> list[RecordedClip]:
@@ -205,15 +199,7 @@ def dynamic_replica(root: Path, frames: int) -> list[RecordedClip]:
             bits = np.asarray(image).astype(np.uint16)
         return bits.view(np.float16).astype(np.float32)
 
-    return [
-        _clip(
-            place.name,
-            sorted((place / "images").glob("*.png"))[:frames],
-            sorted((place / "depths").glob("*.png"))[:frames],
-            read,
-        )
-        for place in _places(root, "*/depths", up=1)
-    ]
+    return _sequences(root, "*/depths", "images/*.png", "depths/*.png", read, frames)
 
 
 def point_odyssey(root: Path, frames: int) -> list[RecordedClip]:
@@ -227,15 +213,7 @@ def point_odyssey(root: Path, frames: int) -> list[RecordedClip]:
         stored[stored > 65500] = 0
         return np.multiply(stored, 1000 / 65535, dtype=np.float32)
 
-    return [
-        _clip(
-            place.name,
-            sorted((place / "rgbs").glob("*.jpg"))[:frames],
-            sorted((place / "depths").glob("*.png"))[:frames],
-            read,
-        )
-        for place in _places(root, "*/rgbs", up=1)
-    ]
+    return _sequences(root, "*/rgbs", "rgbs/*.jpg", "depths/*.png", read, frames)
 
 
 def read_dpt(path: Path) -> npt.NDArray[np.float32]:
@@ -280,6 +258,21 @@ def _folders(root: Path) -> list[Path]:
     if not root.is_dir():
         raise InputError(f"got no folder {root}, expected the data set's own layout: check it.")
     return sorted(path for path in root.iterdir() if path.is_dir())
+
+
+def _sequences(
+    root: Path, inner: str, pictures: str, maps: str, read: ReadDepth, frames: int
+) -> list[RecordedClip]:
+    """A clip of each folder in which ``inner`` is found; ``pictures`` and ``maps`` are below it."""
+    return [
+        _clip(
+            str(place.relative_to(root)),
+            sorted(place.glob(pictures))[:frames],
+            sorted(place.glob(maps))[:frames],
+            read,
+        )
+        for place in _places(root, inner, up=1)
+    ]
 
 
 def _places(root: Path, pattern: str, up: int = 0) -> list[Path]:

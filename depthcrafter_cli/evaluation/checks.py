@@ -4,6 +4,7 @@ All is measured in shares of a shot's range (2nd to 98th percentile), frame by f
 the pixels. A finding is a sentence; depth that is as it should be has none.
 """
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import numpy as np
 
 from depthcrafter_cli.evaluation.alignment import Array
 from depthcrafter_cli.evaluation.flow import flow_back, warped
-from depthcrafter_cli.evaluation.frames import FrameCounter, FrameNumbers
+from depthcrafter_cli.evaluation.frames import FrameCounter, FrameNumbers, range_of
 from depthcrafter_cli.types import Disparity, RgbImage, ValueRange
 
 JUMP, JUMP_TIMES = 0.02, 4.0  # of the range, and as many times the change around
@@ -149,7 +150,7 @@ class Checker:
         """
         if not self._ranges:
             return 0.0, float(np.mean(depth == depth.max()))
-        values = self._ranges[sum(start <= self._count for start in self._shots) - 1]
+        values = self._ranges[bisect_right(self._shots, self._count) - 1]
         least = 1e-6 * abs(values.high - values.low)
         far, near = depth < values.low - least, depth >= values.high - least
         return float(far.mean()), float(near.mean())
@@ -164,14 +165,14 @@ class Checker:
         result = []
         for start, stop in pairwise([*self._shots, self._count]):
             numbers = self._counter.numbers[start:stop]
-            low, high = min(each.low for each in numbers), max(each.high for each in numbers)
-            span = (high - low) or 1.0
+            values = range_of(numbers)
+            span = (values.high - values.low) or 1.0
             part = slice(start, stop)
             ends = np.array(self._series.ends[part])
             changes = [each.change for each in numbers]
             result.append(
                 Measures(
-                    start, stop - start, low, high, _share(changes, span, np.mean),
+                    start, stop - start, values.low, values.high, _share(changes, span, np.mean),
                     _share(self._series.still[part], span), _share(self._series.moved[part], span),
                     float(ends[:, 1].mean()), float(ends[:, 0].mean()),
                 )

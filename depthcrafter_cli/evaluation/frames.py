@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from depthcrafter_cli.types import Disparity
+from depthcrafter_cli.types import Disparity, ValueRange
 
 _MOST_PIXELS = 1 << 16  # of a frame: more would hardly move a percentile
 _LOW, _HIGH = 2.0, 98.0  # percentiles: what lies beyond is a few pixels
@@ -49,6 +49,12 @@ class FrameCounter:
             change = float(np.abs(part - self._before).mean())
         self.numbers.append(FrameNumbers(float(low), float(median), float(high), change))
         self._before = part
+
+
+def range_of(numbers: Iterable[FrameNumbers]) -> ValueRange:
+    """The range of nearly all values of some frames."""
+    lows, highs = zip(*((each.low, each.high) for each in numbers), strict=True)
+    return ValueRange(min(lows), max(highs))
 
 
 def frame_numbers(frames: Iterable[Disparity], shots: Collection[int]) -> list[FrameNumbers]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -73,13 +73,8 @@ class AlignedShot:
         self._spool.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._spool.__exit__(kind, error, trace)
+    def __exit__(self, *error: Any) -> None:
+        self._spool.__exit__(*error)
 
     @property
     def time_base(self) -> Fraction:

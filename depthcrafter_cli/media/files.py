@@ -61,6 +61,16 @@ def require_folder(folder: Path, out: Path, *, is_made: bool) -> None:
         pass
 
 
+def require_new(out: Path, *, overwrite: bool, is_made: bool = False) -> None:
+    """Raises OutputError for a file that is there, unless it may be replaced, or cannot be made.
+
+    ``is_made`` says that its folder will be made if it is not there.
+    """
+    if out.exists() and not overwrite:
+        raise OutputError(f"{out} exists, expected a free name: pass `overwrite=True`.")
+    require_folder(out.parent, out, is_made=is_made)
+
+
 def missing_package(file: Path, package: str, extra: str, otherwise: str) -> str:
     """What to say of a file for which a package is not installed; empty if it is.
 
@@ -114,12 +124,12 @@ def lock_path(place: Path) -> Path:
 
 @contextmanager
 def claimed(places: Iterable[Path]) -> Iterator[None]:
-    """Inside, no other run may claim one of these paths, which lead through no links.
+    """Inside, no other run may claim one of these paths, whichever links lead to their folders.
 
     Raises OutputError if one is taken.
     """
     with ExitStack() as held:
-        for place in dict.fromkeys(places):
+        for place in dict.fromkeys(place.parent.resolve() / place.name for place in places):
             with output_errors(place):
                 disk.make_folder(place.parent)
                 try:

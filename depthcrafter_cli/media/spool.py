@@ -8,7 +8,7 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -236,7 +236,7 @@ class DisparitySpool:
                 self._file.truncate(self._end)
 
 
-class ShotDisparity(Protocol):
+class ShotDisparity(AbstractContextManager[object], Protocol):
     """The disparity of a shot, to be read: see :class:`DisparitySpool`."""
 
     @property
@@ -248,13 +248,6 @@ class ShotDisparity(Protocol):
     @property
     def time_base(self) -> Fraction: ...
     def __len__(self) -> int: ...
-    def __enter__(self) -> object: ...
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
     def frames(self) -> Iterator[tuple[Disparity, Fraction]]: ...
 
 

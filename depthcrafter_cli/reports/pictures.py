@@ -66,11 +66,16 @@ def _encoded(preview: Preview, size: Size, quality: int) -> EncodedPreview:
     return EncodedPreview(shown, webp(levels, size, min(95, quality + _DEPTH_BETTER)))
 
 
+def image_bytes(image: Image.Image, kind: str, **options: int) -> bytes:
+    """An image as a file of a kind that Pillow knows, such as PNG."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
 def webp(picture: npt.NDArray[np.uint8], size: Size, quality: int = 70) -> bytes:
     """Encode uint8 [H, W] or [H, W, 3] at ``size``."""
     image = Image.fromarray(picture)
     if image.size != (size.width, size.height):
         image = image.resize((size.width, size.height), Image.Resampling.BILINEAR)
-    file = io.BytesIO()
-    image.convert("RGB").save(file, "WEBP", quality=quality, method=4)
-    return file.getvalue()
+    return image_bytes(image.convert("RGB"), "WEBP", quality=quality, method=4)

@@ -22,7 +22,7 @@ from depthcrafter_cli.media.files import output_errors
 from depthcrafter_cli.models.device_memory import peak_memory
 from depthcrafter_cli.progress import Interrupted, Observer, Progress
 from depthcrafter_cli.training.checkpoint import Settings, TrainingState, settings_of, stage_of
-from depthcrafter_cli.training.config import Optimisation
+from depthcrafter_cli.training.config import Optimisation, StageConfig
 from depthcrafter_cli.training.ema import MovingAverage
 from depthcrafter_cli.training.journal import Journal
 from depthcrafter_cli.training.optimizers import optimizer_of
@@ -178,7 +178,8 @@ def train(
     """
     state = new_state(stage, plan, session.seed, earlier)
     checkpoint = session.folder / f"{stage.name}.ckpt"
-    best = checkpoint.with_suffix(".best.ckpt") if getattr(plan, "keep", "") == "best" else None
+    keeps_best = isinstance(plan, StageConfig) and plan.keep == "best"
+    best = checkpoint.with_suffix(".best.ckpt") if keeps_best else None
     if session.export is not None and stage_of(session.export) == stage.name:
         state.load_weights(session.export)
     else:

@@ -1,8 +1,7 @@
 """Look at depth that was made before, without any truth: what is wrong with it?"""
 
-import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import repeat
 from pathlib import Path
@@ -10,14 +9,15 @@ from typing import Any
 
 from depthcrafter_cli.depth.colorize import colorize
 from depthcrafter_cli.depth.normalize import normalize
-from depthcrafter_cli.errors import InputError, OutputError, UsageError
+from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.evaluation.checks import Checker, Finding, Measures
 from depthcrafter_cli.evaluation.flow import flow_is_there
 from depthcrafter_cli.evaluation.frames import every
-from depthcrafter_cli.media.files import claimed, require_folder
+from depthcrafter_cli.media.files import claimed, require_new
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.scale import resize_disparity
 from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
+from depthcrafter_cli.reports.pictures import image_bytes
 from depthcrafter_cli.reports.profiles import ColumnProfiles
 from depthcrafter_cli.types import RgbImage, Size, ValueRange
 from depthcrafter_cli.workflows.provenance import program
@@ -85,16 +85,18 @@ def check(request: CheckRequest, observer: Observer = ignore, warn: Warn = ignor
             )
         checker.add(frame[::step, ::step], picture)
         if wants_profiles:
-            shown = _coloured(frame, size, _range_at(result, ranges, index), result.colormap)
+            values = ranges[result.shot_at(index)] if ranges else None
+            shown = _coloured(frame, size, values, result.colormap)
             profiles.add([shown] if picture is None else [picture, shown])
         observer(Progress("examine", index + 1, depth.frames))
     report = CheckReport(
         str(depth.path), depth.frames, tuple(checker.findings()), tuple(checker.measures())
     )  # fmt: skip
-    with claimed(out.parent.resolve() / out.name for out in request.outputs):
+    with claimed(request.outputs):
         for out in request.outputs:
             text = json.dumps(report.to_json(), indent=2) + "\n"
-            content = _png(profiles) if out.suffix.lower() == ".png" else text.encode()
+            is_sheet = out.suffix.lower() == ".png"
+            content = image_bytes(profiles.sheet(), "PNG") if is_sheet else text.encode()
             Published(overwrite=request.overwrite).write_whole(out, content)
     return report
 
@@ -105,9 +107,7 @@ def _check_outputs(request: CheckRequest) -> None:
             raise UsageError(
                 f"got `outputs` {out}, expected a name in {' or '.join(SUFFIXES)}: rename it."
             )
-        if out.exists() and not request.overwrite:
-            raise OutputError(f"{out} exists, expected a free name: pass `overwrite=True`.")
-        require_folder(out.parent, out, is_made=False)
+        require_new(out, overwrite=request.overwrite)
     if not request.columns or not all(0 <= share <= 1 for share in request.columns):
         raise UsageError(
             f"got `columns` {', '.join(f'{share:g}' for share in request.columns) or 'none'}, "
@@ -132,17 +132,6 @@ def _pictures(result: Result, size: Size) -> Iterator[RgbImage | None]:
     return iter(repeat(None)) if result.video is None else iter(result.pictures(size))
 
 
-def _range_at(result: Result, ranges: Sequence[ValueRange], index: int) -> ValueRange | None:
-    shot = sum(start <= index for start in result.shots) - 1
-    return ranges[shot] if ranges else None
-
-
 def _coloured(frame: Any, size: Size, values: ValueRange | None, colormap: str) -> RgbImage:
     values = values or ValueRange(float(frame.min()), float(frame.max()))
     return colorize(normalize(resize_disparity(frame, size), values), colormap)
-
-
-def _png(profiles: ColumnProfiles) -> bytes:
-    file = io.BytesIO()
-    profiles.sheet().save(file, "PNG")
-    return file.getvalue()

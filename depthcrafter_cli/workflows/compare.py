@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -13,9 +12,9 @@ from typing import Any
 from depthcrafter_cli.depth.colorize import check_colormap, colorize
 from depthcrafter_cli.depth.normalize import Normalization, normalize
 from depthcrafter_cli.disk import derived
-from depthcrafter_cli.errors import InputError, OutputError, UsageError
-from depthcrafter_cli.evaluation.frames import frame_numbers
-from depthcrafter_cli.media.files import claimed, require_folder
+from depthcrafter_cli.errors import InputError, UsageError
+from depthcrafter_cli.evaluation.frames import frame_numbers, range_of
+from depthcrafter_cli.media.files import claimed, require_new
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.reader import probe
 from depthcrafter_cli.media.scale import resize_disparity
@@ -23,7 +22,7 @@ from depthcrafter_cli.media.sinks.pictures import picture_video
 from depthcrafter_cli.options import build
 from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
 from depthcrafter_cli.reports.comparison import Comparison
-from depthcrafter_cli.reports.pictures import preview_size
+from depthcrafter_cli.reports.pictures import image_bytes, preview_size
 from depthcrafter_cli.reports.profiles import ColumnProfiles
 from depthcrafter_cli.types import RgbImage, ValueRange
 from depthcrafter_cli.workflows.request import RunRequest
@@ -64,7 +63,7 @@ def compare(request: CompareRequest, observer: Observer = ignore, warn: Warn = i
     work = derived(_checked(request), ".work")
     asked = [_request(request, text, work / f"{at}.npz") for at, text in enumerate(request.methods)]
     given = [(path.name, find_result(path)) for path in request.results]
-    with claimed(out.parent.resolve() / out.name for out in request.outputs):
+    with claimed(request.outputs):
         films: list[tuple[str, Result]] = []
         for text, each in zip(request.methods, asked, strict=True):
             run(each, observer, warn)
@@ -93,9 +92,7 @@ def _checked(request: CompareRequest) -> Path:
             raise UsageError(
                 f"got `outputs` {out}, expected a name in {', '.join(SHEETS + VIDEOS)}: rename it."
             )
-        if out.exists() and not request.overwrite:
-            raise OutputError(f"{out} exists, expected a free name: pass `overwrite=True`.")
-        require_folder(out.parent, out, is_made=False)
+        require_new(out, overwrite=request.overwrite)
     return request.outputs[0]
 
 
@@ -142,7 +139,7 @@ def _shown(request: CompareRequest, films: Sequence[tuple[str, Result]], observe
         for index, (picture, *maps) in enumerate(zip(source.pictures(size), *depths, strict=False)):
             shown = [picture]
             for depth, own, (_name, film) in zip(maps, ranges, films, strict=True):
-                values = own[sum(start <= index for start in film.shots) - 1]
+                values = own[film.shot_at(index)]
                 levels = normalize(resize_disparity(depth, size), values)
                 shown.append(colorize(levels, request.colormap))
             yield shown
@@ -166,9 +163,9 @@ def _shown(request: CompareRequest, films: Sequence[tuple[str, Result]], observe
             _write_video(out, comparison, pictures(), source.rate, request.overwrite)
         else:
             sheet = comparison.sheet([list(film) for film in zip(*chosen, strict=True)])
-            file = io.BytesIO()
-            sheet.save(file, "PNG" if out.suffix.lower() == ".png" else "JPEG", quality=90)
-            Published(overwrite=request.overwrite).write_whole(out, file.getvalue())
+            kind = "PNG" if out.suffix.lower() == ".png" else "JPEG"
+            content = image_bytes(sheet, kind, quality=90)
+            Published(overwrite=request.overwrite).write_whole(out, content)
     return frames
 
 
@@ -193,6 +190,5 @@ def _ranges(film: Result) -> tuple[ValueRange, ...]:
     numbers = frame_numbers(film.depth.read(), film.shots)
     ends = (*film.shots[1:], film.depth.frames)
     return tuple(
-        ValueRange(min(n.low for n in numbers[a:b]), max(n.high for n in numbers[a:b]))
-        for a, b in zip(film.shots, ends, strict=True)
+        range_of(numbers[start:stop]) for start, stop in zip(film.shots, ends, strict=True)
     )

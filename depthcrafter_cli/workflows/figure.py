@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from depthcrafter_cli.errors import InputError, OutputError, UsageError
+from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.evaluation.report import read_report
-from depthcrafter_cli.media.files import claimed, require_folder
+from depthcrafter_cli.media.files import claimed, require_new
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.reports.figures import Cost, cost_bars, error_against_length, score_bars
 from depthcrafter_cli.structured import content_errors, json_object
@@ -44,9 +44,7 @@ def figure(request: FigureRequest) -> None:
         )
     if request.out.suffix.lower() != ".png":
         raise UsageError(f"got `out` {request.out}, expected a name in .png: rename it.")
-    if request.out.exists() and not request.overwrite:
-        raise OutputError(f"{request.out} exists, expected a free name: pass `overwrite=True`.")
-    require_folder(request.out.parent, request.out, is_made=False)
+    require_new(request.out, overwrite=request.overwrite)
     draw = _OF_EVALUATIONS.get(request.kind)
     if draw is None:
         content = cost_bars(_costs(request.inputs))
@@ -56,7 +54,7 @@ def figure(request: FigureRequest) -> None:
                      if not each.clips]:  # fmt: skip
             raise InputError(f"{empty[0]} has no clip yet, expected some: go on with it first.")
         content = draw(reports)
-    with claimed([request.out.parent.resolve() / request.out.name]):
+    with claimed([request.out]):
         Published(overwrite=request.overwrite).write_whole(request.out, content)
 
 

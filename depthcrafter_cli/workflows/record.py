@@ -23,7 +23,7 @@ def write_record(request: RunRequest, record: dict[str, Any], published: Publish
     if path is None:
         return
     with output_errors(path):
-        made = [identity(out) for out in written(request, _shots(record))]
+        made = [identity(out) for out in written(request, shots_in(record))]
     whole = {**record, "request": request.to_json(), "outputs": made}
     published.write_whole(path, (json.dumps(whole, indent=2) + "\n").encode())
 
@@ -49,7 +49,8 @@ def is_complete(request: RunRequest, warn: Warn) -> bool:
                 request.same_result(record["request"])
                 and record["input"] == identity(request.video)
                 and record.get("cut_list", {}) == request.cut_list_identity()
-                and record["outputs"] == [identity(out) for out in written(request, _shots(record))]
+                and record["outputs"]
+                == [identity(out) for out in written(request, shots_in(record))]
             )
     except DepthCrafterError:  # no record, none of ours, or of values there are no more
         return False
@@ -70,7 +71,7 @@ def is_complete(request: RunRequest, warn: Warn) -> bool:
 def made_before(request: RunRequest) -> tuple[Path, ...]:
     """The outputs of a request for which :func:`is_complete`."""
     path = request.record_path
-    return written(request, 1 if path is None else _shots(json_object(path)))
+    return written(request, 1 if path is None else shots_in(json_object(path)))
 
 
 def written(request: RunRequest, shots: int) -> tuple[Path, ...]:
@@ -80,6 +81,6 @@ def written(request: RunRequest, shots: int) -> tuple[Path, ...]:
     return tuple(shot_path(out, index) for out in request.outputs for index in range(shots))
 
 
-def _shots(record: Mapping[str, Any]) -> int:
+def shots_in(record: Mapping[str, Any]) -> int:
     """How many shots a record tells of."""
     return len(record.get("shots", [])) or 1

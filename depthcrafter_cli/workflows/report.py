@@ -18,7 +18,7 @@ from depthcrafter_cli.depth.normalize import normalize
 from depthcrafter_cli.disk import derived
 from depthcrafter_cli.errors import DepthCrafterError, InputError, OutputError, UsageError
 from depthcrafter_cli.evaluation.checks import Checker
-from depthcrafter_cli.evaluation.frames import FrameNumbers, every
+from depthcrafter_cli.evaluation.frames import every, range_of
 from depthcrafter_cli.evaluation.report import EvaluationReport, read_report
 from depthcrafter_cli.media.files import claimed, output_errors, require_folder
 from depthcrafter_cli.media.published import Published
@@ -28,7 +28,8 @@ from depthcrafter_cli.reports.index_page import Cell, IndexTable, index_page
 from depthcrafter_cli.reports.pictures import Preview, encoded, preview_size, webp
 from depthcrafter_cli.reports.run_page import RunView, ScoreTable, run_page
 from depthcrafter_cli.structured import content_errors, json_object
-from depthcrafter_cli.types import Size, ValueRange
+from depthcrafter_cli.text import counted
+from depthcrafter_cli.types import Size
 from depthcrafter_cli.workflows.provenance import program
 from depthcrafter_cli.workflows.results import Result, find_result
 from depthcrafter_cli.workflows.score_tables import THUMBNAIL, evaluation_tables, score_table
@@ -84,7 +85,7 @@ def report(request: ReportRequest, observer: Observer = ignore, warn: Warn = ign
                 "`overwrite=True`."
             )
     published = Published(overwrite=request.overwrite)
-    with claimed([request.out.parent.resolve() / request.out.name]):
+    with claimed([request.out]):
         if alone is not None:
             tables = [score_table(each) for each in scores]
             view = _view(find_result(alone), request, observer, warn, tables)
@@ -99,9 +100,8 @@ def report(request: ReportRequest, observer: Observer = ignore, warn: Warn = ign
             sections.append(_videos_table(videos, rows))
             written = [pages]
         sections += chain.from_iterable(evaluation_tables(each, warn) for each in scores)
-        about = ", ".join(
-            filter(None, [_counted(len(videos), "video"), _counted(len(scores), "evaluation")])
-        )
+        held = ((len(videos), "video"), (len(scores), "evaluation"))
+        about = ", ".join(counted(number, thing) for number, thing in held if number)
         page = index_page(request.out.stem.replace("_", " "), about, sections, program=program())
         published.write_whole(request.out, page.encode())
         return [request.out, *written]
@@ -170,8 +170,8 @@ def _view(
     indices = chosen.tolist()
     checker, small = _read(result, size, indices, observer)
     numbers = checker.numbers
-    ranges = result.ranges() or (_whole(numbers),) * len(result.shots)
-    shots = np.searchsorted(result.shots, indices, side="right") - 1
+    ranges = result.ranges() or (range_of(numbers),) * len(result.shots)
+    shots = map(result.shot_at, indices)
     levels = [normalize(each, ranges[shot]) for each, shot in zip(small, shots, strict=True)]
     pictures, notes = _pictures(result, size, indices, warn)
     previews = [
@@ -211,10 +211,6 @@ def _read(
     return checker, small
 
 
-def _whole(numbers: Sequence[FrameNumbers]) -> ValueRange:
-    return ValueRange(min(each.low for each in numbers), max(each.high for each in numbers))
-
-
 def _pictures(
     result: Result, size: Size, indices: Sequence[int], warn: Warn
 ) -> tuple[Iterator[Any], list[str]]:
@@ -241,9 +237,9 @@ def _pictures(
 def _about(result: Result) -> str:
     depth = result.depth
     model = [f"depth by {result.record['model']}"] if result.record else []
-    shots = [_counted(len(result.shots), "shot")] if len(result.shots) > 1 else []
+    shots = [counted(len(result.shots), "shot")] if len(result.shots) > 1 else []
     return " · ".join(
-        [*model, _counted(depth.frames, "frame"), *shots, f"{float(result.rate):.4g} fps",
+        [*model, counted(depth.frames, "frame"), *shots, f"{float(result.rate):.4g} fps",
          str(depth.size)]
     )  # fmt: skip
 
@@ -285,10 +281,6 @@ def _without_folders(value: Any) -> Any:
     if isinstance(value, str) and Path(value).is_absolute():
         return Path(value).name
     return value
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}" if count else ""
 
 
 def _video_row(

@@ -1,6 +1,7 @@
 """What a finished run left: its depth, its record, and the video that it is of."""
 
 import json
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -29,7 +30,7 @@ from depthcrafter_cli.media.spool import SpooledFilm
 from depthcrafter_cli.pipeline.windows import Layout, count_windows
 from depthcrafter_cli.structured import content_errors, json_object, typed
 from depthcrafter_cli.types import RgbImage, Size, ValueRange
-from depthcrafter_cli.workflows.record import written
+from depthcrafter_cli.workflows.record import shots_in, written
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.state import RunState
 
@@ -68,6 +69,10 @@ class Result:
         if len(times) > 1 and times[-1] > times[0]:
             return Fraction((len(times) - 1) / (times[-1] - times[0])).limit_denominator(1001)
         return Fraction(24)
+
+    def shot_at(self, frame: int) -> int:
+        """The number of the shot that a frame belongs to."""
+        return bisect_right(self.shots, frame) - 1
 
     def times(self) -> tuple[float, ...]:
         """When each frame is shown, in seconds; by the rate where the file does not tell."""
@@ -151,7 +156,7 @@ def _record_of(path: Path) -> tuple[Path, dict[str, Any]] | None:
             if candidate.stat().st_size > _LARGEST_RECORD:
                 continue
             record = _record(candidate)
-            outputs = written(RunRequest.from_json(record["request"]), _count(record))
+            outputs = written(RunRequest.from_json(record["request"]), shots_in(record))
             if own in {place_of(out).resolve() for out in outputs}:
                 return candidate, record
     return None
@@ -159,10 +164,6 @@ def _record_of(path: Path) -> tuple[Path, dict[str, Any]] | None:
 
 def _json_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.json")) if folder.is_dir() else []
-
-
-def _count(record: Mapping[str, Any]) -> int:
-    return len(record.get("shots", [])) or 1
 
 
 def _recorded(path: Path, record: dict[str, Any]) -> Result:
@@ -178,7 +179,7 @@ def _recorded(path: Path, record: dict[str, Any]) -> Result:
             continue
         only = replace(request, outputs=(out,))
         try:
-            depth = joined([open_depth(part, table) for part in written(only, _count(record))])
+            depth = joined([open_depth(part, table) for part in written(only, shots_in(record))])
             break
         except InputError as error:
             problems.append(error)

@@ -84,11 +84,11 @@ def _clip_pictures(scores: EvaluationReport, warn: Warn) -> dict[str, bytes]:
 
 
 def _clip_picture(clip: RecordedClip, index: int) -> bytes:
+    from depthcrafter_cli.datasets.recorded import inverse
+
     size = Size(THUMBNAIL, max(1, round(THUMBNAIL * clip.size.width / clip.size.height)))
     depth = clip.depth(index + 1)[index]
-    known = depth > 0
-    disparity = np.zeros(depth.shape, np.float32)
-    np.divide(1, depth, out=disparity, where=known)
+    known, disparity = depth > 0, np.maximum(inverse(depth), 0)
     low, high = np.percentile(disparity[known], (2, 98)) if known.any() else (0, 1)
     levels = normalize(resize_disparity(disparity, size), ValueRange(float(low), float(high)))
     picture = clip.pictures_at(size, index + 1)[index]

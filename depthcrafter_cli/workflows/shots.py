@@ -8,8 +8,8 @@ from itertools import islice
 from pathlib import Path
 
 from depthcrafter_cli.disk import first_shared
-from depthcrafter_cli.errors import OutputError, UsageError
-from depthcrafter_cli.media.files import claimed, require_folder
+from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.media.files import claimed, require_new
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.reader import probe, read_frames
 from depthcrafter_cli.shots.cuts import shots_csv, shots_edl
@@ -67,14 +67,12 @@ def check_shot_outputs(video: Path, outputs: Sequence[Path], *, overwrite: bool)
             )
         if first_shared([[out], [video]]):
             raise UsageError(f"{out} is the input, expected another file: choose another name.")
-        if out.exists() and not overwrite:
-            raise OutputError(f"{out} exists, expected a free name: pass `overwrite=True`.")
-        require_folder(out.parent, out, is_made=True)
+        require_new(out, overwrite=overwrite, is_made=True)
 
 
 def write_shots(film: Film, outputs: Sequence[Path], *, overwrite: bool) -> None:
     """Write a film's shots as each output's suffix says. Raises OutputError."""
-    with claimed(out.parent.resolve() / out.name for out in outputs):
+    with claimed(outputs):
         for out in outputs:
             content = WRITERS[out.suffix.lower()](film)
             Published(overwrite=overwrite).write_whole(out, content)
