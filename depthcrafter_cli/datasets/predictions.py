@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from depthcrafter_cli.errors import InputError
-from depthcrafter_cli.media.depth_files import ARRAYS, read_exr
+from depthcrafter_cli.media.depth_files import array_of, read_exr
 from depthcrafter_cli.media.images import opened_image
 from depthcrafter_cli.media.numbered import natural_order
 from depthcrafter_cli.structured import content_errors, npz_arrays
@@ -50,10 +50,7 @@ def _read(path: Path) -> np.ndarray[Any, Any]:
 
 def _read_npz(path: Path) -> np.ndarray[Any, Any]:
     with np.load(path, allow_pickle=False) as archive:
-        held = list(archive)
-    name = next((name for name in ARRAYS if name in held), held[0] if len(held) == 1 else None)
-    if name is None:
-        raise ValueError(f"it has the arrays {held}, and none is called {' or '.join(ARRAYS)}")
+        name = array_of([*archive])
     return npz_arrays(path, name)[0]
 
 

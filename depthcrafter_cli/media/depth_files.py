@@ -23,7 +23,7 @@ from depthcrafter_cli.media.reader import count_frames, probe, read_frames
 from depthcrafter_cli.structured import archive_errors, content_errors
 from depthcrafter_cli.types import Disparity, Size, ValueRange
 
-ARRAYS = ("depth", "depths", "disparity", "disparities", "arr_0")
+_ARRAYS = ("depth", "depths", "disparity", "disparities", "arr_0")
 """What programs call the array in an NPZ, ours first."""
 _EXPECTED = "expected depth [frames, height, width]: write it again"
 
@@ -103,9 +103,7 @@ def joined(parts: Sequence[DepthFile]) -> DepthFile:
 def _npz(path: Path, _table: ColourTable | None) -> DepthFile:
     with archive_errors(), zipfile.ZipFile(path) as file:
         held = [name.removesuffix(".npy") for name in file.namelist()]
-        name = next((name for name in ARRAYS if name in held), held[0] if len(held) == 1 else None)
-        if name is None:
-            raise ValueError(f"it has the arrays {held}, and none is called {' or '.join(ARRAYS)}")
+        name = array_of(held)
         with file.open(f"{name}.npy") as member:
             shape, _kind = _header(member)
 
@@ -133,6 +131,14 @@ def _npz(path: Path, _table: ColourTable | None) -> DepthFile:
         times=tuple(times), shots=tuple(shots), metadata=metadata,
         ranges=tuple(ValueRange(float(low), float(high)) for low, high in ranges),
     )  # fmt: skip
+
+
+def array_of(held: Sequence[str]) -> str:
+    """Which of the arrays that an NPZ holds is depth. Raises ValueError if none is."""
+    named = [name for name in _ARRAYS if name in held] or [*held][: len(held) == 1]
+    if not named:
+        raise ValueError(f"it has the arrays {held}, and none is called {' or '.join(_ARRAYS)}")
+    return named[0]
 
 
 def _header(member: IO[bytes]) -> tuple[tuple[int, int, int], np.dtype[Any]]:

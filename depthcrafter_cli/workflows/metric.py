@@ -1,14 +1,12 @@
 """From known distances to metres: what turns the disparity of a result into depth."""
 
 import json
-import zipfile
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +16,17 @@ from depthcrafter_cli.depth.metric_fit import TRUSTED_MAPS, TRUSTED_POINTS, fit_
 from depthcrafter_cli.disk import derived
 from depthcrafter_cli.errors import InputError, OutputError, UsageError
 from depthcrafter_cli.media.colmap import Seen, read_colmap
+from depthcrafter_cli.media.depth_files import DepthFile, open_depth
 from depthcrafter_cli.media.image_sequence import images_in
 from depthcrafter_cli.media.numbered import natural_order
 from depthcrafter_cli.media.published import Published
-from depthcrafter_cli.structured import archive_errors, content_errors
+from depthcrafter_cli.structured import content_errors
 from depthcrafter_cli.text import decoded, delimiter_of
 
 _SAMPLES = 400_000  # of a reference
 _EVERY = 8  # rows and columns of a frame for its extremes, which single pixels shall not be
 _COLUMNS = ("frame", "x", "y", "depth")
+_EXPECTED = "expected an NPZ that `depthcrafter run --out depth.npz` wrote: check the path"
 _PNG_STEPS = 65535, 65536  # of our levels, and by which Inria's trainer divides them
 
 Points = Mapping[int, npt.NDArray[np.float64]]
@@ -66,17 +66,17 @@ def fit(
     if out.exists() and not overwrite:
         raise OutputError(f"{out} exists, expected a free name: pass `overwrite=True`.")
     names: list[str] = []
-    with _archive(depth) as file:
-        result = _Result.of(file, depth)
+    with content_errors(depth, InputError, _EXPECTED):
+        result = _Result(_npz(depth))
         if reference is not None:
-            pairs = _reference_pairs(file, result, reference)
+            pairs = _reference_pairs(result, reference)
         elif points is not None:
-            pairs = _pairs(file, result, _points_of(points, result.shape))
+            pairs = _pairs(result, _points_of(points, result.depth))
         else:
             assert colmap is not None
             images = images or Path(str(result.metadata["input"]["path"]))
-            names = _image_names(images, result.shape[0])
-            pairs = _pairs(file, result, _points_of_colmap(read_colmap(colmap), names))
+            names = _image_names(images, result.depth.frames)
+            pairs = _pairs(result, _points_of_colmap(read_colmap(colmap), names))
     fits = _fitted(result, pairs, TRUSTED_POINTS if reference is None else TRUSTED_MAPS)
     record: dict[str, Any] = {
         "depth": str(depth.absolute()),
@@ -91,40 +91,38 @@ def fit(
     return fits, out
 
 
-@dataclass(frozen=True)
+def _npz(path: Path) -> DepthFile:
+    if path.suffix.lower() != ".npz":
+        raise InputError(f"got {path}, {_EXPECTED}.")
+    return open_depth(path)
+
+
 class _Result:
-    """What is known of an NPZ: the array's shape, what made it, its shots and their ranges.
+    """An NPZ of ours with its shots.
 
     ``spans`` are the lowest and the highest disparity of each shot in the frames read so far.
+
+    Raises InputError for one in metres, KeyError for one that does not say how it was made.
     """
 
-    shape: tuple[int, int, int]
-    metadata: dict[str, Any]
-    starts: list[int]
-    ranges: list[list[float]]
-    spans: list[tuple[float, float]]
-
-    @staticmethod
-    def of(file: zipfile.ZipFile, path: Path) -> "_Result":
-        with file.open("depth.npy") as member:
-            shape = _shape(member)
-        metadata = json.loads(str(_array(file, "metadata_json")))
-        if "metric" in metadata:
+    def __init__(self, depth: DepthFile) -> None:
+        if depth.metadata is None:
+            raise KeyError("metadata_json")
+        if "metric" in depth.metadata:
             raise InputError(
-                f"{path} is in metres already, expected disparity: fit the first result."
+                f"{depth.path} is in metres already, expected disparity: fit the first result."
             )
-        starts, ranges = [0], [_array(file, "range").tolist()]
-        if "shots.npy" in file.namelist():
-            starts, ranges = _array(file, "shots").tolist(), _array(file, "ranges").tolist()
-        return _Result(shape, metadata, starts, ranges, [(np.inf, -np.inf)] * len(starts))
+        self.depth, self.metadata = depth, depth.metadata
+        self.starts = depth.shots or (0,)
+        self.spans = [(np.inf, -np.inf)] * len(self.starts)
 
     def shot_of(self, frame: int) -> int:
         """The index of the shot that a frame belongs to."""
         return bisect_right(self.starts, frame) - 1
 
-    def frames(self, file: zipfile.ZipFile) -> Iterator[npt.NDArray[Any]]:
-        """The frames of the NPZ, one at a time."""
-        for index, disparity in enumerate(_frames(file)):
+    def frames(self) -> Iterator[npt.NDArray[Any]]:
+        """The frames, one at a time."""
+        for index, disparity in enumerate(self.depth.read()):
             some, shot = disparity[::_EVERY, ::_EVERY], self.shot_of(index)
             low, high = self.spans[shot]
             self.spans[shot] = min(low, float(some.min())), max(high, float(some.max()))
@@ -153,53 +151,18 @@ def _splatting(result: _Result, fits: Sequence[MetricFit], names: Sequence[str])
     most, divisor = _PNG_STEPS
     params = {}
     for frame, name in enumerate(names):
-        fit, (low, high) = fits[result.shot_of(frame)], result.ranges[result.shot_of(frame)]
-        scale = fit.a * (high - low) * divisor / most
-        params[Path(name).stem] = {"scale": scale, "offset": fit.a * low + fit.b}
+        shot = result.shot_of(frame)
+        fit, values = fits[shot], result.depth.ranges[shot]
+        scale = fit.a * (values.high - values.low) * divisor / most
+        params[Path(name).stem] = {"scale": scale, "offset": fit.a * values.low + fit.b}
     return params
 
 
-@contextmanager
-def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    expected = "expected an NPZ that `depthcrafter run --out depth.npz` wrote: check the path"
-    with (
-        content_errors(path, InputError, expected),
-        archive_errors(),
-        zipfile.ZipFile(path) as file,
-    ):
-        yield file
-
-
-def _array(file: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
-    with file.open(f"{name}.npy") as member:
-        array: npt.NDArray[Any] = np.lib.format.read_array(member)
-    return array
-
-
-def _shape(member: IO[bytes]) -> tuple[int, int, int]:
-    np.lib.format.read_magic(member)
-    shape, _fortran, kind = np.lib.format.read_array_header_1_0(member)
-    if len(shape) != 3 or kind.kind != "f":
-        raise ValueError(f"its depth is {kind} of {len(shape)} dimensions")
-    frames, height, width = shape
-    return frames, height, width
-
-
-def _frames(file: zipfile.ZipFile) -> Iterator[npt.NDArray[Any]]:
-    """The frames of ``depth``, one at a time."""
-    with file.open("depth.npy") as member:
-        np.lib.format.read_magic(member)
-        (frames, *size), _fortran, kind = np.lib.format.read_array_header_1_0(member)
-        length = kind.itemsize * size[0] * size[1]
-        for _ in range(frames):
-            yield np.frombuffer(member.read(length), kind).reshape(size)
-
-
-def _pairs(file: zipfile.ZipFile, result: _Result, known: Points) -> Pairs:
+def _pairs(result: _Result, known: Points) -> Pairs:
     """The disparity and the depth at each known place."""
-    _count, height, width = result.shape
+    height, width = result.depth.size.height, result.depth.size.width
     pairs = {}
-    for index, disparity in enumerate(result.frames(file)):
+    for index, disparity in enumerate(result.frames()):
         if index in known:
             x, y, depth = known[index].T
             columns = np.clip((x * width).astype(int), 0, width - 1)
@@ -208,29 +171,30 @@ def _pairs(file: zipfile.ZipFile, result: _Result, known: Points) -> Pairs:
     return pairs
 
 
-def _reference_pairs(file: zipfile.ZipFile, result: _Result, reference: Path) -> Pairs:
+def _reference_pairs(result: _Result, reference: Path) -> Pairs:
     """As many pixels of each frame, drawn by lot, the same ones each time."""
-    shape = result.shape
-    rng, each = np.random.default_rng(0), max(100, _SAMPLES // shape[0])
+    truth, ours = _npz(reference), result.depth
+    if truth.frames != ours.frames:
+        raise InputError(
+            f"{reference} has {truth.frames} frames, and {ours.path} {ours.frames}, expected as "
+            "many: check the path."
+        )
+    rng, each = np.random.default_rng(0), max(100, _SAMPLES // ours.frames)
     pairs = {}
-    with _archive(reference) as truth:
-        with truth.open("depth.npy") as member:
-            frames, height, width = _shape(member)
-        if frames != shape[0]:
-            raise ValueError(f"it has {frames} frames, and the result {shape[0]}")
-        both = zip(result.frames(file), _frames(truth), strict=True)
-        for index, (disparity, depth) in enumerate(both):
-            x, y = rng.random((2, each))
-            true = depth[(y * height).astype(int), (x * width).astype(int)]
-            ours = disparity[(y * shape[1]).astype(int), (x * shape[2]).astype(int)]
-            pairs[index] = np.column_stack([ours, true])
+    for index, (disparity, depth) in enumerate(zip(result.frames(), truth.read(), strict=True)):
+        x, y = rng.random((2, each))
+        both = (
+            frame[(y * size.height).astype(int), (x * size.width).astype(int)]
+            for frame, size in ((disparity, ours.size), (depth, truth.size))
+        )
+        pairs[index] = np.column_stack([*both])
     return pairs
 
 
-def _points_of(path: Path, shape: tuple[int, int, int]) -> Points:
+def _points_of(path: Path, result: DepthFile) -> Points:
     """A CSV's points; its columns are those of the header, or frame, x, y, depth."""
     found: defaultdict[int, list[tuple[float, float, float]]] = defaultdict(list)
-    frames, height, width = shape
+    frames, height, width = result.frames, result.size.height, result.size.width
     expected = "expected a CSV of frame,x,y,depth, in pixels and metres: correct it"
     with content_errors(path, InputError, expected):
         lines = [line for line in decoded(path.read_bytes()).splitlines() if line.strip()]
