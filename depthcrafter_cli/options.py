@@ -164,11 +164,11 @@ def _known(each: Field[Any], hint: Any) -> Option:
     """The option of a field, with what the field itself says of it."""
     made: Option = each.metadata[_OPTION]
     kinds = [kind for kind in get_args(hint) if kind is not type(None)]
-    choices = made.choices
+    kind, choices = hint, made.choices
     if get_origin(hint) is Literal:
         kind, choices = str, tuple(kinds)
-    else:
-        kind = kinds[0] if kinds else hint
+    elif kinds and get_origin(hint) is not tuple:
+        kind = kinds[0]
     typed = made.typed or each.name
     return replace(
         made, name=each.name, typed=typed, kind=kind, choices=choices, default=each.default
@@ -228,6 +228,8 @@ def documented(kind: type[Value]) -> type[Value]:
 
 def _shown(value: Any) -> str:
     """A value as users would write it."""
+    if isinstance(value, tuple):
+        return ",".join(map(_shown, value))
     if isinstance(value, Fraction | float):
         return f"{float(value):.9g}"
     return repr(value) if isinstance(value, str) else str(value)

@@ -9,8 +9,9 @@ from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import Console, Reporting, reported
 from depthcrafter_cli.cli.options import Some, Values, spread
 from depthcrafter_cli.cli.streams import Line
-from depthcrafter_cli.errors import UsageError
-from depthcrafter_cli.text import counted, expanded, video_path
+from depthcrafter_cli.options import build
+from depthcrafter_cli.text import counted, expanded
+from depthcrafter_cli.workflows.looking import CheckRequest
 from depthcrafter_cli.workflows.request import RunRequest
 
 if TYPE_CHECKING:
@@ -25,12 +26,6 @@ Depth = Annotated[
         parser=opt.past_click(expanded),
     ),
 ]
-VideoOf = Annotated[
-    Path | None,
-    opt.option(
-        "--video", text="What the depth is of, where no record tells.", parser=video_path
-    ),
-]  # fmt: skip
 Out = Annotated[
     list[Path] | None,
     opt.option(
@@ -41,24 +36,16 @@ Out = Annotated[
         parser=expanded,
     ),
 ]
-Columns = Annotated[
-    str,
-    opt.option(
-        "--columns",
-        text="Places of the temporal profiles, from 0 (left) to 1. Default: 0.25,0.5,0.75.",
-    ),
-]
-NAMES = opt.NAMES | {"video": "--video", "columns": "--columns"}
+NAMES = opt.names_of(RunRequest, CheckRequest)
 """The options that set what sentences name, of this command."""
 
 
 @spread
 def check(
     depth: Depth,
-    video: VideoOf = None,
     out: Out = None,
-    columns: Columns = "0.25,0.5,0.75",
     *,
+    asked: Annotated[Values, Some(CheckRequest)],
     writing: Annotated[Values, Some(RunRequest, names=("overwrite",))],
     how: Reporting,
 ) -> None:
@@ -72,17 +59,9 @@ def check(
     with reported(**vars(how), names=NAMES) as console:
         outputs = tuple(out or ())
         console.keep_log_apart([depth, *outputs])
-        from depthcrafter_cli.workflows.check import CheckRequest
         from depthcrafter_cli.workflows.check import check as carry_out
 
-        try:
-            shares = tuple(float(text) for text in columns.split(","))
-        except ValueError:
-            raise UsageError(
-                f"got `columns` {columns}, expected numbers with commas between, such as "
-                "0.25,0.5: correct them."
-            ) from None
-        request = CheckRequest(depth, video, outputs, shares, **writing)
+        request = build(CheckRequest, {**asked, **writing}, depth=depth, outputs=outputs)
         with console.observing() as observer:
             report = carry_out(request, observer, console.warn)
         _show(console, report)

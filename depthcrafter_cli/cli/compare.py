@@ -8,6 +8,7 @@ from depthcrafter_cli.cli.console import Reporting, reported
 from depthcrafter_cli.cli.options import Some, Values, spread
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.text import expanded
+from depthcrafter_cli.workflows.looking import CompareRequest
 from depthcrafter_cli.workflows.request import RunRequest
 
 _RUN = ("max_res", "cuts", "device", "dtype", "max_vram", "max_ram")
@@ -37,13 +38,7 @@ Out = Annotated[
         parser=expanded,
     ),
 ]
-Column = Annotated[
-    float,
-    opt.option(
-        "--column", text="Place of the temporal profiles, from 0 (left) to 1. Default: 0.5."
-    ),
-]
-NAMES = opt.NAMES | {"methods": "--method", "results": "--result", "column": "--column"}
+NAMES = opt.names_of(RunRequest, CompareRequest) | {"methods": "--method", "results": "--result"}
 """The options that set what sentences name, of this command."""
 
 
@@ -53,8 +48,8 @@ def compare(
     out: Out,
     method: Methods = None,
     result: Results = None,
-    column: Column = 0.5,
     *,
+    profiles: Annotated[Values, Some(CompareRequest)],
     look: Annotated[Values, Some(RunRequest, names=("colormap", "overwrite"))],
     asked: Annotated[Values, Some(RunRequest, names=_RUN)],
     reading: Annotated[Values, Some(ReadOptions, names=_READING)],
@@ -70,12 +65,11 @@ def compare(
     """
     with reported(**vars(how), names=NAMES) as console:
         console.keep_log_apart([video, *(result or ()), *out])
-        from depthcrafter_cli.workflows.compare import CompareRequest
         from depthcrafter_cli.workflows.compare import compare as carry_out
 
         request = CompareRequest(
-            video, tuple(out), tuple(method or ()), tuple(result or ()), column,
-            options={**asked, **reading}, **look,
+            video, tuple(out), tuple(method or ()), tuple(result or ()),
+            options={**asked, **reading}, **profiles, **look,
         )  # fmt: skip
         console.hint = "Go on with: the same command."
         with console.observing() as observer:

@@ -9,6 +9,7 @@ from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import Reporting, reported
 from depthcrafter_cli.cli.options import Some, Values, spread
 from depthcrafter_cli.text import expanded
+from depthcrafter_cli.workflows.looking import FigureRequest
 from depthcrafter_cli.workflows.request import RunRequest
 
 Files = Annotated[
@@ -22,14 +23,7 @@ Files = Annotated[
 Out = Annotated[
     Path, opt.option("--out", "-o", text="Where to write the figure: .png.", parser=expanded)
 ]
-KindOf = Annotated[
-    str,
-    opt.option(
-        "--kind",
-        text="scores (default: bars), errors (against length), or costs (time and memory of runs).",
-    ),
-]
-NAMES = opt.NAMES | {"kind": "--kind", "out": "--out"}
+NAMES = opt.names_of(RunRequest, FigureRequest) | {"out": "--out"}
 """The options that set what sentences name, of this command."""
 
 
@@ -37,8 +31,8 @@ NAMES = opt.NAMES | {"kind": "--kind", "out": "--out"}
 def figure(
     files: Files,
     out: Out,
-    kind: KindOf = "scores",
     *,
+    asked: Annotated[Values, Some(FigureRequest)],
     writing: Annotated[Values, Some(RunRequest, names=("overwrite",))],
     how: Reporting,
 ) -> None:
@@ -52,8 +46,7 @@ def figure(
     """
     with reported(**vars(how), names=NAMES) as console:
         console.keep_log_apart([*files, out])
-        from depthcrafter_cli.workflows.figure import FigureRequest
         from depthcrafter_cli.workflows.figure import figure as carry_out
 
-        carry_out(FigureRequest(tuple(files), out, kind, **writing))
+        carry_out(FigureRequest(tuple(files), out, **asked, **writing))
         console.done([out])

@@ -10,6 +10,7 @@ from depthcrafter_cli.cli.console import Reporting, reported
 from depthcrafter_cli.cli.options import Some, Values, spread
 from depthcrafter_cli.cli.streams import Line
 from depthcrafter_cli.text import expanded
+from depthcrafter_cli.workflows.looking import ReportRequest
 from depthcrafter_cli.workflows.request import RunRequest
 
 Runs = Annotated[
@@ -25,14 +26,7 @@ Out = Annotated[
     Path,
     opt.option("--out", "-o", text="Where to write the page, such as page.html.", parser=expanded),
 ]
-Frames = Annotated[
-    int, opt.option("--page-frames", text="The most frames that a page has. Default: 120.")
-]
-MaxMb = Annotated[
-    float,
-    opt.option("--max-mb", text="About how large a page may be, in megabytes. Default: 2."),
-]
-NAMES = opt.NAMES | {"frames": "--page-frames", "out": "--out", "max_mb": "--max-mb"}
+NAMES = opt.names_of(RunRequest, ReportRequest) | {"out": "--out"}
 """The options that set what sentences name, of this command."""
 
 
@@ -40,9 +34,8 @@ NAMES = opt.NAMES | {"frames": "--page-frames", "out": "--out", "max_mb": "--max
 def report(
     runs: Runs,
     out: Out,
-    frames: Frames = 120,
-    max_mb: MaxMb = 2.0,
     *,
+    asked: Annotated[Values, Some(ReportRequest)],
     writing: Annotated[Values, Some(RunRequest, names=("overwrite",))],
     how: Reporting,
 ) -> None:
@@ -59,10 +52,9 @@ def report(
     """
     with reported(**vars(how), names=NAMES) as console:
         console.keep_log_apart([*runs, out])
-        from depthcrafter_cli.workflows.report import ReportRequest
         from depthcrafter_cli.workflows.report import report as carry_out
 
-        request = ReportRequest(tuple(runs), out, frames, max_mb, **writing)
+        request = ReportRequest(tuple(runs), out, **asked, **writing)
         with console.observing() as observer:
             written = carry_out(request, observer, console.warn)
         console.done(written, Line(f"{out.stat().st_size / 1e6:.2f} MB"))

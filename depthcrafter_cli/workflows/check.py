@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import repeat
-from pathlib import Path
 from typing import Any
 
 from depthcrafter_cli.depth.colorize import colorize
@@ -20,25 +19,11 @@ from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
 from depthcrafter_cli.reports.pictures import image_bytes
 from depthcrafter_cli.reports.profiles import ColumnProfiles
 from depthcrafter_cli.types import RgbImage, Size, ValueRange
+from depthcrafter_cli.workflows.looking import CheckRequest
 from depthcrafter_cli.workflows.provenance import program
 from depthcrafter_cli.workflows.results import Result, find_result
 
 SUFFIXES = (".json", ".png")
-
-
-@dataclass(frozen=True)
-class CheckRequest:
-    """What is looked at: an output, record or kept state of a run, or depth of any program.
-
-    ``video`` is what the depth is of, where no record tells. ``columns`` are the places of
-    temporal profiles, from 0 (left) to 1 (right), for an output in .png.
-    """
-
-    depth: Path
-    video: Path | None = None
-    outputs: tuple[Path, ...] = ()
-    columns: tuple[float, ...] = (0.25, 0.5, 0.75)
-    overwrite: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +45,8 @@ def check(request: CheckRequest, observer: Observer = ignore, warn: Warn = ignor
 
     ``warn`` is told what could not be looked at, and why.
 
-    Raises UsageError for options out of range, InputError for what is no depth, and OutputError.
+    Raises UsageError for a name of another suffix, InputError for what is no depth, and
+    OutputError.
     """
     _check_outputs(request)
     result = find_result(request.depth)
@@ -108,11 +94,6 @@ def _check_outputs(request: CheckRequest) -> None:
                 f"got `outputs` {out}, expected a name in {' or '.join(SUFFIXES)}: rename it."
             )
         require_new(out, overwrite=request.overwrite)
-    if not request.columns or not all(0 <= share <= 1 for share in request.columns):
-        raise UsageError(
-            f"got `columns` {', '.join(f'{share:g}' for share in request.columns) or 'none'}, "
-            "expected places from 0 (left) to 1 (right), such as 0.25,0.5: correct them."
-        )
 
 
 def _follows(result: Result, warn: Warn) -> bool:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from depthcrafter_cli.depth.colorize import check_colormap, colorize
 from depthcrafter_cli.depth.normalize import Normalization, normalize
@@ -25,31 +24,13 @@ from depthcrafter_cli.reports.comparison import Comparison
 from depthcrafter_cli.reports.pictures import image_bytes, preview_size
 from depthcrafter_cli.reports.profiles import ColumnProfiles
 from depthcrafter_cli.types import RgbImage, ValueRange
+from depthcrafter_cli.workflows.looking import CompareRequest
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.results import Result, find_result
 from depthcrafter_cli.workflows.runs import run
 
 SHEETS, VIDEOS = (".png", ".jpg"), (".mp4", ".mov", ".mkv")
 _WIDTH = 320  # pixels of a film
-
-
-@dataclass(frozen=True)
-class CompareRequest:
-    """One video and what is compared on it.
-
-    ``methods`` are names, each with settings if wanted: ``depthcrafter:steps=1,weights=nano``.
-    ``results`` are depth that is there. ``options`` are fields of a :class:`RunRequest` and of its
-    parts, for all methods. ``column`` is that of the profiles, from 0 (left) to 1 (right).
-    """
-
-    video: Path
-    outputs: tuple[Path, ...]
-    methods: tuple[str, ...] = ()
-    results: tuple[Path, ...] = ()
-    column: float = 0.5
-    colormap: str = "inferno"
-    overwrite: bool = False
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def compare(request: CompareRequest, observer: Observer = ignore, warn: Warn = ignore) -> int:
@@ -82,10 +63,6 @@ def _checked(request: CompareRequest) -> Path:
     """The first output. Raises UsageError and OutputError."""
     if len(request.methods) + len(request.results) < 1:
         raise UsageError("got no `methods`, expected at least one, such as depthcrafter: name it.")
-    if not 0 <= request.column <= 1:
-        raise UsageError(
-            f"got `column` {request.column:g}, expected 0 (left) to 1 (right): correct it."
-        )
     check_colormap(request.colormap)
     for out in request.outputs:
         if out.suffix.lower() not in SHEETS + VIDEOS:

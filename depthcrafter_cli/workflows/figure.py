@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.evaluation.report import read_report
@@ -13,35 +12,17 @@ from depthcrafter_cli.media.files import claimed, require_new
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.reports.figures import Cost, cost_bars, error_against_length, score_bars
 from depthcrafter_cli.structured import content_errors, json_object
+from depthcrafter_cli.workflows.looking import FigureRequest
 
-Kind = Literal["scores", "errors", "costs"]
 _OF_EVALUATIONS = {"scores": score_bars, "errors": error_against_length}
-
-
-@dataclass(frozen=True)
-class FigureRequest:
-    """What a figure is made of, and where it goes.
-
-    ``inputs`` are reports of evaluations, for the kinds ``scores`` (bars) and ``errors`` (against
-    length), or records of runs, for ``costs`` (time and memory).
-    """
-
-    inputs: tuple[Path, ...]
-    out: Path
-    kind: str = "scores"
-    overwrite: bool = False
 
 
 def figure(request: FigureRequest) -> None:
     """Draw the figure.
 
-    Raises UsageError for a kind that there is not, InputError for files of another kind, and
+    Raises UsageError for a name of another suffix, InputError for files of another kind, and
     OutputError for a name that is taken.
     """
-    if request.kind not in get_args(Kind):
-        raise UsageError(
-            f"got `kind` {request.kind}, expected one of {', '.join(get_args(Kind))}: choose one."
-        )
     if request.out.suffix.lower() != ".png":
         raise UsageError(f"got `out` {request.out}, expected a name in .png: rename it.")
     require_new(request.out, overwrite=request.overwrite)

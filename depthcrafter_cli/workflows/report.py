@@ -30,26 +30,12 @@ from depthcrafter_cli.reports.run_page import RunView, ScoreTable, run_page
 from depthcrafter_cli.structured import content_errors, json_object
 from depthcrafter_cli.text import counted
 from depthcrafter_cli.types import Size
+from depthcrafter_cli.workflows.looking import ReportRequest
 from depthcrafter_cli.workflows.provenance import program
 from depthcrafter_cli.workflows.results import Result, find_result
 from depthcrafter_cli.workflows.score_tables import THUMBNAIL, evaluation_tables, score_table
 
 _PAGE_BYTES = 90_000  # of a page without its frames
-
-
-@dataclass(frozen=True)
-class ReportRequest:
-    """What pages are made of, and where they go.
-
-    ``inputs`` are outputs, records or kept states of runs, reports of batches and of evaluations.
-    At most ``frames`` of a run are in its page, which has about ``max_mb`` megabytes.
-    """
-
-    inputs: tuple[Path, ...]
-    out: Path
-    frames: int = 120
-    max_mb: float = 2.0
-    overwrite: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,10 +96,6 @@ def report(request: ReportRequest, observer: Observer = ignore, warn: Warn = ign
 def _check(request: ReportRequest) -> None:
     if request.out.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"got `out` {request.out}, expected a name in .html: rename it.")
-    if request.frames < 1:
-        raise UsageError(f"got `frames` {request.frames}, expected 1 or more: correct it.")
-    if not request.max_mb > 0:
-        raise UsageError(f"got `max_mb` {request.max_mb:g}, expected more than 0: correct it.")
     require_folder(request.out.parent, request.out, is_made=False)
 
 

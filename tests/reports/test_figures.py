@@ -63,7 +63,7 @@ def test_scores_and_errors_of_evaluations_are_drawn(cli, files):
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["bonn.json", "--kind", "pie"], 2, "got --kind pie"),
+        (["bonn.json", "--kind", "pie"], 2, "got --kind 'pie'"),
         (["bonn.json", "--out", "f.pdf"], 2, "f.pdf"),
         (["a.npz.json"], 3, "a.npz.json cannot be read"),
         (["bonn.json", "--kind", "costs"], 3, "it lacks 'infer_seconds'"),

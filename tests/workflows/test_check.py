@@ -181,7 +181,7 @@ def test_files_of_other_programs_are_checked_beside_their_video(cli, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["--columns", "left"], 2, "got --columns left"),
+        (["--columns", "left"], 2, "got --columns 'left'"),
         (["--columns", "2"], 2, "got --columns 2"),
         (["--out", "found.txt"], 2, "found.txt"),
     ],
