@@ -74,15 +74,21 @@ def table_of(name: str) -> npt.NDArray[np.uint8]:
 
 
 def colorize(normalized: Disparity, colormap: str, *, dither: bool = True) -> npt.NDArray[np.uint8]:
-    """Colours uint8 [..., H, W, 3] of disparity in [0, 1], float32 [..., H, W].
+    """Colours uint8 [..., H, W, 3] of disparity in [0, 1], as :func:`opaque_colours` has them."""
+    return opaque_colours(normalized, colormap, dither=dither)[..., :3]
 
-    Without ``dither`` the table index is ``normalized * 255`` truncated, as the reference does.
-    Raises UsageError for an unknown colormap.
+
+def opaque_colours(normalized: Disparity, colormap: str, *, dither: bool) -> npt.NDArray[np.uint8]:
+    """Colours uint8 [..., H, W, 4] of disparity in [0, 1], float32 [..., H, W]; the last is 255.
+
+    Pixels of four bytes are looked up, and read by FFmpeg, in half the time of three. Without
+    ``dither`` the table index is ``normalized * 255`` truncated, as the reference does. Raises
+    UsageError for an unknown colormap.
     """
     scaled: Disparity = normalized * np.float32(_ENTRIES - 1)
     index = dithered(scaled) if dither else scaled.astype(np.uint8)
-    colours: npt.NDArray[np.uint8] = table_of(colormap).take(index, axis=0)
-    return colours
+    opaque = np.insert(table_of(colormap), 3, 255, axis=1).view(np.uint32)[:, 0]
+    return opaque.take(index)[..., None].view(np.uint8)
 
 
 def depth_of_colours(name: str) -> Callable[[npt.NDArray[np.uint8]], Disparity]:

@@ -23,7 +23,10 @@ def dithered(samples: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
     Whole numbers stay as they are. Each place has a threshold of its own, the same in all frames:
     what does not move then costs a codec nothing. ``samples`` are overwritten.
     """
-    width = samples.shape[-1]
-    for row, thresholds in enumerate(_THRESHOLDS):
-        samples[..., row :: len(_THRESHOLDS), :] += np.resize(thresholds, width)
+    height, width = samples.shape[-2:]
+    side = len(_THRESHOLDS)
+    band = np.tile(_THRESHOLDS, width // side + 1)[:, :width]
+    for top in range(0, height, side):
+        rows = samples[..., top : top + side, :]
+        rows += band[: rows.shape[-2]]
     return samples.astype(np.uint8)

@@ -122,9 +122,11 @@ def test_odd_sides_stay_where_the_codec_has_them(tmp_path, name, size):
 
 
 def test_the_same_frames_give_the_same_file(tmp_path):
+    # swscale writes rows of this width past their ends, which threads did to each other's rows.
+    size = Size(98, 132)
     for name, codec in CODECS.items():
-        first = write(tmp_path / f"{name}{codec.suffixes[0]}", name)
-        again = write(tmp_path / f"{name}-again{codec.suffixes[0]}", name)
+        first = write(tmp_path / f"{name}{codec.suffixes[0]}", name, size=size)
+        again = write(tmp_path / f"{name}-again{codec.suffixes[0]}", name, size=size)
         assert first.read_bytes() == again.read_bytes(), name
 
 

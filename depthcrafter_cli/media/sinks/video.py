@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import ColorRange, Colorspace
 
+from depthcrafter_cli.depth.colorize import opaque_colours
 from depthcrafter_cli.depth.dither import dithered
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.look import Codec, Look, check_codec, codec_for, encoder_options
@@ -23,7 +24,7 @@ from depthcrafter_cli.media.packets import PacketFile, read_packets, shown_at
 from depthcrafter_cli.media.sinks.base import DepthFrame, FileSink, ShotRange
 from depthcrafter_cli.media.sinks.shown import shown, shows_source
 from depthcrafter_cli.media.sound import SoundCopy
-from depthcrafter_cli.types import Disparity, RgbImage, Size
+from depthcrafter_cli.types import Disparity, Size
 
 _BT709 = 1  # the same code for primaries, transfer and matrix, ITU-T H.273
 _FORMATS = {".mkv": "matroska"}  # FFmpeg's names, where they are not the suffix
@@ -31,6 +32,9 @@ _OPTIONS = {
     ".mkv": {"fflags": "+bitexact"},  # identifiers would be drawn by lot
     ".mp4": {"movflags": "+faststart"},  # so that browsers begin before they have all of it
 }
+# Threads of swscale write past the ends of their rows, into those of others; PyAV 16 has none.
+_ONE_THREAD = {} if int(av.__version__.split(".")[0]) < 17 else {"threads": 1}
+_RGB = {3: "rgb24", 4: "rgba"}  # by bytes of a pixel
 _GRAY = "gray"  # the colormap that is no colours
 
 # SVT-AV1 tells its settings on stderr otherwise.
@@ -232,16 +236,21 @@ class VideoSink(FileSink):
         is_gray = look.colormap == _GRAY and not shows_source(look)
         if codec.matte or (is_gray and (codec.bits > 8 or self.settings.dither)):
             return _gray_picture(codec, self._padded(frame.normalized))
-        picture = av.VideoFrame.from_ndarray(self._padded(self._colours(frame)), format="rgb24")
+        colours = self._padded(self._colours(frame))
+        picture = av.VideoFrame.from_ndarray(colours, format=_RGB[colours.shape[-1]])
         return picture.reformat(
             format=codec.pix_fmt,
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,
+            **_ONE_THREAD,
         )
 
-    def _colours(self, frame: DepthFrame) -> RgbImage:
-        """What is seen of a frame in a video of colours, uint8 [H, W, 3]."""
-        return shown(frame, self.settings)
+    def _colours(self, frame: DepthFrame) -> npt.NDArray[np.uint8]:
+        """What is seen of a frame in a video of colours, uint8 [H, W, 3 or 4], without the last."""
+        look = self.settings.look
+        if shows_source(look):
+            return shown(frame, self.settings)
+        return opaque_colours(frame.normalized, look.colormap, dither=self.settings.dither)
 
     def _padded(self, picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
         height, width = picture.shape[:2]
