@@ -272,10 +272,10 @@ def clip_case(case: Arrays, folder: Path) -> Iterator[Deviation]:
     components = load(model_folder(folder, "tiny_model"))
     for key in [key for key in case if key.startswith("frame_")]:
         size = key.removeprefix("frame_")
-        video = to_signed(case[key])
+        video = to_signed(torch.from_numpy(case[key]))
         with torch.inference_mode():
             pixels = clip_pixels(video)[:, :, ::7, ::7]
-            embeds = encode_embeds(components, video)
+            embeds = encode_embeds(components, [video])
         yield deviation(f"pixel_values_{size}", pixels, case[f"pixel_values_{size}"], 1e-4)
         yield deviation(f"embed_{size}", embeds, case[f"embed_{size}"], 1e-4)
 

@@ -72,11 +72,11 @@ class Simulation:
                 )
                 for _ in range(frames)
             ]
-            video = torch.empty(plan.encode_batch, 3, height, width)
+            shape = plan.encode_batch, 3, height, width
             tracker.restart()
-            encode_embeds(components, video)
+            encode_embeds(components, (torch.empty(shape, device=DEVICE) for _ in range(1)))
             stages["image_encoder"] = tracker.restart()
-            encode_latents(components, video)
+            encode_latents(components, (torch.empty(shape, device=DEVICE) for _ in range(1)))
             stages["encode"] = tracker.restart()
             start, schedule = latents(frames), karras_schedule(steps)
             with components.on_device(unet):

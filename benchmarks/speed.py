@@ -146,6 +146,7 @@ def vae_stages(
     """Image encoder, encode and decode of 8 frames, as planned; then as recompute as can be."""
     vae, decoder, plan = model.vae, model.vae.decoder, model.plan
     video = torch.rand(8, 3, height, width) * 2 - 1
+    parts = video.split(plan.encode_batch)
     images = video.to(vae.encoder.conv_in.weight)
     latents = torch.randn(8, 4, height // 8, width // 8).to(decoder.conv_in.weight)
     indicator = torch.zeros(1, 8).to(latents)
@@ -164,8 +165,8 @@ def vae_stages(
     def line(stage: str, plain: Work, ours: Work) -> Pair:
         return compare(f"{name}{stage}", plain, ours, rounds)
 
-    clip = line("image encoder", embed, lambda: encode_embeds(model, video))
-    encode = line("encode", plain_encode, lambda: encode_latents(model, video))
+    clip = line("image encoder", embed, lambda: encode_embeds(model, parts))
+    encode = line("encode", plain_encode, lambda: encode_latents(model, parts))
     decode = line("decode", plain_decode, lambda: decode_latents(decoder, latents, plan))
     line("encode by rows", plain_encode, lambda: encode_images(vae, images, rows))
     line("decode, recompute", plain_decode, lambda: decode_latents(decoder, latents, rows))

@@ -3,9 +3,10 @@
 Both are per frame: batches bound memory and change nothing.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, count, islice
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from depthcrafter_cli.models.components import Components
 from depthcrafter_cli.models.devices import lacks_operations
 from depthcrafter_cli.models.reordered.encoder import encode_images
 from depthcrafter_cli.pipeline.noise import NoiseSource
+from depthcrafter_cli.threads import ahead
 from depthcrafter_cli.types import RgbImage
 
 CLIP_SIDE = 224
@@ -51,8 +53,9 @@ class Conditioning:
         )
 
 
-Encode = Callable[[Tensor, Tensor], Conditioning]
-"""Frames [n, 3, H, W] in [-1, 1], as they are and with noise, to their conditioning."""
+Encode = Callable[[Tensor, Sequence[Tensor]], Conditioning]
+"""Frames uint8 [n, H, W, 3] and what is to be added to each, float32 [H, W, 3], to their
+conditioning: of the image encoder's frames as they are, and of the VAE's with that."""
 
 
 def condition(
@@ -62,51 +65,69 @@ def condition(
     noise_aug: float,
     batch: int,
     start: int = 0,
+    total: int | None = None,
 ) -> Iterator[Conditioning]:
-    """Stream the conditioning of uint8 [H, W, 3] frames from frame ``start``, one at a time."""
-    stream = iter(frames)
-    while held := list(islice(stream, batch)):
-        video = to_signed(np.stack(held))
-        images = noise.images(start, start + len(held))
-        yield from encode(video, video + noise_aug * images).frames()
-        start += len(held)
+    """Stream the conditioning of uint8 [H, W, 3] frames from frame ``start``, one at a time.
+
+    A thread draws the noise of the next batch, up to frame ``total`` if that is known.
+    """
+
+    def drawn(indices: Iterable[int]) -> Iterator[Tensor]:
+        for index in indices:
+            image = noise_aug * noise.images(index, index + 1)[0]
+            yield image.permute(1, 2, 0).contiguous()  # as frames are in memory
+
+    stream, beyond = iter(frames), start if total is None else max(start, total)
+    within: Iterable[int] = count(start) if total is None else range(start, beyond)
+    with closing(ahead(drawn(within), batch)) as soon:
+        added = chain(soon, drawn(count(beyond)))
+        while held := list(islice(stream, batch)):
+            pictures = torch.from_numpy(np.stack(held))
+            yield from encode(pictures, list(islice(added, len(held)))).frames()
 
 
-def encode(components: Components, video: Tensor, noisy: Tensor) -> Conditioning:
+def encode(components: Components, frames: Tensor, added: Sequence[Tensor]) -> Conditioning:
     """See :data:`Encode`; as many frames at a time as the plan allows."""
-    return Conditioning(encode_embeds(components, video), encode_latents(components, noisy))
+
+    def pictures() -> Iterator[Tensor]:
+        for part in frames.split(components.plan.encode_batch):
+            yield to_signed(part.to(components.device))
+
+    def noisy() -> Iterator[Tensor]:
+        noise = iter(added)
+        for part in pictures():
+            for picture, image in zip(part, noise, strict=False):
+                picture += image.to(components.device).permute(2, 0, 1)
+            yield part
+
+    return Conditioning(encode_embeds(components, pictures()), encode_latents(components, noisy()))
 
 
-def to_signed(frames: np.ndarray) -> Tensor:
-    """uint8 [n, H, W, 3] to float32 [n, 3, H, W] in [-1, 1]."""
-    unit = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255
-    return unit * 2 - 1
+def to_signed(frames: Tensor) -> Tensor:
+    """uint8 [n, H, W, 3] to float32 [n, 3, H, W] in [-1, 1], the same on every device."""
+    # Where it is given a number, CUDA multiplies by its reciprocal, which rounds otherwise.
+    most = torch.tensor(255.0, device=frames.device)
+    return frames.permute(0, 3, 1, 2).float().div_(most).mul_(2).sub_(1)
 
 
-def encode_embeds(components: Components, video: Tensor) -> Tensor:
-    """CLIP image embeddings, float32 [n, e], of ``video`` [n, 3, H, W] in [-1, 1]."""
+def encode_embeds(components: Components, pictures: Iterable[Tensor]) -> Tensor:
+    """CLIP image embeddings, float32 [n, e], of parts [k, 3, H, W] in [-1, 1] of n pictures."""
     encoder = components.image_encoder
     with components.on_device(encoder):
-        pixels = (clip_pixels(part.to(components.device)) for part in _batches(components, video))
+        pixels = (clip_pixels(part.to(components.device)) for part in pictures)
         return torch.cat([encoder(part.to(encoder.dtype)).image_embeds.float() for part in pixels])
 
 
-def encode_latents(components: Components, video: Tensor) -> Tensor:
-    """Modes of the VAE posterior, float32 [n, 4, h, w]; not multiplied by the scaling factor."""
+def encode_latents(components: Components, pictures: Iterable[Tensor]) -> Tensor:
+    """Modes of the VAE posterior, float32 [n, 4, h, w], of parts [k, 3, H, W] of n pictures.
+
+    They are not multiplied by the scaling factor.
+    """
     vae = components.vae
     with components.on_device(vae.encoder), components.on_device(vae.quant_conv):
         place, dtype = components.device, vae.encoder.conv_in.weight.dtype
-        modes = (
-            encode_images(vae, part.to(place, dtype), components.plan)
-            for part in _batches(components, video)
-        )
+        modes = (encode_images(vae, part.to(place, dtype), components.plan) for part in pictures)
         return torch.cat([part.float() for part in modes])
-
-
-def _batches(components: Components, frames: Tensor) -> tuple[Tensor, ...]:
-    """Frames on the host, as many at a time as the plan allows on the device."""
-    batches: tuple[Tensor, ...] = frames.split(components.plan.encode_batch)
-    return batches
 
 
 def clip_pixels(video: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -195,13 +195,17 @@ class ShotPass:
     ) -> Iterator[Conditioning]:
         """The conditioning of each frame of the windows to come."""
         config, begin = self.config, self.frames_read
-        stream = condition(frames, self.encode, noise, config.noise_aug, config.encode_batch, begin)
+        stream = condition(
+            frames, self.encode, noise, config.noise_aug, config.encode_batch, begin, self.total
+        )
         known = 0 if self.start is None else self.start.next_frame - begin
         return islice(self._counted(stream), known, None)
 
-    def encode(self, video: Tensor, noisy: Tensor) -> Conditioning:
+    def encode(self, frames: Tensor, added: Sequence[Tensor]) -> Conditioning:
         """Return the conditioning of some frames."""
-        return self.memory.until_it_fits("condition", lambda: encode(self.components, video, noisy))
+        return self.memory.until_it_fits(
+            "condition", lambda: encode(self.components, frames, added)
+        )
 
     def denoised(
         self, filled: FilledWindow[Conditioning], noise: NoiseSource, overlap: Tensor | None

@@ -3,7 +3,8 @@
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 
@@ -11,12 +12,15 @@ from depthcrafter_cli.media.identity import require_unchanged
 from depthcrafter_cli.media.reader import read_frames
 from depthcrafter_cli.methods.base import Estimator, MethodPlan, ResumePoint
 from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
+from depthcrafter_cli.threads import Behind, ahead
 from depthcrafter_cli.types import Frame, RgbImage
 from depthcrafter_cli.workflows.run_plan import RunPlan, work_of
 from depthcrafter_cli.workflows.shot_state import ShotState
 
 # Quicker steps are not worth a write each: as much is the most that a stop costs.
 _STEP_SECONDS = 2.0
+_FRAMES_AHEAD = 8  # as many as are encoded together
+_CHUNKS_WAITING = 1  # to be written, beside the one that is being written
 
 
 def compute(
@@ -33,34 +37,49 @@ def compute(
     ``only`` are the numbers of those to compute, and ``completed`` is told the number of each shot
     that is complete.
     """
-    reader = _Reader(plan, warn)
     cuts = plan.video.cuts
-    for index, (start, stop) in enumerate(zip((0, *cuts), (*cuts, None), strict=True)):
-        if only is not None and index not in only:
-            continue
-        if not shots[index].complete:
-            watch = of_film(observer, plan.method, plan.video.shots, index)
-            _compute_shot(plan, estimator, shots[index], reader, start, stop, watch, warn)
-        completed(index)
+    with closing(_Reader(plan, warn)) as reader:
+        for index, (start, stop) in enumerate(zip((0, *cuts), (*cuts, None), strict=True)):
+            if only is not None and index not in only:
+                continue
+            if not shots[index].complete:
+                watch = of_film(observer, plan.method, plan.video.shots, index)
+                _compute_shot(plan, estimator, shots[index], reader, start, stop, watch, warn)
+            completed(index)
 
 
 class _Reader:
-    """The frames of the video, from the first that is asked for, decoded once."""
+    """The frames of the video, from the first that is asked for, decoded once, in a thread."""
 
     def __init__(self, plan: RunPlan, warn: Warn) -> None:
         self._plan, self._warn = plan, warn
-        self._stream: Iterator[Frame] | None = None
+        self._stream: Generator[Frame, None, None] | None = None
+        self._said = deque[str]()  # by the thread
 
     def frames(self, first: int, stop: int | None) -> Iterator[Frame]:
         """Those from ``first`` on, which lies behind all that was read, to ``stop`` or the end."""
         if self._stream is None:
             request, video, size = self._plan.request, self._plan.video, self._plan.method.size
-            self._stream = read_frames(request.video, size, video.reading, self._warn, first)
-        for frame in self._stream:
-            if frame.index >= first:
-                yield frame
-            if frame.index + 1 == stop:
-                return
+            frames = read_frames(request.video, size, video.reading, self._said.append, first)
+            self._stream = ahead(frames, _FRAMES_AHEAD)
+        try:
+            for frame in self._stream:
+                self._tell()
+                if frame.index >= first:
+                    yield frame
+                if frame.index + 1 == stop:
+                    return
+        finally:
+            self._tell()
+
+    def _tell(self) -> None:
+        while self._said:
+            self._warn(self._said.popleft())
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._stream is not None:
+            self._stream.close()
 
 
 def _compute_shot(
@@ -75,7 +94,7 @@ def _compute_shot(
 ) -> None:
     """Every frame's raw disparity into the shot's spool, with the frame's time."""
     shot.begin()
-    with shot.spool as spool:
+    with shot.spool as spool, Behind(_CHUNKS_WAITING) as writing:
         point, times = shot.load() or (None, [])
         if point is None and (len(spool) or shot.progressed):
             warn(f"{shot.folder} does not fit together, and the run begins again.")
@@ -103,6 +122,7 @@ def _compute_shot(
                 require_unchanged(plan.request.video, plan.provenance.input)
             elif time.monotonic() - saved_at < _STEP_SECONDS:
                 return
+            writing.wait()  # no point may lie behind what is decoded on the disk
             shot.save(point, pending, end)
             saved_at = time.monotonic()
 
@@ -110,7 +130,7 @@ def _compute_shot(
         total = None if total is None else total - start
         stream = estimator(pictures(), total=total, observer=observer, resume_from=point, keep=keep)
         for disparity in stream:
-            spool.append(disparity, [pending.popleft() for _ in disparity])
+            writing.do(spool.append, disparity, [pending.popleft() for _ in disparity])
 
 
 def of_film(

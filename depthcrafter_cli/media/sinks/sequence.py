@@ -2,9 +2,7 @@
 
 import shutil
 from abc import abstractmethod
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -19,6 +17,7 @@ from depthcrafter_cli.media.sinks.base import (
     ShotRange,
     SinkSettings,
 )
+from depthcrafter_cli.threads import Behind
 
 _THREADS = 2  # compression releases the interpreter lock; more would starve the model
 _BACKLOG = 8  # frames in memory waiting to be compressed
@@ -125,27 +124,23 @@ class SequenceSink(DisparitySink):
             # Of another run, perhaps of one that was killed before another program made the folder.
             self.forget(self.path)
             self._part.mkdir()
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="sequence")
-        self._pending: deque[Future[None]] = deque()
+        self._saving = Behind(_BACKLOG, _THREADS)
 
     def _write(self, frame: DepthFrame) -> None:
         save = self._picture(frame)
-        self._pending.append(self._pool.submit(_save, save, self._part / self._name(frame.number)))
-        while len(self._pending) > _BACKLOG:
-            self._pending.popleft().result()
+        self._saving.do(_save, save, self._part / self._name(frame.number))
 
     def _name(self, number: int) -> str:
         return NUMBER.sub(lambda place: place.group() % number, self._pattern.name)
 
     def _end_shot(self) -> None:
-        while self._pending:
-            self._pending.popleft().result()
+        self._saving.wait()
         disk.sync(self._part)
         self._keeps = bool(self.settings.kept)
 
     def _finish(self) -> None:
         self._end_shot()
-        self._pool.shutdown()
+        self._saving.stop()
         folder, published = self._pattern.parent, self.settings.published
         names = sorted(file.name for file in self._part.iterdir())
         for start in range(0, len(names), _NOTED):
@@ -170,8 +165,8 @@ class SequenceSink(DisparitySink):
     def abort(self) -> None:
         if not hasattr(self, "_part"):
             return
-        if hasattr(self, "_pool"):
-            self._pool.shutdown(cancel_futures=True)
+        if hasattr(self, "_saving"):
+            self._saving.stop()
         if not self._keeps:
             shutil.rmtree(self._part, ignore_errors=True)
 
