@@ -33,10 +33,11 @@ def ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
 
 
 class Behind:
-    """Does work in a thread while the caller goes on, in order; ``depth`` pieces at most wait.
+    """Does work in a thread while the caller goes on, in order.
 
-    With several ``threads`` several pieces are done at a time. After one that failed none is begun.
-    As a context manager it returns when all is done.
+    At most ``depth`` pieces are not done when the caller goes on. With several ``threads`` several
+    are under way at a time. After one that failed none is begun. As a context manager it returns
+    when all is done.
     """
 
     def __init__(self, depth: int, threads: int = 1) -> None:

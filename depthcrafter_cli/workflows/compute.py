@@ -20,7 +20,7 @@ from depthcrafter_cli.workflows.shot_state import ShotState
 # Quicker steps are not worth a write each: as much is the most that a stop costs.
 _STEP_SECONDS = 2.0
 _FRAMES_AHEAD = 8  # as many as are encoded together
-_CHUNKS_WAITING = 1  # to be written, beside the one that is being written
+_CHUNKS_BEHIND = 1  # whose disparity is not on the disk yet
 
 
 def compute(
@@ -94,7 +94,7 @@ def _compute_shot(
 ) -> None:
     """Every frame's raw disparity into the shot's spool, with the frame's time."""
     shot.begin()
-    with shot.spool as spool, Behind(_CHUNKS_WAITING) as writing:
+    with shot.spool as spool, Behind(_CHUNKS_BEHIND) as writing:
         point, times = shot.load() or (None, [])
         if point is None and (len(spool) or shot.progressed):
             warn(f"{shot.folder} does not fit together, and the run begins again.")
