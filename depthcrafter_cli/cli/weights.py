@@ -128,7 +128,7 @@ def verify_weights(
 
         found = find_weights(name)
         with console.observing() as observer:
-            checks = verify(found.path, observer)
+            checks = [each for home in found.folders for each in verify(home, observer)]
         for check in checks:
             line = Line(f"{check.path}: {check.problem or 'ok'}")
             console.say("file", asdict(check), line, level="listing")
@@ -151,7 +151,7 @@ def weights_path(name: NameOrFolder = None, debug: opt.Debug = False) -> None:
     with reported(quiet=False, json=False, debug=debug):
         from depthcrafter_cli.models.weights import find_weights
 
-        tell_paths(find_weights(name).path)
+        tell_paths(*find_weights(name).folders)
 
 
 def _describe(spec: "ModelSpec") -> dict[str, Any]:

@@ -71,15 +71,15 @@ def require_new(out: Path, *, overwrite: bool, is_made: bool = False) -> None:
     require_folder(out.parent, out, is_made=is_made)
 
 
-def missing_package(file: Path, package: str, extra: str, otherwise: str) -> str:
-    """What to say of a file for which a package is not installed; empty if it is.
+def missing_package(what: Path | str, package: str, extra: str, otherwise: str) -> str:
+    """What to say of a file, or else, that needs a package which is not installed; empty if it is.
 
     ``extra`` is the one of depthcrafter's that brings it, ``otherwise`` what to do instead.
     """
-    if importlib.util.find_spec(package) is not None:
+    if importlib.util.find_spec(package):
         return ""
     return (
-        f"{file} needs the package {package}, which is not installed, expected it beside "
+        f"{what} needs the package {package}, which is not installed, expected it beside "
         f'depthcrafter: pip install "depthcrafter[{extra}]", or {otherwise}.'
     )
 

@@ -297,8 +297,9 @@ class DepthCrafterPlan(MethodPlan):
             make_current(device)
             dtype = getattr(torch, self.machine.dtype)
             components = load_components(
-                self.weights.path, device=device, dtype=dtype, plan=memory, warn=warn
-            )
+                self.weights.path, device=device, dtype=dtype, plan=memory,
+                adapter=self.weights.adapter, warn=warn,
+            )  # fmt: skip
             observer(Progress("load", 1, 1, unit="model"))
         components.host_memory.warn = warn
         return components
@@ -385,7 +386,7 @@ def _choose(
     from depthcrafter_cli.models.silent import silent_layers
 
     configs = network_configs(weights.path)
-    silent = {name: silent_layers(weights.path, name) for name in ("unet", "vae")}
+    silent = {name: silent_layers(weights.path, name, weights.adapter) for name in ("unet", "vae")}
     with content_errors(weights.path, WeightsError, CONFIGS_EXPECTED):
         model = Architecture.of(**configs, silent=silent)
     window = config.window if frames is None else min(config.window, frames)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from depthcrafter_cli.errors import WeightsError
+from depthcrafter_cli.models.adapters import Adapter
 from depthcrafter_cli.models.components import Components
 from depthcrafter_cli.models.cpu import keep_freed_memory
 from depthcrafter_cli.models.host import HostMemory
@@ -61,12 +62,13 @@ def load_components(
     device: torch.device,
     dtype: torch.dtype,
     plan: MemoryPlan | None = None,
+    adapter: Path | None = None,
     warn: Warn = ignore,
 ) -> Components:
     """Load the networks of ``folder`` (``unet/``, ``vae/``, ``image_encoder/``).
 
-    Without a ``plan`` all of them are put on the device. ``warn`` is told of host memory that CUDA
-    does not pin.
+    Without a ``plan`` all of them are put on the device. What the folder ``adapter`` holds is added
+    to the UNet's weights. ``warn`` is told of host memory that CUDA does not pin.
 
     Raises:
         WeightsError: files or tensors are missing, damaged, or of another architecture.
@@ -102,7 +104,9 @@ def load_components(
         ("vae", vae, vae_dtype),
         ("image_encoder", image_encoder, lambda _: dtype),
     ):
-        _fill(network, folder, name, dtype_of, places_for)
+        added = Adapter.read(adapter) if adapter is not None and name == "unet" else None
+        _fill(network, folder, name, dtype_of, places_for, added)
+        mark_silent(network, silent_layers(folder, name, adapter))
         note_shares(network)
         if not plan.offloaded:
             network.to(device)  # the buffers that are in no file
@@ -131,6 +135,7 @@ def _fill(
     name: str,
     dtype_of: Callable[[str], torch.dtype],
     places_for: Callable[[Sequence[Tensor]], Sequence[Tensor]],
+    adapter: Adapter | None,
 ) -> None:
     """Give a network built on the meta device its tensors, and make it ready for inference.
 
@@ -141,18 +146,18 @@ def _fill(
         key: torch.empty_like(tensor, dtype=dtype_of(key))
         for key, tensor in network.state_dict().items()
     }
+    shapes = {key: tuple(tensor.shape) for key, tensor in expected.items()}
     with reading_weights(folder / name):
-        _check_tensors(
-            folder / name, files, {key: tuple(tensor.shape) for key, tensor in expected.items()}
-        )
+        _check_tensors(folder / name, files, shapes)
+        if adapter is not None:
+            adapter.require_fitting(shapes)
         tensors = dict(zip(expected, places_for([*expected.values()]), strict=True))
         for path in files:
             for key, tensor in _stream(path):
                 if key in tensors:
                     _require_numbers(tensor, f"{key} of {path}")
-                    tensors[key].copy_(tensor)
+                    tensors[key].copy_(adapter.merged(key, tensor) if adapter else tensor)
     network.load_state_dict(tensors, assign=True)
-    mark_silent(network, silent_layers(folder, name))
     network.eval().requires_grad_(False)
 
 

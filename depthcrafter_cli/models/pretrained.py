@@ -217,8 +217,14 @@ def _link(place: Path, link: Path) -> None:
 def save_pretrained(found: InstalledModel, folder: Path) -> None:
     """Copy a model's files into a folder of its own, with a manifest.
 
-    Raises OutputError for a folder that holds anything, or that cannot be written.
+    Raises UsageError for a model with an adapter, and OutputError for a folder that holds anything
+    or that cannot be written.
     """
+    if found.adapter is not None:
+        raise UsageError(
+            f"got a model with the adapter {found.adapter}, expected one without: load the model "
+            "alone and save that, and copy the adapter's folder."
+        )
     layout, manifest = found.spec.layout, read_manifest(found.path)
     weights = [path for name in layout.networks for path in weight_files(found.path, name)]
     configs = [found.path / name / "config.json" for name in layout.networks]

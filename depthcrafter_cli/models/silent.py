@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from safetensors import safe_open
 
+from depthcrafter_cli.models.adapters import adapted_layers
 from depthcrafter_cli.models.layout import reading_weights, weight_files
 
 if TYPE_CHECKING:
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
 _LAST = re.compile(r"(?:^|\.)(?:conv2|to_out\.0|net\.2|proj_out|time_pos_embed\.linear_2)$")
 
 
-def silent_layers(folder: Path, network: str) -> frozenset[str]:
+def silent_layers(folder: Path, network: str, adapter: Path | None = None) -> frozenset[str]:
     """Names of the layers of one network of a model folder that end a branch and are all zero.
 
-    Raises WeightsError for a weight file that cannot be read.
+    Those that the folder ``adapter`` adds to are not. Raises WeightsError for a weight file that
+    cannot be read.
     """
     found: dict[str, bool] = {}
     with reading_weights(folder / network):
@@ -43,7 +45,8 @@ def silent_layers(folder: Path, network: str) -> frozenset[str]:
                 layer = key.rpartition(".")[0]
                 if _LAST.search(layer) and found.get(layer, True):
                     found[layer] = values.all_zero(key)
-    return frozenset(layer for layer, silent in found.items() if silent)
+    changed = adapted_layers(adapter) if network == "unet" else frozenset()
+    return frozenset(layer for layer, silent in found.items() if silent) - changed
 
 
 class _Values:

@@ -3,10 +3,11 @@
 import os
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from depthcrafter_cli.errors import WeightsError
+from depthcrafter_cli.models.adapters import is_adapter
 from depthcrafter_cli.models.layout import (
     DEPTHCRAFTER_LAYOUT,
     Layout,
@@ -14,7 +15,13 @@ from depthcrafter_cli.models.layout import (
     require_complete,
 )
 from depthcrafter_cli.models.manifest import file_hashes, read_manifest
-from depthcrafter_cli.models.registry import MODELS, ModelSettings, ModelSpec, unregistered
+from depthcrafter_cli.models.registry import (
+    MODELS,
+    ModelSettings,
+    ModelSpec,
+    base_of,
+    unregistered,
+)
 from depthcrafter_cli.text import expanded
 
 ROOT_VARIABLE = "DEPTHCRAFTER_WEIGHTS"
@@ -24,15 +31,27 @@ _CHECKOUT = _PACKAGE.parent
 
 @dataclass(frozen=True)
 class InstalledModel:
-    """A complete model folder, what is known of its model, and the settings that suit it."""
+    """A complete model folder, what is known of its model, and the settings that suit it.
+
+    ``adapter`` is the folder of one that goes on top of its weights.
+    """
 
     path: Path
     spec: ModelSpec
     settings: ModelSettings
+    adapter: Path | None = None
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 by file name relative to the folder, for a run's record."""
-        return file_hashes(self.path)
+        hashes = file_hashes(self.path)
+        if self.adapter is not None:
+            hashes |= {f"adapter/{name}": sha for name, sha in file_hashes(self.adapter).items()}
+        return hashes
+
+    @property
+    def folders(self) -> list[Path]:
+        """Those that it is read from."""
+        return [self.path, *([self.adapter] if self.adapter else [])]
 
 
 def pull_command(name: str) -> str:
@@ -67,9 +86,12 @@ def find_weights(
 
     A bare name of the registry always means that model; a folder of the same name is reached as
     ``./name``. None means the first of the registry that is complete here, and as a folder of one's
-    own, the model must be of ``layout``.
+    own, the model must be of ``layout``. ``MODEL+FOLDER`` is a model with the adapter in a folder.
     Raises WeightsError, naming the command that helps.
     """
+    name_or_dir, adapter = split_adapter(name_or_dir)
+    if adapter is not None:
+        return _with_adapter(find_weights(name_or_dir, layout), adapter)
     if name_or_dir is None:
         return _best_installed(layout)
     if name_or_dir in MODELS:
@@ -81,10 +103,37 @@ def find_configs(
     name_or_dir: str | None = None, layout: Layout = DEPTHCRAFTER_LAYOUT
 ) -> InstalledModel:
     """As :func:`find_weights`, but the configs of the registry do for a model that is not here."""
+    name_or_dir, adapter = split_adapter(name_or_dir)
+    if adapter is not None:
+        return _with_adapter(find_configs(name_or_dir, layout), adapter)
     spec = MODELS.get(name_or_dir or "")
     if spec is not None and spec.configs is not None and find_installed(spec) is None:
         return opened(spec.configs, spec)
     return find_weights(name_or_dir, layout)
+
+
+def split_adapter(name: str | None) -> tuple[str | None, Path | None]:
+    """The model and the adapter's folder that ``MODEL+FOLDER`` means; either may have a + in it."""
+    if name is not None and name not in MODELS and not expanded(name).is_dir():
+        parts = name.split("+")
+        for count in range(1, len(parts)):
+            folder = expanded("+".join(parts[count:]))
+            if is_adapter(folder):
+                return "+".join(parts[:count]), folder
+    return name, None
+
+
+def _with_adapter(found: InstalledModel, folder: Path) -> InstalledModel:
+    if found.spec.layout != DEPTHCRAFTER_LAYOUT or found.adapter is not None:
+        raise WeightsError(
+            f"got the adapter {folder} with {found.spec.title}, expected a model of DepthCrafter "
+            "networks and one adapter: leave it out."
+        )
+    manifest = read_manifest(folder)
+    title = f"{found.spec.title} with {folder.name}"
+    spec = unregistered(title, DEPTHCRAFTER_LAYOUT, base_of(found.spec))
+    settings = replace(found.settings, **manifest.settings if manifest else {})
+    return InstalledModel(found.path, spec, settings, folder)
 
 
 def opened(folder: Path, spec: ModelSpec) -> InstalledModel:
@@ -146,6 +195,11 @@ def _installed(spec: ModelSpec) -> InstalledModel:
 
 
 def _open_folder(folder: Path, layout: Layout) -> InstalledModel:
+    if is_adapter(folder):
+        raise WeightsError(
+            f"got the adapter {folder} alone, expected a model before it: write it as "
+            f"MODEL+{folder}, MODEL being the one that it was trained on."
+        )
     if not folder.is_dir():
         named = (spec.name for spec in MODELS.values() if spec.layout == layout)
         raise WeightsError(

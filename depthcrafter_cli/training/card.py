@@ -11,12 +11,19 @@ CARD_NAME = "README.md"
 
 
 def model_card(
-    name: str, start: ModelSpec, recipe: str, entries: Iterable[Mapping[str, Any]]
+    name: str,
+    start: ModelSpec,
+    recipe: str,
+    entries: Iterable[Mapping[str, Any]],
+    of_adapter: bool = False,
 ) -> str:
     """A card as the Hugging Face Hub shows it, of a model trained by ``recipe``, a text in TOML.
 
-    ``entries`` are those of the log, of which the scores on held-out clips are told.
+    ``entries`` are those of the log, of which the scores on held-out clips are told. An adapter
+    needs the weights that it began as to run.
     """
+    kind = f"An adapter (LoRA) for {start.title}" if of_adapter else "A model"
+    weights = f"{'MODEL+' * of_adapter}FOLDER"
     non_commercial = "For non-commercial use only: so are the weights that it began as.\n\n"
     licences = [f"- {each.covers}: [{each.title}]({each.url})\n" for each in start.licences]
     terms = "".join(licences) or "None is known.\n"
@@ -29,8 +36,8 @@ def model_card(
     scores = f"\n## Scores on held-out clips\n\n{head}{''.join(rows)}" if rows else ""
     return (
         "---\nlibrary_name: depthcrafter\npipeline_tag: depth-estimation\nlicense: other\n---\n\n"
-        f"# {name}\n\nA model of DepthCrafter's classes (arXiv 2409.02095), trained from "
-        f"{start.title}. `depthcrafter run video.mp4 --weights FOLDER` runs it.\n\n"
+        f"# {name}\n\n{kind} of DepthCrafter's classes (arXiv 2409.02095), trained from "
+        f"{start.title}. `depthcrafter run video.mp4 --weights {weights}` runs it.\n\n"
         f"## Licence\n\n{non_commercial * start.non_commercial}{terms}"
         f"{scores}\n## Recipe\n\n```toml\n{recipe.strip()}\n```\n"
     )

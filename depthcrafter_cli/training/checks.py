@@ -10,6 +10,7 @@ from depthcrafter_cli.models.manifest import SETTINGS
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.text import parts_below
 from depthcrafter_cli.training.config import (
+    AdapterConfig,
     FoundationConfig,
     ImageEncoderConfig,
     ObjectiveConfig,
@@ -54,6 +55,8 @@ def check_recipe(recipe: TrainingConfig, where: str) -> None:
         "mend it",
     )
     _check_objective(recipe.objective, require)
+    if recipe.adapter:
+        _check_adapter(recipe, recipe.adapter, require)
     if recipe.foundation:
         _check_foundation(recipe.foundation, require)
         _check_validated_sizes(recipe, recipe.foundation, require)
@@ -150,6 +153,20 @@ def _check_objective(objective: ObjectiveConfig, require: Require) -> None:
     )
     for key in ("far", "depth"):
         require(getattr(objective, key) >= 0, f"has {key} below 0 in [objective]", "raise it")
+
+
+def _check_adapter(recipe: TrainingConfig, adapter: AdapterConfig, require: Require) -> None:
+    require(
+        1 <= adapter.rank <= _MOST_CHANNELS and adapter.alpha >= 0 and bool(adapter.targets),
+        f"has rank = {adapter.rank}, alpha = {adapter.alpha} and targets = {adapter.targets} in "
+        f"[adapter], expected a rank of 1 to {_MOST_CHANNELS}, an alpha from 0 on, and targets",
+        "correct them",
+    )
+    require(
+        bool(recipe.weights) and all(stage.trains != "decoder" for stage in recipe.stages),
+        "has an [adapter], expected one for stages of the denoiser that start from weights",
+        "leave it out",
+    )
 
 
 def _check_foundation(foundation: FoundationConfig, require: Require) -> None:

@@ -225,6 +225,20 @@ class FoundationConfig:
         return {name: part for name, part in parts.items() if part is not None}
 
 
+@dataclass(frozen=True)
+class AdapterConfig:
+    """A LoRA: matrices of ``rank`` beside weights that stay as they are, and all that is trained.
+
+    They are put beside the linear layers whose names contain one of ``targets`` (``attn``, ``ff``,
+    ``proj``), of which each stage trains those of its kind. What they add counts ``alpha / rank``
+    times; 0 is as much as the rank.
+    """
+
+    rank: int = 16
+    alpha: int = 0
+    targets: list[str] = field(default_factory=lambda: ["attn"])
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """A whole recipe; ``seed`` fixes every random choice.
@@ -236,7 +250,8 @@ class TrainingConfig:
     Parameters whose names contain one of ``frozen`` are never trained. ``settings`` go into the
     model's manifest: the max_res, multiple, window, overlap and steps that suit it.
     ``start_share`` of the starting weights stays in the denoiser that is delivered, which does
-    better so on data unlike those of the recipe (arXiv 2109.01903).
+    better so on data unlike those of the recipe (arXiv 2109.01903). With ``adapter`` that is all
+    that is trained and delivered.
     """
 
     sources: dict[str, SourceConfig]
@@ -252,6 +267,7 @@ class TrainingConfig:
     latents: Literal["cached", "streamed"] = "cached"
     workers: int = 0
     start_share: float = 0.0
+    adapter: AdapterConfig | None = None
 
     @property
     def stage_names(self) -> list[str]:

@@ -54,9 +54,16 @@ def group_of(name: str) -> Group:
 
 
 def trained_names(names: Iterable[str], trains: LayerGroup, frozen: Sequence[str]) -> list[str]:
-    """Those of ``names`` that learn in a stage; none that contains one of ``frozen``."""
+    """Those of ``names`` that learn in a stage; none that contains one of ``frozen``.
+
+    Where there is an adapter, none but its own.
+    """
+    listed = list(names)
+    listed = [name for name in listed if ".lora_" in name] or listed
     return [
-        name for name in names if _learns(name, trains) and not any(part in name for part in frozen)
+        name
+        for name in listed
+        if _learns(name, trains) and not any(part in name for part in frozen)
     ]
 
 

@@ -152,7 +152,8 @@ class RunRequest(Look):
     )
     weights: str | None = option(
         None,
-        help="nano, depthcrafter, or a model folder. Default: depthcrafter if pulled, else nano.",
+        help="nano, depthcrafter, or a model folder; MODEL+FOLDER adds the adapter in a folder. "
+        "Default: depthcrafter if pulled, else nano.",
         part="depth",
         short="w",
     )
@@ -394,7 +395,9 @@ COLUMNS = {
 def _absolute_folder(weights: str | None) -> str | None:
     """A registered name means that model, whatever folders there are (as for find_weights)."""
     from depthcrafter_cli.models.registry import MODELS
+    from depthcrafter_cli.models.weights import split_adapter
 
-    if weights is None or weights in MODELS or not Path(weights).is_dir():
-        return weights
-    return str(Path(weights).absolute())
+    weights, adapter = split_adapter(weights)
+    if weights is not None and weights not in MODELS and Path(weights).is_dir():
+        weights = str(Path(weights).absolute())
+    return weights if adapter is None else f"{weights}+{adapter.absolute()}"

@@ -6,7 +6,7 @@ Everything finished stays in the work folder, so that a run that was killed goes
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -20,7 +20,6 @@ from depthcrafter_cli.progress import Observer, Warn, ignore
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
     from depthcrafter_cli.datasets.clip import ClipSource
     from depthcrafter_cli.models.components import Components
@@ -70,6 +69,7 @@ def train(
         WeightsError: the weights to start from are missing or damaged.
     """
     from depthcrafter_cli.media.files import claimed
+    from depthcrafter_cli.training.adapter import require_adapters
     from depthcrafter_cli.training.checkpoint import require_same_stages
     from depthcrafter_cli.training.data.origin import require_origin
     from depthcrafter_cli.training.data.sources import open_sources
@@ -82,6 +82,7 @@ def train(
             f"got `resume=True`, expected a checkpoint in {work}, and there is none: leave it out."
         )
     require_optimizers(config)
+    require_adapters(config)
     clips = open_sources(config)
     for sentence in leaks(config):
         warn(sentence)
@@ -114,9 +115,10 @@ def _carry_out(
 ) -> "ModelSpec":
     from depthcrafter_cli.models.manifest import MANIFEST_NAME
     from depthcrafter_cli.models.registry import base_of
+    from depthcrafter_cli.training.adapter import add_adapter, save_adapter
     from depthcrafter_cli.training.card import model_card
     from depthcrafter_cli.training.data.latents import Encoder
-    from depthcrafter_cli.training.networks import average_with_start
+    from depthcrafter_cli.training.networks import average_with_start, save_trained
     from depthcrafter_cli.training.precision import Precision
     from depthcrafter_cli.training.stages.decoder import train_decoder
     from depthcrafter_cli.training.stages.denoiser import train_denoiser
@@ -127,6 +129,8 @@ def _carry_out(
     if config.foundation is None:
         config = replace(config, settings=_suited(config.settings, start.settings))
     networks = _load(start.path, precision)
+    if config.adapter is not None:
+        add_adapter(networks.unet, config.adapter, config.seed)
     encoder = Encoder(networks.vae, networks.image_encoder, precision.dtype, config.objective.far)
     if config.validation:
         session = session.validated(validator(config, networks, clips), config.validation.every)
@@ -134,9 +138,18 @@ def _carry_out(
     decoder = networks.vae.decoder if tuned else None
     manifest = {"model": name, "settings": config.settings, "base": base_of(start.spec)}
 
-    def deliver(folder: Path, *, overwrite: bool = False) -> None:
-        card = model_card(name, start.spec, recipe, session.journal.lines())
-        _deliver(start.path, networks.unet, decoder, manifest, card, folder, overwrite=overwrite)
+    def save(folder: Path, share: float) -> None:
+        if config.adapter is not None:
+            save_adapter(folder, networks.unet, config.adapter, share)
+            return
+        if share:
+            average_with_start(networks.unet, start.path, share)
+        save_trained(folder, start.path, networks.unet, decoder)
+
+    def deliver(folder: Path, *, share: float = 0.0, overwrite: bool = False) -> None:
+        of_adapter = config.adapter is not None
+        card = model_card(name, start.spec, recipe, session.journal.lines(), of_adapter)
+        _deliver(partial(save, share=share), manifest, card, folder, overwrite=overwrite)
 
     for stage in config.stages:
         shown = {name: clips[name] for name in stage.sources}
@@ -152,9 +165,7 @@ def _carry_out(
         if session.leads and _older(after / MANIFEST_NAME, session.folder / f"{stage.name}.ckpt"):
             deliver(after, overwrite=True)
     if session.leads:
-        if config.start_share:
-            average_with_start(networks.unet, start.path, config.start_share)
-        deliver(out)
+        deliver(out, share=config.start_share)
     return start.spec
 
 
@@ -246,16 +257,14 @@ def _require_free(out: Path, work: Path) -> None:
 
 
 def _deliver(
-    start: Path,
-    unet: "nn.Module",
-    decoder: "nn.Module | None",
+    save: Callable[[Path], None],
     manifest: dict[str, Any],
     card: str,
     folder: Path,
     *,
     overwrite: bool = False,
 ) -> None:
-    """Write a model folder, which appears under its name when it is complete and synced.
+    """Write the folder of a model or adapter, which appears under its name when it is synced.
 
     Raises:
         OutputError: it cannot be written, or something has appeared there and ``overwrite`` is off.
@@ -263,11 +272,10 @@ def _deliver(
     from depthcrafter_cli.media.files import output_errors
     from depthcrafter_cli.models.manifest import write_manifest
     from depthcrafter_cli.training.card import CARD_NAME
-    from depthcrafter_cli.training.networks import save_trained
 
     with output_errors(folder):
         part = new_part(folder)
-        save_trained(part, start, unet, decoder)
+        save(part)
         (part / CARD_NAME).write_text(card, encoding="utf-8")
         write_manifest(part, **manifest)
         sync_all(part)
@@ -336,6 +344,11 @@ def _start(
     note = partial(require_origin, session.folder, config, note=session.leads)
     if config.foundation is None:
         found = find_weights(config.weights)
+        if found.adapter is not None:
+            raise UsageError(
+                f'got weights = "{config.weights}" in the recipe, a model with an adapter, '
+                "expected a model alone: leave the adapter out."
+            )
         note()
         return found
     note()

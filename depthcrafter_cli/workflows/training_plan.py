@@ -79,6 +79,7 @@ class TrainingPlan:
 def plan_training(config: "TrainingConfig", processes: int = 1) -> TrainingPlan:
     """Count what a recipe will take. Raises UsageError, InputError and WeightsError as `train`."""
     from depthcrafter_cli.models.weights import find_configs
+    from depthcrafter_cli.training.adapter import require_adapters
     from depthcrafter_cli.training.data.sources import open_sources
 
     clips = open_sources(config)
@@ -89,6 +90,9 @@ def plan_training(config: "TrainingConfig", processes: int = 1) -> TrainingPlan:
     else:
         build, channels, cell, frozen = _new(config)
         model = "a new model"
+    require_adapters(config)
+    if config.adapter is not None:
+        build = partial(_adapted, build, config)
     stages = tuple(
         _stage(stage, config, clips, build, channels, cell, processes) for stage in config.stages
     )
@@ -117,6 +121,16 @@ def _published(folder: Path, precision: str) -> tuple[Callable[[], "DepthUNet"],
     cell = 2 ** (len(vae.config.block_out_channels) - 1)
     build = partial(DepthUNet.from_config, configs["unet"])
     return build, vae.config.latent_channels, cell, frozen
+
+
+def _adapted(build: Callable[[], "DepthUNet"], config: "TrainingConfig") -> "DepthUNet":
+    """A denoiser with the recipe's adapter."""
+    from depthcrafter_cli.training.adapter import add_adapter
+
+    unet = build()
+    assert config.adapter is not None
+    add_adapter(unet, config.adapter, config.seed)
+    return unet
 
 
 def _new(config: "TrainingConfig") -> tuple[Callable[[], "DepthUNet"], int, int, int]:

@@ -33,6 +33,7 @@ def validator(
     from depthcrafter_cli.evaluation.temporal import temporal_score
     from depthcrafter_cli.pipeline.config import PipelineConfig
     from depthcrafter_cli.pipeline.pipeline import estimate_disparity
+    from depthcrafter_cli.training.adapter import merged
 
     plan = config.validation
     assert plan is not None
@@ -76,7 +77,11 @@ def validator(
                 ) from error
         return {score: float(np.mean(values)) for score, values in rows.items()}
 
-    return scores
+    def of_merged() -> dict[str, float]:
+        with merged(networks.unet):
+            return scores()
+
+    return of_merged
 
 
 def _depth(clip: "Sample", metric: bool) -> "npt.NDArray[np.float32]":

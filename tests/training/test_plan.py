@@ -9,6 +9,8 @@ from training_steps import stage_config, three_stages, write_clip
 
 from depthcrafter_cli.models.layout import network_configs
 from depthcrafter_cli.models.unet import DepthUNet
+from depthcrafter_cli.training.adapter import add_adapter
+from depthcrafter_cli.training.config import AdapterConfig
 from depthcrafter_cli.training.ema import MovingAverage
 from depthcrafter_cli.training.layers import select_layers
 from depthcrafter_cli.training.memory import Step, stage_memory
@@ -57,6 +59,22 @@ def test_what_is_counted_is_what_training_takes(tiny_folder, changes):
     memory = stage_memory(lambda: DepthUNet.from_config(configs), config, [], step=STEP)
     counted = memory.kept + memory.working[1]
     assert counted == pytest.approx(taken(config, DepthUNet.from_config(configs)), rel=0.1)
+
+
+@pytest.mark.slow
+def test_what_is_counted_of_an_adapter_is_what_its_training_takes(tiny_folder):
+    pytest.importorskip("peft", reason="the extra lora is not installed")
+    config = replace(stage_config("all"), checkpointing=True, ema=0.9)
+    configs = network_configs(tiny_folder)["unet"]
+
+    def adapted():
+        unet = DepthUNet.from_config(configs)
+        add_adapter(unet, AdapterConfig(rank=4), seed=0)
+        return unet
+
+    memory = stage_memory(adapted, config, [], step=STEP)
+    assert memory.trained < 0.05 * memory.weights / 4
+    assert memory.kept + memory.working[1] == pytest.approx(taken(config, adapted()), rel=0.1)
 
 
 @pytest.mark.slow

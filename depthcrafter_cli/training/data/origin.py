@@ -64,6 +64,7 @@ def _origin(recipe: TrainingConfig) -> dict[str, Any]:
         "precision": recipe.precision,
         "weights": recipe.weights,
         "foundation": asdict(recipe.foundation) if recipe.foundation else None,
+        "adapter": asdict(recipe.adapter) if recipe.adapter else None,
     }
     values |= {f"objective.{key}": value for key, value in asdict(recipe.objective).items()}
     for name, source in recipe.sources.items():
