@@ -38,8 +38,13 @@ from depthcrafter_cli.workflows.shot_state import ShotState
 from depthcrafter_cli.workflows.standard_input import kept_input
 from depthcrafter_cli.workflows.state import RunState
 
-ComputeShots = Callable[[RunPlan, Sequence[ShotState], Observer, Warn], None]
-"""Computes what is lacking of the shots of a run; raises what keeps it from that."""
+ComputeShots = Callable[
+    [RunPlan, Sequence[ShotState], Observer, Warn, Callable[[int], None]], None
+]
+"""Computes what is lacking of the shots of a run; raises what keeps it from that.
+
+It tells the number of each shot that is complete, in order.
+"""
 
 
 @dataclass(frozen=True)
@@ -161,6 +166,9 @@ def _carried_out(
                 early.enter_context(delivery)
 
             def completed(index: int) -> None:
+                if elsewhere is not None:
+                    shots[index] = shots[index].read_anew()  # as a worker left it
+                    assert shots[index].complete
                 if delivery is not None:
                     delivery.write(index, shots[index].disparity)
 
@@ -171,11 +179,9 @@ def _carried_out(
                 started = time.perf_counter()
                 compute(plan, estimator, shots, observer, warn, completed=completed)
                 told = {"kernels": estimator.kernels, "memory_fallbacks": estimator.fallbacks}
+            elif lacking and elsewhere is not None:
+                elsewhere(plan, shots, observer, warn, completed)
             else:
-                if lacking and elsewhere is not None:
-                    elsewhere(plan, shots, observer, warn)
-                    shots[:] = state.shots()  # as the workers left them
-                    assert all(shot.complete for shot in shots)
                 for index in range(len(shots)):
                     completed(index)
         inferred = time.perf_counter()

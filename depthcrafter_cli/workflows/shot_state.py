@@ -60,6 +60,10 @@ class ShotState:
         self.overlaps = OverlapSpool(overlaps, key=number, read_only=read_only)
         self._told = 0  # of them, as of what was loaded or saved last
 
+    def read_anew(self) -> "ShotState":
+        """The state as another process left it."""
+        return ShotState(self.folder, self._key)
+
     @cached_property
     def disparity(self) -> ShotDisparity:
         """What is delivered of a complete shot: its windows aligned, if overlaps were kept."""

@@ -3,6 +3,7 @@
 import json
 import re
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -445,6 +446,28 @@ def test_a_film_whose_shots_are_tasks_is_the_same_file(film, tmp_path):
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".npz", ".npz", ".txt"]
 
 
+def test_shots_of_workers_are_written_as_they_finish(film, tmp_path):
+    listed, one, other = tmp_path / "cuts.txt", tmp_path / "one.mp4", tmp_path / "other.mp4"
+    listed.write_text("\n".join(map(str, range(1, 27))))
+    request = RunRequest(
+        film, (one,), cuts=str(listed), max_res=64, record=False, method="trivial-gradient",
+        device="cpu",
+    )  # fmt: skip
+    assert run(request) is not None
+    held = []
+
+    class Watched(Recorded):
+        def start(self, task):
+            shots = RunState(tmp_path / "other.mp4.work").shots(read_only=True)
+            held.append(sum(shot.spool.path.exists() for shot in shots))
+            super().start(task)
+
+    engine = Watched("cpu")
+    assert run(replace(request, outputs=(other,)), elsewhere=on_engine(engine)) is not None
+    assert other.read_bytes() == one.read_bytes()
+    assert engine.given == sorted(engine.given) and max(held) <= max(map(len, engine.given))
+
+
 def test_workers_and_a_device_of_the_run_contradict_each_other(cli, film, tmp_path):
     asked = ["--out", tmp_path / "d.npz", "--devices", "cpu", "--device", "cpu"]
     refused = cli("run", film, *TRIVIAL, *asked)
@@ -466,16 +489,25 @@ def test_what_a_worker_cannot_do_is_an_error_of_the_run(film, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["processes", "ray"])
+@pytest.mark.parametrize(
+    ("engine", "name", "align"),
+    [
+        ("processes", "d.npz", "off"),
+        ("processes", "d.mp4", "skeleton"),
+        ("ray", "d.npz", "skeleton"),
+        ("ray", "d.mp4", "windows"),
+    ],
+)
 def test_a_film_on_two_workers_one_of_which_dies_is_the_same_file(
-    cli, film, options, tmp_path, engine
+    cli, film, options, tmp_path, engine, name, align
 ):
-    out, other = tmp_path / "one.npz", tmp_path / "two.npz"
-    assert cli("run", film, "--out", out, *options, "--no-record").code == 0
-    settings = {"steps": 1, "window": 6, "overlap": 2, "decode_chunk": 3}
+    out, other = tmp_path / "one" / name, tmp_path / "two" / name
+    done = cli("run", film, "--out", out, *options, "--no-record", "--align", align)
+    assert done.code == 0, done.err
+    settings = {"steps": 1, "window": 6, "overlap": 2, "decode_chunk": 3, "align": align}
     request = RunRequest(
         film, (other,), size="model", weights=str(options[1]), max_res=64, device="cpu",
-        settings=settings, record=False,
+        settings=settings, record=False, create_folders=True,
     )  # fmt: skip
     killed = []
 
@@ -489,6 +521,8 @@ def test_a_film_on_two_workers_one_of_which_dies_is_the_same_file(
                     killed.append(process.pid)
                     return
 
+    warned = []
     workers = engine_for(Workers("cpu,cpu", engine))
-    assert run(request, kill_one, elsewhere=on_engine(workers)) is not None
+    assert run(request, kill_one, warned.append, elsewhere=on_engine(workers)) is not None
     assert killed and other.read_bytes() == out.read_bytes()
+    assert any("run the film again" in sentence for sentence in warned)

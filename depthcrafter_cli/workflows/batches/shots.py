@@ -1,6 +1,6 @@
 """One film on many workers: its shots in parts, each a task of an engine."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 
@@ -9,6 +9,7 @@ from depthcrafter_cli.progress import Observer, Progress, Warn
 from depthcrafter_cli.workflows.batches.engine import Engine
 from depthcrafter_cli.workflows.batches.queue import run_tasks
 from depthcrafter_cli.workflows.batches.task import EndedAttempt, Task
+from depthcrafter_cli.workflows.places import writes_early
 from depthcrafter_cli.workflows.run_plan import RunPlan
 from depthcrafter_cli.workflows.runs import ComputeShots
 from depthcrafter_cli.workflows.shot_state import ShotState
@@ -21,17 +22,28 @@ def on_engine(engine: Engine, retries: int = 2) -> ComputeShots:
     """What computes the shots of a run by an engine's workers, for
     :func:`~depthcrafter_cli.workflows.runs.run`. They write into the run's folder, which all see.
 
+    Parts come in the film's order where shots are written as they finish, else the longest first.
     It raises what failed ``retries`` times more.
     """
 
-    def compute(plan: RunPlan, shots: Sequence[ShotState], observer: Observer, warn: Warn) -> None:
+    def compute(
+        plan: RunPlan,
+        shots: Sequence[ShotState],
+        observer: Observer,
+        warn: Warn,
+        completed: Callable[[int], None],
+    ) -> None:
         lengths = [frames or 0 for frames in plan.video.shots]
         lacking = [index for index, shot in enumerate(shots) if not shot.complete]
         request = replace(plan.request, resume=True, resume_only=True)
+        parts = _parts(lacking, lengths)
+        if not writes_early(request):
+            parts.sort(key=lambda part: -sum(lengths[index] for index in part))
+        of = {f"shots {part[0]} to {part[-1]}": part for part in parts}
         tasks = [
-            Task(f"shots {part[0]} to {part[-1]}", replace(request, only_shots=tuple(part)))
-            for part in _parts(lacking, lengths)
+            Task(name, replace(request, only_shots=tuple(part))) for name, part in of.items()
         ]
+        open_ = set(lacking)
         first, done = dict[str, int](), dict[str, int]()
         before = sum(lengths) - sum(lengths[index] for index in lacking)
 
@@ -44,7 +56,7 @@ def on_engine(engine: Engine, retries: int = 2) -> ComputeShots:
             if again:
                 warn(f"{ended.task.name}: {ended.outcome.error} They are tried again.")
 
-        told = set[str]()
+        told, ahead = set[str](), 0
         with closing(run_tasks(tasks, engine, retries, watch, failed)) as reports:
             for report in reports:
                 if report.error:
@@ -53,12 +65,16 @@ def on_engine(engine: Engine, retries: int = 2) -> ComputeShots:
                     if sentence not in told:
                         warn(sentence)
                     told.add(sentence)
+                open_.difference_update(of[report.name])
+                while ahead < len(shots) and ahead not in open_:
+                    completed(ahead)
+                    ahead += 1
 
     return compute
 
 
 def _parts(lacking: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
-    """Shots that lie together, in parts of about as many frames; the longest first."""
+    """Shots that lie together, in parts of about as many frames."""
     share = sum(lengths[index] for index in lacking) / _PARTS
     parts: list[list[int]] = []
     frames = share
@@ -68,7 +84,7 @@ def _parts(lacking: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
             frames = 0
         parts[-1].append(index)
         frames += lengths[index]
-    return sorted(parts, key=lambda part: -sum(lengths[index] for index in part))
+    return parts
 
 
 def _error(sentence: str, exit_code: int) -> DepthCrafterError:
