@@ -15,7 +15,7 @@ from depthcrafter_cli.cli.outlets import emit, in_words, size_in_words
 from depthcrafter_cli.cli.streams import Line, tell
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.options import build
-from depthcrafter_cli.progress import ignore
+from depthcrafter_cli.progress import Warn, ignore
 from depthcrafter_cli.text import counted, video_path
 from depthcrafter_cli.workflows.request import NO_CUTS, RunRequest
 
@@ -61,7 +61,9 @@ def plan(
     """
     with reported(quiet=False, json=json, debug=debug) as console:
         if video.suffix.lower() == ".toml":
-            _plan_training(video, {name for name, value in asked.items() if value}, json)
+            _plan_training(
+                video, {name for name, value in asked.items() if value}, json, console.warn
+            )
             return
         from depthcrafter_cli import workflows
         from depthcrafter_cli.memory.cards import card_named
@@ -81,7 +83,7 @@ def plan(
             tell(*_shorter_lines(planned, known))
 
 
-def _plan_training(recipe: Path, given: set[str], json: bool) -> None:
+def _plan_training(recipe: Path, given: set[str], json: bool, warn: Warn) -> None:
     """Tell what a recipe will take."""
     from depthcrafter_cli.training.recipe import load_recipe
     from depthcrafter_cli.workflows.training_plan import plan_training
@@ -91,7 +93,7 @@ def _plan_training(recipe: Path, given: set[str], json: bool) -> None:
             f"got {', '.join(sorted(opt.NAMES[name] for name in given))} with the recipe {recipe}, "
             "expected a recipe alone, in which all is set: leave it out."
         )
-    planned = plan_training(load_recipe(recipe))
+    planned = plan_training(load_recipe(recipe), warn=warn)
     if json:
         emit("training_plan", recipe=str(recipe), **planned.details())
     else:

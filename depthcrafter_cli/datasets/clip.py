@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from depthcrafter_cli.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,9 +36,9 @@ class Sample:
     disparity: Tensor
     valid: Tensor
 
-    def part(self, start: int, frames: int) -> Sample:
-        """Return the sample's ``frames`` frames from ``start`` on."""
-        chosen = slice(start, start + frames)
+    def part(self, frames: range) -> Sample:
+        """Return the sample's frames of these numbers."""
+        chosen = slice(frames.start, frames.stop, frames.step)
         return Sample(self.rgb[chosen], self.disparity[chosen], self.valid[chosen])
 
     def mirrored(self) -> Sample:
@@ -54,10 +57,34 @@ class ClipSource(Protocol):
         """Frames, height and width of a clip."""
         ...
 
+    def name(self, index: int) -> str:
+        """What messages call a clip."""
+        ...
+
     def version(self, index: int) -> str:
         """Another one where a clip's content may be another; empty if its number fixes it."""
         ...
 
-    def read(self, index: int, start: int, frames: int) -> Sample:
-        """``frames`` frames of a clip from ``start`` on."""
+    def read(self, index: int, frames: range, place: float = 0.5) -> Sample:
+        """The frames of a clip that have these numbers.
+
+        Where a clip is cropped, ``place`` says where: 0 is left or top, 1 right or bottom. Raises
+        InputError where one of them cannot be read.
+        """
         ...
+
+    @property
+    def rejected(self) -> Mapping[str, str]:
+        """The clips that were found and cannot be used, and why, by name; they have no number."""
+        ...
+
+
+def known_part(source: ClipSource, index: int, frames: range, place: float = 0.5) -> Sample:
+    """Read frames of a clip. Raises InputError also where no depth is known in them."""
+    sample = source.read(index, frames, place)
+    if not bool(sample.valid.any()):
+        raise InputError(
+            f"got no known depth in the frames {frames.start} to {frames[-1]} of the clip "
+            f"{source.name(index)}, expected some: complete it or leave it out."
+        )
+    return sample

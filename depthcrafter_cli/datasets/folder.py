@@ -12,17 +12,20 @@ any one unit too, 0 unknown, infinite for sky. Pictures and maps may differ in s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import IO, Any
 from zipfile import ZipFile
 
 import numpy as np
 import numpy.typing as npt
 
 from depthcrafter_cli.datasets.clip import Shape
-from depthcrafter_cli.datasets.recorded import Map, RecordedClip, inverse
+from depthcrafter_cli.datasets.recorded import Map, Place, ReadMaps, RecordedClip, inverse
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.image_sequence import images_in
 from depthcrafter_cli.media.images import opened_image
@@ -30,22 +33,24 @@ from depthcrafter_cli.media.numbered import natural_order
 from depthcrafter_cli.media.reader import count_frames, probe
 from depthcrafter_cli.structured import archive_errors, content_errors, npz_arrays
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
+_Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
+_BLOCK = 1 << 20  # bytes
 
 
-def folder_clips(root: Path) -> list[RecordedClip]:
-    """The clips of a folder by name.
-
-    Raises:
-        InputError: the folder or a part of a clip is missing, or its parts differ in length, or its
-            maps and masks in size.
-    """
+def folder_places(root: Path) -> list[Place]:
+    """Where the clips of a folder lie, by name. Raises InputError where there is no folder."""
     if not root.is_dir():
         raise InputError(f"got no folder {root}, expected one with a folder per clip: check it.")
-    return [_clip(home) for home in sorted(root.iterdir()) if home.is_dir()]
+    with os.scandir(root) as entries:
+        homes = sorted(entry.name for entry in entries if entry.is_dir())
+    return [
+        Place(name, partial(_clip, root / name), partial(os.scandir, root / name)) for name in homes
+    ]
 
 
 def _clip(home: Path) -> RecordedClip:
+    """A clip. Raises InputError where parts of it are missing or differ in length or size."""
     (frames, *size), read = _maps(home)
     pictures, masks = _pictures(home), _masks(home)
     shown = _count(pictures, frames)
@@ -69,9 +74,12 @@ def _clip(home: Path) -> RecordedClip:
             f"got validity masks of {extent} for disparity maps of {size} (height, width) in "
             f"{home}, expected one size: write the masks anew."
         )
-    return replace(
-        clip, disparity=lambda index: np.where(valid(index), read(index), np.float32(-1))
-    )
+
+    def known(wanted: range) -> Iterator[Map]:
+        for mask, shown in zip(valid(wanted), read(wanted), strict=True):
+            yield np.where(mask, shown, np.float32(-1))
+
+    return replace(clip, disparity=known)
 
 
 def _pictures(home: Path) -> Path:
@@ -91,10 +99,12 @@ def _count(pictures: Path, maps: int) -> int:
     return maps if probe(pictures).frame_count == maps else count_frames(pictures)
 
 
-def _maps(home: Path) -> tuple[Shape, Callable[[int], Map]]:
+def _maps(home: Path) -> tuple[Shape, ReadMaps]:
     if (home / "disparity").is_dir():
         files = _pngs(home / "disparity")
-        return _png_shape(files), lambda index: _png(files[index]).astype(np.float32)
+        return _png_shape(files), lambda wanted: (
+            _png(files[index]).astype(np.float32) for index in wanted
+        )
     path = home / "disparity.npz"
     if not path.is_file():
         raise InputError(
@@ -107,20 +117,24 @@ def _maps(home: Path) -> tuple[Shape, Callable[[int], Map]]:
             f"got the arrays {_names(path)} in {path}, expected 'disparity' or 'depth': rename it."
         )
     if name == "depth":
-        return _shape(path, name), lambda index: inverse(_array(path, "depth")[index])
-    return _shape(path, name), lambda index: _array(path, "disparity")[index].astype(np.float32)
+        return _shape(path, name), lambda wanted: map(inverse, _frames(path, "depth", wanted))
+    return _shape(path, name), lambda wanted: (
+        frame.astype(np.float32) for frame in _frames(path, "disparity", wanted)
+    )
 
 
-def _masks(home: Path) -> tuple[Shape, Callable[[int], npt.NDArray[np.bool_]]] | None:
+def _masks(home: Path) -> tuple[Shape, Callable[[range], Iterator[Array]]] | None:
     if (home / "valid").is_dir():
         files = _pngs(home / "valid")
-        return _png_shape(files), lambda index: _png(files[index]) > 0
+        return _png_shape(files), lambda wanted: (_png(files[index]) > 0 for index in wanted)
     path = home / "valid.npz"
     if not path.is_file():
         return None
     if "valid" not in _names(path):
         raise InputError(f"got the arrays {_names(path)} in {path}, expected 'valid': rename it.")
-    return _shape(path, "valid"), lambda index: _array(path, "valid")[index].astype(bool)
+    return _shape(path, "valid"), lambda wanted: (
+        mask.astype(bool) for mask in _frames(path, "valid", wanted)
+    )
 
 
 def _pngs(folder: Path) -> list[Path]:
@@ -155,8 +169,9 @@ def _names(path: Path) -> list[str]:
         ) from error
 
 
-def _shape(path: Path, name: str) -> Shape:
-    """That of an array, from the headers of its archive alone."""
+@contextmanager
+def _opened(path: Path, name: str) -> Iterator[tuple[IO[bytes], _Header]]:
+    """An array of an archive, at its first value, and what its header says. Raises InputError."""
     with (
         content_errors(path, InputError, "expected a whole NPZ: copy it again"),
         archive_errors(),
@@ -165,22 +180,35 @@ def _shape(path: Path, name: str) -> Shape:
     ):
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0
-        shape = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(file)[0]
-    if len(shape) != 3:
-        raise InputError(f"got {name} of shape {shape} in {path}, expected [T, H, W]: reshape it.")
-    return shape
+        yield file, (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(file)
 
 
-def _array(path: Path, name: str) -> Array:
-    return _array_as_of(path, name, path.stat().st_mtime_ns)
+def _shape(path: Path, name: str) -> Shape:
+    with _opened(path, name) as (_, (shape, *_)):
+        if len(shape) != 3:
+            raise InputError(
+                f"got {name} of shape {shape} in {path}, expected [T, H, W]: reshape it."
+            )
+        frames, height, width = shape
+        return frames, height, width
 
 
-@lru_cache(maxsize=2)  # consecutive frames come from one archive
-def _array_as_of(path: Path, name: str, _modified: int) -> Array:
-    try:
-        return npz_arrays(path, name)[0]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"got {path}, of which '{name}' cannot be read ({error}), expected a whole array: copy "
-            "it again."
-        ) from error
+def _frames(path: Path, name: str, wanted: range) -> Iterator[Array]:
+    """Frames [H, W] of an array of an archive, of which no more than one is in memory."""
+    _require_whole(path, name, path.stat().st_mtime_ns)
+    with _opened(path, name) as (file, (shape, is_fortran, dtype)):
+        if is_fortran or dtype.kind not in "biuf":
+            yield from npz_arrays(path, name)[0][wanted.start : wanted.stop : wanted.step]
+            return
+        begin, size = file.tell(), dtype.itemsize * shape[1] * shape[2]
+        for index in wanted:
+            file.seek(begin + index * size)
+            yield np.frombuffer(file.read(size), dtype).reshape(shape[1:])
+
+
+@lru_cache(maxsize=1 << 14)
+def _require_whole(path: Path, name: str, _modified: int) -> None:
+    """Compare an array with its checksum, once. Raises InputError."""
+    with _opened(path, name) as (file, _):
+        while file.read(_BLOCK):
+            pass

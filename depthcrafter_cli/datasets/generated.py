@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -39,13 +39,20 @@ class GeneratedClips:
         size = self._sizes[int(rng.choice(len(self._sizes), p=self._shares))]
         return size.frames, size.height, size.width
 
+    @property
+    def rejected(self) -> Mapping[str, str]:
+        return {}
+
+    def name(self, index: int) -> str:
+        return f"of seed {self._first_seed + index}"
+
     def version(self, index: int) -> str:
         return ""
 
-    def read(self, index: int, start: int, frames: int) -> Sample:
+    def read(self, index: int, frames: range, place: float = 0.5) -> Sample:
         _, height, width = self.shape(index)
         seed = self._first_seed + index
-        clip = draw_clip(seed, start + frames, height, width, style=self._style)
+        clip = draw_clip(seed, frames[-1] + 1, height, width, style=self._style)
         disparity = 1 / clip.depth.clamp_min(NEAREST)
         valid = torch.ones_like(disparity, dtype=torch.bool)
-        return Sample(clip.rgb, disparity, valid).part(start, frames)
+        return Sample(clip.rgb, disparity, valid).part(frames)

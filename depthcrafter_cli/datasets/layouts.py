@@ -9,43 +9,46 @@ these all frames are used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from depthcrafter_cli.datasets.recorded import Crop, Map, RecordedClip, inverse
+from depthcrafter_cli.datasets.recorded import Crop, Map, Place, RecordedClip, inverse
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.evaluation.consistency import Camera
 from depthcrafter_cli.media.images import opened_image
 from depthcrafter_cli.structured import content_errors
 
-Layout = Callable[[Path, int], list[RecordedClip]]
+Layout = Callable[[Path, int], list[Place]]
 ReadDepth = Callable[[Path], npt.NDArray[np.floating]]
+_Where = TypeVar("_Where")
 
 _SINTEL_TAG = 202021.25
 
 
-def sintel(root: Path, frames: int) -> list[RecordedClip]:
+def sintel(root: Path, frames: int) -> list[Place]:
     """``training/clean/SCENE/*.png`` and ``training/depth/SCENE/*.dpt``.
 
     The paper's script for this data set (``dataset_extract_sintel.py``) names the clean pass.
     """
     scenes = _folders(root / "training" / "clean")
     return [
-        _clip(
+        _place(
             scene.name,
-            sorted(scene.glob("*.png"))[:frames],
-            sorted((root / "training" / "depth" / scene.name).glob("*.dpt"))[:frames],
+            _Files(scene, "*.png", slice(frames)),
+            _Files(root / "training" / "depth" / scene.name, "*.dpt", slice(frames)),
             read_dpt,
         )
         for scene in scenes
     ]
 
 
-def scannet(root: Path, frames: int) -> list[RecordedClip]:
+def scannet(root: Path, frames: int) -> list[Place]:
     """``SCENE/color/N.jpg`` and ``SCENE/depth/N.png``, every third frame of 100 scenes.
 
     ``SCENE/pose/N.txt`` and ``SCENE/intrinsic/intrinsic_depth.txt`` are its cameras, if there.
@@ -53,19 +56,22 @@ def scannet(root: Path, frames: int) -> list[RecordedClip]:
     return _scannet(root, frames, step=3)
 
 
-def scannet_long(root: Path, frames: int) -> list[RecordedClip]:
+def scannet_long(root: Path, frames: int) -> list[Place]:
     """As :func:`scannet`, every frame from the first on."""
     return _scannet(root, frames, step=1)
 
 
-def _scannet(root: Path, frames: int, step: int) -> list[RecordedClip]:
-    clips = []
-    for scene in _folders(root)[:100]:
+def _scannet(root: Path, frames: int, step: int) -> list[Place]:
+    def scene_clip(scene: Path) -> RecordedClip:
         maps = _numbered(scene / "depth", "*.png")[: step * frames : step]
         pictures = _numbered(scene / "color", "*.jpg")[: step * frames : step]
         clip = _clip(scene.name, pictures, maps, _millimetres, Crop(8, -8, 11, -11))
-        clips.append(replace(clip, camera=_scannet_camera(scene, maps)))
-    return clips
+        return replace(clip, camera=_scannet_camera(scene, maps))
+
+    return [
+        _opened_by(scene_clip, scene, scene.name, (scene / "color", scene / "depth"))
+        for scene in _folders(root)[:100]
+    ]
 
 
 def _scannet_camera(scene: Path, maps: Sequence[Path]) -> Callable[[int], Camera | None] | None:
@@ -86,35 +92,46 @@ def _matrix(path: Path) -> npt.NDArray[np.float64]:
         return np.loadtxt(path).reshape(4, 4)
 
 
-def kitti(root: Path, frames: int) -> list[RecordedClip]:
+def kitti(root: Path, frames: int) -> list[Place]:
     """``val/DRIVE/proj_depth/groundtruth/image_02/*.png`` beside the raw ``DATE/DRIVE/...``.
 
     Sides are made even.
     """
-    clips = []
-    for drive in _folders(root / "val"):
-        maps = sorted((drive / "proj_depth" / "groundtruth" / "image_02").glob("*.png"))[:frames]
+    return _drives(root, frames)
+
+
+def kitti_long(root: Path, frames: int) -> list[Place]:
+    """As :func:`kitti`, of which 374 rows and 1242 columns are used."""
+    return _drives(root, frames, Crop(0, 374, 0, 1242))
+
+
+def _drives(root: Path, frames: int, crop: Crop | None = None) -> list[Place]:
+    def drive_clip(drive: Path) -> RecordedClip:
+        maps = sorted(_kitti_maps(drive).glob("*.png"))[:frames]
         raw = root / drive.name[:10] / drive.name / "image_02" / "data"
-        pictures = [raw / path.name for path in maps]
-        crop = Crop()
+        even = Crop()
         if maps:
             with opened_image(maps[0]) as first:
-                crop = Crop(0, first.height // 2 * 2, 0, first.width // 2 * 2)
-        clips.append(_clip(drive.name, pictures, maps, lambda path: _png(path) / 256, crop))
-    return clips
+                even = Crop(0, first.height // 2 * 2, 0, first.width // 2 * 2)
+        pictures = [raw / path.name for path in maps]
+        return _clip(drive.name, pictures, maps, lambda path: _png(path) / 256, crop or even)
+
+    return [
+        _opened_by(drive_clip, drive, drive.name, (_kitti_maps(drive),))
+        for drive in _folders(root / "val")
+    ]
 
 
-def kitti_long(root: Path, frames: int) -> list[RecordedClip]:
-    """As :func:`kitti`, of which 374 rows and 1242 columns are used."""
-    return [replace(clip, crop=Crop(0, 374, 0, 1242)) for clip in kitti(root, frames)]
+def _kitti_maps(drive: Path) -> Path:
+    return drive / "proj_depth" / "groundtruth" / "image_02"
 
 
-def bonn(root: Path, frames: int) -> list[RecordedClip]:
+def bonn(root: Path, frames: int) -> list[Place]:
     """``SEQUENCE/rgb/*.png`` and ``SEQUENCE/depth/*.png`` from frame 30 on, paired by index."""
     return _pairs(root, slice(30, 30 + frames), 5000)
 
 
-def bonn_long(root: Path, frames: int) -> list[RecordedClip]:
+def bonn_long(root: Path, frames: int) -> list[Place]:
     """As :func:`bonn`, from the first frame on."""
     return _pairs(root, slice(frames), 5000)
 
@@ -125,13 +142,13 @@ def _pairs(
     factor: float,
     names: Sequence[str] = (),
     crop: Crop = Crop(),  # noqa: B008
-) -> list[RecordedClip]:
+) -> list[Place]:
     """Clips ``NAME/rgb/*.png`` and ``NAME/depth/*.png``, of some names or of all."""
     return [
-        _clip(
+        _place(
             scene.name,
-            sorted((scene / "rgb").glob("*.png"))[chosen],
-            sorted((scene / "depth").glob("*.png"))[chosen],
+            _Files(scene / "rgb", "*.png", chosen),
+            _Files(scene / "depth", "*.png", chosen),
             lambda path: _png(path) / factor,
             crop,
         )
@@ -140,14 +157,18 @@ def _pairs(
     ]
 
 
-def nyuv2(root: Path, _frames: int) -> list[RecordedClip]:
+def nyuv2(root: Path, _frames: int) -> list[Place]:
     """``rgb/*.png`` and ``depth/*.png``, each a clip of one frame."""
     pictures, maps = (sorted((root / name).glob("*.png")) for name in ("rgb", "depth"))
     _require_pairs(str(root), pictures, maps)
     crop = Crop(45, 471, 41, 601)
+
+    def pair_clip(pair: tuple[Path, Path]) -> RecordedClip:
+        picture, depth = pair
+        return _clip(picture.stem, [picture], [depth], _millimetres, crop)
+
     return [
-        _clip(picture.stem, [picture], [depth], _millimetres, crop)
-        for picture, depth in zip(pictures, maps, strict=True)
+        _opened_by(pair_clip, pair, pair[0].stem, pair) for pair in zip(pictures, maps, strict=True)
     ]
 
 
@@ -157,19 +178,19 @@ _NYU_SCENES = (
 )  # fmt: skip
 
 
-def nyuv2_long(root: Path, frames: int) -> list[RecordedClip]:
+def nyuv2_long(root: Path, frames: int) -> list[Place]:
     """``SCENE/rgb/*.png`` and ``SCENE/depth/*.png`` of eight raw scenes, depth times 6000."""
     return _pairs(root, slice(frames), 6000, _NYU_SCENES, Crop(45, 471, 41, 601))
 
 
-def tartanair(root: Path, frames: int) -> list[RecordedClip]:
+def tartanair(root: Path, frames: int) -> list[Place]:
     """``ENVIRONMENT/Easy|Hard/P000/image_left/*.png`` and ``depth_left/*.npy`` in metres."""
     return _sequences(
-        root, "*/*/P*/image_left", "image_left/*.png", "depth_left/*.npy", _array, frames
+        root, "*/*/P*/image_left", ("image_left", "*.png"), ("depth_left", "*.npy"), _array, frames
     )
 
 
-def vkitti2(root: Path, frames: int) -> list[RecordedClip]:
+def vkitti2(root: Path, frames: int) -> list[Place]:
     """Virtual KITTI 2: ``SCENE/VARIANT/frames/``, ``rgb/CAMERA/*.jpg`` and ``depth/CAMERA/*.png``.
 
     In centimetres; 65535 is the sky.
@@ -181,17 +202,17 @@ def vkitti2(root: Path, frames: int) -> list[RecordedClip]:
         return np.divide(stored, 100, dtype=np.float32)
 
     return [
-        _clip(
+        _place(
             str(place.relative_to(root)),
-            sorted(place.glob("*.jpg"))[:frames],
-            sorted((place.parents[1] / "depth" / place.name).glob("*.png"))[:frames],
+            _Files(place, "*.jpg", slice(frames)),
+            _Files(place.parents[1] / "depth" / place.name, "*.png", slice(frames)),
             read,
         )
         for place in _places(root, "Scene*/*/frames/rgb/Camera_*")
     ]
 
 
-def dynamic_replica(root: Path, frames: int) -> list[RecordedClip]:
+def dynamic_replica(root: Path, frames: int) -> list[Place]:
     """``SCENE/images/*.png`` and ``SCENE/depths/*.png``, the bits of float16 in metres."""
 
     def read(path: Path) -> npt.NDArray[np.float32]:
@@ -199,10 +220,10 @@ def dynamic_replica(root: Path, frames: int) -> list[RecordedClip]:
             bits = np.asarray(image).astype(np.uint16)
         return bits.view(np.float16).astype(np.float32)
 
-    return _sequences(root, "*/depths", "images/*.png", "depths/*.png", read, frames)
+    return _sequences(root, "*/depths", ("images", "*.png"), ("depths", "*.png"), read, frames)
 
 
-def point_odyssey(root: Path, frames: int) -> list[RecordedClip]:
+def point_odyssey(root: Path, frames: int) -> list[Place]:
     """``SEQUENCE/rgbs/*.jpg`` and ``SEQUENCE/depths/*.png``, where 65535 would be 1,000 metres.
 
     What is beyond 65500 has no depth.
@@ -213,7 +234,7 @@ def point_odyssey(root: Path, frames: int) -> list[RecordedClip]:
         stored[stored > 65500] = 0
         return np.multiply(stored, 1000 / 65535, dtype=np.float32)
 
-    return _sequences(root, "*/rgbs", "rgbs/*.jpg", "depths/*.png", read, frames)
+    return _sequences(root, "*/rgbs", ("rgbs", "*.jpg"), ("depths", "*.png"), read, frames)
 
 
 def read_dpt(path: Path) -> npt.NDArray[np.float32]:
@@ -224,6 +245,37 @@ def read_dpt(path: Path) -> npt.NDArray[np.float32]:
     if tag != np.float32(_SINTEL_TAG) or len(content) != 12 + 4 * width * height:
         raise InputError(f"got {path}, which is no Sintel depth file, expected one: copy it again.")
     return np.frombuffer(content, "<f4", offset=12).reshape(height, width).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Those files of a folder that match a pattern, in order, of which some are chosen."""
+
+    folder: Path
+    pattern: str
+    chosen: slice
+
+    def paths(self) -> list[Path]:
+        return sorted(self.folder.glob(self.pattern))[self.chosen]
+
+
+def _place(
+    name: str,
+    pictures: _Files,
+    maps: _Files,
+    read: ReadDepth,
+    crop: Crop = Crop(),  # noqa: B008
+) -> Place:
+    def opened() -> RecordedClip:
+        return _clip(name, pictures.paths(), maps.paths(), read, crop)
+
+    return Place(name, opened, lambda: (pictures.folder, maps.folder))
+
+
+def _opened_by(
+    clip: Callable[[_Where], RecordedClip], where: _Where, name: str, watched: Sequence[Path]
+) -> Place:
+    return Place(name, partial(clip, where), lambda: watched)
 
 
 def _clip(
@@ -247,8 +299,10 @@ def _clip(
             "complete it or take it out."
         )
 
-    def disparity(index: int) -> Map:
-        return inverse(read(maps[index]))
+    def disparity(wanted: range) -> Iterator[Map]:
+        for index in wanted:
+            with content_errors(maps[index], InputError, "expected a map of depth: copy it again"):
+                yield inverse(read(maps[index]))
 
     files = [*pictures[:count], *maps[:count]]
     return RecordedClip(name, count, pictures[:count], disparity, files, crop)
@@ -261,14 +315,19 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _sequences(
-    root: Path, inner: str, pictures: str, maps: str, read: ReadDepth, frames: int
-) -> list[RecordedClip]:
-    """A clip of each folder in which ``inner`` is found; ``pictures`` and ``maps`` are below it."""
+    root: Path,
+    inner: str,
+    pictures: tuple[str, str],
+    maps: tuple[str, str],
+    read: ReadDepth,
+    frames: int,
+) -> list[Place]:
+    """A clip of each folder in which ``inner`` is found, of folders below it and their files."""
     return [
-        _clip(
+        _place(
             str(place.relative_to(root)),
-            sorted(place.glob(pictures))[:frames],
-            sorted(place.glob(maps))[:frames],
+            _Files(place / pictures[0], pictures[1], slice(frames)),
+            _Files(place / maps[0], maps[1], slice(frames)),
             read,
         )
         for place in _places(root, inner, up=1)

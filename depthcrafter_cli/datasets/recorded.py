@@ -7,10 +7,13 @@ resizing, cropping and masks, is here.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +28,10 @@ from depthcrafter_cli.media.reader import probe, read_frames
 from depthcrafter_cli.types import Size
 
 Map = npt.NDArray[np.float32]  # [H, W]
+_Image = TypeVar("_Image", Map, npt.NDArray[np.uint8])
 
-ReadMap = Callable[[int], Map]
-"""Disparity of a frame of a clip by number, 0 infinitely far, negative or not finite unknown."""
+ReadMaps = Callable[[range], Iterator[Map]]
+"""Disparity of frames of a clip by number, 0 infinitely far, negative or not finite unknown."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class RecordedClip:
     name: str
     frames: int
     pictures: Path | Sequence[Path]
-    disparity: ReadMap
+    disparity: ReadMaps
     files: Sequence[Path]
     crop: Crop = Crop()
     camera: Callable[[int], Camera | None] | None = None
@@ -69,10 +73,12 @@ class RecordedClip:
 
         Raises InputError if there are fewer.
         """
-        images = _read(self, 0, frames)
+        images = _read(self, range(frames))
         if len(images) < frames:
             raise _too_few(self, len(images))
-        shown = torch.stack([_picture(image, self.crop, size) for image in images])
+        crop = self.crop
+        parts = [image[crop.top : crop.bottom, crop.left : crop.right] for image in images]
+        shown = torch.stack([_picture(part, size) for part in parts])
         pictures: npt.NDArray[np.uint8] = shown.numpy()
         return pictures
 
@@ -94,47 +100,100 @@ class RecordedClip:
             slice(self.crop.top, self.crop.bottom),
             slice(self.crop.left, self.crop.right),
         )
-        return np.stack([inverse(self.disparity(index)[rows, columns]) for index in range(frames)])
+        return np.stack([inverse(map_[rows, columns]) for map_ in self.disparity(range(frames))])
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a clip may lie: ``open`` raises InputError where it is not one, or not complete.
+
+    ``watched`` are the files and folders that change when files come, go or are replaced.
+    """
+
+    name: str
+    open: Callable[[], RecordedClip]
+    watched: Callable[[], Iterable[os.PathLike[str]]]
 
 
 class RecordedClips:
-    """Clips of a layout, resized to one size."""
+    """Clips of a layout, resized to one size; those that cannot be used are ``rejected``.
 
-    def __init__(self, clips: Sequence[RecordedClip], size: Size, where: Path) -> None:
-        if not clips:
-            raise InputError(
-                f"got no clip in {where}, expected at least one: check the path and the layout."
-            )
-        self._clips, self._size = clips, size
+    With ``keeps_aspect`` what is wider or higher than the size is cropped, else it is squeezed.
+    """
+
+    def __init__(
+        self, places: Sequence[Place], size: Size, where: Path, *, keeps_aspect: bool = True
+    ) -> None:
+        self.rejected: dict[str, str] = {}
+        self._places: list[Place] = []
+        self._frames: list[int] = []
+        for place, found in zip(places, lengths(places), strict=True):
+            if isinstance(found, str):
+                self.rejected[place.name] = found
+            else:
+                self._places.append(place)
+                self._frames.append(found)
+        if not self._places:
+            none = f"got no clip in {where}, expected at least one: check the path and the layout."
+            raise InputError(next(iter(self.rejected.values()), none))
+        self._size, self._keeps_aspect = size, keeps_aspect
+        # Samples that follow each other are seldom of one clip, those of validation are.
+        self._clip = lru_cache(maxsize=16)(lambda index: self._places[index].open())
 
     def __len__(self) -> int:
-        return len(self._clips)
+        return len(self._places)
 
     def shape(self, index: int) -> Shape:
-        return self._clips[index].frames, self._size.height, self._size.width
+        return self._frames[index], self._size.height, self._size.width
 
     def name(self, index: int) -> str:
-        """Return what the layout calls a clip."""
-        return self._clips[index].name
+        return self._places[index].name
 
     def version(self, index: int) -> str:
-        clip = self._clips[index]
+        clip = self._clip(index)
         digest = hashlib.sha256(clip.name.encode())
         for path in clip.files:
             status = path.stat()
             digest.update(f"\n{path.name} {status.st_size} {status.st_mtime_ns}".encode())
         return digest.hexdigest()[:16]
 
-    def read(self, index: int, start: int, frames: int) -> Sample:
-        clip, size = self._clips[index], self._size
-        images = _read(clip, start, frames)
-        if len(images) < frames:
-            raise _too_few(clip, start + len(images))
-        rgb = torch.stack([_picture(image, clip.crop, size) for image in images])
-        maps = [_map(clip.disparity(i), clip.crop, size) for i in range(start, start + frames)]
+    def read(self, index: int, frames: range, place: float = 0.5) -> Sample:
+        clip, size = self._clip(index), self._size
+        images = _read(clip, frames)
+        if len(images) < len(frames):
+            raise _too_few(clip, frames.start + len(images) * frames.step)
+        rgb = torch.stack([_picture(self._part(image, clip, place), size) for image in images])
+        maps = [_map(self._part(map_, clip, place), size) for map_ in clip.disparity(frames)]
         disparity = torch.stack(maps)
         valid = torch.isfinite(disparity) & (disparity >= 0)
         return Sample(rgb, torch.where(valid, disparity, 0.0), valid)
+
+    def cropped_share(self) -> float:
+        """How much of the first clip's pictures is cropped for its aspect, or squeezed: 0 to 1."""
+        whole = self._clip(0).size
+        aspects = whole.width * self._size.height, whole.height * self._size.width
+        return 1 - min(aspects) / max(aspects)
+
+    def _part(self, image: _Image, clip: RecordedClip, place: float) -> _Image:
+        """A stored picture or map without what is cropped, by the set and for the aspect."""
+        crop = clip.crop
+        image = image[crop.top : crop.bottom, crop.left : crop.right]
+        if not self._keeps_aspect:
+            return image
+        height, width = image.shape[:2]
+        rows = min(height, round(width * self._size.height / self._size.width))
+        columns = min(width, round(height * self._size.width / self._size.height))
+        top, left = round((height - rows) * place), round((width - columns) * place)
+        return image[top : top + rows, left : left + columns]
+
+
+def lengths(places: Sequence[Place]) -> Iterator[int | str]:
+    """The frames of each clip, or in one sentence why it cannot be used."""
+    for place in places:
+        try:
+            yield place.open().frames
+        except InputError as error:
+            yield str(error)
 
 
 def _too_few(clip: RecordedClip, pictures: int) -> InputError:
@@ -144,29 +203,29 @@ def _too_few(clip: RecordedClip, pictures: int) -> InputError:
     )
 
 
-def _read(clip: RecordedClip, start: int, frames: int) -> list[npt.NDArray[np.uint8]]:
+def _read(clip: RecordedClip, wanted: range) -> list[npt.NDArray[np.uint8]]:
     """uint8 [H, W, 3] each, uncropped, in the size they are stored in."""
     if isinstance(clip.pictures, Path):
         size = probe(clip.pictures).size
-        stream = read_frames(clip.pictures, size, first=start)
-        return [frame.rgb for frame in islice(stream, frames)]
+        stream = read_frames(clip.pictures, size, first=wanted.start)
+        return [
+            frame.rgb for frame in islice(stream, 0, wanted[-1] + 1 - wanted.start, wanted.step)
+        ]
     images = []
-    for path in clip.pictures[start : start + frames]:
+    for path in clip.pictures[wanted.start : wanted.stop : wanted.step]:
         images += [frame.rgb for frame in read_frames(path, probe(path).size)]
     return images
 
 
-def _picture(image: npt.NDArray[np.uint8], crop: Crop, size: Size) -> Tensor:
-    part = image[crop.top : crop.bottom, crop.left : crop.right]
-    whole = torch.from_numpy(np.ascontiguousarray(part)).permute(2, 0, 1)[None].float()
+def _picture(image: npt.NDArray[np.uint8], size: Size) -> Tensor:
+    whole = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
     resized = F.interpolate(whole, (size.height, size.width), mode="bilinear", antialias=True)
     return resized[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8)
 
 
-def _map(disparity: Map, crop: Crop, size: Size) -> Tensor:
+def _map(disparity: Map, size: Size) -> Tensor:
     """Nearest, for a mean over an edge is the disparity of nothing."""
-    part = np.ascontiguousarray(disparity[crop.top : crop.bottom, crop.left : crop.right])
-    whole = torch.from_numpy(part)[None, None]
+    whole = torch.from_numpy(np.ascontiguousarray(disparity))[None, None]
     return F.interpolate(whole, (size.height, size.width), mode="nearest-exact")[0, 0]
 
 

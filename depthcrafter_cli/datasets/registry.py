@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from depthcrafter_cli.datasets import layouts
-from depthcrafter_cli.datasets.folder import folder_clips
-from depthcrafter_cli.datasets.recorded import RecordedClip
+from depthcrafter_cli.datasets.folder import folder_places
+from depthcrafter_cli.datasets.recorded import Place, RecordedClip
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.types import Size
 
@@ -37,26 +37,30 @@ class Dataset:
         """Whether results are published on it, which training on it would spoil."""
         return self.model_size is not None
 
+    def places(self, root: Path) -> list[Place]:
+        """Where clips may lie below ``root``, whole or not. Raises InputError where none can."""
+        return self.layout(root, self.max_frames)
+
     def clips(self, root: Path, *, long: bool = False) -> list[RecordedClip]:
         """The clips below ``root``, in the paper's length, or the first 500 frames of ``long``.
 
         Raises InputError, and UsageError for a set without long clips.
         """
         if not long:
-            return self.layout(root, self.max_frames)
+            return [place.open() for place in self.places(root)]
         if self.long_layout is None:
             raise UsageError(
                 "got `long` for a set of short clips, expected scannet, kitti, bonn, nyuv2 or "
                 "folder: leave it out."
             )
-        return self.long_layout(root, LONG_FRAMES)
+        return [place.open() for place in self.long_layout(root, LONG_FRAMES)]
 
 
 LONG_FRAMES = 500
 
 
-def _folder(root: Path, _frames: int) -> list[RecordedClip]:
-    return folder_clips(root)
+def _folder(root: Path, _frames: int) -> list[Place]:
+    return folder_places(root)
 
 
 DATASETS = {

@@ -26,7 +26,7 @@ class StackedFrames:
     """The frames of all stacks in a folder, in the order of their names, each a clip of one frame.
 
     Raises:
-        InputError: there is no stack, or one whose arrays cannot be read or do not fit each other.
+        InputError: there is no stack whose arrays can be read and fit each other.
     """
 
     def __init__(self, root: Path) -> None:
@@ -35,9 +35,18 @@ class StackedFrames:
             raise InputError(
                 f"got no NAME/{RGB} in {root}, expected stacks of frames: check the source's path."
             )
-        self._stacks = [_opened(home) for home in homes]
+        self.rejected: dict[str, str] = {}
+        self._homes, self._stacks = [], []
+        for home in homes:
+            try:
+                self._stacks.append(_opened(home))
+                self._homes.append(home)
+            except InputError as error:
+                self.rejected[home.name] = str(error)
+        if not self._stacks:
+            raise InputError(next(iter(self.rejected.values())))
         self._ends = [*accumulate(len(rgb) for rgb, _ in self._stacks)]
-        self._versions = [f"{(home / DISPARITY).stat().st_mtime_ns:x}" for home in homes]
+        self._versions = [f"{(home / DISPARITY).stat().st_mtime_ns:x}" for home in self._homes]
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -47,14 +56,18 @@ class StackedFrames:
         _, height, width, _ = self._stacks[stack][0].shape
         return 1, height, width
 
+    def name(self, index: int) -> str:
+        stack, number = self._found(index)
+        return f"{self._homes[stack].name}, frame {number}"
+
     def version(self, index: int) -> str:
         return self._versions[self._found(index)[0]]
 
-    def read(self, index: int, start: int, frames: int) -> Sample:
+    def read(self, index: int, frames: range, place: float = 0.5) -> Sample:
         stack, number = self._found(index)
         rgb, disparity = (np.array(part[number : number + 1]) for part in self._stacks[stack])
         known = torch.from_numpy(disparity.astype(np.float32))
-        return Sample(torch.from_numpy(rgb), known.clamp_min(0), known >= 0).part(start, frames)
+        return Sample(torch.from_numpy(rgb), known.clamp_min(0), known >= 0).part(frames)
 
     def _found(self, index: int) -> tuple[int, int]:
         """The stack of a frame, and the frame's number in it."""

@@ -54,6 +54,11 @@ def check_recipe(recipe: TrainingConfig, where: str) -> None:
         f"has start_share = {share}, expected 0, or for a recipe with weights less than 1",
         "mend it",
     )
+    require(
+        0 <= recipe.bad_clips < 1,
+        f"has bad_clips = {recipe.bad_clips}, expected a share from 0 to less than 1",
+        "mend it",
+    )
     _check_objective(recipe.objective, require)
     if recipe.adapter:
         _check_adapter(recipe, recipe.adapter, require)

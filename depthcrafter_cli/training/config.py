@@ -90,14 +90,16 @@ class SourceConfig:
 
     ``generated`` draws ``clips`` clips of the seeds from ``first_seed`` on, in ``style``, each of
     one of the ``sizes``. All other kinds read ``path``: ``stacks`` are arrays of single frames,
-    at the size they have; ``folder`` is our own layout, the rest are
-    those of the benchmarks; their clips are resized to ``height`` and ``width``.
+    at the size they have; ``folder`` is our own layout, the rest are those of published sets;
+    their clips are resized to ``height`` and ``width``. With ``keep_aspect`` what is too wide or
+    too high for these is cropped, at random where it is trained on; else clips are squeezed.
     """
 
     kind: str
     path: str = ""
     height: int = 320
     width: int = 640
+    keep_aspect: bool = True
     style: Literal["realistic", "precise"] = "realistic"
     clips: int = 0
     first_seed: int = 0
@@ -252,6 +254,8 @@ class TrainingConfig:
     ``start_share`` of the starting weights stays in the denoiser that is delivered, which does
     better so on data unlike those of the recipe (arXiv 2109.01903). With ``adapter`` that is all
     that is trained and delivered.
+    A clip that cannot be read, or of which no depth is known, is left out and told of; where more
+    than the share ``bad_clips`` of a source's are so (one may be, unless it is 0), the run ends.
     """
 
     sources: dict[str, SourceConfig]
@@ -268,6 +272,7 @@ class TrainingConfig:
     workers: int = 0
     start_share: float = 0.0
     adapter: AdapterConfig | None = None
+    bad_clips: float = 0.1
 
     @property
     def stage_names(self) -> list[str]:

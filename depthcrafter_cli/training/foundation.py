@@ -46,7 +46,11 @@ def make_foundation(
             f"got a [foundation] to train in {session.accelerator.num_processes} processes, "
             "expected one: run the command without the launcher until stage 0 is done."
         )
-    clips = ClipCache(session.folder / "clips", source, session.observer) if source else None
+    clips = None
+    if source is not None:
+        clips = ClipCache(
+            session.folder / "clips", source, session.observer, session.rejects, str(config.source)
+        )
     torch.manual_seed(session.seed)
     tower = _image_encoder(config, clips, precision, session)
     torch.manual_seed(session.seed)

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shutil import copyfile
 from typing import Any, Protocol
@@ -23,6 +23,7 @@ from depthcrafter_cli.models.device_memory import peak_memory
 from depthcrafter_cli.progress import Interrupted, Observer, Progress
 from depthcrafter_cli.training.checkpoint import Settings, TrainingState, settings_of, stage_of
 from depthcrafter_cli.training.config import Optimisation, StageConfig
+from depthcrafter_cli.training.data.rejects import Rejects
 from depthcrafter_cli.training.ema import MovingAverage
 from depthcrafter_cli.training.journal import Journal
 from depthcrafter_cli.training.optimizers import optimizer_of
@@ -119,6 +120,7 @@ def train_step(
 class Session:
     """What all stages of a run share: processes, work folder, log, seed, and who watches.
 
+    ``rejects`` are told which clips cannot be used, by default none may be so.
     ``validate``, if any, scores the network every ``validate_every`` steps. ``deadline`` is when to
     stop, by time.monotonic(). With ``export``, a checkpoint, nothing is trained: its stage has the
     weights that it holds.
@@ -133,6 +135,7 @@ class Session:
     validate_every: int = 1
     deadline: float = math.inf
     export: Path | None = None
+    rejects: Rejects = field(default_factory=lambda: Rejects(0))
 
     def goes_on(self, event: Progress) -> bool:
         """Tell how far the work is; False in all processes where one is asked to stop."""

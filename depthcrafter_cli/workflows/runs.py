@@ -38,9 +38,7 @@ from depthcrafter_cli.workflows.shot_state import ShotState
 from depthcrafter_cli.workflows.standard_input import kept_input
 from depthcrafter_cli.workflows.state import RunState
 
-ComputeShots = Callable[
-    [RunPlan, Sequence[ShotState], Observer, Warn, Callable[[int], None]], None
-]
+ComputeShots = Callable[[RunPlan, Sequence[ShotState], Observer, Warn, Callable[[int], None]], None]
 """Computes what is lacking of the shots of a run; raises what keeps it from that.
 
 It tells the number of each shot that is complete, in order.

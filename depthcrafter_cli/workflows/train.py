@@ -72,9 +72,12 @@ def train(
     from depthcrafter_cli.training.adapter import require_adapters
     from depthcrafter_cli.training.checkpoint import require_same_stages
     from depthcrafter_cli.training.data.origin import require_origin
-    from depthcrafter_cli.training.data.sources import open_sources
+    from depthcrafter_cli.training.data.rejects import Rejects
+    from depthcrafter_cli.training.data.sources import notes, open_sources
     from depthcrafter_cli.training.optimizers import require_optimizers
 
+    if int(os.environ.get("RANK", "0")):
+        warn = ignore  # one of several processes speaks for all
     _require_free(out, work)
     out, work = out.resolve(), work.resolve()
     if resume and not any((work / f"{name}.ckpt").exists() for name in config.stage_names):
@@ -83,11 +86,13 @@ def train(
         )
     require_optimizers(config)
     require_adapters(config)
-    clips = open_sources(config)
-    for sentence in leaks(config):
+    rejects = Rejects(config.bad_clips, warn)
+    clips = open_sources(config, rejects)
+    for sentence in (*leaks(config), *notes(config, clips)):
         warn(sentence)
     session = replace(
         _session(config.seed, work, observer, device, warn),
+        rejects=rejects,
         deadline=time.monotonic() + time_limit,
         export=export,
     )
@@ -99,6 +104,8 @@ def train(
         if export is not None:
             config = _until_exported(config, export, work)
         began_as = _carry_out(config, name, clips, out, session, recipe)
+        if names := _of_all_processes(rejects.names):
+            warn(f"Left out in all, for they cannot be used: {', '.join(names)}.")
         if session.leads:
             remove_parts(work)  # what a run that was killed left, of files that were not due again
     session.accelerator.wait_for_everyone()
@@ -133,7 +140,9 @@ def _carry_out(
         add_adapter(networks.unet, config.adapter, config.seed)
     encoder = Encoder(networks.vae, networks.image_encoder, precision.dtype, config.objective.far)
     if config.validation:
-        session = session.validated(validator(config, networks, clips), config.validation.every)
+        session = session.validated(
+            validator(config, networks, clips, session.rejects), config.validation.every
+        )
     tuned = any(stage.trains == "decoder" for stage in config.stages)
     decoder = networks.vae.decoder if tuned else None
     manifest = {"model": name, "settings": config.settings, "base": base_of(start.spec)}
@@ -167,6 +176,13 @@ def _carry_out(
     if session.leads:
         deliver(out, share=config.start_share)
     return start.spec
+
+
+def _of_all_processes(names: list[str]) -> list[str]:
+    from accelerate.utils import gather_object
+
+    gathered: list[str] = gather_object(names)
+    return sorted({*gathered})
 
 
 def leaks(config: "TrainingConfig") -> Iterator[str]:
@@ -391,6 +407,6 @@ def _sources(
     share = slice(accelerator.process_index, None, accelerator.num_processes)
     folders = {name: session.folder / "latents" / name for name in clips}
     for name, source in clips.items():
-        fill_cache(folders[name], source, encoder, session.observer, share)
+        fill_cache(folders[name], source, encoder, session.observer, share, session.rejects)
     accelerator.wait_for_everyone()
     return {name: CachedClips(folders[name], source) for name, source in clips.items()}

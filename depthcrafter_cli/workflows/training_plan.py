@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from depthcrafter_cli.progress import Warn, ignore
+
 if TYPE_CHECKING:
     from depthcrafter_cli.datasets.clip import ClipSource
     from depthcrafter_cli.models.unet import DepthUNet
@@ -76,13 +78,20 @@ class TrainingPlan:
         }
 
 
-def plan_training(config: "TrainingConfig", processes: int = 1) -> TrainingPlan:
-    """Count what a recipe will take. Raises UsageError, InputError and WeightsError as `train`."""
+def plan_training(
+    config: "TrainingConfig", processes: int = 1, warn: Warn = ignore
+) -> TrainingPlan:
+    """Count what a recipe will take; ``warn`` is told of clips that are left out, as by `train`.
+
+    Raises:
+        UsageError, InputError, WeightsError: as `train` does.
+    """
     from depthcrafter_cli.models.weights import find_configs
     from depthcrafter_cli.training.adapter import require_adapters
+    from depthcrafter_cli.training.data.rejects import Rejects
     from depthcrafter_cli.training.data.sources import open_sources
 
-    clips = open_sources(config)
+    clips = open_sources(config, Rejects(config.bad_clips, warn))
     if config.foundation is None:
         start = find_configs(config.weights)
         build, channels, cell, frozen = _published(start.path, config.precision)

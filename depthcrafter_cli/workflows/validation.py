@@ -13,10 +13,14 @@ if TYPE_CHECKING:
     from depthcrafter_cli.datasets.clip import ClipSource, Sample
     from depthcrafter_cli.models.components import Components
     from depthcrafter_cli.training.config import TrainingConfig
+    from depthcrafter_cli.training.data.rejects import Rejects
 
 
 def validator(
-    config: "TrainingConfig", networks: "Components", sources: "Mapping[str, ClipSource]"
+    config: "TrainingConfig",
+    networks: "Components",
+    sources: "Mapping[str, ClipSource]",
+    rejects: "Rejects",
 ) -> "Callable[[], dict[str, float]]":
     """A function that gives ``abs_rel``, ``delta1`` and ``temporal``, averaged over the clips.
 
@@ -25,7 +29,7 @@ def validator(
 
     Raises:
         UsageError: the clips are of a size that the networks do not take.
-        InputError: later, a clip of which no depth is known.
+        InputError: later, more clips that cannot be used than ``rejects`` takes, or all of them.
     """
     import numpy as np
 
@@ -60,7 +64,9 @@ def validator(
         rows: dict[str, list[float]] = defaultdict(list)
         for name, index, (length, _, _) in held_out:
             kind, frames = config.sources[name].kind, min(plan.frames, length)
-            clip = sources[name].read(index, 0, frames)
+            clip = rejects.read(name, sources[name], index, range(frames))
+            if clip is None:
+                continue
             depth = _depth(clip, metric=kind not in ("folder", "stacks"))
             prefix = "" if name == plan.source else f"{name}."
             prediction = np.concatenate([*estimate_disparity(networks, settings, clip.rgb.numpy())])
@@ -75,6 +81,11 @@ def validator(
                 raise InputError(
                     f"clip {index} of the source {name!r} cannot be scored: {error}"
                 ) from error
+        if "abs_rel" not in rows:
+            raise InputError(
+                f"got no clip that can be read among the first {plan.clips} of the source "
+                f"{plan.source!r} of [validation], expected one: replace them."
+            )
         return {score: float(np.mean(values)) for score, values in rows.items()}
 
     def of_merged() -> dict[str, float]:

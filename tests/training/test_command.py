@@ -24,6 +24,7 @@ from depthcrafter_cli.models.registry import DEPTHCRAFTER
 from depthcrafter_cli.models.weights import find_weights
 from depthcrafter_cli.training.checkpoint import steps_done
 from depthcrafter_cli.training.data.origin import require_origin
+from depthcrafter_cli.training.data.rejects import Rejects
 from depthcrafter_cli.training.data.sources import open_sources
 from depthcrafter_cli.training.recipe import load_recipe
 from depthcrafter_cli.workflows.train import leaks
@@ -383,7 +384,7 @@ def test_validation_does_not_depend_on_the_unit_of_a_folder(tiny, tiny_folder, t
         text = three_stages(tiny_folder, clips, 1) + "[validation]\nsource = 'mine'\nframes = 2\n"
         recipe.write_text(text)
         config = load_recipe(recipe)
-        found.append(validator(config, tiny, open_sources(config))())
+        found.append(validator(config, tiny, open_sources(config, Rejects(0)), Rejects(0))())
     assert found[0]["abs_rel"] > 0
     assert found[1] == pytest.approx(found[0], rel=1e-3)
 

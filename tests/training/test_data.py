@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -13,12 +14,12 @@ from training_steps import write_clip
 
 from depthcrafter_cli.datasets.layouts import read_dpt
 from depthcrafter_cli.errors import InputError, UsageError
-from depthcrafter_cli.training.config import SourceConfig, StageConfig
+from depthcrafter_cli.training.config import SourceConfig, StageConfig, TrainingConfig
 from depthcrafter_cli.training.data.batches import Share, Steps, StreamedClips
 from depthcrafter_cli.training.data.cache import CachedClips, fill_cache
 from depthcrafter_cli.training.data.clips import ClipCache
 from depthcrafter_cli.training.data.latents import Encoder
-from depthcrafter_cli.training.data.sources import open_source
+from depthcrafter_cli.training.data.sources import notes, open_source
 from depthcrafter_cli.training.data.targets import (
     far_weight,
     fill_invalid,
@@ -35,7 +36,7 @@ def test_folder_gives_its_pictures_and_disparity(tmp_path):
     disparity = write_clip(tmp_path / "a", seed=0)
     source = opened(tmp_path)
     assert len(source) == 1 and source.shape(0) == (3, 64, 64)
-    clip = source.read(0, 1, 2)
+    clip = source.read(0, range(1, 3))
     assert torch.equal(clip.disparity, torch.from_numpy(disparity[1:]))
     assert bool(clip.valid.all())
     with Image.open(tmp_path / "a" / "rgb" / "1.png") as image:
@@ -53,7 +54,7 @@ def test_folder_takes_video_png_disparity_and_masks(tmp_path):
     for number in range(3):
         Image.fromarray(levels).save(home / "disparity" / f"{number:03}.png")
         Image.fromarray(known).save(home / "valid" / f"{number:03}.png")
-    clip = opened(tmp_path, height=64, width=96).read(0, 0, 3)
+    clip = opened(tmp_path, height=64, width=96).read(0, range(3))
     assert clip.rgb.shape == (3, 64, 96, 3)
     assert torch.equal(clip.valid[2], torch.from_numpy(known > 0))
     assert torch.equal(clip.disparity[1][clip.valid[1]], torch.from_numpy(
@@ -64,7 +65,7 @@ def test_depth_becomes_disparity_with_unknown_and_sky(tmp_path):
     write_clip(tmp_path / "a", seed=0, frames=1, side=4)
     depth = np.array([[[2.0, np.inf], [0.0, 0.5]]], np.float32)
     np.savez(tmp_path / "a" / "disparity.npz", depth=depth)
-    clip = opened(tmp_path, height=2, width=2).read(0, 0, 1)
+    clip = opened(tmp_path, height=2, width=2).read(0, range(1))
     assert clip.disparity.flatten().tolist() == [0.5, 0.0, 0.0, 2.0]
     assert clip.valid.flatten().tolist() == [True, True, False, True]
 
@@ -87,11 +88,31 @@ def test_incomplete_clip_is_refused_at_once(tmp_path, spoil, named):
         opened(tmp_path)
 
 
+def test_clips_of_another_shape_are_cropped_and_not_squeezed(tmp_path):
+    disparity = write_clip(tmp_path / "clips" / "a", seed=0, frames=1)
+    wide = SourceConfig("folder", path=str(tmp_path / "clips"), height=32, width=64)
+    left_out = {0.0: slice(0, 32), 0.5: slice(16, 48), 1.0: slice(32, 64)}
+    source = open_source(wide)
+    for place, rows in left_out.items():
+        clip = source.read(0, range(1), place)
+        assert np.array_equal(clip.disparity[0].numpy(), disparity[0, rows])
+    drawn = StreamedClips(source)
+    rngs = map(np.random.default_rng, range(4))
+    assert len({float(drawn.read(0, 1, rng).disparity.max()) for rng in rngs}) > 1
+    squeezed = open_source(replace(wide, keep_aspect=False)).read(0, range(1))
+    assert np.array_equal(squeezed.disparity[0, :, 0].numpy(), disparity[0, 1::2, 0])
+    stage_ = stage(frames=[1, 4], sources={"mine": 1.0})
+    recipe = TrainingConfig(sources={"mine": wide}, stages=[stage_], weights="nano")
+    cropped, short = notes(recipe, {"mine": source})
+    assert "50% of the first one is cropped" in cropped
+    assert "asks for up to 4 frames" in short and "has 1" in short
+
+
 def test_missing_pictures_are_noticed_when_read(tmp_path):
     write_clip(tmp_path / "a", seed=0)
     (tmp_path / "a" / "rgb" / "2.png").unlink()
     with pytest.raises(InputError, match="3 disparity maps"):
-        opened(tmp_path).read(0, 0, 3)
+        opened(tmp_path).read(0, range(3))
 
 
 def test_a_map_that_is_broken_off_is_named_when_read(tmp_path):
@@ -102,7 +123,7 @@ def test_a_map_that_is_broken_off_is_named_when_read(tmp_path):
     middle = len(whole) // 2
     (home / "disparity.npz").write_bytes(whole[:middle] + b"rot" + whole[middle + 3 :])
     with pytest.raises(InputError, match=r"disparity\.npz"):
-        source.read(0, 0, 3)
+        source.read(0, range(3))
     (home / "disparity.npz").unlink()
     (home / "disparity").mkdir()
     for number in range(3):
@@ -111,7 +132,7 @@ def test_a_map_that_is_broken_off_is_named_when_read(tmp_path):
     source = opened(tmp_path)
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(InputError, match=r"2\.png"):
-        source.read(0, 0, 3)
+        source.read(0, range(3))
 
 
 def test_unknown_kind_is_refused(tmp_path):
@@ -143,8 +164,9 @@ def test_sintel_layout(tmp_path):
         path.write_bytes(head + depth.tobytes())
     source = opened(tmp_path, "sintel", 32, 40)
     assert source.shape(0) == (50, 32, 40)
-    assert bool((source.read(0, 49, 1).rgb == 90).all())  # the clean pass, as the paper's script
-    assert torch.allclose(source.read(0, 49, 1).disparity[0], 1 / torch.from_numpy(depth.copy()))
+    clip = source.read(0, range(49, 50))
+    assert bool((clip.rgb == 90).all())  # the clean pass, as the paper's script
+    assert torch.allclose(clip.disparity[0], 1 / torch.from_numpy(depth.copy()))
     (tmp_path / "torn.dpt").write_bytes(head)
     with pytest.raises(InputError, match="Sintel"):
         read_dpt(tmp_path / "torn.dpt")
@@ -158,7 +180,7 @@ def test_scannet_layout_takes_every_third_frame_and_crops(tmp_path):
         save(tmp_path / "scene0" / "depth" / f"{number}.png", depth)
     source = opened(tmp_path, "scannet", 16, 18)
     assert source.shape(0)[0] == 4
-    clip = source.read(0, 3, 1)  # the frame named 9, which 10 and 11 do not come before
+    clip = source.read(0, range(3, 4))  # the frame named 9, which 10 and 11 do not come before
     assert torch.allclose(clip.disparity, torch.tensor(1 / 10))
     save(tmp_path / "scene0" / "depth" / "mean.png", depth)
     with pytest.raises(InputError, match=r"mean\.png, expected numbers"):
@@ -171,7 +193,7 @@ def test_kitti_layout_leaves_out_what_the_laser_did_not_hit(tmp_path):
     depth[5, 6] = 512
     save(tmp_path / "val" / drive / "proj_depth" / "groundtruth" / "image_02" / "05.png", depth)
     save(tmp_path / "2011_09_26" / drive / "image_02" / "data" / "05.png", picture(33, 41))
-    clip = opened(tmp_path, "kitti", 32, 40).read(0, 0, 1)
+    clip = opened(tmp_path, "kitti", 32, 40).read(0, range(1))
     assert clip.valid.sum() == 1
     assert clip.disparity[0, 5, 6].item() == 0.5
     (tmp_path / "2011_09_26" / drive / "image_02" / "data" / "05.png").unlink()
@@ -185,7 +207,7 @@ def test_bonn_layout_starts_at_frame_30(tmp_path):
         save(tmp_path / "balloon" / "depth" / f"{number:02}.png", gray(500 * number))
     source = opened(tmp_path, "bonn", 32, 40)
     assert source.shape(0)[0] == 3
-    assert torch.allclose(source.read(0, 0, 1).disparity, torch.tensor(1 / 3.0))
+    assert torch.allclose(source.read(0, range(1)).disparity, torch.tensor(1 / 3.0))
 
 
 def test_nyuv2_layout_crops_the_white_border(tmp_path):
@@ -193,7 +215,7 @@ def test_nyuv2_layout_crops_the_white_border(tmp_path):
     depth[45:471, 41:601] = 2000
     save(tmp_path / "rgb" / "1.png", picture(480, 640))
     save(tmp_path / "depth" / "1.png", depth)
-    clip = opened(tmp_path, "nyuv2", 64, 64).read(0, 0, 1)
+    clip = opened(tmp_path, "nyuv2", 64, 64).read(0, range(1))
     assert bool((clip.disparity == 0.5).all())
 
 
@@ -239,7 +261,7 @@ def test_sets_to_train_on_are_read_from_their_layouts(tmp_path, kind, place, sky
         stored(kind, tmp_path / place, number)
     source = opened(tmp_path, kind, 32, 40)
     assert [source.shape(index) for index in range(len(source))] == [(3, 32, 40)]
-    clip = source.read(0, 1, 2)
+    clip = source.read(0, range(1, 3))
     assert bool((clip.rgb.float() - 90).abs().max() <= 1) and len(clip.disparity) == 2
     left, right = clip.disparity[:, 8, 5], clip.disparity[:, 8, 30]
     assert torch.allclose(left, torch.tensor(1 / 2), rtol=0.01)
@@ -381,7 +403,7 @@ def test_maps_are_paired_with_pictures_in_the_order_of_their_numbers(tmp_path):
     levels = (disparity / disparity.max() * 60_000).astype(np.uint16)
     for number, level in enumerate(levels):
         Image.fromarray(level).save(home / "disparity" / f"{number}.PNG", format="PNG")
-    clip = opened(tmp_path).read(0, 0, 12)
+    clip = opened(tmp_path).read(0, range(12))
     assert torch.equal(clip.disparity, torch.from_numpy(levels.astype(np.float32)))
 
 
@@ -413,4 +435,4 @@ def test_a_video_with_uneven_times_is_counted_right(tmp_path, suffix):
     shutil.rmtree(tmp_path / "clip" / "rgb")
     times = [Fraction(n, 12) for n in (0, 1, 2, 9)]
     make_clip(tmp_path / "clip" / f"rgb{suffix}", times=times)
-    assert opened(tmp_path).read(0, 0, 4).rgb.shape == (4, 64, 64, 3)
+    assert opened(tmp_path).read(0, range(4)).rgb.shape == (4, 64, 64, 3)

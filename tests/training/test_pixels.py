@@ -1,6 +1,7 @@
 """A model of pixels, from a recipe alone: its data, its views, what learns and what never does."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -86,15 +87,17 @@ def test_stacks_are_read_frame_by_frame(stacks):
     np.save(stacks / "b" / "disparity.npy", known)
     source = StackedFrames(stacks)
     assert len(source) == 4 and source.shape(3) == (1, 48, 96)
-    clip = source.read(2, 0, 1)
+    clip = source.read(2, range(1))
     assert torch.equal(clip.rgb[..., 0].float(), clip.disparity) and clip.valid.all()
-    last = source.read(3, 0, 1)
+    last = source.read(3, range(1))
     assert not last.valid[0, 0, 0] and last.valid.sum() == 48 * 96 - 1
     np.save(stacks / "b" / "rgb.npy", np.zeros((2, 48, 96, 3), np.uint8))
+    assert "expected rgb" in StackedFrames(stacks).rejected["b"]
+    shutil.rmtree(stacks / "a")
     with pytest.raises(InputError, match="expected rgb"):
         StackedFrames(stacks)
     with pytest.raises(InputError, match="expected stacks of frames"):
-        StackedFrames(stacks / "a")
+        StackedFrames(stacks / "b")
 
 
 def test_a_view_shows_the_same_part_of_picture_and_depth(stacks):
@@ -112,7 +115,7 @@ def test_a_view_shows_the_same_part_of_picture_and_depth(stacks):
 
 def test_colours_change_and_depth_does_not(stacks):
     plan = ViewsConfig([ViewSize(48, 96)], [1.0, 1.0], True)
-    whole = StackedFrames(stacks).read(0, 0, 1)
+    whole = StackedFrames(stacks).read(0, range(1))
     views = [view(whole, plan.sizes[0], plan, np.random.default_rng(seed)) for seed in range(6)]
     assert all(torch.equal(part.disparity, whole.disparity) for part in views)
     assert len({part.rgb.sum().item() for part in views}) > 3

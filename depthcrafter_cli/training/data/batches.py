@@ -9,20 +9,22 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import get_all_start_methods
 from typing import Protocol
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from depthcrafter_cli.datasets.clip import ClipSource, Sample, Shape
-from depthcrafter_cli.errors import DepthCrafterError, UsageError
+from depthcrafter_cli.datasets.clip import ClipSource, Sample, Shape, known_part
+from depthcrafter_cli.errors import DepthCrafterError, InputError, UsageError
 from depthcrafter_cli.training.config import StageConfig, ViewSize
 from depthcrafter_cli.training.data.latents import Latents
+from depthcrafter_cli.training.data.rejects import Rejects
 from depthcrafter_cli.training.data.views import drawn_size, view
 
 BatchVideo = Latents | Sample
+_TRIES = 100  # to draw a clip that can be read; where so many fail in a row, few can be
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,14 @@ class Piece:
     """Clips that go through the network together, and their ``weight`` in the step's mean.
 
     ``seeds`` fix all that is random about each of the ``clips``, of ``frames`` frames in all.
+    ``rejected`` were to be shown and could not be: source, clip and why.
     """
 
     clips: list[BatchVideo]
     seeds: list[list[int]]
     weight: float
     frames: int
+    rejected: list[tuple[str, str, str]] = field(default_factory=list)
 
 
 class Readable(Protocol):
@@ -53,8 +57,15 @@ class Readable(Protocol):
         """Frames, height and width of every clip."""
         ...
 
+    def name(self, index: int) -> str:
+        """What messages call a clip."""
+        ...
+
     def read(self, index: int, frames: int, rng: np.random.Generator) -> BatchVideo:
-        """``frames`` consecutive frames of a clip, from a random start."""
+        """``frames`` consecutive frames of a clip, from a random start.
+
+        Raises InputError where they cannot be read, or nothing is known of them.
+        """
         ...
 
 
@@ -67,9 +78,13 @@ class StreamedClips:
     def shapes(self) -> list[Shape]:
         return [self._source.shape(index) for index in range(len(self._source))]
 
+    def name(self, index: int) -> str:
+        return self._source.name(index)
+
     def read(self, index: int, frames: int, rng: np.random.Generator) -> Sample:
         start = int(rng.integers(self._source.shape(index)[0] - frames + 1))
-        clip = self._source.read(index, start, frames)
+        place = float(rng.spawn(1)[0].random())
+        clip = known_part(self._source, index, range(start, start + frames), place)
         return clip.mirrored() if rng.random() < 0.5 else clip
 
 
@@ -77,12 +92,21 @@ class Steps(Dataset[list[Piece]]):
     """The pieces of every step of a stage, by step number."""
 
     def __init__(
-        self, config: StageConfig, sources: Mapping[str, Readable], seed: int, share: Share
+        self,
+        config: StageConfig,
+        sources: Mapping[str, Readable],
+        seed: int,
+        share: Share,
+        rejects: Rejects | None = None,
     ) -> None:
         self._config, self._seed, self._share = config, seed, share
-        self._sources = [sources[name] for name in config.sources]
+        self._rejects = rejects or Rejects(0)
+        self._names = [*config.sources]
+        self._sources = [sources[name] for name in self._names]
         self._weights = _unit(list(config.sources.values()))
-        self._buckets = [_buckets(source.shapes(), config.frames[0]) for source in self._sources]
+        shapes = [source.shapes() for source in self._sources]
+        self._counts = dict(zip(self._names, map(len, shapes), strict=True))
+        self._buckets = [_buckets(each, config.frames[0]) for each in shapes]
 
     def __getitem__(self, step: int) -> list[Piece]:
         rng = np.random.default_rng([self._seed, step])
@@ -99,11 +123,11 @@ class Steps(Dataset[list[Piece]]):
             total = max(1, self._config.batch_frames // frames)
         views = self._config.views
         size = drawn_size(views, rng) if views else None
-        return self._pieces(self._sources[chosen], held, step, total, frames, size)
+        return self._pieces(chosen, held, step, total, frames, size)
 
     def _pieces(
         self,
-        source: Readable,
+        source: int,
         held: list[int],
         step: int,
         total: int,
@@ -127,7 +151,7 @@ class Steps(Dataset[list[Piece]]):
 
     def _piece(
         self,
-        source: Readable,
+        source: int,
         held: list[int],
         step: int,
         samples: Sequence[int],
@@ -137,13 +161,37 @@ class Steps(Dataset[list[Piece]]):
     ) -> Piece:
         seeds = [[self._seed, step, 1 + sample] for sample in samples]
         clips = []
+        rejected: list[tuple[str, str, str]] = []
         for seed in seeds:
             rng = np.random.default_rng(seed)
-            clip = source.read(held[int(rng.integers(len(held)))], frames, rng)
+            clip = self._read(source, held, frames, rng, rejected)
             if view_size and self._config.views and isinstance(clip, Sample):
                 clip = view(clip, view_size, self._config.views, rng)
             clips.append(clip)
-        return Piece(clips, seeds, weight, frames * len(clips))
+        return Piece(clips, seeds, weight, frames * len(clips), rejected)
+
+    def _read(
+        self,
+        source: int,
+        held: list[int],
+        frames: int,
+        rng: np.random.Generator,
+        rejected: list[tuple[str, str, str]],
+    ) -> BatchVideo:
+        """A part of one of the clips ``held``; in place of one that cannot be shown, of another.
+
+        What is drawn follows from the files alone, so all processes leave out the same.
+        """
+        readable = self._sources[source]
+        for left in reversed(range(_TRIES)):
+            index = held[int(rng.integers(len(held)))]
+            try:
+                return readable.read(index, frames, rng)
+            except InputError as error:
+                rejected.append((self._names[source], readable.name(index), str(error)))
+                if not left:
+                    raise
+        raise AssertionError
 
     def unshared(self) -> Steps:
         """The same steps, as a process that is alone would take them."""
@@ -156,11 +204,11 @@ class Steps(Dataset[list[Piece]]):
 
         Raises:
             UsageError: there are to be workers, and the system cannot fork.
-            InputError: a clip cannot be read, also in a worker.
+            InputError: too many clips cannot be read, also in a worker.
         """
         order: list[int] = list(steps)
         if not workers:
-            return iter(DataLoader(self, batch_size=None, sampler=order))
+            return map(self._told, DataLoader(self, batch_size=None, sampler=order))
         if "fork" not in get_all_start_methods():
             raise UsageError(
                 f"got workers = {workers} on a system that cannot fork, expected 0: set it in the "
@@ -172,7 +220,13 @@ class Steps(Dataset[list[Piece]]):
             _Answers(self), batch_size=None, sampler=order, num_workers=workers,
             multiprocessing_context="fork", prefetch_factor=1, worker_init_fn=_end_quietly,
         )  # fmt: skip
-        return (answer.taken() for answer in loader)
+        return (self._told(answer.taken()) for answer in loader)
+
+    def _told(self, pieces: list[Piece]) -> list[Piece]:
+        """The pieces of a step, whose rejected clips are told of. Raises InputError."""
+        for name, clip, reason in (each for piece in pieces for each in piece.rejected):
+            self._rejects.add(name, clip, reason, self._counts[name])
+        return pieces
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from depthcrafter_cli.datasets.clip import ClipSource, Shape
 from depthcrafter_cli.progress import Observer, Progress, ignore
 from depthcrafter_cli.training.data.kept import keep, kept, kept_path
 from depthcrafter_cli.training.data.latents import Encoder, Latents
+from depthcrafter_cli.training.data.rejects import Rejects
 
 _NAMES = [field.name for field in fields(Latents)]
 
@@ -26,18 +27,23 @@ def fill_cache(
     encoder: Encoder,
     observer: Observer = ignore,
     share: slice = slice(None),
+    rejects: Rejects | None = None,
 ) -> None:
-    """Encode the clips that ``folder`` lacks; safe to stop.
+    """Encode the clips that ``folder``, called as the source, lacks; safe to stop.
 
-    ``share`` picks the clips of one of several processes.
+    Those that ``rejects`` leaves out get no file. ``share`` picks the clips of one of several
+    processes.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    rejects = rejects or Rejects(0)
     mine = range(len(source))[share]
     observer(Progress(f"encode {folder.name}", 0, len(mine), "clips"))
     for done, index in enumerate(mine, start=1):
         path = kept_path(folder, source, index)
+        clip = None
         if not path.exists():
-            clip = source.read(index, 0, source.shape(index)[0])
+            clip = rejects.read(folder.name, source, index, range(source.shape(index)[0]))
+        if clip is not None:
             if np.random.default_rng([index, 3]).random() < 0.5:
                 clip = clip.mirrored()
             latents = encoder.encode(clip, index)
@@ -46,17 +52,23 @@ def fill_cache(
 
 
 class CachedClips:
-    """All encoded clips of one source, in memory.
+    """All clips of one source that were encoded, in memory.
 
     Raises:
         UsageError: a file is damaged, or of another version of the program.
     """
 
     def __init__(self, folder: Path, source: ClipSource) -> None:
-        self._clips = []
+        self._clips: list[Latents] = []
+        self._names: list[str] = []
         for index in range(len(source)):
             path = kept_path(folder, source, index)
-            self._clips.append(Latents(*map(torch.from_numpy, kept(path, *_NAMES))))
+            if path.exists():
+                self._clips.append(Latents(*map(torch.from_numpy, kept(path, *_NAMES))))
+                self._names.append(source.name(index))
+
+    def name(self, index: int) -> str:
+        return self._names[index]
 
     def shapes(self) -> list[Shape]:
         """Frames and latent sides of every clip."""

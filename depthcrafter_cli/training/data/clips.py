@@ -15,6 +15,7 @@ from torch import Tensor
 from depthcrafter_cli.datasets.clip import ClipSource, Shape
 from depthcrafter_cli.progress import Observer, Progress, ignore
 from depthcrafter_cli.training.data.kept import keep, kept, kept_path
+from depthcrafter_cli.training.data.rejects import Rejects
 from depthcrafter_cli.training.data.targets import target_disparity
 
 LARGEST = 128 * 256  # pixels; larger clips teach stage 0 nothing more and take longer
@@ -33,19 +34,30 @@ def clips_for_foundation(source: ClipSource) -> dict[Shape, list[int]]:
 class ClipCache:
     """The clips of a source that are small enough, drawn once."""
 
-    def __init__(self, folder: Path, source: ClipSource, observer: Observer = ignore) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        source: ClipSource,
+        observer: Observer = ignore,
+        rejects: Rejects | None = None,
+        name: str = "clips",
+    ) -> None:
         self._source, self._by_shape = source, clips_for_foundation(source)
         wanted = [index for held in self._by_shape.values() for index in held]
         self._paths = {index: kept_path(folder, source, index) for index in wanted}
         folder.mkdir(parents=True, exist_ok=True)
-        self._fill(observer)
+        self._fill(observer, rejects or Rejects(0), name)
 
-    def _fill(self, observer: Observer) -> None:
+    def _fill(self, observer: Observer, rejects: Rejects, name: str) -> None:
         for done, (index, path) in enumerate(self._paths.items()):
             observer(Progress("clips", done, len(self._paths), "clips"))
             if path.exists():
                 continue
-            clip = self._source.read(index, 0, self._source.shape(index)[0])
+            shape = self._source.shape(index)
+            clip = rejects.read(name, self._source, index, range(shape[0]))
+            if clip is None:
+                self._by_shape[shape].remove(index)
+                continue
             disparity = target_disparity(clip.disparity, clip.valid)
             keep(path, rgb=clip.rgb.numpy(), disparity=disparity.numpy().astype(np.float16))
 
@@ -57,7 +69,7 @@ class ClipCache:
         T is at most ``frames``. Half of the clips are mirrored. With ``crop``, each is cut to a
         square of that many pixels.
         """
-        shapes = list(self._by_shape)
+        shapes = [shape for shape, held in self._by_shape.items() if held]
         counts = np.array([len(self._by_shape[shape]) for shape in shapes], float)
         shape = shapes[int(rng.choice(len(shapes), p=counts / counts.sum()))]
         length = min(frames, shape[0])

@@ -69,7 +69,10 @@ def _origin(recipe: TrainingConfig) -> dict[str, Any]:
     values |= {f"objective.{key}": value for key, value in asdict(recipe.objective).items()}
     for name, source in recipe.sources.items():
         # More clips may come, and lie elsewhere: what was made of each has its own fingerprint.
+        without = ["clips", "path"]
+        # An earlier version squeezed all clips, and noted nothing of it.
+        without += ["keep_aspect"] if source.kind in ("generated", "stacks") else []
         values[f"sources.{name}"] = {
-            key: value for key, value in asdict(source).items() if key not in ("clips", "path")
+            key: value for key, value in asdict(source).items() if key not in without
         }
     return values

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from depthcrafter_cli.datasets.clip import ClipSource
 from depthcrafter_cli.datasets.generated import GeneratedClips
 from depthcrafter_cli.datasets.recorded import RecordedClips
@@ -16,20 +18,25 @@ from depthcrafter_cli.training.config import (
     TrainingConfig,
 )
 from depthcrafter_cli.training.data.clips import LARGEST, clips_for_foundation
+from depthcrafter_cli.training.data.rejects import Rejects
 from depthcrafter_cli.types import Size
 
+_TOLD = 0.02  # of a clip's pictures: what is cropped less of need not be said
 
-def open_sources(recipe: TrainingConfig) -> dict[str, ClipSource]:
+
+def open_sources(recipe: TrainingConfig, rejects: Rejects) -> dict[str, ClipSource]:
     """All sources of a recipe that are used, opened before any time is spent on the first.
 
     Raises:
         UsageError: a source is of an unknown kind.
-        InputError: a source has no clips, or one that is not complete, or none long enough, or
-            none of a size that the foundation can learn from.
+        InputError: a source has no clips, or more that are not complete than ``rejects`` takes, or
+            none long enough, or none of a size that the foundation can learn from.
     """
     used = {name for stage in recipe.stages for name in stage.sources}
     used |= recipe.other_sources
     sources = {name: open_source(recipe.sources[name]) for name in sorted(used)}
+    for name, source in sources.items():
+        rejects.add_rejected(name, source)
     for stage in recipe.stages:
         for name in stage.sources:
             _require_length(stage, name, sources[name])
@@ -44,8 +51,34 @@ def open_sources(recipe: TrainingConfig) -> dict[str, ClipSource]:
     return sources
 
 
+def notes(recipe: TrainingConfig, sources: Mapping[str, ClipSource]) -> Iterator[str]:
+    """Sentences on what is done to clips, and on those that are shorter than what is asked for."""
+    for name, source in sources.items():
+        lost = source.cropped_share() if isinstance(source, RecordedClips) else 0
+        if lost >= _TOLD:
+            how = (
+                "cropped" if recipe.sources[name].keep_aspect else "squeezed (keep_aspect = false)"
+            )
+            yield (
+                f"The clips of the source {name} are of another shape than its width and height: "
+                f"{lost:.0%} of the first one is {how}."
+            )
+    for stage in recipe.stages:
+        for name in stage.sources:
+            longest = _longest(sources[name])
+            if longest < stage.frames[1]:
+                yield (
+                    f"Stage {stage.name} asks for up to {stage.frames[1]} frames, and the longest "
+                    f"clip of the source {name} has {longest}."
+                )
+
+
+def _longest(source: ClipSource) -> int:
+    return max((source.shape(index)[0] for index in range(len(source))), default=0)
+
+
 def _require_length(stage: StageConfig, name: str, source: ClipSource) -> None:
-    longest = max((source.shape(index)[0] for index in range(len(source))), default=0)
+    longest = _longest(source)
     if longest < stage.frames[0]:
         raise InputError(
             f"got clips of at most {longest} frames in the source {name!r}, expected at least "
@@ -74,7 +107,7 @@ def open_source(config: SourceConfig) -> ClipSource:
 
     Raises:
         UsageError: the kind is unknown.
-        InputError: there are no clips, or one of them is not complete.
+        InputError: there are no clips, or none of them is complete.
     """
     if config.kind == "generated":
         return GeneratedClips(
@@ -88,4 +121,5 @@ def open_source(config: SourceConfig) -> ClipSource:
             f"{['generated', 'stacks', *DATASETS]}: choose one."
         )
     root = expanded(config.path)
-    return RecordedClips(DATASETS[config.kind].clips(root), Size(config.height, config.width), root)
+    places, size = DATASETS[config.kind].places(root), Size(config.height, config.width)
+    return RecordedClips(places, size, root, keeps_aspect=config.keep_aspect)

@@ -88,7 +88,7 @@ def train_decoder(
     """Take the decoder through one stage of a recipe, from its checkpoint if there is one."""
     share = Share(session.accelerator.process_index, session.accelerator.num_processes)
     sources = {name: StreamedClips(source) for name, source in clips.items()}
-    steps = Steps(stage, sources, recipe.stage_seed(stage), share)
+    steps = Steps(stage, sources, recipe.stage_seed(stage), share, session.rejects)
     decoder = networks.vae.decoder
     select_layers(decoder, stage.trains, recipe.frozen)
     part = DecoderStage(stage, decoder, networks.unet, encoder, steps, precision, recipe.workers)

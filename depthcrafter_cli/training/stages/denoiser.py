@@ -117,7 +117,7 @@ def train_denoiser(
 ) -> None:
     """Take ``unet`` through one stage of a recipe, from its checkpoint if there is one."""
     share = Share(session.accelerator.process_index, session.accelerator.num_processes)
-    steps = Steps(stage, sources, recipe.stage_seed(stage), share)
+    steps = Steps(stage, sources, recipe.stage_seed(stage), share, session.rejects)
     select_layers(unet, stage.trains, recipe.frozen)
     # Cached clips are in memory, and sent from a worker each would hold open files for good.
     workers = recipe.workers if recipe.latents == "streamed" else 0

@@ -40,9 +40,7 @@ def on_engine(engine: Engine, retries: int = 2) -> ComputeShots:
         if not writes_early(request):
             parts.sort(key=lambda part: -sum(lengths[index] for index in part))
         of = {f"shots {part[0]} to {part[-1]}": part for part in parts}
-        tasks = [
-            Task(name, replace(request, only_shots=tuple(part))) for name, part in of.items()
-        ]
+        tasks = [Task(name, replace(request, only_shots=tuple(part))) for name, part in of.items()]
         open_ = set(lacking)
         first, done = dict[str, int](), dict[str, int]()
         before = sum(lengths) - sum(lengths[index] for index in lacking)
