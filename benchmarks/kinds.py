@@ -53,7 +53,7 @@ def arguments() -> argparse.Namespace:
 def stacked(folder: Path, count: int) -> Iterator[Frame]:
     source = StackedFrames(folder)
     for index in np.linspace(0, len(source) - 1, min(count, len(source))).astype(int):
-        clip = source.read(int(index), 0, 1)
+        clip = source.read(int(index), range(1))
         disparity = clip.disparity[0].numpy()
         depth = np.where(disparity > 0, 1 / np.maximum(disparity, 1e-6), np.inf)
         yield clip.rgb[0].numpy(), depth / np.median(depth[np.isfinite(depth)])

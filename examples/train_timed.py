@@ -99,7 +99,7 @@ class Views(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
         size, parts = drawn_size(views, rng), []
         for _ in range(count):
             source = sources[int(rng.integers(len(sources)))]
-            clip = view(source.read(int(rng.integers(len(source))), 0, 1), size, views, rng)
+            clip = view(source.read(int(rng.integers(len(source))), range(1)), size, views, rng)
             clip = clip.mirrored() if rng.random() < 0.5 else clip
             target = target_disparity(clip.disparity, clip.valid)[:, None]
             parts.append((clip.rgb, target, depth_cells(clip.disparity, clip.valid, 1)))

@@ -104,7 +104,7 @@ def test_a_view_shows_the_same_part_of_picture_and_depth(stacks):
     source, plan = StackedFrames(stacks), ViewsConfig([ViewSize(12, 24)], [0.5, 1.0], False)
     rng, seen = np.random.default_rng(3), set()
     for _ in range(40):
-        whole = source.read(int(rng.integers(4)), 0, 1)
+        whole = source.read(int(rng.integers(4)), range(1))
         part = view(whole, plan.sizes[0], plan, rng)
         assert part.rgb.shape == (1, 12, 24, 3) and part.valid.all()
         apart = (part.rgb[..., 0].float() - part.disparity).abs()
