@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -63,6 +64,15 @@ def _carry_out(command: list[str], prepare: Callable[[], None], said: Path) -> N
     sys.argv = ["depthcrafter", *command, "--quiet"]
     prepare()
     main()
+
+
+def a_worker() -> psutil.Process | None:
+    """One of an engine's workers that this process started, None where none lives."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # of processes that have ended, other tests' too
+            if re.search("spawn_main|ray::_Actor", " ".join(process.cmdline())):
+                return process
+    return None
 
 
 def kill_this_process() -> None:

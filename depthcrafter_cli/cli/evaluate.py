@@ -1,5 +1,6 @@
 """``depthcrafter evaluate``: score a method, or results of any other, on a set with true depth."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,8 +9,11 @@ import typer
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import Console, Reporting, reported
 from depthcrafter_cli.cli.options import Some, Values, spread
+from depthcrafter_cli.cli.run import at_work
 from depthcrafter_cli.cli.streams import Line
+from depthcrafter_cli.options import build
 from depthcrafter_cli.text import counted, expanded
+from depthcrafter_cli.workflows.batches.options import Workers
 from depthcrafter_cli.workflows.request import RunRequest
 
 if TYPE_CHECKING:
@@ -101,6 +105,7 @@ def evaluate(
     *,
     asked: Annotated[Values, Some(RunRequest, names=_METHOD)],
     settings: Annotated[Values, Some(RunRequest, names=_SETTINGS)],
+    workers: Annotated[Values, Some(Workers)],
     how: Reporting,
 ) -> None:
     """Score a method on a set with true depth, as the DepthCrafter paper does.
@@ -113,9 +118,10 @@ def evaluate(
       depthcrafter evaluate kitti KITTI/ --method depth-anything-v2-small --out scores.json
       depthcrafter evaluate bonn bonn/ --predictions results/ --convention depth --out scores.csv
       depthcrafter evaluate folder my-clips/ --weights my-nano --out scores.json
+      depthcrafter evaluate scannet ScanNet/ --out scores.json --devices cuda:0,cuda:1
     """
     names = {
-        **opt.NAMES,
+        **opt.names_of(RunRequest, Workers),
         "dataset": "SET",
         **{name: f"--{name.replace('_', '-')}" for name in _OWN},
     }
@@ -129,8 +135,16 @@ def evaluate(
             convention=convention, max_frames=max_frames,  # type: ignore[arg-type]
             align_by=align_by, loss=loss, long=long, flow=flow, settings=settings, **asked,
         )  # fmt: skip
-        with console.observing() as observer:
-            report = carry_out(request, observer, console.warn, lambda score: _tell(console, score))
+        tell = partial(_tell, console)
+        if workers:
+            from depthcrafter_cli.workflows.batches.clips import on_engine
+
+            with at_work(build(Workers, workers), request.device, console) as (engine, observer):
+                elsewhere = on_engine(engine)
+                report = carry_out(request, observer, console.warn, tell, elsewhere=elsewhere)
+        else:
+            with console.observing() as observer:
+                report = carry_out(request, observer, console.warn, tell)
         console.hint = ""
         _show(console, report, out)
 

@@ -1,6 +1,7 @@
 """``depthcrafter run``: read the options, show the plan, run it, say where the files are."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,11 +11,12 @@ from depthcrafter_cli.cli.console import Console, Reporting, reported
 from depthcrafter_cli.cli.options import RunValues, Some, Values, spread
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.options import build
-from depthcrafter_cli.progress import Progress
+from depthcrafter_cli.progress import Observer, Progress
 from depthcrafter_cli.workflows.batches.options import Workers
 from depthcrafter_cli.workflows.request import RunRequest
 
 if TYPE_CHECKING:
+    from depthcrafter_cli.workflows.batches.engine import Engine
     from depthcrafter_cli.workflows.runs import RunResult
 
 
@@ -59,16 +61,29 @@ def run(
 def _on_workers(request: RunRequest, workers: Workers, console: Console) -> "RunResult | None":
     """Run, with the shots of the film computed by several workers."""
     from depthcrafter_cli import workflows
-    from depthcrafter_cli.workflows.batches.engine import engine_for
     from depthcrafter_cli.workflows.batches.shots import on_engine
 
-    if request.device != "auto":
+    with at_work(workers, request.device, console) as (engine, observer):
+        request = replace(request, device=workers.devices.split(",")[0].strip())
+        return workflows.run(
+            request, observer, console.warn, planned=console.planned, elsewhere=on_engine(engine)
+        )
+
+
+@contextmanager
+def at_work(workers: Workers, device: str, console: Console) -> Iterator[tuple["Engine", Observer]]:
+    """The engine that was asked for, and the observer of its work, which Ctrl-C ends.
+
+    Raises UsageError for a ``device`` beside it.
+    """
+    from depthcrafter_cli.workflows.batches.engine import engine_for
+
+    if device != "auto":
         raise UsageError(
-            "got --device with --engine or --devices, expected one way to say where the film is "
-            "computed: leave --device out."
+            "got --device with --engine or --devices, expected one way to say where the work is "
+            "done: leave --device out."
         )
     engine = engine_for(workers, console.warn)
-    request = replace(request, device=workers.devices.split(",")[0].strip())
     with (
         console.observing() as observer,
         engine.interruptible(console.stopping) as beat,
@@ -78,9 +93,7 @@ def _on_workers(request: RunRequest, workers: Workers, console: Console) -> "Run
             observer(event)
             beat(event)
 
-        return workflows.run(
-            request, observe, console.warn, planned=console.planned, elsewhere=on_engine(engine)
-        )
+        yield engine, observe
 
 
 def files_of(request: RunRequest) -> Iterator[Path]:

@@ -123,6 +123,14 @@ def split_adapter(name: str | None) -> tuple[str | None, Path | None]:
     return name, None
 
 
+def absolute_weights(weights: str | None) -> str | None:
+    """What ``weights`` is in any folder; a registered name means that model, as it is found."""
+    weights, adapter = split_adapter(weights)
+    if weights is not None and weights not in MODELS and Path(weights).exists():
+        weights = str(Path(weights).absolute())
+    return weights if adapter is None else f"{weights}+{adapter.absolute()}"
+
+
 def _with_adapter(found: InstalledModel, folder: Path) -> InstalledModel:
     if found.spec.layout != DEPTHCRAFTER_LAYOUT or found.adapter is not None:
         raise WeightsError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -24,12 +24,17 @@ if TYPE_CHECKING:
     from depthcrafter_cli.datasets.recorded import RecordedClip
     from depthcrafter_cli.datasets.registry import Dataset
     from depthcrafter_cli.types import Disparity
+    from depthcrafter_cli.workflows.model import LoadedModel
 
 Convention = Literal["disparity", "depth"]
 Fit = Literal["clip", "frame"]
 FIGURE = ".png"
 Estimate = Callable[["RecordedClip", int], "Disparity"]
 """What a method says of the first frames of a clip, [T, h, w] of any size."""
+ScoreClips = Callable[
+    ["EvaluationRequest", Sequence["RecordedClip"], Observer, Warn], Iterable[ClipScore]
+]
+"""What estimates clips and gives their scores, in any order."""
 
 
 @dataclass(frozen=True)
@@ -75,17 +80,71 @@ class EvaluationRequest:
     max_ram: float | None = None
     overwrite: bool = False
 
+    @property
+    def set(self) -> Dataset:
+        """Raises UsageError for a name that there is not."""
+        from depthcrafter_cli.datasets.registry import DATASETS
+
+        if self.dataset not in DATASETS:
+            raise UsageError(
+                f"got `dataset` {self.dataset}, expected one of {', '.join(DATASETS)}: choose one."
+            )
+        return DATASETS[self.dataset]
+
+    @property
+    def protocol(self) -> Protocol:
+        """How estimates are compared with the truth."""
+        from depthcrafter_cli.datasets.registry import LONG_FRAMES
+
+        return Protocol(
+            self.set.max_depth,
+            self.max_frames or (LONG_FRAMES if self.long else self.set.max_frames),
+            "disp" if self.predictions and self.convention == "depth" else "depth",
+            self.fit == "frame",
+            self.align_by,
+            self.loss,
+            self.long,
+            self.flow,
+        )
+
+    def clips(self) -> list[RecordedClip]:
+        """All clips of the set. Raises InputError for none."""
+        clips = self.set.clips(self.root, long=self.long)
+        if not clips:
+            raise InputError(
+                f"got no clip in {self.root}, expected those of {self.dataset}: check the path."
+            )
+        return clips
+
+    def frames_of(self, clip: RecordedClip) -> int:
+        """How many frames of a clip are used."""
+        return min(clip.frames, self.protocol.max_frames)
+
+    def absolute(self) -> EvaluationRequest:
+        """Return the same request, which means the same in any folder."""
+        from depthcrafter_cli.models.weights import absolute_weights
+
+        return dataclasses.replace(
+            self,
+            root=self.root.absolute(),
+            weights=absolute_weights(self.weights),
+            predictions=self.predictions and self.predictions.absolute(),
+        )
+
 
 def evaluate(
     request: EvaluationRequest,
     observer: Observer = ignore,
     warn: Warn = ignore,
     on_clip: Callable[[ClipScore], None] = ignore,
+    *,
+    elsewhere: ScoreClips | None = None,
 ) -> EvaluationReport:
     """Score a method, or a folder of its results, on a set, and write the report.
 
     A report in .json is written after each clip; the same evaluation goes on from it. ``on_clip``
-    receives each clip's score.
+    receives each clip's score. ``elsewhere`` has the clips scored in other processes, as
+    :func:`~depthcrafter_cli.workflows.batches.clips.on_engine` does.
 
     Raises:
         UsageError: a set, method or option that there is not.
@@ -93,40 +152,24 @@ def evaluate(
         OutputError: a file is in the way, or cannot be written.
         WeightsError, MemoryLimitError: as for a run.
     """
-    from depthcrafter_cli.datasets.registry import DATASETS, LONG_FRAMES
-
     outputs = _checked(request)
-    dataset = DATASETS[request.dataset]
-    clips = dataset.clips(request.root, long=request.long)
-    if not clips:
-        raise InputError(
-            f"got no clip in {request.root}, expected those of {request.dataset}: check the path."
-        )
-    method = _Predictions(request) if request.predictions else _Method(request, dataset, warn)
+    clips = request.clips()
     report = EvaluationReport(
         dataset=request.dataset,
         root=str(request.root.resolve()),
-        made=method.made,
-        protocol=Protocol(
-            dataset.max_depth,
-            request.max_frames or (LONG_FRAMES if request.long else dataset.max_frames),
-            "disp" if request.predictions and request.convention == "depth" else "depth",
-            request.fit == "frame",
-            request.align_by,
-            request.loss,
-            request.long,
-            request.flow,
-        ),
+        made=_estimates(request, ignore).made,
+        protocol=request.protocol,
         names=tuple(clip.name for clip in clips),
     )
+    places = {name: at for at, name in enumerate(report.names)}
     with claimed(outputs):
         kept = next((path for path in outputs if path.suffix.lower() == ".json"), None)
         report = _begun(report, outputs, kept, request.overwrite)
-        for clip in clips[len(report.clips) :]:
-            frames = min(clip.frames, report.protocol.max_frames)
-            estimate = method(clip, frames, observer)
-            score = _score(clip, frames, estimate, report.protocol, dataset.metric, request.flow)
-            report = dataclasses.replace(report, clips=(*report.clips, score))
+        done = {score.name for score in report.clips}
+        lacking = [clip for clip in clips if clip.name not in done]
+        for score in (elsewhere or score_here)(request, lacking, observer, warn):
+            scores = sorted((*report.clips, score), key=lambda each: places[each.name])
+            report = dataclasses.replace(report, clips=tuple(scores))
             if kept is not None:
                 write_whole(kept, report_text(report, ".json").encode())
             on_clip(score)
@@ -135,16 +178,31 @@ def evaluate(
     return report
 
 
+def score_here(
+    request: EvaluationRequest,
+    clips: Sequence[RecordedClip],
+    observer: Observer = ignore,
+    warn: Warn = ignore,
+    model: LoadedModel | None = None,
+) -> Iterator[ClipScore]:
+    """Estimate clips in this process, with what ``model`` has loaded, and give their scores."""
+    estimates = _estimates(request, warn, model)
+    for clip in clips:
+        frames = request.frames_of(clip)
+        yield _score(clip, frames, estimates(clip, frames, observer), request)
+
+
+def _estimates(
+    request: EvaluationRequest, warn: Warn, model: LoadedModel | None = None
+) -> _Predictions | _Method:
+    return _Predictions(request) if request.predictions else _Method(request, warn, model)
+
+
 def _checked(request: EvaluationRequest) -> list[Path]:
     """The outputs. Raises UsageError for options out of range, OutputError for places to write."""
-    from depthcrafter_cli.datasets.registry import DATASETS
     from depthcrafter_cli.evaluation.alignment import AlignBy, Loss
     from depthcrafter_cli.evaluation.flow import require_flow
 
-    if request.dataset not in DATASETS:
-        raise UsageError(
-            f"got `dataset` {request.dataset}, expected one of {', '.join(DATASETS)}: choose one."
-        )
     kinds: dict[str, Any] = {
         "convention": Convention, "fit": Fit, "align_by": AlignBy, "loss": Loss,
     }  # fmt: skip
@@ -202,16 +260,19 @@ def _begun(
 class _Method:
     """Estimates by a method that this program serves."""
 
-    def __init__(self, request: EvaluationRequest, dataset: Dataset, warn: Warn) -> None:
+    def __init__(
+        self, request: EvaluationRequest, warn: Warn, model: LoadedModel | None = None
+    ) -> None:
         from depthcrafter_cli.methods.base import MethodRequest
         from depthcrafter_cli.methods.registry import method_named
+        from depthcrafter_cli.models.pretrained import Pretrained
         from depthcrafter_cli.models.registry import DEPTHCRAFTER
         from depthcrafter_cli.types import Size
         from depthcrafter_cli.workflows.infer import DepthCrafterPipeline
 
         method = method_named(request.method)
         found = method.find(request.weights)
-        self._size, max_res = dataset.model_size, request.max_res
+        self._size, max_res = request.set.model_size, request.max_res
         if max_res is None and self._size is not None and found and found.spec == DEPTHCRAFTER:
             max_res = max(self._size.height, self._size.width)
         self._max_res, self._settings = max_res, dict(request.settings)
@@ -226,9 +287,10 @@ class _Method:
             "max_res": max_res,
             "sha256": {} if found is None else found.hashes(),
         }
-        self._pipeline = DepthCrafterPipeline.from_pretrained(
-            request.weights, method=request.method, device=request.device, dtype=request.dtype,
-            max_vram=request.max_vram, max_ram=request.max_ram, warn=warn,
+        self._pipeline = DepthCrafterPipeline(
+            Pretrained(request.weights), request.method, device=request.device,
+            dtype=request.dtype, limits=(request.max_vram, request.max_ram), warn=warn,
+            loaded=model,
         )  # fmt: skip
 
     def __call__(self, clip: RecordedClip, frames: int, observer: Observer) -> Disparity:
@@ -278,12 +340,7 @@ class _Predictions:
 
 
 def _score(
-    clip: RecordedClip,
-    frames: int,
-    estimate: Disparity,
-    protocol: Protocol,
-    metric: bool,
-    flow: bool,
+    clip: RecordedClip, frames: int, estimate: Disparity, request: EvaluationRequest
 ) -> ClipScore:
     """Compare an estimate [T, h, w] with the clip's truth. Raises InputError."""
     import numpy as np
@@ -294,8 +351,8 @@ def _score(
     from depthcrafter_cli.evaluation.temporal import temporal_score
     from depthcrafter_cli.types import Size
 
-    depth = clip.depth(frames)
-    if not metric:  # the unit may be any: take the clip's median
+    depth, protocol = clip.depth(frames), request.protocol
+    if not request.set.metric:  # the unit may be any: take the clip's median
         known = depth[depth > 0]
         depth = depth / np.float32(np.median(known) if known.size else 1)
     alignment = Alignment(protocol.align_by, protocol.loss)  # type: ignore[arg-type]
@@ -318,7 +375,7 @@ def _score(
         steady = temporal_score(estimate, depth, **how) if frames > 1 else None
         camera = None if clip.camera is None else clip.cropped_camera
         size = Size(*depth.shape[1:])
-        pictures = iter(clip.pictures_at(size, frames)) if flow else None
+        pictures = iter(clip.pictures_at(size, frames)) if request.flow else None
         more = consistency_of(align_clip(estimate, depth, **how), camera, pictures)
     except InputError as error:
         raise InputError(f"the clip {clip.name} cannot be scored: {error}") from error

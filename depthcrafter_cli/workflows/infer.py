@@ -89,15 +89,18 @@ class DepthCrafterPipeline:
 
     def __init__(
         self, model: Pretrained, method: str, *, device: str, dtype: str, limits: Limits,
-        warn: Warn = ignore,
+        warn: Warn = ignore, loaded: LoadedModel | None = None,
     ) -> None:  # fmt: skip
-        """See :meth:`from_pretrained`, which finds the ``model`` first."""
+        """See :meth:`from_pretrained`, which finds the ``model`` first.
+
+        What ``loaded`` holds is used; without it the pipeline loads its own.
+        """
         for name, value in zip(("max_vram", "max_ram"), limits, strict=True):
             if value is not None:
                 options_of(RunRequest)[name].check(value)
         self._model, self._method = model, method_named(method)
         self._limits, self._warn = limits, warn
-        self._loaded = LoadedModel()
+        self._loaded = loaded or LoadedModel()
         self._asked = device, dtype
         self._place()
         self._method.find(model.weights)  # whether it is there

@@ -345,11 +345,13 @@ class RunRequest(Look):
 
     def absolute(self) -> "RunRequest":
         """Return the same request, which means the same in any folder."""
+        from depthcrafter_cli.models.weights import absolute_weights
+
         return replace(
             self,
             video=self.video.absolute(),
             outputs=tuple(out.absolute() for out in self.outputs),
-            weights=_absolute_folder(self.weights),
+            weights=absolute_weights(self.weights),
             cuts=str(self.cut_list.absolute()) if self.cut_list else self.cuts,
             work_dir=self.work_dir and self.work_dir.absolute(),
         )
@@ -390,14 +392,3 @@ COLUMNS = {
     if each.part in ("look", "depth", "memory")
 }
 """The options that a list may set for each of its videos, and the fields that they set."""
-
-
-def _absolute_folder(weights: str | None) -> str | None:
-    """A registered name means that model, whatever folders there are (as for find_weights)."""
-    from depthcrafter_cli.models.registry import MODELS
-    from depthcrafter_cli.models.weights import split_adapter
-
-    weights, adapter = split_adapter(weights)
-    if weights is not None and weights not in MODELS and Path(weights).is_dir():
-        weights = str(Path(weights).absolute())
-    return weights if adapter is None else f"{weights}+{adapter.absolute()}"

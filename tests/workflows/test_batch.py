@@ -19,7 +19,7 @@ from depthcrafter_cli.types import Size
 from depthcrafter_cli.workflows.batches.engine import LocalEngine
 from depthcrafter_cli.workflows.batches.on_ray import RayEngine
 from depthcrafter_cli.workflows.batches.queue import run_tasks
-from depthcrafter_cli.workflows.batches.task import Task
+from depthcrafter_cli.workflows.batches.task import VideoTask
 from depthcrafter_cli.workflows.request import RunRequest
 
 BROKEN = {"empty", "cut", "deep/text", "deep/sound", "deep/header"}
@@ -122,11 +122,11 @@ def test_a_night_of_clips_some_broken_killed_twice_and_resumed(cli, shots, optio
 
 
 @pytest.fixture
-def three(tmp_path, shots, tiny_folder) -> list[Task]:
+def three(tmp_path, shots, tiny_folder) -> list[VideoTask]:
     """Three clips to be carried out."""
     settings = {"steps": 1, "window": 4, "overlap": 2, "decode_chunk": 2}
     return [
-        Task(
+        VideoTask(
             name,
             RunRequest(
                 shots / f"{name}.mp4",
@@ -140,7 +140,7 @@ def three(tmp_path, shots, tiny_folder) -> list[Task]:
 
 
 def carried_out(tasks, engine, kill=lambda worker: None, retried=lambda ended: None):
-    """The reports by name and the ends that were not the last; ``kill`` gets the first worker."""
+    """The last ends by name and those before; ``kill`` gets the first worker."""
     retries, killed = [], []
 
     def watch(task, worker, event):
@@ -153,12 +153,12 @@ def carried_out(tasks, engine, kill=lambda worker: None, retried=lambda ended: N
             retries.append(ended)
             retried(ended)
 
-    reports = run_tasks(tasks, engine, retries=1, on_progress=watch, failed=failed)
-    return {report.name: report for report in reports}, retries
+    ends = run_tasks(tasks, engine, retries=1, on_progress=watch, failed=failed)
+    return {end.task.name: end for end in ends}, retries
 
 
-def check_all_right(tasks, reports):
-    assert {report.status for report in reports.values()} == {"done"}, reports
+def check_all_right(tasks, ends):
+    assert not any(end.outcome.error for end in ends.values()), ends
     for task in tasks:
         with np.load(task.request.outputs[0]) as made:
             assert made["depth"].shape[1:] == (64, 64) and np.isfinite(made["depth"]).all()
@@ -173,11 +173,11 @@ def test_a_ray_worker_that_dies_does_not_take_the_batch_with_it(three, capfd):
     settings = {**three[0].request.settings, "steps": 10}
     three = [replace(task, request=replace(task.request, settings=settings)) for task in three]
     handler = signal.getsignal(signal.SIGTERM)
-    reports, retries = carried_out(three, RayEngine("cpu,cpu", None), kill)
-    check_all_right(three, reports)
+    ends, retries = carried_out(three, RayEngine("cpu,cpu", None), kill)
+    check_all_right(three, ends)
     assert len(retries) == 1 and "died" in retries[0].outcome.error
-    assert reports[retries[0].task.name].attempts == 2
-    assert retries[0].worker not in {report.worker for report in reports.values()}
+    assert ends[retries[0].task.name].task.attempt == 2
+    assert retries[0].worker not in {end.worker for end in ends.values()}
     assert signal.getsignal(signal.SIGTERM) is handler
     assert capfd.readouterr().out == ""  # where programs read our events
 
@@ -196,17 +196,17 @@ def test_windows_that_memory_shortens_are_said_of_the_clip(cli, tiny_folder, tmp
 def test_what_may_pass_is_tried_again_after_the_others(three):
     lock = FileLock(three[0].request.outputs[0].parent / ".clip00.npz.lock")
     lock.acquire()
-    reports, retries = carried_out(three, LocalEngine("cpu"), retried=lambda _: lock.release())
-    check_all_right(three, reports)
+    ends, retries = carried_out(three, LocalEngine("cpu"), retried=lambda _: lock.release())
+    check_all_right(three, ends)
     assert [(ended.task.name, ended.task.attempt) for ended in retries] == [("clip00", 1)]
-    assert list(reports) == ["clip03", "clip06", "clip00"]
+    assert list(ends) == ["clip03", "clip06", "clip00"]
 
 
 def test_damage_is_not_tried_again(three, shots, tmp_path):
     weights = three[0].request.weights
     request = RunRequest(shots / "cut.mp4", (tmp_path / "cut.npz",), weights=weights)
-    reports, retries = carried_out([Task("cut", request)], LocalEngine("cpu"))
-    assert (reports["cut"].status, reports["cut"].exit_code, retries) == ("failed", 3, [])
+    ends, retries = carried_out([VideoTask("cut", request)], LocalEngine("cpu"))
+    assert (ends["cut"].outcome.exit_code, retries) == (3, [])
 
 
 @pytest.mark.slow

@@ -15,18 +15,18 @@ from depthcrafter_cli.workflows.batches import processes
 from depthcrafter_cli.workflows.batches.engine import LocalEngine
 from depthcrafter_cli.workflows.batches.processes import ProcessEngine
 from depthcrafter_cli.workflows.batches.queue import run_tasks
-from depthcrafter_cli.workflows.batches.task import Task
+from depthcrafter_cli.workflows.batches.task import VideoTask
 from depthcrafter_cli.workflows.interrupts import Interrupted
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.state import RunState
 
 
 @pytest.fixture
-def task(clip, tiny_folder, tmp_path) -> Task:
+def task(clip, tiny_folder, tmp_path) -> VideoTask:
     """A clip of many short steps."""
     settings = {"steps": 200, "window": 6, "overlap": 2, "decode_chunk": 3}
     out = tmp_path / "d.npz"
-    return Task("a", RunRequest(clip, (out,), weights=str(tiny_folder), settings=settings))
+    return VideoTask("a", RunRequest(clip, (out,), weights=str(tiny_folder), settings=settings))
 
 
 def held_in_a_step(task, engine, then, stage="denoise", at=1, after=0.0):
@@ -78,7 +78,7 @@ def test_a_worker_that_is_asked_to_stop_while_its_clip_ends_does_not_wait_for_an
         Timer(0.5, os.kill, (pid, signal.SIGCONT)).start()
 
     with pytest.raises(Interrupted):
-        held_in_a_step(Task("a", request), engine, then, stage="write", at=last, after=0.05)
+        held_in_a_step(VideoTask("a", request), engine, then, stage="write", at=last, after=0.05)
     rescue.cancel()
     assert engine._workers[0].process.exitcode == 0
 
@@ -112,8 +112,8 @@ def test_a_clip_rests_before_it_is_tried_again_and_each_time_longer(task):
             rests.append(event.total)
 
     tasks, engine = [replace(task, request=quick)], LocalEngine("cpu")
-    (report,) = run_tasks(tasks, engine, retries=2, on_progress=watch, failed=failed)
-    assert (report.status, report.attempts, rests) == ("done", 3, [2, 8])
+    (end,) = run_tasks(tasks, engine, retries=2, on_progress=watch, failed=failed)
+    assert (end.outcome.error, end.task.attempt, rests) == ("", 3, [2, 8])
     assert failures[1] - failures[0] >= 2 and time.monotonic() - failures[1] >= 8
 
 

@@ -7,11 +7,18 @@ import signal
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import OpenEXR
 import pytest
 from PIL import Image
+from processes import a_worker
+
+from depthcrafter_cli.workflows.batches.clips import on_engine
+from depthcrafter_cli.workflows.batches.engine import engine_for
+from depthcrafter_cli.workflows.batches.options import Workers
+from depthcrafter_cli.workflows.evaluate import EvaluationRequest, evaluate
 
 SCENES, FRAMES, HEIGHT, WIDTH = ("alley", "cave", "market"), 3, 48, 64
 
@@ -212,6 +219,50 @@ def test_a_killed_evaluation_ends_in_the_same_table(sintel, tiny_folder, tmp_pat
     assert len(json.loads((tmp_path / "killed.json").read_text())["clips"]) <= 2
     subprocess.run(command("killed.json"), check=True, capture_output=True)
     one, other = (tmp_path / f"{name}.json" for name in ("whole", "killed"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_clip_that_fails_costs_no_other_clip_on_workers(cli, sintel, tmp_path):
+    results, path, whole = tmp_path / "results", tmp_path / "scores.json", tmp_path / "whole.json"
+    results.mkdir()
+    told = ["sintel", sintel, "--predictions", results]
+    for scene in SCENES[1:]:
+        as_npz(results, scene)
+    lacking = cli("evaluate", *told, "--engine", "local", "--devices", "cpu", "--out", path)
+    assert lacking.code == 3 and "of the clip alley" in lacking.err
+    assert [clip["name"] for clip in json.loads(path.read_text())["clips"]] == ["cave", "market"]
+    as_npz(results, "alley")
+    again = cli("evaluate", *told, "--engine", "local", "--json", "--out", path)
+    events = [json.loads(line) for line in again.out.splitlines()]
+    assert [event["clip"] for event in events if event["event"] == "clip"] == ["alley"]
+    assert cli("evaluate", *told, "--out", whole).code == 0
+    assert path.read_bytes() == whole.read_bytes()
+    both = cli("evaluate", *told, "--devices", "cpu", "--device", "cpu", "--out", tmp_path / "a.md")
+    assert both.code == 2 and "leave --device out" in both.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["processes", "ray"])
+def test_an_evaluation_on_two_workers_one_of_which_dies_has_the_same_table(
+    sintel, tiny_folder, tmp_path, engine
+):
+    request = EvaluationRequest(
+        "sintel", sintel, (tmp_path / "one.json",), weights=str(tiny_folder), device="cpu",
+        max_res=128, settings={"steps": 2},
+    )  # fmt: skip
+    evaluate(request)
+    killed, warnings = [], []
+
+    def kill_one(event):
+        if not killed and (worker := a_worker()):
+            worker.kill()
+            killed.append(worker.pid)
+
+    workers = engine_for(Workers("cpu,cpu", engine))
+    there = replace(request, outputs=(tmp_path / "two.json",), device="auto")
+    evaluate(there, kill_one, warnings.append, elsewhere=on_engine(workers))
+    assert killed and any("the worker" in sentence for sentence in warnings)
+    one, other = (tmp_path / f"{name}.json" for name in ("one", "two"))
     assert one.read_bytes() == other.read_bytes()
 
 

@@ -1,19 +1,16 @@
 """Films: each shot is computed as if it were alone, and has a range of its own."""
 
 import json
-import re
-from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
 import av
 import numpy as np
-import psutil
 import pytest
 from clips import make_film
 from PIL import Image
-from processes import KILLED, in_child, kill_this_process
+from processes import KILLED, a_worker, in_child, kill_this_process
 
 from depthcrafter_cli import DepthCrafterPipeline, infer
 from depthcrafter_cli.errors import InputError, OutputError, UsageError
@@ -21,7 +18,7 @@ from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.workflows.batches.engine import LocalEngine, engine_for
 from depthcrafter_cli.workflows.batches.options import Workers
 from depthcrafter_cli.workflows.batches.shots import on_engine
-from depthcrafter_cli.workflows.batches.task import Task, lost
+from depthcrafter_cli.workflows.batches.task import VideoTask, lost
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.run_plan import plan
 from depthcrafter_cli.workflows.runs import run
@@ -389,7 +386,7 @@ def test_a_plan_knows_the_shots_and_counts_the_part_that_is_read(cli, film):
 
 @pytest.mark.parametrize(("shots", "says"), [((1, 2), "run the film again"), ((), "the batch")])
 def test_what_is_said_of_a_lost_worker_suits_its_task(film, shots, says):
-    task = Task("shots 1 to 2", RunRequest(film, (), only_shots=shots))
+    task = VideoTask("shots 1 to 2", RunRequest(film, (), only_shots=shots))
     assert says in lost(task, "cpu #1", "exit code -9").error
 
 
@@ -512,14 +509,9 @@ def test_a_film_on_two_workers_one_of_which_dies_is_the_same_file(
     killed = []
 
     def kill_one(event):
-        if event.stage != "decode" or killed:
-            return
-        for process in psutil.Process().children(recursive=True):
-            with suppress(psutil.Error):  # of processes that have ended, other tests' too
-                if re.search("spawn_main|ray::_Actor", " ".join(process.cmdline())):
-                    process.kill()
-                    killed.append(process.pid)
-                    return
+        if event.stage == "decode" and not killed and (worker := a_worker()):
+            worker.kill()
+            killed.append(worker.pid)
 
     warned = []
     workers = engine_for(Workers("cpu,cpu", engine))

@@ -14,7 +14,7 @@ from depthcrafter_cli.workflows.batches.options import BatchOptions
 from depthcrafter_cli.workflows.batches.queue import run_tasks
 from depthcrafter_cli.workflows.batches.report import ReportFile, TaskReport, check_report
 from depthcrafter_cli.workflows.batches.sources import BatchVideo, find_videos
-from depthcrafter_cli.workflows.batches.task import EndedAttempt, Task
+from depthcrafter_cli.workflows.batches.task import EndedAttempt, Task, VideoTask
 from depthcrafter_cli.workflows.request import RunRequest
 
 
@@ -50,7 +50,7 @@ def find_tasks(
     options: BatchOptions = BatchOptions(),
     columns: Collection[str] = (),
     warn: Warn = ignore,
-) -> list[Task]:
+) -> list[VideoTask]:
     """Every video of ``sources``, or of the part of them asked for, as it is to be carried out.
 
     Results go below ``out``. ``request_for`` makes the request of a video and its outputs, by
@@ -69,7 +69,7 @@ def find_tasks(
         if options.work_dir is not None:
             place = options.work_dir / request.work_folder.relative_to(out.absolute())
             request = replace(request, work_dir=place)
-        tasks.append(Task(video.name, request))
+        tasks.append(VideoTask(video.name, request))
     return tasks[part - 1 :: parts]
 
 
@@ -78,7 +78,7 @@ def _default_request(video: BatchVideo, outputs: tuple[Path, ...]) -> RunRequest
 
 
 def batch(
-    tasks: Sequence[Task],
+    tasks: Sequence[VideoTask],
     observer: BatchObserver | None = None,
     warn: Warn = ignore,
     *,
@@ -106,14 +106,16 @@ def batch(
     file = ReportFile(options.report) if options.report is not None and engine is not None else None
     began = time.time()
     try:
-        to_do = [task for task in tasks if reports[task.name].open]
+        to_do = {task.name: task for task in tasks if reports[task.name].open}
         if file is not None:
             file.update(reports.values())
         if engine is not None and to_do:
-            ends = run_tasks(to_do, engine, options.retries, observer.on_progress, observer.failed)
+            ends = run_tasks(
+                to_do.values(), engine, options.retries, observer.on_progress, observer.failed
+            )
             with observer.working(engine, len(to_do)), closing(ends):
                 for end in ends:
-                    settled = end.reworded(words)
+                    settled = TaskReport.settled(to_do[end.task.name], end).reworded(words)
                     observer.settled(settled)
                     reports[settled.name] = settled
                     if file is not None:

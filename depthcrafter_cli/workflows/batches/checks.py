@@ -7,14 +7,14 @@ from dataclasses import replace
 
 from depthcrafter_cli.errors import DepthCrafterError, UsageError, WeightsError
 from depthcrafter_cli.workflows.batches.report import TaskReport
-from depthcrafter_cli.workflows.batches.task import Outcome, Task, failure
+from depthcrafter_cli.workflows.batches.task import Outcome, VideoTask, failure
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.run_plan import check_run
 from depthcrafter_cli.workflows.runs import finished_before
 from depthcrafter_cli.workflows.state import RunState
 
 
-def check_tasks(tasks: Sequence[Task], *, skip_complete: bool) -> dict[str, TaskReport]:
+def check_tasks(tasks: Sequence[VideoTask], *, skip_complete: bool) -> dict[str, TaskReport]:
     """The state of every video by its name; open ones are ``to do`` or were ``stopped``.
 
     What is wrong with one video is that video's failure.
@@ -25,7 +25,7 @@ def check_tasks(tasks: Sequence[Task], *, skip_complete: bool) -> dict[str, Task
     return {task.name: _check(task, skip_complete) for task in tasks}
 
 
-def _check(task: Task, skip_complete: bool) -> TaskReport:
+def _check(task: VideoTask, skip_complete: bool) -> TaskReport:
     warnings: list[str] = []
     try:
         if skip_complete and finished_before(task.request, warnings.append):
@@ -39,7 +39,7 @@ def _check(task: Task, skip_complete: bool) -> TaskReport:
     return left_open(TaskReport.of(task, "to do", frames=checked.frames), task)
 
 
-def left_open(report: TaskReport, task: Task, since: float = math.inf) -> TaskReport:
+def left_open(report: TaskReport, task: VideoTask, since: float = math.inf) -> TaskReport:
     """A video to do as it is now: ``stopped`` if there is something to go on from.
 
     ``done`` if it was finished ``since`` a time of the clock, though the batch was stopped before

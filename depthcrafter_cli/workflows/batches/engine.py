@@ -74,7 +74,7 @@ class LocalEngine(AbstractContextManager["LocalEngine"]):
         if task is None:
             return ()
         outcome = attempt(
-            task.on(self._device), self._model, lambda event: on_progress(task, self._device, event)
+            task, self._device, self._model, lambda event: on_progress(task, self._device, event)
         )
         if outcome.unexpected:
             self._model = LoadedModel()  # the state of the networks is not known

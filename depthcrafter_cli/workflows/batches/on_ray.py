@@ -7,7 +7,7 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
@@ -46,7 +46,7 @@ class _Actor:
     def attempt(self, task: Task) -> Outcome:
         """Run one video from start to end."""
         tell = spaced(lambda event: self._events.put((task.name, event)))
-        return attempt(task.on(self._device), self._model, tell)
+        return attempt(task, self._device, self._model, tell)
 
     def progress(self) -> tuple[str, Progress]:
         """The next event and its video, when there is one."""
@@ -123,8 +123,7 @@ class RayEngine(WorkerEngine[_Worker]):
 
     def _send(self, worker: _Worker, task: Task) -> None:
         # A worker's working folder is that of `ray start`.
-        anywhere = replace(task, request=task.request.absolute())
-        self._awaited[worker.actor.attempt.remote(anywhere)] = worker
+        self._awaited[worker.actor.attempt.remote(task.absolute())] = worker
         if not worker.listening:
             self._listen(worker)
 

@@ -157,7 +157,7 @@ def _serve(channel: Connection, device: str, threads: int) -> None:
             task: Task = channel.recv()
             stopping = Event()  # set where a stop was asked for that no step has answered yet
             with stopping_between_steps(tell, stopping.set, _STOP) as observer:
-                outcome = attempt(task.on(device), model, observer)
+                outcome = attempt(task, device, model, observer)
             channel.send(outcome)
             if stopping.is_set():
                 return

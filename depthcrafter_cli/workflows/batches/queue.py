@@ -7,7 +7,6 @@ from collections.abc import Callable, Generator, Iterable
 
 from depthcrafter_cli.progress import Progress
 from depthcrafter_cli.workflows.batches.engine import Engine
-from depthcrafter_cli.workflows.batches.report import TaskReport
 from depthcrafter_cli.workflows.batches.task import EndedAttempt, Task, TaskObserver
 
 # Before a video is tried again: a share or a full disk may need as long to come back.
@@ -20,7 +19,7 @@ def run_tasks(
     retries: int,
     on_progress: TaskObserver,
     failed: Callable[[EndedAttempt, bool], None],
-) -> Generator[TaskReport, None, None]:
+) -> Generator[EndedAttempt, None, None]:
     """Every task, in order; failures that may pass again after the others, ``retries`` times, each
     after a longer pause (of which ``on_progress`` is told as of a stage, if nothing else is to do).
 
@@ -46,10 +45,7 @@ def run_tasks(
                     due[task.name] = time.monotonic() + _pause_after(task.attempt)
                     waiting.append(task.again(ended.worker))
                     continue
-                status = "failed" if outcome.error else "done"
-                yield TaskReport.of(
-                    task, status, outcome, attempts=task.attempt, worker=ended.worker
-                )
+                yield ended
 
 
 def _pause_after(attempt: int) -> float:

@@ -15,7 +15,7 @@ import depthcrafter_cli
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.files import require_folder, write_whole
 from depthcrafter_cli.text import printable
-from depthcrafter_cli.workflows.batches.task import Outcome, Task
+from depthcrafter_cli.workflows.batches.task import EndedAttempt, Outcome, VideoTask
 
 _UPDATE_SECONDS = 1.0
 
@@ -53,15 +53,13 @@ class TaskReport:
 
     @staticmethod
     def of(
-        task: Task,
+        task: VideoTask,
         status: str,
         outcome: Outcome | None = None,
         *,
         frames: int | None = None,
-        attempts: int = 0,
-        worker: str = "",
     ) -> "TaskReport":
-        """The report of a task, with what an attempt came to if there was one."""
+        """The report of a task, with what came of it so far."""
         came = outcome or Outcome()
         return TaskReport(
             name=task.name,
@@ -70,12 +68,16 @@ class TaskReport:
             outputs=tuple(map(str, task.request.outputs)),
             frames=came.frames or frames,
             seconds=round(came.seconds, 3),
-            attempts=attempts,
-            worker=worker,
             error=came.error,
             exit_code=came.exit_code,
             warnings=came.warnings,
         )
+
+    @staticmethod
+    def settled(task: VideoTask, ended: EndedAttempt) -> "TaskReport":
+        """The report of a task after its last attempt."""
+        report = TaskReport.of(task, "failed" if ended.outcome.error else "done", ended.outcome)
+        return dataclasses.replace(report, attempts=ended.task.attempt, worker=ended.worker)
 
 
 def check_report(path: Path, *, replace: bool) -> None:

@@ -4,11 +4,10 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 
-from depthcrafter_cli.errors import DepthCrafterError
-from depthcrafter_cli.progress import Observer, Progress, Warn
+from depthcrafter_cli.progress import Observer, Warn
 from depthcrafter_cli.workflows.batches.engine import Engine
-from depthcrafter_cli.workflows.batches.queue import run_tasks
-from depthcrafter_cli.workflows.batches.task import EndedAttempt, Task
+from depthcrafter_cli.workflows.batches.parts import carried_out, raise_error
+from depthcrafter_cli.workflows.batches.task import VideoTask
 from depthcrafter_cli.workflows.places import writes_early
 from depthcrafter_cli.workflows.run_plan import RunPlan
 from depthcrafter_cli.workflows.runs import ComputeShots
@@ -40,30 +39,18 @@ def on_engine(engine: Engine, retries: int = 2) -> ComputeShots:
         if not writes_early(request):
             parts.sort(key=lambda part: -sum(lengths[index] for index in part))
         of = {f"shots {part[0]} to {part[-1]}": part for part in parts}
-        tasks = [Task(name, replace(request, only_shots=tuple(part))) for name, part in of.items()]
-        open_ = set(lacking)
-        first, done = dict[str, int](), dict[str, int]()
+        tasks = [
+            VideoTask(name, replace(request, only_shots=tuple(part))) for name, part in of.items()
+        ]
+        open_, ahead = set(lacking), 0
         before = sum(lengths) - sum(lengths[index] for index in lacking)
-
-        def watch(task: Task, worker: str, event: Progress) -> None:
-            if event.stage in ("decode", "estimate"):
-                done[task.name] = event.done - first.setdefault(task.name, event.done)
-                observer(Progress(event.stage, before + sum(done.values()), sum(lengths)))
-
-        def failed(ended: EndedAttempt, again: bool) -> None:
-            if again:
-                warn(f"{ended.task.name}: {ended.outcome.error} They are tried again.")
-
-        told, ahead = set[str](), 0
-        with closing(run_tasks(tasks, engine, retries, watch, failed)) as reports:
-            for report in reports:
-                if report.error:
-                    raise _error(report.error, report.exit_code)
-                for sentence in report.warnings:
-                    if sentence not in told:
-                        warn(sentence)
-                    told.add(sentence)
-                open_.difference_update(of[report.name])
+        ends = carried_out(
+            tasks, engine, retries, observer, warn, before=before, total=sum(lengths)
+        )
+        with closing(ends):
+            for end in ends:
+                raise_error(end.outcome)
+                open_.difference_update(of[end.task.name])
                 while ahead < len(shots) and ahead not in open_:
                     completed(ahead)
                     ahead += 1
@@ -83,8 +70,3 @@ def _parts(lacking: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
         parts[-1].append(index)
         frames += lengths[index]
     return parts
-
-
-def _error(sentence: str, exit_code: int) -> DepthCrafterError:
-    kinds = {kind.exit_code: kind for kind in DepthCrafterError.__subclasses__()}
-    return kinds.get(exit_code, DepthCrafterError)(sentence)

@@ -1,11 +1,12 @@
-"""One video on its way through a batch: what is to be done, and what came of it."""
+"""One task on its way through an engine: what is to be done, and what came of it."""
 
 import errno
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from depthcrafter_cli.errors import (
     DepthCrafterError,
@@ -14,7 +15,7 @@ from depthcrafter_cli.errors import (
     OutputError,
     unexpected,
 )
-from depthcrafter_cli.progress import Observer, Progress
+from depthcrafter_cli.progress import Observer, Progress, Warn
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.resources import lack_of_memory
 
@@ -34,22 +35,71 @@ _PASSING = frozenset(
 
 
 @dataclass(frozen=True)
-class Task:
-    """A video to be carried out for the ``attempt``-th time, not by the worker ``avoid``."""
+class Task(ABC):
+    """What is to be carried out for the ``attempt``-th time, not by the worker ``avoid``."""
 
     name: str
-    request: RunRequest
-    attempt: int = 1
-    avoid: str = ""
+    attempt: int = field(default=1, kw_only=True)
+    avoid: str = field(default="", kw_only=True)
 
-    def on(self, device: str) -> RunRequest:
-        """What a worker with this device is asked."""
-        return replace(self.request, device=device)
+    @abstractmethod
+    def carry_out(
+        self, device: str, model: "LoadedModel", observer: Observer, warn: Warn
+    ) -> "Outcome":
+        """Do it here. Raises whatever goes wrong."""
+
+    @abstractmethod
+    def absolute(self) -> "Task":
+        """The same task, which means the same in any folder."""
+
+    @abstractmethod
+    def in_words(self) -> tuple[str, str]:
+        """What a worker is to finish, and what users do to go on if it cannot."""
 
     def again(self, worker: str) -> "Task":
         """The next attempt, which goes on where this one, by ``worker``, stopped."""
+        return replace(self, attempt=self.attempt + 1, avoid=worker)
+
+
+@dataclass(frozen=True)
+class VideoTask(Task):
+    """A video, or some shots of a film."""
+
+    request: RunRequest
+
+    def carry_out(
+        self, device: str, model: "LoadedModel", observer: Observer, warn: Warn
+    ) -> "Outcome":
+        from depthcrafter_cli.workflows.run_plan import plan
+        from depthcrafter_cli.workflows.runs import compute_only, run
+
+        request = replace(self.request, device=device)
+        started = time.monotonic()
+        if request.only_shots:
+            frames = compute_only(plan(request, warn, observer), model, observer, warn)
+            return Outcome(frames, time.monotonic() - started)
+
+        def planned(made: "RunPlan") -> None:
+            if made.method.changed:
+                warn(made.method.changed)
+
+        # What is complete though it was to be overwritten may be older than this batch. Otherwise
+        # the worker that finished a video may have died before it could say so.
+        asked = plan(request, warn, observer) if request.overwrite else request
+        result = run(asked, observer, warn, planned=planned, model=model)
+        return Outcome() if result is None else Outcome(result.frames, result.seconds)
+
+    def absolute(self) -> "VideoTask":
+        return replace(self, request=self.request.absolute())
+
+    def in_words(self) -> tuple[str, str]:
+        if self.request.only_shots:
+            return "its shots", "run the film again with `resume=True`"
+        return "the video", "run the batch again with `resume=True`"
+
+    def again(self, worker: str) -> Task:
         request = replace(self.request, resume=True)
-        return Task(self.name, request, self.attempt + 1, avoid=worker)
+        return replace(self, request=request, attempt=self.attempt + 1, avoid=worker)
 
 
 @dataclass(frozen=True)
@@ -57,7 +107,8 @@ class Outcome:
     """How an attempt ended; ``error`` is empty if well, else a sentence.
 
     ``exit_code`` is what ``run`` would have ended with, ``passing`` whether another attempt may
-    succeed, ``seconds`` what the attempt took without loading the model.
+    succeed, ``seconds`` what the attempt took without loading the model, ``value`` what it made
+    that is no file.
     """
 
     frames: int = 0
@@ -67,6 +118,7 @@ class Outcome:
     passing: bool = False
     warnings: tuple[str, ...] = ()
     trace: str = field(default="", compare=False)
+    value: Any = None
 
     @property
     def unexpected(self) -> bool:
@@ -82,33 +134,16 @@ class EndedAttempt(NamedTuple):
     outcome: Outcome
 
 
-def attempt(request: RunRequest, model: "LoadedModel", observer: Observer) -> Outcome:
-    """Run one video here; whatever goes wrong becomes part of the outcome."""
-    from depthcrafter_cli.workflows.run_plan import plan
-    from depthcrafter_cli.workflows.runs import compute_only, run
-
+def attempt(task: Task, device: str, model: "LoadedModel", observer: Observer) -> Outcome:
+    """Carry out a task here; whatever goes wrong becomes part of the outcome."""
     warnings: list[str] = []
     started = time.monotonic()
-
-    def planned(made: "RunPlan") -> None:
-        if made.method.changed:
-            warnings.append(made.method.changed)
-
     try:
-        if request.only_shots:
-            shots = plan(request, warnings.append, observer)
-            frames = compute_only(shots, model, observer, warnings.append)
-            return Outcome(frames, time.monotonic() - started, warnings=tuple(warnings))
-        # What is complete though it was to be overwritten may be older than this batch. Otherwise
-        # the worker that finished a video may have died before it could say so.
-        asked = plan(request, warnings.append, observer) if request.overwrite else request
-        result = run(asked, observer, warnings.append, planned=planned, model=model)
+        outcome = task.carry_out(device, model, observer, warnings.append)
     except Exception as error:
         failed = failure(error, traceback.format_exc())
-        return replace(failed, seconds=time.monotonic() - started, warnings=tuple(warnings))
-    if result is None:
-        return Outcome()
-    return Outcome(result.frames, result.seconds, warnings=tuple(warnings))
+        outcome = replace(failed, seconds=time.monotonic() - started)
+    return replace(outcome, warnings=tuple(warnings))
 
 
 def failure(error: Exception, trace: str = "") -> Outcome:
@@ -123,12 +158,11 @@ def failure(error: Exception, trace: str = "") -> Outcome:
 
 
 def lost(task: Task, worker: str, how: str) -> Outcome:
-    """The outcome of a video, or of shots, whose worker is gone."""
-    what = "its shots" if task.request.only_shots else "the video"
-    whole = "film" if task.request.only_shots else "batch"
+    """The outcome of a task whose worker is gone."""
+    what, go_on = task.in_words()
     error = (
         f"the worker {worker} died ({how}), expected it to finish {what}: look for a lack of "
-        f"memory in the system's log, then run the {whole} again with `resume=True`."
+        f"memory in the system's log, then {go_on}."
     )
     return Outcome(error=error, exit_code=1, passing=True)
 
@@ -146,4 +180,4 @@ def _may_pass(error: BaseException) -> bool:
 
 
 TaskObserver = Callable[[Task, str, Progress], None]
-"""Receives how far a worker is with a video."""
+"""Receives how far a worker is with a task."""
