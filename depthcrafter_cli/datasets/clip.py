@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from depthcrafter_cli.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 Shape = tuple[int, int, int]  # T, H, W
@@ -82,9 +83,20 @@ class ClipSource(Protocol):
 def known_part(source: ClipSource, index: int, frames: range, place: float = 0.5) -> Sample:
     """Read frames of a clip. Raises InputError also where no depth is known in them."""
     sample = source.read(index, frames, place)
-    if not bool(sample.valid.any()):
-        raise InputError(
-            f"got no known depth in the frames {frames.start} to {frames[-1]} of the clip "
-            f"{source.name(index)}, expected some: complete it or leave it out."
-        )
+    require_known(sample.valid, frames, source.name(index))
     return sample
+
+
+def require_known(valid: Tensor, frames: range, clip: str) -> None:
+    """Raise InputError where no depth is known in these frames of a clip."""
+    if not bool(valid.any()):
+        raise InputError(
+            f"got no known depth in the frames {frames.start} to {frames[-1]} of the clip {clip}, "
+            "expected some: complete it or leave it out."
+        )
+
+
+def drawn_frames(length: int, frames: int, stride: int, rng: np.random.Generator) -> range:
+    """``frames`` of a clip of so many, ``stride`` apart, from a random start."""
+    start = int(rng.integers(length - (frames - 1) * stride))
+    return range(start, start + frames * stride, stride)

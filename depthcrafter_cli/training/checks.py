@@ -285,6 +285,11 @@ def _check_stage(stage: StageConfig, require: Require) -> None:
     _require_counts(stage, ("batch",), name, require)
     _check_optimisation(stage, name, require)
     require(
+        all(1 <= stride <= _MOST for stride in stage.strides),
+        f"{name} has strides = {stage.strides}, expected numbers of frames from 1 up",
+        "mend them",
+    )
+    require(
         stage.micro_batch >= 0 and stage.batch_frames >= 0,
         f"{name} has micro_batch = {stage.micro_batch} and batch_frames = {stage.batch_frames}, "
         "expected neither below 0",

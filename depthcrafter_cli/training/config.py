@@ -64,6 +64,8 @@ class StageConfig(Optimisation):
     models of one step, whose clips are always streamed). ``sources`` are the data with their
     shares. Every step shows clips of one length, random in ``frames`` (least, most), of which there
     are ``batch``; or, with ``batch_frames``, as many as have that many frames together.
+    With ``strides`` the frames of a step are so many apart, 1, 2 or 3 of ``[1, 2, 3]`` alike often,
+    as far as clips are long enough.
     ``micro_batch`` clips at a time go through the network (0: all at once), and their gradients are
     added up.
     ``checkpointing`` computes activations twice instead of keeping them. With ``views`` a step
@@ -82,6 +84,7 @@ class StageConfig(Optimisation):
     checkpointing: bool = False
     keep: Literal["last", "best"] = "last"
     views: ViewsConfig | None = None
+    strides: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

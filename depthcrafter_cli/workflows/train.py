@@ -409,4 +409,4 @@ def _sources(
     for name, source in clips.items():
         fill_cache(folders[name], source, encoder, session.observer, share, session.rejects)
     accelerator.wait_for_everyone()
-    return {name: CachedClips(folders[name], source) for name, source in clips.items()}
+    return {name: CachedClips(folders[name], source, encoder) for name, source in clips.items()}

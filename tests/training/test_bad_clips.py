@@ -90,7 +90,7 @@ def test_one_bad_clip_among_ten_is_left_out_of_what_is_kept(tmp_path, spoil, tin
     encoder = Encoder(tiny.vae, tiny.image_encoder, torch.float32)
     for share in (slice(0, None, 2), slice(1, None, 2)):
         fill_cache(tmp_path / "mine", source, encoder, share=share, rejects=rejects)
-    cached = CachedClips(tmp_path / "mine", source)
+    cached = CachedClips(tmp_path / "mine", source, encoder)
     assert len(cached.shapes()) == 9 and cached.name(3) == "clip4" and len(told) == 1
     kept = ClipCache(tmp_path / "kept", source, rejects=rejects, name="mine")
     assert kept.batch(np.random.default_rng(0), 30, 3)[0].shape[0] == 30 and len(told) == 1

@@ -98,7 +98,7 @@ def test_clips_of_another_shape_are_cropped_and_not_squeezed(tmp_path):
         assert np.array_equal(clip.disparity[0].numpy(), disparity[0, rows])
     drawn = StreamedClips(source)
     rngs = map(np.random.default_rng, range(4))
-    assert len({float(drawn.read(0, 1, rng).disparity.max()) for rng in rngs}) > 1
+    assert len({float(drawn.read(0, 1, 1, rng).disparity.max()) for rng in rngs}) > 1
     squeezed = open_source(replace(wide, keep_aspect=False)).read(0, range(1))
     assert np.array_equal(squeezed.disparity[0, :, 0].numpy(), disparity[0, 1::2, 0])
     stage_ = stage(frames=[1, 4], sources={"mine": 1.0})
@@ -370,8 +370,8 @@ def test_kept_clips_follow_the_folder_they_were_made_of(tmp_path, tiny):
     def cached(where):
         source = opened(clips)
         fill_cache(tmp_path / where / "latents", source, encoder)
-        latents = CachedClips(tmp_path / where / "latents", source)
-        whole = [latents.read(i, 3, np.random.default_rng(0)) for i in range(len(source))]
+        latents = CachedClips(tmp_path / where / "latents", source, encoder)
+        whole = [latents.read(i, 3, 1, np.random.default_rng(0)) for i in range(len(source))]
         kept = ClipCache(tmp_path / where / "clips", source)
         return whole, kept.batch(np.random.default_rng(0), 8, 3)
 
@@ -393,6 +393,41 @@ def test_kept_clips_follow_the_folder_they_were_made_of(tmp_path, tiny):
     touch_later(clips / "b" / "disparity.npz")
     same_as_made_anew("replaced")
     assert len(list((tmp_path / "kept").rglob("*.npz"))) == 2 * 3
+
+
+@pytest.mark.parametrize(("frames", "stride"), [(4, 1), (2, 1), (1, 1), (2, 3)])
+def test_truth_has_one_scale_over_what_is_shown_cached_as_streamed(tmp_path, tiny, frames, stride):
+    """A part of a clip must not ask for the range of frames that are not shown."""
+    for seed in range(3):
+        disparity = write_clip(tmp_path / "clips" / f"{seed}", seed, frames=4)
+        brighter = disparity * np.array([1, 3, 7, 20], np.float32)[:, None, None]
+        np.savez(tmp_path / "clips" / f"{seed}" / "disparity.npz", disparity=brighter)
+    source = opened(tmp_path / "clips")
+    encoder = Encoder(tiny.vae, tiny.image_encoder, torch.float32)
+    fill_cache(tmp_path / "mine", source, encoder)
+    cached = CachedClips(tmp_path / "mine", source, encoder)
+    for index in range(3):
+        kept = cached.read(index, frames, stride, np.random.default_rng(1))
+        start = int(np.random.default_rng(1).integers(4 - (frames - 1) * stride))
+        shown = source.read(index, range(start, start + frames * stride, stride))
+        mirrored = np.random.default_rng([index, 3]).random() < 0.5
+        streamed = encoder.encode(shown.mirrored() if mirrored else shown, 0)
+        for name in ("disparity", "mask", "inverse_depth"):
+            ours, other = getattr(kept, name).float(), getattr(streamed, name)
+            assert torch.allclose(ours, other, atol=2e-3, rtol=2e-3), name
+
+
+def test_a_stage_with_strides_shows_frames_so_many_apart(tmp_path):
+    write_clip(tmp_path / "a", seed=0, frames=8, side=8)
+    path = tmp_path / "a" / "disparity.npz"
+    np.savez(path, disparity=np.ones((8, 8, 8), np.float32) * np.arange(8)[:, None, None] + 1)
+    readable = {"a": StreamedClips(opened(tmp_path, height=8, width=8))}
+    apart: dict[int, set[int]] = {}
+    for frames in (3, 4):
+        steps = Steps(stage(frames=[frames, frames], strides=[1, 2, 3]), readable, 7, Share())
+        shown = [clip.disparity[:, 0, 0] for step in range(12) for clip in steps[step][0].clips]
+        apart[frames] = {int(gap) for clip in shown for gap in clip.diff()}
+    assert apart == {3: {1, 2, 3}, 4: {1, 2}}
 
 
 def test_maps_are_paired_with_pictures_in_the_order_of_their_numbers(tmp_path):

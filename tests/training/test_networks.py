@@ -124,7 +124,7 @@ def test_denoiser_learns_two_encoded_clips(drawn, tmp_path):
     torch.manual_seed(0)
     encoder = Encoder(build_vae(VAE).eval(), build_image_encoder(TOWER).eval(), torch.float32)
     fill_cache(tmp_path, drawn, encoder)
-    cached = CachedClips(tmp_path, drawn)
+    cached = CachedClips(tmp_path, drawn, encoder)
     assert cached.shapes() == [(4, 8, 8)] * 2
     steps = Steps(STAGE, {"drawn": cached}, 0, Share())
     stage = DenoiserStage(STAGE, build_unet(UNET, 32), encoder, OBJECTIVE, steps, EXACT)
@@ -152,7 +152,7 @@ def test_error_as_depth_adds_to_the_loss_and_teaches_the_denoiser(drawn, tmp_pat
     vae = build_vae(VAE).eval()
     encoder = Encoder(vae, build_image_encoder(TOWER).eval(), torch.float32)
     fill_cache(tmp_path, drawn, encoder)
-    clips = {"drawn": CachedClips(tmp_path, drawn)}
+    clips = {"drawn": CachedClips(tmp_path, drawn, encoder)}
     unet = build_unet(UNET, 32)
 
     def stage(share, **objective):
@@ -182,4 +182,4 @@ def test_latents_of_another_version_are_refused_in_a_sentence(drawn, tmp_path):
         old = {name: array for name, array in arrays.items() if name != "inverse_depth"}
     np.savez(path, **old)
     with pytest.raises(UsageError, match=r"no item named .inverse_depth.*delete"):
-        CachedClips(tmp_path, drawn)
+        CachedClips(tmp_path, drawn, encoder)

@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from depthcrafter_cli.datasets.clip import ClipSource, Sample, Shape, known_part
+from depthcrafter_cli.datasets.clip import ClipSource, Sample, Shape, drawn_frames, known_part
 from depthcrafter_cli.errors import DepthCrafterError, InputError, UsageError
 from depthcrafter_cli.training.config import StageConfig, ViewSize
 from depthcrafter_cli.training.data.latents import Latents
@@ -61,8 +61,8 @@ class Readable(Protocol):
         """What messages call a clip."""
         ...
 
-    def read(self, index: int, frames: int, rng: np.random.Generator) -> BatchVideo:
-        """``frames`` consecutive frames of a clip, from a random start.
+    def read(self, index: int, frames: int, stride: int, rng: np.random.Generator) -> BatchVideo:
+        """``frames`` frames of a clip, so many apart, from a random start.
 
         Raises InputError where they cannot be read, or nothing is known of them.
         """
@@ -81,10 +81,10 @@ class StreamedClips:
     def name(self, index: int) -> str:
         return self._source.name(index)
 
-    def read(self, index: int, frames: int, rng: np.random.Generator) -> Sample:
-        start = int(rng.integers(self._source.shape(index)[0] - frames + 1))
+    def read(self, index: int, frames: int, stride: int, rng: np.random.Generator) -> Sample:
+        wanted = drawn_frames(self._source.shape(index)[0], frames, stride, rng)
         place = float(rng.spawn(1)[0].random())
-        clip = known_part(self._source, index, range(start, start + frames), place)
+        clip = known_part(self._source, index, wanted, place)
         return clip.mirrored() if rng.random() < 0.5 else clip
 
 
@@ -123,7 +123,9 @@ class Steps(Dataset[list[Piece]]):
             total = max(1, self._config.batch_frames // frames)
         views = self._config.views
         size = drawn_size(views, rng) if views else None
-        return self._pieces(chosen, held, step, total, frames, size)
+        strides = [each for each in self._config.strides if (frames - 1) * each < shape[0]]
+        stride = int(rng.choice(strides)) if strides else 1
+        return self._pieces(chosen, held, step, total, range(0, frames * stride, stride), size)
 
     def _pieces(
         self,
@@ -131,7 +133,7 @@ class Steps(Dataset[list[Piece]]):
         held: list[int],
         step: int,
         total: int,
-        frames: int,
+        frames: range,
         view_size: ViewSize | None,
     ) -> list[Piece]:
         mine = list(range(self._share.rank, total, self._share.of))
@@ -155,7 +157,7 @@ class Steps(Dataset[list[Piece]]):
         held: list[int],
         step: int,
         samples: Sequence[int],
-        frames: int,
+        frames: range,
         weight: float,
         view_size: ViewSize | None,
     ) -> Piece:
@@ -168,13 +170,13 @@ class Steps(Dataset[list[Piece]]):
             if view_size and self._config.views and isinstance(clip, Sample):
                 clip = view(clip, view_size, self._config.views, rng)
             clips.append(clip)
-        return Piece(clips, seeds, weight, frames * len(clips), rejected)
+        return Piece(clips, seeds, weight, len(frames) * len(clips), rejected)
 
     def _read(
         self,
         source: int,
         held: list[int],
-        frames: int,
+        frames: range,
         rng: np.random.Generator,
         rejected: list[tuple[str, str, str]],
     ) -> BatchVideo:
@@ -186,7 +188,7 @@ class Steps(Dataset[list[Piece]]):
         for left in reversed(range(_TRIES)):
             index = held[int(rng.integers(len(held)))]
             try:
-                return readable.read(index, frames, rng)
+                return readable.read(index, len(frames), frames.step, rng)
             except InputError as error:
                 rejected.append((self._names[source], readable.name(index), str(error)))
                 if not left:

@@ -38,10 +38,6 @@ class Latents:
     mask: Tensor
     inverse_depth: Tensor
 
-    def part(self, start: int, frames: int) -> Latents:
-        """Return the latents of ``frames`` frames from ``start`` on."""
-        return Latents(*(tensor[start : start + frames] for tensor in vars(self).values()))
-
     def chosen(self, clips: Tensor) -> Latents:
         """The clips of a batch for which bool [B] ``clips`` holds."""
         return Latents(*(tensor[clips] for tensor in vars(self).values()))
@@ -90,19 +86,20 @@ class Encoder:
         generator = torch.Generator().manual_seed(seed)
         pictures = clip.rgb.permute(0, 3, 1, 2).float() / 127.5 - 1
         noisy = pictures + NOISE_AUG * torch.randn(pictures.shape, generator=generator)
-        target = target_disparity(clip.disparity, clip.valid)
-        maps = target[:, None] * 2 - 1
-        image = self._modes(noisy)
-        cell = pictures.shape[-1] // image.shape[-1]
-        mask = latent_mask(clip.valid, cell)
+        truth = self.encode_truth(clip.disparity, clip.valid)
+        return Latents(self._modes(noisy), truth[0], self._embeds(pictures), *truth[1:])
+
+    @torch.no_grad()
+    def encode_truth(self, disparity: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``disparity``, ``mask`` and ``inverse_depth`` of latents, under one scale and shift."""
+        target = target_disparity(disparity, valid)
+        latents = self._modes((target[:, None] * 2 - 1).expand(-1, 3, -1, -1))
+        cell = disparity.shape[-1] // latents.shape[-1]
+        mask = latent_mask(valid, cell)
         if self._far:
-            mask = mask * far_weight(clip.disparity, target, self._far, cell)
-        disparity = self._modes(maps.expand(-1, 3, -1, -1))
-        inverse_depth = depth_cells(clip.disparity, clip.valid, cell)
-        device = image.device
-        return Latents(
-            image, disparity, self._embeds(pictures), mask.to(device), inverse_depth.to(device)
-        )
+            mask = mask * far_weight(disparity, target, self._far, cell)
+        device = latents.device
+        return latents, mask.to(device), depth_cells(disparity, valid, cell).to(device)
 
     @torch.no_grad()
     def decode_cells(self, latents: Tensor) -> Tensor:
