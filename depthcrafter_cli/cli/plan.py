@@ -121,6 +121,8 @@ def _stage_lines(planned: "TrainingPlan") -> Iterator[Line]:
             f"{memory.trained / 1e6:.3g} M trained parameters and the rest",
             "  ",
         )
+        if memory.on_host:
+            yield Line(f"{memory.on_host / 1e9:.2f} GB of the host for the average", "  ")
     yield Line(f"disk: {size_in_words(planned.disk)} for checkpoints in the work folder")
     yield Line("time: train tells it from the first steps on")
 

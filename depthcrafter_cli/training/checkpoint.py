@@ -28,7 +28,7 @@ _EXPECTED = (
 
 
 # What a stage's weights do not follow from: how often, and in how many pieces.
-_HOW = ("save_every", "keep_last", "micro_batch", "checkpointing")
+_HOW = ("save_every", "keep_last", "micro_batch", "checkpointing", "ema_on")
 # Nor do those of a stage that may go on: its length, and which of its weights become the model.
 _ENDS = ("steps", "keep")
 

@@ -17,18 +17,21 @@ LayerGroup = Literal["all", "temporal", "spatial", "decoder"]
 class Optimisation:
     """``steps``; the rate warms up over ``warmup`` steps and falls to a tenth by cosine.
 
-    ``optimizer`` is AdamW, the paper's, or Muon, which needs fewer steps to train from nothing.
-    ``ema`` is the decay of the averaged weights that are kept (0: no average), ``clip_norm`` the
-    largest gradient norm, ``save_every`` the checkpoint interval in steps, ``keep_last`` how many
-    checkpoints are kept under the number of their step, beside the one that a run goes on from.
+    ``optimizer`` is AdamW, the paper's; AdamW that keeps its state in 8 bits, a quarter of the
+    memory; or Muon, which needs fewer steps to train from nothing. ``ema`` is the decay of the
+    averaged weights that are kept (0: no average), ``ema_on`` says whether on the ``device`` or the
+    ``host``. ``clip_norm`` is the largest gradient norm, ``save_every`` the checkpoint interval in
+    steps, ``keep_last`` how many checkpoints are kept under the number of their step, beside the
+    one that a run goes on from.
     """
 
     steps: int
     learning_rate: float
-    optimizer: Literal["adamw", "muon"] = "adamw"
+    optimizer: Literal["adamw", "adamw8bit", "muon"] = "adamw"
     warmup: int = 100
     weight_decay: float = 0.01
     ema: float = 0.998
+    ema_on: Literal["device", "host"] = "device"
     clip_norm: float = 1.0
     save_every: int = 200
     keep_last: int = 0

@@ -13,20 +13,26 @@ class MovingAverage:
     """Averages the trained parameters of a network; with a decay of 0 it is the network.
 
     The decay starts low, ``(1 + step) / (10 + step)``, so that the average soon forgets where it
-    began.
+    began. Without a ``device`` it is where the network is.
     """
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
+    def __init__(
+        self, network: nn.Module, decay: float, device: torch.device | None = None
+    ) -> None:
         self._decay = decay
         self._live = {name: p for name, p in network.named_parameters() if p.requires_grad}
-        self._mean = {name: p.detach().clone() for name, p in self._live.items()} if decay else {}
+        self._mean = {
+            name: p.detach().to(device or p.device, copy=True)
+            for name, p in self._live.items()
+            if decay
+        }
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the weights after ``step`` steps."""
         if self._mean:
             decay = min(self._decay, (1 + step) / (10 + step))
-            live = [p.detach() for p in self._live.values()]
+            live = [p.detach().to(self._mean[name].device) for name, p in self._live.items()]
             torch._foreach_lerp_(list(self._mean.values()), live, 1 - decay)
 
     @torch.no_grad()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from depthcrafter_cli.models.unet import DepthUNet
 from depthcrafter_cli.training.config import StageConfig
 from depthcrafter_cli.training.layers import select_layers
-from depthcrafter_cli.training.optimizers import is_matrix
+from depthcrafter_cli.training.optimizers import state_bytes
 from depthcrafter_cli.training.shortcuts import (
     collapse_cross_attention,
     flatten_temporal_convolutions,
@@ -46,7 +46,7 @@ class StageMemory:
     """Bytes of a stage in one process.
 
     ``working`` is what the passes of a step need beside the rest: all in bfloat16, and all in
-    float32. Mixed precision lies between.
+    float32. Mixed precision lies between. ``on_host`` are those of an average that is kept there.
     """
 
     trained: int
@@ -54,17 +54,18 @@ class StageMemory:
     gradients: int
     optimizer: int
     average: int
+    on_host: int = 0
     working: tuple[int, int] = (0, 0)
 
     @property
     def kept(self) -> int:
-        """What is there all the time."""
+        """What is on the device all the time."""
         return self.weights + self.gradients + self.optimizer + self.average
 
     @property
     def checkpoint(self) -> int:
         """About what a checkpoint takes on the disk."""
-        return _FLOAT32 * self.trained + self.optimizer + self.average
+        return _FLOAT32 * self.trained + self.optimizer + self.average + self.on_host
 
 
 def stage_memory(
@@ -81,14 +82,14 @@ def stage_memory(
     unet = _simulated(build, stage, frozen, torch.float32)
     learnt = [p for p in unet.parameters() if p.requires_grad]
     trained = sum(p.numel() for p in learnt)
-    # Muon keeps one number for each of a matrix's, AdamW two.
-    matrices = sum(p.numel() for p in learnt if is_matrix(p)) if stage.optimizer == "muon" else 0
+    average = _FLOAT32 * trained if stage.ema else 0
     return StageMemory(
         trained=trained,
         weights=_FLOAT32 * sum(p.numel() for p in unet.parameters()),
         gradients=_FLOAT32 * trained * (2 if processes > 1 else 1),
-        optimizer=_FLOAT32 * (2 * trained - matrices),
-        average=_FLOAT32 * trained if stage.ema else 0,
+        optimizer=sum(state_bytes(stage, p) for p in learnt),
+        average=0 if stage.ema_on == "host" else average,
+        on_host=average if stage.ema_on == "host" else 0,
         working=(0, 0) if step is None else _working(build, stage, frozen, step),
     )
 

@@ -10,8 +10,11 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.media.files import missing_package
 from depthcrafter_cli.training.config import Optimisation, TrainingConfig
 
+_BETAS = (0.9, 0.99)
+_LEAST_8BIT, _BLOCK = 4096, 256  # numbers in a tensor, and in a block with a scale of its own
 NARROWEST = 16  # rows or columns: with fewer there are hardly any directions to balance
 
 
@@ -25,12 +28,24 @@ def require_optimizers(recipe: TrainingConfig) -> None:
             f'got optimizer = "muon" with PyTorch {torch.__version__}, expected 2.9 or newer: '
             "upgrade it, or choose adamw."
         )
+    lacking = missing_package('optimizer = "adamw8bit"', "bitsandbytes", "8bit", "choose adamw")
+    if "adamw8bit" in used and lacking:
+        raise UsageError(lacking)
 
 
 def optimizer_of(plan: Optimisation, parameters: Sequence[nn.Parameter]) -> Optimizer:
     """The optimiser a stage's recipe names, over the parameters that it trains."""
     if plan.optimizer == "muon":
         return MuonWithAdamW(parameters, plan.learning_rate, plan.weight_decay)
+    if plan.optimizer == "adamw8bit":
+        from bitsandbytes.optim import AdamW8bit
+
+        # It keeps small tensors' state in float32.
+        eight: Optimizer = AdamW8bit(
+            parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay, betas=_BETAS,
+            min_8bit_size=_LEAST_8BIT,
+        )  # fmt: skip
+        return eight
     return _adamw(parameters, plan.learning_rate, plan.weight_decay)
 
 
@@ -80,9 +95,19 @@ class MuonWithAdamW(Optimizer):
             part.load_state_dict(state)
 
 
+def state_bytes(plan: Optimisation, parameter: Tensor) -> int:
+    """What the optimiser of a recipe keeps of a parameter."""
+    count = int(parameter.numel())
+    if plan.optimizer == "adamw8bit" and count >= _LEAST_8BIT:
+        # Twice a byte for each number, and a float32 for each block of them.
+        return 2 * (count + 4 * -(-count // _BLOCK))
+    # Muon keeps one number for each of a matrix's, AdamW two.
+    return 4 * count * (1 if plan.optimizer == "muon" and is_matrix(parameter) else 2)
+
+
 def is_matrix(parameter: Tensor) -> bool:
     return bool(parameter.ndim > 1 and min(parameter.flatten(1).shape) >= NARROWEST)
 
 
 def _adamw(parameters: Sequence[nn.Parameter], lr: float, weight_decay: float) -> AdamW:
-    return AdamW(parameters, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.99), fused=True)
+    return AdamW(parameters, lr=lr, weight_decay=weight_decay, betas=_BETAS, fused=True)

@@ -71,7 +71,8 @@ def new_state(
     """Optimiser and average for a stage about to start, after ``earlier`` ones."""
     trained = [p for p in stage.network.parameters() if p.requires_grad]
     optimizer = optimizer_of(plan, trained)
-    average = MovingAverage(stage.network, plan.ema)
+    place = torch.device("cpu") if plan.ema_on == "host" else None
+    average = MovingAverage(stage.network, plan.ema, place)
     return TrainingState(stage.network, optimizer, average, settings_of(plan, seed, earlier))
 
 

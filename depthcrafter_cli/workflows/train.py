@@ -236,7 +236,7 @@ def _memory_errors(stage: "StageConfig", device: "torch.device") -> Iterator[Non
         lower = [f"frames below {stage.frames[1]}"]
         lower += [] if stage.micro_batch == 1 else ["micro_batch = 1"]
         lower += [] if stage.checkpointing else ["checkpointing = true"]
-        lower += ["ema = 0"] if stage.ema else []
+        lower += ['ema_on = "host"'] if stage.ema and stage.ema_on == "device" else []
         raise MemoryLimitError(
             f"stage {stage.name!r} does not fit into memory ({shortage.words}), expected room for "
             f"its step of up to {stage.frames[1]} frames: set {' or '.join(lower)} in the recipe "

@@ -73,6 +73,7 @@ class TrainingPlan:
             "frames": stage.step.frames,
             "trained_parameters": stage.memory.trained,
             "kept_bytes": stage.memory.kept,
+            "host_bytes": stage.memory.on_host,
             "step_bytes": list(stage.memory.working),
             "device_bytes": list(self.bytes_of(stage.memory)),
         }

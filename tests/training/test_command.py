@@ -1,5 +1,6 @@
 """``depthcrafter train`` from a recipe to a model that runs."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -397,6 +398,18 @@ def test_an_optimiser_that_this_pytorch_lacks_is_refused_before_anything_is_made
     recipe.write_text(RECIPE.replace('trains = "all"', 'trains = "all"\noptimizer = "muon"'))
     done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work")
     assert done.code == 2 and "2.9" in done.err
+    assert list(tmp_path.iterdir()) == [recipe]
+
+
+def test_an_optimiser_whose_library_is_not_installed_is_refused(cli, tmp_path, monkeypatch):
+    own = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: name != "bitsandbytes" and own(name)
+    )
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(RECIPE.replace('trains = "all"', 'trains = "all"\noptimizer = "adamw8bit"'))
+    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work")
+    assert done.code == 2 and 'pip install "depthcrafter[8bit]"' in done.err
     assert list(tmp_path.iterdir()) == [recipe]
 
 

@@ -22,7 +22,7 @@ from depthcrafter_cli.training.checkpoint import steps_done
 from depthcrafter_cli.training.config import Optimisation, StageConfig
 from depthcrafter_cli.training.ema import MovingAverage
 from depthcrafter_cli.training.journal import Journal
-from depthcrafter_cli.training.optimizers import optimizer_of
+from depthcrafter_cli.training.optimizers import optimizer_of, state_bytes
 from depthcrafter_cli.training.recipe import load_recipe
 from depthcrafter_cli.training.trainer import Session, new_state, train
 
@@ -181,6 +181,38 @@ def test_resumed_stage_equals_uninterrupted_stage_with_muon(tmp_path):
     train(resumed, plan, session(tmp_path / "stopped"))
     first, second = whole.state_dict(), resumed.state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+class Wider(Wide):
+    """The same line through layers large enough for a state in 8 bits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Sequential(nn.Linear(3, 64), nn.Linear(64, 96), nn.Linear(96, 1))
+
+
+def test_a_state_in_8_bits_resumes_to_the_bit_and_takes_what_is_counted(tmp_path):
+    pytest.importorskip("bitsandbytes", reason="the extra 8bit is not installed")
+    plan = replace(PLAN, optimizer="adamw8bit", learning_rate=0.001, ema_on="host")
+    whole, stopped, resumed = Wider(), Wider(), Wider()
+    before = [p.detach().clone() for p in whole.parameters()]
+    train(whole, plan, session(tmp_path / "whole"))
+    stopped.stops_at = 26
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, plan, session(tmp_path / "stopped"))
+    train(resumed, plan, session(tmp_path / "stopped"))
+    first, second = whole.state_dict(), resumed.state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert all(not torch.equal(*pair) for pair in zip(before, whole.parameters(), strict=True))
+    optimizer = optimizer_of(plan, [*whole.parameters()])
+    for parameter in whole.parameters():
+        parameter.requires_grad_().grad = torch.ones_like(parameter)
+    optimizer.step()
+    for parameter in whole.parameters():
+        state = optimizer.state[parameter]
+        kept = [state[name] for name in ("state1", "state2", "absmax1", "absmax2") if name in state]
+        assert sum(tensor.nbytes for tensor in kept) == state_bytes(plan, parameter)
+        assert (kept[0].dtype == torch.uint8) == (parameter.numel() >= 4096)
 
 
 def test_log_survives_a_kill_while_writing_and_forgets_what_is_done_again(tmp_path):
