@@ -17,10 +17,12 @@ _ESTIMATED = 0.001, 0.003, 0.01, 0.03
 _JUDGED = 300  # points at most, drawn by lot
 _GRID, _ZOOMS = 48, 4
 _FAR = 0.08  # of the shot's range, from its lowest: there 1 / depth must be above 0
-_FLAT = 0.05  # of that range: points within so little tell no slope
 _LEAST = 1e-6  # 1 / metres
 _UNLIKELY = 1e-4  # relative to the most likely line
 _NARROW = 0.1  # of the logarithm of depth
+_LINES, _PLACES = 250, 16  # of which lines, at which of the known places, one is chosen
+_OFF = (-0.017, 1 / 6), (0.0, 2 / 3), (0.017, 1 / 6)  # a disparity of its range, and how likely
+_BEYOND = 0.3  # of the known 1 / depth, the least that counts
 _SUITS, _EXACT, _STEPS = 4.0, 1e-3, 10
 _HUBER = 1.345 * 1.4826  # times the median error: nearly as sharp as least squares
 
@@ -37,8 +39,9 @@ def fit_metric(
     the depths that is right.
 
     All lines are weighed by how likely they make the points. The answer is not the most likely one,
-    which a few points often miss by far, but the median of all, at a low and at a high disparity.
-    Where they leave little room, it is refined on the points that suit it.
+    which a few points often miss by far, but the one whose depth is expected to be least wrong,
+    relative to itself, at disparities such as those of the points. Where likely lines differ by
+    little, it is refined on the points that suit it.
 
     Raises InputError for fewer than two different disparities, and where nearer points have no
     larger disparity.
@@ -56,7 +59,7 @@ def fit_metric(
     judged = np.random.default_rng(0).permutation(count)[:_JUDGED]
     places = (disparity - far) / (high - far)
     nearer_first = np.argsort(-disparity, kind="stable")
-    inverse, room = _median_line(places[judged], depth[judged], trusted)
+    inverse, room = _best_line(places[judged], depth[judged], trusted)
     a = (inverse[1] - inverse[0]) / (high - far)
     if (np.diff(depth[nearer_first]) <= 0).all() or not a > 0:
         raise InputError(
@@ -73,7 +76,7 @@ def fit_metric(
     return MetricFit(float(line[0]), float(line[1]), count, float(np.median(errors)))
 
 
-def _median_line(places: Floats, depth: Floats, trusted: float) -> tuple[Floats, float]:
+def _best_line(places: Floats, depth: Floats, trusted: float) -> tuple[Floats, float]:
     """1 / depth at the places 0 and 1, and by how much likely lines differ there.
 
     A line is named by the logarithms of these two. The grid of them is drawn anew around those that
@@ -90,13 +93,25 @@ def _median_line(places: Floats, depth: Floats, trusted: float) -> tuple[Floats,
         weights = _likelihood(np.exp(ends), steps, places, logs, trusted)
         likely = ends[weights > _UNLIKELY]
         bounds = np.stack([likely.min(axis=0) - steps, likely.max(axis=0) + steps], axis=1)
-    between = np.quantile(places, [0.1, 0.9])
-    if np.ptp(between) < _FLAT:
-        between = np.clip(between + np.array([-0.1, 0.1]), 0, 1)
-    low, high = (_weighted_median(np.exp(ends) @ (1 - place, place), weights) for place in between)
-    slope = (high - low) / np.ptp(between)
-    start = low - slope * between[0]
-    return np.array([start, start + slope]), float(np.diff(bounds, axis=1).max())
+    most = np.argsort(-weights)[:_LINES]
+    lines, weights = np.exp(ends[most]), weights[most] / weights[most].sum()
+    some = np.quantile(places, np.linspace(0, 1, _PLACES))
+    expected = _expected_errors(lines, weights, some, _BEYOND / float(np.quantile(depth, 0.9)))
+    return lines[expected.argmin()], float(np.diff(bounds, axis=1).max())
+
+
+def _expected_errors(lines: Floats, weights: Floats, places: Floats, least: float) -> Floats:
+    """By how much each line's depth is off, relative to the true one, if another one is right.
+
+    That is as likely as its weight, and disparity is off as well. 1 / depth is at ``least`` that.
+    """
+    expected = np.zeros(len(lines))
+    for place in places:
+        told = np.maximum(lines @ (1 - place, place), least)
+        for off, share in _OFF:
+            true = np.maximum(lines @ (1 - place - off, place + off), least)
+            expected += share * np.abs(true / told[:, None] - 1) @ weights
+    return expected
 
 
 def _likelihood(
@@ -125,12 +140,6 @@ def _likelihood(
     total = np.logaddexp.reduce(found, axis=0)
     likelihood: Floats = np.exp(total - total.max())
     return likelihood
-
-
-def _weighted_median(values: Floats, weights: Floats) -> float:
-    order = np.argsort(values)
-    below = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(below, below[-1] / 2)])
 
 
 def _errors(line: Floats, disparity: Floats, depth: Floats) -> Floats:
