@@ -17,6 +17,7 @@ LayerGroup = Literal["all", "temporal", "spatial", "decoder"]
 class Optimisation:
     """``steps``; the rate warms up over ``warmup`` steps and falls to a tenth by cosine.
 
+    With ``constant_rate`` it stays where it is, as the paper's.
     ``optimizer`` is AdamW, the paper's; AdamW that keeps its state in 8 bits, a quarter of the
     memory; or Muon, which needs fewer steps to train from nothing. ``ema`` is the decay of the
     averaged weights that are kept (0: no average), ``ema_on`` says whether on the ``device`` or the
@@ -29,6 +30,7 @@ class Optimisation:
     learning_rate: float
     optimizer: Literal["adamw", "adamw8bit", "muon"] = "adamw"
     warmup: int = 100
+    constant_rate: bool = False
     weight_decay: float = 0.01
     ema: float = 0.998
     ema_on: Literal["device", "host"] = "device"

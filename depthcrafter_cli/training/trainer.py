@@ -58,9 +58,11 @@ class Stage(Protocol):
 
 
 def learning_rate(plan: Optimisation, step: int) -> float:
-    """Linear warm-up, then a cosine down to a tenth."""
+    """Linear warm-up, then a cosine down to a tenth, unless it stays."""
     if step < plan.warmup:
         return plan.learning_rate * (step + 1) / plan.warmup
+    if plan.constant_rate:
+        return plan.learning_rate
     done = (step - plan.warmup) / max(plan.steps - plan.warmup, 1)
     return plan.learning_rate * (0.55 + 0.45 * math.cos(math.pi * min(done, 1.0)))
 

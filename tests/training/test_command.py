@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -523,3 +524,28 @@ def test_memory_that_runs_out_says_what_takes_less(cli, tiny_folder, tmp_path, m
     done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work",
                "--device", "cpu")  # fmt: skip
     assert done.code == 5 and "micro_batch = 1 or checkpointing = true" in done.err, done.err
+
+
+@pytest.mark.slow
+def test_the_papers_stages_run_at_tiny_size(cli, tiny_folder, tmp_path):
+    text = Path("examples/paper.toml").read_text(encoding="utf-8")
+    text = text.replace('stable-video-diffusion-img2vid-xt"\n', f'{tiny_folder}"\n')
+    text = text.replace('path = "clips', f'path = "{tmp_path}/clips')
+    text = text.replace("height = 320", "height = 64").replace("width = 640", "width = 64")
+    for old, new in (("[1, 25]", "[1, 3]"), ("[1, 110]", "[1, 4]"), ("[45, 45]", "[3, 3]"),
+                     ("every = 2000", "every = 2"), ("workers = 4", "workers = 0"),
+                     ("clips = 8", "clips = 1"), ("batch = 8", "batch = 2")):  # fmt: skip
+        assert old in text
+        text = text.replace(old, new)
+    text = re.sub(r"steps = \d+0000", "steps = 2", text)
+    recipe, work = tmp_path / "paper.toml", tmp_path / "work"
+    recipe.write_text(text)
+    for name in ("realistic", "synthetic", "held-out"):
+        write_clip(tmp_path / "clips" / name / "a", 0, frames=4)
+    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", work, "--device", "cpu")
+    assert done.code == 0, done.err
+    lines = [json.loads(line) for line in (work / "log.jsonl").open()]
+    rates = {line["learning_rate"] for line in lines if "learning_rate" in line}
+    assert rates == {1e-5} and [*dict.fromkeys(line["stage"] for line in lines)] == [
+        "1-all", "2-temporal", "3-spatial"]  # fmt: skip
+    assert find_weights(str(tmp_path / "model")).settings.window == 110

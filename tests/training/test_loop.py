@@ -462,6 +462,8 @@ def test_values_that_cannot_work_are_refused(tmp_path, example, old, new, named)
         load_recipe(recipe)
 
 
-@pytest.mark.parametrize("name", ["nano", "nano-stages", "nano-game", "fine-tune", "adapter"])
+@pytest.mark.parametrize(
+    "name", ["nano", "nano-stages", "nano-game", "fine-tune", "adapter", "paper"]
+)
 def test_recipes_that_ship_can_be_read(name):
     assert load_recipe(Path("examples") / f"{name}.toml").stages
