@@ -65,11 +65,11 @@ def _scannet(root: Path, frames: int, step: int) -> list[Place]:
     def scene_clip(scene: Path) -> RecordedClip:
         maps = _numbered(scene / "depth", "*.png")[: step * frames : step]
         pictures = _numbered(scene / "color", "*.jpg")[: step * frames : step]
-        clip = _clip(scene.name, pictures, maps, _millimetres, Crop(8, -8, 11, -11))
+        clip = paired_clip(scene.name, pictures, maps, _millimetres, Crop(8, -8, 11, -11))
         return replace(clip, camera=_scannet_camera(scene, maps))
 
     return [
-        _opened_by(scene_clip, scene, scene.name, (scene / "color", scene / "depth"))
+        opened_by(scene_clip, scene, scene.name, (scene / "color", scene / "depth"))
         for scene in _folders(root)[:100]
     ]
 
@@ -114,10 +114,10 @@ def _drives(root: Path, frames: int, crop: Crop | None = None) -> list[Place]:
             with opened_image(maps[0]) as first:
                 even = Crop(0, first.height // 2 * 2, 0, first.width // 2 * 2)
         pictures = [raw / path.name for path in maps]
-        return _clip(drive.name, pictures, maps, lambda path: _png(path) / 256, crop or even)
+        return paired_clip(drive.name, pictures, maps, lambda path: _png(path) / 256, crop or even)
 
     return [
-        _opened_by(drive_clip, drive, drive.name, (_kitti_maps(drive),))
+        opened_by(drive_clip, drive, drive.name, (_kitti_maps(drive),))
         for drive in _folders(root / "val")
     ]
 
@@ -165,10 +165,10 @@ def nyuv2(root: Path, _frames: int) -> list[Place]:
 
     def pair_clip(pair: tuple[Path, Path]) -> RecordedClip:
         picture, depth = pair
-        return _clip(picture.stem, [picture], [depth], _millimetres, crop)
+        return paired_clip(picture.stem, [picture], [depth], _millimetres, crop)
 
     return [
-        _opened_by(pair_clip, pair, pair[0].stem, pair) for pair in zip(pictures, maps, strict=True)
+        opened_by(pair_clip, pair, pair[0].stem, pair) for pair in zip(pictures, maps, strict=True)
     ]
 
 
@@ -208,7 +208,7 @@ def vkitti2(root: Path, frames: int) -> list[Place]:
             _Files(place.parents[1] / "depth" / place.name, "*.png", slice(frames)),
             read,
         )
-        for place in _places(root, "Scene*/*/frames/rgb/Camera_*")
+        for place in places_below(root, "Scene*/*/frames/rgb/Camera_*")
     ]
 
 
@@ -267,18 +267,18 @@ def _place(
     crop: Crop = Crop(),  # noqa: B008
 ) -> Place:
     def opened() -> RecordedClip:
-        return _clip(name, pictures.paths(), maps.paths(), read, crop)
+        return paired_clip(name, pictures.paths(), maps.paths(), read, crop)
 
     return Place(name, opened, lambda: (pictures.folder, maps.folder))
 
 
-def _opened_by(
+def opened_by(
     clip: Callable[[_Where], RecordedClip], where: _Where, name: str, watched: Sequence[Path]
 ) -> Place:
     return Place(name, partial(clip, where), lambda: watched)
 
 
-def _clip(
+def paired_clip(
     name: str,
     pictures: Sequence[Path],
     maps: Sequence[Path],
@@ -330,11 +330,11 @@ def _sequences(
             _Files(place / maps[0], maps[1], slice(frames)),
             read,
         )
-        for place in _places(root, inner, up=1)
+        for place in places_below(root, inner, up=1)
     ]
 
 
-def _places(root: Path, pattern: str, up: int = 0) -> list[Path]:
+def places_below(root: Path, pattern: str, up: int = 0) -> list[Path]:
     """The folders of clips, which are so many levels ``up`` from those of a pattern."""
     found = sorted(path for path in root.glob(pattern) if path.is_dir())
     if not found:

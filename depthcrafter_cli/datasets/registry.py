@@ -7,7 +7,7 @@ To add one: write its layout in :mod:`~depthcrafter_cli.datasets.layouts`, and i
 from dataclasses import dataclass
 from pathlib import Path
 
-from depthcrafter_cli.datasets import layouts
+from depthcrafter_cli.datasets import layouts, rendered
 from depthcrafter_cli.datasets.folder import folder_places
 from depthcrafter_cli.datasets.recorded import Place, RecordedClip
 from depthcrafter_cli.errors import UsageError
@@ -73,5 +73,7 @@ DATASETS = {
     "vkitti2": Dataset(layouts.vkitti2, 80.0, _ALL),
     "dynamic-replica": Dataset(layouts.dynamic_replica, 20.0, _ALL),
     "point-odyssey": Dataset(layouts.point_odyssey, 80.0, _ALL),
+    "matrix-city": Dataset(rendered.matrix_city, 600.0, _ALL),
+    "hypersim": Dataset(rendered.hypersim, 80.0, 1),
     "folder": Dataset(_folder, 80.0, 110, metric=False, long_layout=_folder),
 }

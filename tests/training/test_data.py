@@ -272,6 +272,57 @@ def test_sets_to_train_on_are_read_from_their_layouts(tmp_path, kind, place, sky
         opened(tmp_path / place, kind, 32, 40)
 
 
+def test_matrix_city_is_read_from_its_layout(tmp_path):
+    OpenEXR = pytest.importorskip("OpenEXR")  # noqa: N806
+    block = tmp_path / "small_city" / "aerial" / "train" / "block_1"
+    depths = tmp_path / "small_city_depth" / "aerial" / "train" / "block_1_depth"
+    depths.mkdir(parents=True)
+    for number in range(3):
+        save(block / f"{number:04}.png", picture() + np.uint8(number))
+        stored = np.full((32, 40, 3), 5000, np.float16)
+        stored[SKY] = 65504
+        header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+        OpenEXR.File(header, {"RGB": stored}).write(str(depths / f"{number:04}.exr"))
+    (depths / "0001.exr").unlink()  # pictures without depth are left out, and the rest stay paired
+    source = opened(tmp_path, "matrix-city", 32, 40)
+    assert len(source) == 1 and source.shape(0) == (2, 32, 40)
+    clip = source.read(0, range(2))
+    assert clip.rgb[:, 0, 0, 0].tolist() == [90, 92]
+    assert torch.allclose(clip.disparity[clip.valid], torch.tensor(1 / 50))
+    assert not clip.valid[0][SKY] and clip.valid.sum() == 2 * 32 * 40 - 2
+
+
+@pytest.mark.parametrize("tabled", [False, True])
+def test_hypersim_distances_become_depth_along_the_view(tmp_path, tabled):
+    h5py = pytest.importorskip("h5py")
+    images = tmp_path / "ai_001_002" / "images"
+    half = np.tan(np.pi / 8 if tabled else np.pi / 6)
+    columns, rows = ((np.arange(n) + 0.5 - n / 2) / (n / 2) for n in (40, 32))
+    across = columns[None] * half, rows[:, None] * half * 32 / 40
+    wall = np.where(np.arange(40) < 20, 2.0, 5.0)  # metres along the view
+    distance = wall * np.sqrt(1 + across[0] ** 2 + across[1] ** 2)
+    distance[SKY] = np.nan
+    for number in (0, 7):
+        save(images / "scene_cam_00_final_preview" / f"frame.{number:04}.tonemap.jpg", picture())
+        path = images / "scene_cam_00_geometry_hdf5" / f"frame.{number:04}.depth_meters.hdf5"
+        path.parent.mkdir(exist_ok=True)
+        with h5py.File(path, "w") as file:
+            file["dataset"] = distance.astype(np.float16)
+    if tabled:
+        matrix = np.diag([half, half * 32 / 40, -1]).flatten()
+        names = [f"M_cam_from_uv_{row}{column}" for row in range(3) for column in range(3)]
+        lines = [",".join(["scene_name", *names]), ",".join(["ai_001_002", *map(str, matrix)])]
+        (tmp_path / "metadata_camera_parameters.csv").write_text("\n".join(lines))
+    source = opened(tmp_path, "hypersim", 32, 40)
+    assert [source.shape(index) for index in range(len(source))] == [(1, 32, 40)] * 2
+    clip = source.read(1, range(1))
+    expected = torch.from_numpy(1 / wall).float().expand(32, 40)
+    known = torch.ones(32, 40, dtype=torch.bool)
+    known[SKY] = False
+    assert torch.equal(clip.valid[0], known)
+    assert torch.allclose(clip.disparity[0][known], expected[known], rtol=2e-3)
+
+
 def test_unknown_disparity_is_filled_from_around_and_left_out_of_the_latent_grid():
     disparity = torch.ones(2, 32, 32)
     disparity[:, :, 16:] = 3
