@@ -190,6 +190,63 @@ def test_an_adapter_goes_on_from_a_checkpoint_to_the_bit(cli, tiny_folder, tmp_p
     assert all(torch.equal(tensor, adapters[1][name]) for name, tensor in adapters[0].items())
 
 
+NANO = """
+weights = "nano"
+precision = "fp32"
+
+[adapter]
+rank = 8
+
+[objective]
+levels = [700.0]
+level_shares = [1.0]
+level_spread = 0.0
+
+[sources.ten]
+kind = "folder"
+path = "{clips}/ten"
+height = 64
+width = 64
+
+[sources.relatives]
+kind = "folder"
+path = "{clips}/relatives"
+height = 64
+width = 64
+
+[validation]
+source = "relatives"
+every = 20
+clips = 4
+
+[[stages]]
+name = "adapter"
+trains = "all"
+sources = {{ ten = 1 }}
+frames = [2, 3]
+batch = 4
+steps = 60
+warmup = 5
+learning_rate = 2e-3
+ema = 0.8
+"""
+
+
+@pytest.mark.slow
+def test_ten_clips_adapt_nano_to_their_held_out_relatives(cli, tmp_path):
+    for seed in range(14):
+        write_clip(tmp_path / "clips" / ("ten" if seed < 10 else "relatives") / f"{seed}", seed)
+    recipe, work = tmp_path / "recipe.toml", tmp_path / "work"
+    recipe.write_text(NANO.format(clips=tmp_path / "clips"))
+    done = cli("train", recipe, "--out", tmp_path / "own", "--work-dir", work, "--device", "cpu")
+    assert done.code == 0, done.err
+    lines = [json.loads(line) for line in (work / "log.jsonl").open()]
+    scores = [line["abs_rel"] for line in lines if "abs_rel" in line]
+    print("AbsRel on held-out clips every 20 steps:", scores)
+    assert scores[-1] < 0.8 * scores[0]
+    assert (tmp_path / "own" / ADAPTER_WEIGHTS).stat().st_size < 4e6
+
+
 def test_without_the_library_a_recipe_is_refused_and_an_adapter_runs(
     cli, adapted, tiny_folder, tmp_path, monkeypatch
 ):
