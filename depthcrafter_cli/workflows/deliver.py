@@ -1,8 +1,7 @@
 """From raw disparity to the outputs: choose the range, write every frame. It needs no model."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from operator import mul
@@ -25,6 +24,7 @@ from depthcrafter_cli.media.spool import ShotDisparity, SpooledFilm
 from depthcrafter_cli.media.timestamps import common_unit
 from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
 from depthcrafter_cli.shots.shot import FilmTimes, Shot
+from depthcrafter_cli.threads import Behind, ahead
 from depthcrafter_cli.types import Disparity, RgbImage, Size, ValueRange
 from depthcrafter_cli.workflows.hand_off import labels_for
 from depthcrafter_cli.workflows.provenance import Provenance
@@ -35,7 +35,8 @@ from depthcrafter_cli.workflows.shot_state import ShotState
 class Delivery:
     """The outputs of a video, to which its shots are written one after the other.
 
-    A context manager; the outputs are complete, under their names, when it is left. ``film`` says
+    A context manager; the outputs are complete, under their names, when it is left. Each is written
+    by a thread of its own, and the frames are made by another; no more than two wait. ``film`` says
     when its shots are shown, and ``reading`` selects the source's frames again where they are
     shown. The shots' ranges are ``ranges``, one by one; or, where they are not known before, they
     are written as they finish, and ``states`` keep what must outlast a stop. ``warn`` is told of
@@ -64,8 +65,7 @@ class Delivery:
         self._ranges = {shot.index: shot for shot in ranges}
         self._fits = _fits(request, film)
         self._frames = film.shots[-1].stop
-        self.seconds = 0.0
-        """What was spent on writing."""
+        self._is_given_up = False
         shape = provenance.anamorphic
         size = request.output_size(provenance.source_size, provenance.model_size, shape)
         self._resize = _resizer(request, size)
@@ -127,10 +127,13 @@ class Delivery:
         return sum(len(shot) for shot in self._film.shots if shot.index in self._written)
 
     def __enter__(self) -> "Delivery":
-        self._open = ExitStack()
-        with self._open as opening:
+        self._writers = list[tuple[PerShotSink | DisparitySink, Behind]]()
+        with ExitStack() as opening:
             for sink in self._sinks:
                 opening.enter_context(sink)
+                # Ends before the sink is closed.
+                self._writers.append((sink, opening.enter_context(Behind(1))))
+            self._beside = opening.enter_context(Behind(1))
             self._open = opening.pop_all()
         return self
 
@@ -140,48 +143,62 @@ class Delivery:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with self._timed():
-            if error is None:
-                with self._open:
-                    if self._reads_source:
-                        require_unchanged(self._request.video, self._provenance.input)
-                    for state in self._states:
-                        state.require_whole()
-            else:
-                self._open.__exit__(kind, error, trace)
+        if error is not None:
+            self._is_given_up = True
+            self._open.__exit__(kind, error, trace)
+            return
+        with self._open:
+            self._beside.wait()
+            if self._reads_source:
+                require_unchanged(self._request.video, self._provenance.input)
+            for state in self._states:
+                state.require_whole()
+
+    def write_beside(self, index: int, spool: ShotDisparity) -> None:
+        """Write a shot as :meth:`write` does, in a thread, without a word.
+
+        Returns when the shot before it is written; raises what it, or another, raised.
+        """
+        self._beside.do(self._write, index, spool, ignore)
 
     def write(self, index: int, spool: ShotDisparity) -> None:
         """Write a shot that is complete. Those before it need not be written."""
+        self._beside.wait()
+        self._write(index, spool, self._observer)
+
+    def _write(self, index: int, spool: ShotDisparity, observer: Observer) -> None:
         shot, film = self._film.shots[index], SpooledFilm([spool])
         if index in self._written:
             return
-        with self._timed():
-            if index not in self._ranges:
-                values = _range_of(self._request, film)
-                self._ranges[index] = _told(self._film, shot, values, spool)
-            told = self._ranges[index]
-            self._observer(Progress("write", self._frames_written, self._frames))
-            numbers, before = self._numbers_of(shot), self._frames_written
-            for done, (raw, shown) in enumerate(film.frames()):
-                rgb = self._picture(shot.start + done)
-                disparity = self._resize(raw, rgb)
-                depth = metres(disparity, self._fits[index]) if self._fits else None
-                normalized, own = normalize(disparity, told.values), told if self._named else None
-                frame = DepthFrame(numbers[done], shown, disparity, normalized, rgb, own, depth)
-                for sink in self._sinks:
-                    sink.write(frame)
-                self._observer(Progress("write", before + done + 1, self._frames))
-            for sink in self._sinks:
-                sink.end_shot()
-            self._written.add(index)
-            if self._states:
-                self._states[index].release(told)
+        if index not in self._ranges:
+            values = _range_of(self._request, film)
+            self._ranges[index] = _told(self._film, shot, values, spool)
+        told, before = self._ranges[index], self._frames_written
+        observer(Progress("write", before, self._frames))
+        with closing(ahead(self._depth(shot, film, told), 1)) as frames:
+            for done, frame in enumerate(frames, 1):
+                if self._is_given_up:
+                    return
+                for sink, writer in self._writers:
+                    writer.do(sink.write, frame)
+                observer(Progress("write", before + done, self._frames))
+        for sink, writer in self._writers:
+            writer.do(sink.end_shot)
+        for _sink, writer in self._writers:
+            writer.wait()
+        self._written.add(index)
+        if self._states:
+            self._states[index].release(told)
 
-    @contextmanager
-    def _timed(self) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self.seconds += time.perf_counter() - started
+    def _depth(self, shot: Shot, film: SpooledFilm, told: ShotRange) -> Iterator[DepthFrame]:
+        """The frames of a shot, as sinks want them."""
+        numbers, shown_as = self._numbers_of(shot), told if self._named else None
+        for done, (raw, moment) in enumerate(film.frames()):
+            rgb = self._picture(shot.start + done)
+            disparity = self._resize(raw, rgb)
+            depth = metres(disparity, self._fits[shot.index]) if self._fits else None
+            normalized = normalize(disparity, told.values)
+            yield DepthFrame(numbers[done], moment, disparity, normalized, rgb, shown_as, depth)
 
     def _numbers_of(self, shot: Shot) -> Sequence[int]:
         """The numbers of a shot's frames, where each is a file."""

@@ -57,9 +57,14 @@ class Video:
     times: FilmTimes | None = None
 
     def held_by(self, request: RunRequest) -> int:
-        """How many frames' disparity a run holds at a time: of a shot, where they go early."""
+        """How many frames' disparity a run holds at a time: of two shots, where they go early.
+
+        One is written while the next is computed.
+        """
         shots = [0 if frames is None else frames for frames in self.shots]
-        return max(shots) if self.times is not None and writes_early(request) else sum(shots)
+        if self.times is None or not writes_early(request):
+            return sum(shots)
+        return max(map(sum, pairwise([0, *shots])))
 
     @property
     def shots(self) -> list[int | None]:

@@ -167,8 +167,8 @@ def _carried_out(
                 if elsewhere is not None:
                     shots[index] = shots[index].read_anew()  # as a worker left it
                     assert shots[index].complete
-                if delivery is not None:
-                    delivery.write(index, shots[index].disparity)
+                if delivery is not None and index < len(shots) - 1:
+                    delivery.write_beside(index, shots[index].disparity)
 
             started = time.perf_counter()
             lacking = not all(shot.complete for shot in shots)
@@ -179,14 +179,14 @@ def _carried_out(
                 told = {"kernels": estimator.kernels, "memory_fallbacks": estimator.fallbacks}
             elif lacking and elsewhere is not None:
                 elsewhere(plan, shots, observer, warn, completed)
-            else:
-                for index in range(len(shots)):
-                    completed(index)
-        inferred = time.perf_counter()
+            inferred = time.perf_counter()
+            if delivery is not None:
+                for index, shot in enumerate(shots):
+                    delivery.write(index, shot.disparity)
         if delivery is None:
             metadata = deliver(request, reading, made, shots, *outputs)
         else:
-            metadata, inferred = delivery.metadata, inferred - delivery.seconds
+            metadata = delivery.metadata
         write_beside(request, metadata, published, warn)
         finished = time.perf_counter()
         result = RunResult(
