@@ -11,28 +11,39 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
+import psutil
 import torch
 import torch.nn.functional as F
+import vram
+from full_size import write_model
+from simulation import CONFIGS, Simulation
 
+from depthcrafter_cli.memory.architecture import Architecture
+from depthcrafter_cli.memory.budget import card_budget
+from depthcrafter_cli.memory.estimate import Workload, estimate
 from depthcrafter_cli.models.fused import fusion
 from depthcrafter_cli.models.host import HostMemory
+from depthcrafter_cli.models.layout import network_configs
 from depthcrafter_cli.models.loading import load_components
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.pipeline.pipeline import estimate_disparity
-from depthcrafter_cli.types import MemoryPlan
+from depthcrafter_cli.types import MemoryPlan, Size
 
 ROOT = Path(__file__).parents[1]
 NANO = ROOT / "weights" / "nano"
 Figures = dict[str, Any]
 # Largest difference from float32 on the CPU, of a range of about 1.
 LIMITS = {"float32": 3e-3, "float16": 5e-3, "bfloat16": 5e-2}
+CARDS = (4, 8, 24)  # GB
 OFFLOADS = ("offload_networks", "offload_blocks", "offload_skips", "recompute_decode")
 
 
@@ -177,17 +188,97 @@ def shortage(bench: Bench) -> Figures:
     return {"went_on_in": went}
 
 
+def peaks(bench: Bench) -> Figures:
+    """Cards of 4, 8 and 24 GB: the peak within a tenth of the prediction, and on the card.
+
+    Where it is dry, allocations of the same plans are simulated, for small pictures.
+    """
+    if bench.dry:
+        simulation, model = Simulation(CONFIGS), Architecture.of(**network_configs(CONFIGS))
+        workload = Workload(Size(64, 64), 8, 8, 2)
+        choices = {card: vram.chosen(model, vram.HD, card) for card in CARDS}
+        found = {
+            card: {
+                "predicted": estimate(model, workload, choice.plan).device,
+                "peak": max(simulation.peaks(workload, choice.plan).values()),
+            }
+            for card, choice in choices.items()
+        }
+    else:
+        with tempfile.TemporaryDirectory(prefix="depthcrafter-on-gpu-") as folder:
+            write_model(Path(folder))
+            found = {card: vram.in_process(folder, vram.HD, card, steps=2) for card in CARDS}
+    for card, figures in found.items():
+        if "error" in figures:
+            raise FiguresError(f"{card} GB: {figures['error']}")
+        if abs(figures["peak"] / figures["predicted"] - 1) > vram.LIMIT:
+            raise FiguresError(f"{card} GB: {figures}, expected the prediction within a tenth")
+        if figures["peak"] > card_budget(card, "cuda"):
+            raise FiguresError(f"{card} GB: {figures['peak']} bytes, more than the card has")
+    return {f"{card} GB": figures for card, figures in found.items()}
+
+
+def killed_worker(bench: Bench) -> Figures:
+    """A batch whose worker is killed in the middle of a clip tries that again and ends well."""
+    with tempfile.TemporaryDirectory() as folder:
+        clips, out = Path(folder, "clips"), Path(folder, "out")
+        clips.mkdir()
+        for number in range(2):
+            _encode(clips / f"{number}.mkv", bench.frames())
+        command = [
+            sys.executable, "-m", "depthcrafter_cli", "batch", str(clips), "--out", str(out),
+            "--format", "npz", "--weights", str(NANO), "--steps", "2", "--json",
+            "--engine", "processes", "--devices", "cpu" if bench.dry else "cuda:0",
+        ]  # fmt: skip
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        assert process.stdout is not None
+        retries, killed = 0, 0
+        for line in process.stdout:
+            event = json.loads(line)
+            retries += event["event"] == "retry"
+            if not killed and event.get("stage") == "denoise":
+                workers = [
+                    child
+                    for child in psutil.Process(process.pid).children()
+                    if "spawn_main" in " ".join(child.cmdline())
+                ]
+                killed = workers[0].pid
+                workers[0].kill()
+        code, made = process.wait(), sorted(path.name for path in out.glob("*.npz"))
+    if (code, retries, made) != (0, 1, ["0.npz", "1.npz"]) or not killed:
+        raise FiguresError(f"it ended with {code}, {retries} retries and {made}")
+    return {"retries": retries, "made": made}
+
+
+def _encode(path: Path, frames: np.ndarray) -> None:
+    """Write frames uint8 [n, H, W, 3] as a video that loses nothing."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=24)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "bgr0"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def resumed(bench: Bench) -> Figures:
+    """Runs that are killed at moments drawn by lot, and go on, give the same bytes."""
+    if bench.dry:
+        return bench.script("kill_resume.py")
+    return bench.script("kill_resume.py", "--rounds", "6", "--film", "--frames", "40")
+
+
 STEPS: dict[str, Callable[[Bench], Figures]] = {
     "versions": versions,
     "precisions": precisions,
     "plans": plans,
+    "resumed": resumed,
     "pinning": pinning,
     "attention": attention,
     "shortage": shortage,
-    "peaks": lambda bench: bench.script(
-        "vram.py", "--pixels", "1024x576", "--card", "4", "8", "24", "--steps", "2"
-    ),
+    "peaks": peaks,
     "speed": lambda bench: bench.script("speed.py", "--part", "stages", "--rounds", "2"),
+    "killed_worker": killed_worker,
 }
 
 
@@ -217,7 +308,7 @@ def main() -> int:
             f"{key} {value}" for key, value in figures.items() if key not in ("took", "output")
         )
         print(f"| {name} | {figures['took']} | {told} |")
-    for name in ("peaks", "speed"):
+    for name in ("resumed", "speed"):
         print(f"\n{name}\n", *done[name]["output"], sep="\n")
     return 0
 

@@ -145,7 +145,7 @@ def measure(budgets: list[tuple[Size, int]], steps: int) -> int:
     with tempfile.TemporaryDirectory(prefix="depthcrafter-vram-") as folder:
         write_model(Path(folder))
         for size, gigabytes in budgets:
-            done = _child(folder, size, gigabytes, steps)
+            done = in_process(folder, size, gigabytes, steps)
             if "error" in done:
                 failed += 1
                 print(f"{size!s:>10} {gigabytes:>3}  {done['error']}")
@@ -159,7 +159,8 @@ def measure(budgets: list[tuple[Size, int]], steps: int) -> int:
     return int(failed > 0)
 
 
-def _child(folder: str, size: Size, gigabytes: int, steps: int) -> dict[str, Any]:
+def in_process(folder: str, size: Size, gigabytes: int, steps: int) -> dict[str, Any]:
+    """The figures of one budget, by a process of its own; ``error`` alone if it failed."""
     numbers = [str(number) for number in (size.height, size.width, gigabytes)]
     command = [sys.executable, __file__, "--steps", str(steps), "--child", folder, *numbers]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
