@@ -4,8 +4,8 @@
     python benchmarks/overlap.py --part launch   # or only --part run
 
 In place of nano's networks stands a pause of so many milliseconds a frame, in this benchmark only;
-all else is real: reading, noise, windows, checkpoints, spool and outputs. On a GPU pictures are
-converted by the device; here this counts for the launching thread, so its time is an upper bound.
+all else is real: reading, noise, windows, checkpoints, spool and outputs. What a GPU would compute
+before and after its networks, from pictures that it was given to disparity, counts as the model's.
 The run is of a film of shots, which are written while the next one is computed, and of a single
 shot, whose range is known after its last frame; its wall time is given relative to the pauses.
 """
@@ -15,7 +15,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from depthcrafter_cli.pipeline import conditioning, decode, denoise
+from depthcrafter_cli.pipeline import conditioning, decode, denoise, pipeline
 from depthcrafter_cli.progress import Progress
 from depthcrafter_cli.types import Size
 from depthcrafter_cli.workflows.request import RunRequest
@@ -109,7 +109,7 @@ def request(film: Path, out: Path, **more: Any) -> RunRequest:
 
 
 class Simulated:
-    """Pauses in place of networks; ``own`` is the CPU time of what only stands for them."""
+    """Pauses in place of networks; ``own`` is the CPU time of the model's part."""
 
     def __init__(self, size: Size, pause: float) -> None:
         self._pause, self.paused, self.own = pause, 0.0, 0.0
@@ -126,29 +126,34 @@ class Simulated:
         self.paused += seconds
         time.sleep(seconds)
 
+    def counted(self, work: Callable[..., Any]) -> Callable[..., Any]:
+        """The same, as the model's own work."""
+
+        def run_it(*given: Any) -> Any:
+            began = time.thread_time()
+            result = work(*given)
+            self.own += time.thread_time() - began
+            return result
+
+        return run_it
+
     def embed(self, pixels: Tensor) -> Any:
         """As the image encoder."""
         return SimpleNamespace(image_embeds=torch.zeros(len(pixels), 1))
 
     def encode(self, _vae: object, video: Tensor, _plan: object) -> Tensor:
         """As the VAE's encoder."""
-        began = time.thread_time()
         self.wait(len(video), "encode")
-        latents = torch.zeros(len(video), 4, video.shape[2] // 8, video.shape[3] // 8)
-        self.own += time.thread_time() - began
-        return latents
+        return torch.zeros(len(video), 4, video.shape[2] // 8, video.shape[3] // 8)
 
     def forward(self, *_given: object) -> Any:
         """As the UNet: each step takes its part."""
 
         def predict(known: Tensor, *_given: object) -> Tensor:
-            began = time.thread_time()
             self.wait(len(known), "denoise", 1 / STEPS)
-            velocity = torch.zeros_like(known[:, :4])
-            self.own += time.thread_time() - began
-            return velocity
+            return torch.zeros_like(known[:, :4])
 
-        return predict
+        return self.counted(predict)
 
     def decode(self, _decoder: object, latents: Tensor, *_given: object) -> Tensor:
         """As the VAE's decoder."""
@@ -163,6 +168,8 @@ class Simulated:
             (conditioning, "clip_pixels", lambda video: video[:, :, :1, :1]),
             (denoise, "WindowForward", self.forward),
             (decode, "decode_latents", self.decode),
+            (pipeline, "encode", self.counted(pipeline.encode)),
+            (pipeline, "decode_disparity", self.counted(pipeline.decode_disparity)),
         ]
         before = [getattr(module, name) for module, name, _ in places]
         for module, name, stand_in in places:
