@@ -60,8 +60,14 @@ def _read_npy(path: Path) -> np.ndarray[Any, Any]:
 
 
 def _read_picture(path: Path) -> np.ndarray[Any, Any]:
+    """Gray levels; also of a picture in colours that are all gray, as Depth Anything writes it."""
     with opened_image(path) as image:
-        return np.asarray(image)
+        if len(image.getbands()) == 1 and image.mode != "P":
+            return np.asarray(image)
+        colours = np.asarray(image.convert("RGB"))
+    if (colours != colours[..., :1]).any():
+        raise ValueError("it is in colours, from which depth cannot be read")
+    return colours[..., 0]
 
 
 def _read_raw(path: Path) -> np.ndarray[Any, Any]:

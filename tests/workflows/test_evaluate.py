@@ -1,6 +1,7 @@
 """Scores of methods and of files on sets in their publishers' layouts, against known answers."""
 
 import csv
+import io
 import json
 import os
 import signal
@@ -91,6 +92,14 @@ def as_nvds(root, scene):
         Image.fromarray(levels).save(root / scene / f"frame_{index:06}.png")
 
 
+def as_depth_anything(root, scene):
+    """8 bits, gray in three channels, each picture from its own least to its own largest value."""
+    (root / scene).mkdir()
+    for index, each in enumerate(whole(scene)):
+        levels = ((each - each.min()) / (each.max() - each.min()) * 255).astype(np.uint8)
+        Image.fromarray(levels).convert("RGB").save(root / scene / f"frame_{index:04}.png")
+
+
 def as_robust_cvd(root, scene):
     (root / scene).mkdir()
     for index, each in enumerate(whole(scene)):
@@ -126,6 +135,15 @@ def test_results_of_any_method_are_scored_from_its_files(cli, sintel, tmp_path, 
     assert [clip["name"] for clip in report["clips"]] == list(SCENES)
     assert report["mean"]["abs_rel"] < 1e-3 and report["mean"]["delta1"] == 1
     assert report["mean"]["temporal"] < 1e-3
+
+
+def test_pictures_of_depth_anything_are_fitted_each_by_itself(cli, sintel, tmp_path):
+    results = tmp_path / "results"
+    results.mkdir()
+    for scene in SCENES:
+        as_depth_anything(results, scene)
+    report = scores(cli, tmp_path, "sintel", sintel, "--predictions", results, "--fit", "frame")
+    assert report["mean"]["abs_rel"] < 0.01 and report["mean"]["delta1"] == 1
 
 
 def as_rolling_depth(root, scene):
@@ -308,6 +326,12 @@ def test_what_cannot_be_evaluated_is_one_sentence(cli, sintel, tmp_path, argumen
     assert other.code == 2 and ".json, .csv, .md, .tex" in other.err
 
 
+def coloured() -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (64, 48), (255, 0, 60)).save(content, "PNG")
+    return content.getvalue()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
@@ -317,6 +341,7 @@ def test_what_cannot_be_evaluated_is_one_sentence(cli, sintel, tmp_path, argumen
         ("alley/0.raw", b"P6", "no matrix of OpenCV"),
         ("alley/0.png", b"GIF", "0.png"),
         ("alley/readme.txt", b"none", "got no frames in"),
+        ("alley/0.png", coloured(), "0.png cannot be read"),
     ],
 )
 def test_results_that_cannot_be_read_are_one_sentence(cli, sintel, tmp_path, name, content, says):
