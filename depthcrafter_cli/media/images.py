@@ -1,9 +1,10 @@
 """Single pictures: which kinds of files are read, and how. To add one, add an entry to _KINDS."""
 
 import math
+import struct
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from fractions import Fraction
 from io import StringIO
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.decoding import require_regular
@@ -26,6 +28,7 @@ _WHITE = 65535  # of 16-bit gray
 _ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # EXIF 2.3, section 4.6.4
 _FILMS = ("PNG", "TIFF", "WEBP")
 _SUBFILE, _NO_PAGE = 254, 1 | 4  # TIFF 6.0: a reduced copy, or a mask, of another page
+_SAMPLE_FORMAT, _IEEE_FLOAT = 339, 3  # TIFF 6.0 as well
 _BITS, _COMPRESSION, _PLANES, _NONE, _APART = 258, 259, 284, 1, 2  # TIFF 6.0 as well
 
 
@@ -109,10 +112,25 @@ def opened_image(file: Path) -> Iterator[Image.Image]:
     except InputError:
         raise
     except Exception as error:  # Pillow lets through whatever its parsers stumble over
+        if isinstance(error, UnidentifiedImageError) and _is_tiff_of_floats(file):
+            raise InputError(
+                f"{file} holds colours as floating-point numbers, expected 8 or 16 bits a channel "
+                "in a TIFF: write OpenEXR, whose floats are read as linear light, or 16 bits."
+            ) from error
         raise InputError(
             f"{file} cannot be read as an image ({str(error) or type(error).__name__}), expected "
             "a complete one: replace or remove it."
         ) from error
+
+
+def _is_tiff_of_floats(file: Path) -> bool:
+    """Whether a file is a TIFF of IEEE floats, which Pillow knows of one channel alone."""
+    with file.open("rb") as opened, suppress(SyntaxError, struct.error, OSError):
+        tags = ImageFileDirectory_v2(opened.read(8))
+        opened.seek(tags.next)
+        tags.load(opened)
+        return _IEEE_FLOAT in tags.get(_SAMPLE_FORMAT, ())
+    return False
 
 
 def pages_in(image: Image.Image) -> list[int]:

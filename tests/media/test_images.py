@@ -139,6 +139,13 @@ def test_numbers_that_no_picture_has_are_refused(tmp_path, values):
         probe(tmp_path / "a.tif")
 
 
+def test_floats_in_a_tiff_of_colours_are_named(tmp_path):
+    for kind in ("f2", "f4"):
+        tifffile.imwrite(tmp_path / "a.tif", np.zeros((48, 64, 3), kind), photometric="rgb")
+        with pytest.raises(InputError, match="colours as floating-point numbers"):
+            probe(tmp_path / "a.tif")
+
+
 def test_images_of_two_sizes_are_refused(folder):
     Image.fromarray(picture(0, Size(20, 30))).save(folder / "shot_12.png")
     with pytest.raises(InputError, match=r"shot_12.png is 30x20, expected 64x48"):
