@@ -112,22 +112,30 @@ class Place:
 
     name: str
     open: Callable[[], RecordedClip]
-    watched: Callable[[], Iterable[os.PathLike[str]]]
+    watched: Callable[[], Iterable[Path | os.DirEntry[str]]]
 
 
 class RecordedClips:
     """Clips of a layout, resized to one size; those that cannot be used are ``rejected``.
 
+    ``frames`` tells of each how many it has, or why it cannot be used.
+
     With ``keeps_aspect`` what is wider or higher than the size is cropped, else it is squeezed.
     """
 
     def __init__(
-        self, places: Sequence[Place], size: Size, where: Path, *, keeps_aspect: bool = True
+        self,
+        places: Sequence[Place],
+        frames: Sequence[int | str],
+        size: Size,
+        where: Path,
+        *,
+        keeps_aspect: bool = True,
     ) -> None:
         self.rejected: dict[str, str] = {}
         self._places: list[Place] = []
         self._frames: list[int] = []
-        for place, found in zip(places, lengths(places), strict=True):
+        for place, found in zip(places, frames, strict=True):
             if isinstance(found, str):
                 self.rejected[place.name] = found
             else:
@@ -185,15 +193,6 @@ class RecordedClips:
         columns = min(width, round(height * self._size.width / self._size.height))
         top, left = round((height - rows) * place), round((width - columns) * place)
         return image[top : top + rows, left : left + columns]
-
-
-def lengths(places: Sequence[Place]) -> Iterator[int | str]:
-    """The frames of each clip, or in one sentence why it cannot be used."""
-    for place in places:
-        try:
-            yield place.open().frames
-        except InputError as error:
-            yield str(error)
 
 
 def _too_few(clip: RecordedClip, pictures: int) -> InputError:

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import sys
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,6 +135,38 @@ def test_a_map_that_is_broken_off_is_named_when_read(tmp_path):
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(InputError, match=r"2\.png"):
         source.read(0, range(3))
+
+
+def test_a_large_set_is_scanned_once_and_what_changed_again(tmp_path, monkeypatch):
+    """Seen by what is opened: nothing the second time, then the clip that was replaced."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "cache"))
+    write_clip(tmp_path / "clips" / "000", 0, frames=2, side=4)
+    for number in range(1, 100):
+        shutil.copytree(tmp_path / "clips" / "000", tmp_path / "clips" / f"{number:03}")
+    (tmp_path / "clips" / "005" / "disparity.npz").unlink()
+    root = str(tmp_path / "clips")
+    read = set()
+
+    def note(event, arguments):
+        if event == "open" and str(arguments[0]).startswith(root):
+            read.add(Path(str(arguments[0])).relative_to(root).parts[0])
+
+    sys.addaudithook(note)
+    first = opened(root)
+    assert len(read) == 99 and len(first) == 99 and [*first.rejected] == ["005"]
+    read.clear()
+    again = opened(root)
+    assert not read and [*again.rejected] == ["005"] and again.shape(98) == (2, 64, 64)
+    shutil.rmtree(tmp_path / "clips" / "042")
+    write_clip(tmp_path / "clips" / "042", 1, frames=3, side=4)
+    shutil.copytree(tmp_path / "clips" / "000", tmp_path / "clips" / "005", dirs_exist_ok=True)
+    read.clear()
+    changed = opened(root)
+    assert read == {"005", "042"} and len(changed) == 100 and changed.shape(42)[0] == 3
+    (index,) = (tmp_path / "cache").rglob("*.json")
+    index.write_text("{")
+    assert len(opened(root)) == 100
 
 
 def test_unknown_kind_is_refused(tmp_path):

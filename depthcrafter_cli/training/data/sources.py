@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from depthcrafter_cli.datasets.clip import ClipSource
 from depthcrafter_cli.datasets.generated import GeneratedClips
+from depthcrafter_cli.datasets.index import lengths
 from depthcrafter_cli.datasets.recorded import RecordedClips
 from depthcrafter_cli.datasets.registry import DATASETS
 from depthcrafter_cli.datasets.stacks import StackedFrames
@@ -122,4 +123,5 @@ def open_source(config: SourceConfig) -> ClipSource:
         )
     root = expanded(config.path)
     places, size = DATASETS[config.kind].places(root), Size(config.height, config.width)
-    return RecordedClips(places, size, root, keeps_aspect=config.keep_aspect)
+    frames = lengths(places, config.kind, root)
+    return RecordedClips(places, frames, size, root, keeps_aspect=config.keep_aspect)
