@@ -38,6 +38,7 @@ def main() -> int:
     parser.add_argument("--weights", default="nano")
     parser.add_argument("--film", action="store_true", help="cut the source into a film of shots")
     parser.add_argument("--out", nargs="+", default=OUTPUTS)
+    parser.add_argument("--align", default="off", help="as run has it")
     arguments = parser.parse_args()
     lot, told, failures = random.Random(arguments.seed), Counter[str](), 0
     with tempfile.TemporaryDirectory() as folder:
@@ -90,7 +91,8 @@ def _command(arguments: argparse.Namespace, place: Path) -> list[str]:
     outputs = [part for name in arguments.out for part in ("--out", str(place / name))]
     return [
         sys.executable, "-m", "depthcrafter_cli", "run", str(arguments.source), *outputs, *OPTIONS,
-        "--weights", str(arguments.weights), "--max-frames", str(arguments.frames), "--json",
+        "--weights", str(arguments.weights), "--max-frames", str(arguments.frames), "--align",
+        arguments.align, "--json",
     ]  # fmt: skip
 
 

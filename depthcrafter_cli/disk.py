@@ -145,16 +145,17 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Inside, no other process holds the lock file ``path``, which is gone afterwards.
 
     The lock ends with the process, however that ends; the file that a killed one left is taken by
-    the next. Raises filelock.Timeout at once where another process holds it.
+    the next. Where another process holds it, raises filelock.Timeout at once, unless it is to
+    ``wait``.
     """
     from filelock import FileLock
 
     lock = FileLock(path)
-    lock.acquire(timeout=0)
+    lock.acquire(timeout=-1 if wait else 0)
     try:
         yield
     finally:

@@ -123,17 +123,17 @@ def lock_path(place: Path) -> Path:
 
 
 @contextmanager
-def claimed(places: Iterable[Path]) -> Iterator[None]:
+def claimed(places: Iterable[Path], *, wait: bool = False) -> Iterator[None]:
     """Inside, no other run may claim one of these paths, whichever links lead to their folders.
 
-    Raises OutputError if one is taken.
+    Raises OutputError if one is taken, unless it is to ``wait`` until it is free.
     """
     with ExitStack() as held:
         for place in dict.fromkeys(place.parent.resolve() / place.name for place in places):
             with output_errors(place):
                 disk.make_folder(place.parent)
                 try:
-                    held.enter_context(disk.locked(lock_path(place)))
+                    held.enter_context(disk.locked(lock_path(place), wait=wait))
                 except Timeout:
                     raise OutputError(
                         f"{place} is being written by another run, expected one at a time: wait "

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 
+from depthcrafter_cli.media.files import claimed
 from depthcrafter_cli.media.identity import require_unchanged
 from depthcrafter_cli.media.reader import read_frames
 from depthcrafter_cli.methods.base import Estimator, MethodPlan, ResumePoint
@@ -35,16 +36,18 @@ def compute(
     """Compute what is lacking of each shot, in order, in one pass over the video.
 
     ``only`` are the numbers of those to compute, and ``completed`` is told the number of each shot
-    that is complete.
+    that is complete. Raises OutputError for a shot that another process computes at this moment.
     """
     cuts = plan.video.cuts
     with closing(_Reader(plan, warn)) as reader:
         for index, (start, stop) in enumerate(zip((0, *cuts), (*cuts, None), strict=True)):
             if only is not None and index not in only:
                 continue
-            if not shots[index].complete:
-                watch = of_film(observer, plan.method, plan.video.shots, index)
-                _compute_shot(plan, estimator, shots[index], reader, start, stop, watch, warn)
+            # Of a video that is one shot, the run has claimed it.
+            with claimed([shots[index].place] if cuts else ()):
+                if not shots[index].complete:
+                    watch = of_film(observer, plan.method, plan.video.shots, index)
+                    _compute_shot(plan, estimator, shots[index], reader, start, stop, watch, warn)
             completed(index)
 
 

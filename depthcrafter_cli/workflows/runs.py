@@ -126,6 +126,33 @@ def resume(
     return run(request, observer, warn, planned=planned, model=model)
 
 
+def run_shard(
+    request: RunRequest,
+    shots_of: Callable[[RunPlan], Sequence[int]],
+    observer: Observer = ignore,
+    warn: Warn = ignore,
+    *,
+    planned: Callable[[RunPlan], None] = ignore,
+) -> tuple[int, int]:
+    """Compute some shots of a film in the folder of its run, in which others compute the rest.
+
+    The first that comes begins the run, for which the others wait. ``shots_of`` the plan are those
+    to compute. Outputs are for ``resume``, or ``finish``, when all shots are complete. Returns how
+    many frames the shots have, and how many shots of the film are not complete yet.
+
+    Raises as :func:`run`.
+    """
+    with kept_input(laid_out(replace(request, resume=True))) as request:
+        with claimed([request.work_folder.resolve()], wait=True):
+            made = plan(request, warn, observer)
+            state = _begun(made)
+        planned(made)
+        own = tuple(shots_of(made))
+        part = replace(made, request=replace(made.request, only_shots=own))
+        frames = compute_only(part, LoadedModel(), observer, warn) if own else 0
+        return frames, sum(not shot.complete for shot in state.shots(read_only=True))
+
+
 def compute_only(plan: RunPlan, model: LoadedModel, observer: Observer, warn: Warn) -> int:
     """Compute the shots that a request is for, without outputs; returns their frames.
 
@@ -304,13 +331,19 @@ def _forget_kept(state: RunState) -> None:
                 forget_kept(state.saved().request.outputs)
 
 
-@contextmanager
-def _state(plan: RunPlan) -> Iterator[RunState]:
-    """The run's folder, which goes if the run stops before there is anything to go on from."""
+def _begun(plan: RunPlan) -> RunState:
+    """The run's folder, in which it can be computed."""
     state = RunState(plan.request.work_folder)
     if not plan.resumed:
         _forget_kept(state)
     state.update(plan.saved) if plan.resumed else state.begin(plan.saved)
+    return state
+
+
+@contextmanager
+def _state(plan: RunPlan) -> Iterator[RunState]:
+    """The run's folder, which goes if the run stops before there is anything to go on from."""
+    state = _begun(plan)
     try:
         yield state
     except BaseException:

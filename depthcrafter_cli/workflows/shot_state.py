@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from depthcrafter_cli.disk import make_folder, part_path
 from depthcrafter_cli.errors import OutputError
 from depthcrafter_cli.media.aligned import AlignedShot, OverlapSpool
-from depthcrafter_cli.media.files import output_errors, read_errors, write_whole
+from depthcrafter_cli.media.files import lock_path, output_errors, read_errors, write_whole
 from depthcrafter_cli.media.sinks.base import ShotRange
 from depthcrafter_cli.media.spool import DisparitySpool, ShotDisparity
 from depthcrafter_cli.methods.base import ResumePoint
@@ -68,6 +68,11 @@ class ShotState:
     def disparity(self) -> ShotDisparity:
         """What is delivered of a complete shot: its windows aligned, if overlaps were kept."""
         return AlignedShot(self.spool, self.overlaps) if len(self.overlaps) else self.spool
+
+    @property
+    def place(self) -> Path:
+        """What a process claims that computes the shot, where others may compute its film too."""
+        return self._window
 
     @property
     def progressed(self) -> bool:
@@ -217,7 +222,7 @@ class ShotState:
         with output_errors(self.folder):
             kept = [*self.folder.glob("output*.packets"), *self.folder.glob(".output*.packets*")]
             files = (self._window, self.spool.path, self.overlaps.path, self._delivered, *kept)
-            for file in (*files, *map(part_path, files)):
+            for file in (*files, *map(part_path, files), lock_path(self.place)):
                 file.unlink(missing_ok=True)
         with suppress(OSError):
             self.folder.rmdir()

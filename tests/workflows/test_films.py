@@ -14,6 +14,7 @@ from processes import KILLED, a_worker, in_child, kill_this_process
 
 from depthcrafter_cli import DepthCrafterPipeline, infer
 from depthcrafter_cli.errors import InputError, OutputError, UsageError
+from depthcrafter_cli.media.files import claimed
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.workflows.batches.engine import LocalEngine, engine_for
 from depthcrafter_cli.workflows.batches.options import Workers
@@ -465,6 +466,44 @@ def test_shots_of_workers_are_written_as_they_finish(film, tmp_path):
     assert run(replace(request, outputs=(other,)), elsewhere=on_engine(engine)) is not None
     assert other.read_bytes() == one.read_bytes()
     assert engine.given == sorted(engine.given) and max(held) <= max(map(len, engine.given))
+
+
+def test_a_film_in_shards_is_the_same_file(cli, film, options, tmp_path):
+    one, other, late = tmp_path / "one.mp4", tmp_path / "other.mp4", tmp_path / "late.npz"
+    options.remove("--quiet")
+    command = ["run", film, *options, "--align", "windows", "--no-record", "--json", "--out"]
+    assert cli(*command, one).code == 0
+    left = []
+    for part in ("2/2", "1/2"):
+        done = cli(*command, other, "--shard", part)
+        assert done.code == 0, done.err
+        told = json.loads(done.out.splitlines()[-1])
+        left.append((told["frames"], told["shots_left"]))
+        assert not other.exists()
+    assert left == [(LENGTHS[2], 2), (sum(LENGTHS[:2]), 0)]
+    work = tmp_path / "other.mp4.work"
+    assert cli("finish", work, "--out", late, "--size", "model").code == 0
+    assert cli("resume", work, "--quiet").code == 0
+    assert other.read_bytes() == one.read_bytes() and not work.exists()
+    assert len(arrays(late)["depth"]) == sum(LENGTHS)
+
+
+def test_a_shot_is_computed_by_one_process_at_a_time(cli, film, tmp_path):
+    command = ["run", film, *TRIVIAL, "--out", tmp_path / "d.npz"]
+    assert cli(*command, "--shard", "1/3").code == 0
+    shots = RunState(tmp_path / "d.npz.work").shots(read_only=True)
+    with claimed([shots[1].place]):
+        refused = cli(*command, "--shard", "2/3")
+        assert refused.code == 6 and "another run" in refused.err
+        assert cli(*command, "--shard", "3/3").code == 0
+    assert cli(*command, "--overwrite").code == 0  # what a shard left is no obstacle
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d.npz", "d.npz.json"]
+
+
+def test_a_shard_is_one_process(cli, film, tmp_path):
+    asked = ["--out", tmp_path / "d.npz", "--devices", "cpu", "--shard", "1/2"]
+    refused = cli("run", film, *TRIVIAL, *asked)
+    assert refused.code == 2 and "--shard" in refused.err
 
 
 def test_workers_and_a_device_of_the_run_contradict_each_other(cli, film, tmp_path):

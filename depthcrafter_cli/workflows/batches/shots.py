@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from itertools import chain
 
 from depthcrafter_cli.progress import Observer, Warn
 from depthcrafter_cli.workflows.batches.engine import Engine
@@ -35,7 +36,7 @@ def on_engine(engine: Engine, retries: int = 2) -> ComputeShots:
         lengths = [frames or 0 for frames in plan.video.shots]
         lacking = [index for index, shot in enumerate(shots) if not shot.complete]
         request = replace(plan.request, resume=True, resume_only=True)
-        parts = _parts(lacking, lengths)
+        parts = _parts(lacking, lengths, _PARTS)
         if not writes_early(request):
             parts.sort(key=lambda part: -sum(lengths[index] for index in part))
         of = {f"shots {part[0]} to {part[-1]}": part for part in parts}
@@ -58,9 +59,20 @@ def on_engine(engine: Engine, retries: int = 2) -> ComputeShots:
     return compute
 
 
-def _parts(lacking: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
-    """Shots that lie together, in parts of about as many frames."""
-    share = sum(lengths[index] for index in lacking) / _PARTS
+def of_shard(shard: str) -> Callable[[RunPlan], Sequence[int]]:
+    """What tells the shots of the i-th of n parts of a film, for ``i/n``; there may be none."""
+    part, parts = map(int, shard.split("/"))
+
+    def shots_of(plan: RunPlan) -> Sequence[int]:
+        lengths = [frames or 0 for frames in plan.video.shots]
+        return [*chain(*_parts(range(len(lengths)), lengths, parts)[part - 1 : part])]
+
+    return shots_of
+
+
+def _parts(lacking: Sequence[int], lengths: Sequence[int], most: int) -> list[list[int]]:
+    """Shots that lie together, in at most so many parts of about as many frames."""
+    share = sum(lengths[index] for index in lacking) / most
     parts: list[list[int]] = []
     frames = share
     for index in lacking:
