@@ -36,6 +36,7 @@ from depthcrafter_cli.synthetic import draw_clip
 from depthcrafter_cli.types import MemoryPlan
 
 HEIGHT, WIDTH = 64, 64
+FIRST_SPECIAL = 16  # seed, however many plain takes there are
 SPECIAL = ("tele zoom", "whip pan", "flat overlap", "near overlap")
 Take = tuple[np.ndarray, np.ndarray]  # rgb uint8 [T, H, W, 3] and depth [T, H, W]
 Estimated = tuple[np.ndarray, np.ndarray, list[Overlap]]  # stitched [T, H, W], depth, overlaps
@@ -122,7 +123,7 @@ def takes(
         yield f"take {seed}", partial(drawn, seed, frames, 1)
     starts = Layout(config.window, config.overlap, frames).start
     shared = [range(starts(window), starts(window) + config.overlap) for window in range(4, 7)]
-    for seed, name in enumerate(SPECIAL[: count - plain], plain):
+    for seed, name in enumerate(SPECIAL[: count - plain], FIRST_SPECIAL):
         yield name, partial(special, name, seed, frames, shared)
 
 

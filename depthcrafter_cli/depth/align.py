@@ -26,10 +26,9 @@ _ITERATIONS = 20
 _TRIED, _JUDGED = 100, 1000  # lines through two samples, and samples that each is judged by
 _TELLING = 0.5  # the least correlation of two windows' samples that tells a scale
 _STEEPEST = 4.0  # no window has so many times the scale of one that it shares frames with
-# What a skeleton may leave, times the disagreement of before: windows that err apart may come to a
-# little more. Without one, each seam's error adds to those before, and windows must come to agree
-# the better the more seams there are: by so much of the squared disagreement that is left, for each.
-_WORSE, _BETTER = 1.25, 0.025
+# Times the disagreement of before: windows that err apart may come to a little more. Without a
+# skeleton each seam's error adds to those before, so that of more seams more must be mended.
+_WORSE, _ADDED = 1.25, 0.055
 _RIDGE, _GAUGE = 1e-5, 1e-8  # squared disparity: what no samples tell stays as it is
 
 
@@ -112,7 +111,7 @@ def align(overlaps: Iterable[Overlap], frames: int, *, robust: bool = True) -> A
     maps = fit_windows(told, len(starts) + bool(pins), robust=robust)
     untouched: Floats = np.tile([1.0, 0.0], (len(maps), 1))
     before, after = disagreement(seams, untouched), disagreement(seams, maps)
-    most = _WORSE if pins else 1 / math.sqrt(1 + _BETTER * len(seams))
+    most = _WORSE / math.sqrt(1 + (0 if pins else _ADDED * len(seams)))
     if after > most * before:
         maps, after = untouched, before
     return Alignment(_by_frame(maps, starts, ends, frames), Seams(len(starts), before, after))

@@ -214,13 +214,18 @@ def test_a_field_is_named_as_the_user_types_it():
     assert as_typed(sentence, NAMES) == told
 
 
+def _of_run(each):
+    """Whether an option of batches is one of ``run`` as well."""
+    return each.owner == "workers" or each.name == "shard"
+
+
 def test_every_option_of_the_readme_is_that_of_a_field():
     rows = [
         f"| `{NAMES[name]}`{f', {each.unit}' * bool(each.unit)} | {OF[each.part]} | {each.help} |"
         for name, each in OPTIONS.items()
     ]
     rows += [
-        f"| `{flag_of(each)}` | {'`run`, ' * (each.owner == 'workers')}`batch` | {each.help} |"
+        f"| `{flag_of(each)}` | {'`run`, ' * _of_run(each)}`batch` | {each.help} |"
         for each in options_of(BatchOptions).values()
     ]
     readme = README.read_text(encoding="utf-8")

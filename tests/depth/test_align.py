@@ -53,6 +53,22 @@ def test_windows_of_other_scales_and_shifts_become_one_steady_shot():
     assert found.seams.windows == COUNT and found.seams.before > 0.1 and found.seams.after < 1e-4
 
 
+def hardly_apart(count):
+    """Windows that err by 0.02, and by 0.01 from one to the next."""
+    rng = np.random.default_rng(0)
+    for start in range(STEP, count * STEP, STEP):
+        first = rng.uniform(0.1, 0.9, (SHARED, 8, 9))
+        second = first + 0.01 + rng.normal(0, 0.02, first.shape)
+        yield Overlap(start, tuple(range(start, start + SHARED)), first, second)
+
+
+@pytest.mark.parametrize(("count", "is_aligned"), [(4, True), (60, False)])
+def test_what_mends_little_is_not_done_over_many_windows_whose_errors_add_up(count, is_aligned):
+    found = align(hardly_apart(count), STEP * count + SHARED)
+    assert (found.seams.after < found.seams.before) is is_aligned
+    assert bool((found.maps != [1, 0]).any()) is is_aligned
+
+
 @pytest.mark.parametrize("noise", [0, 1e-3])
 @pytest.mark.parametrize("wrong", ["constant", "off", "anything", "inverted"])
 def test_a_third_of_the_pixels_may_be_wrong_where_least_squares_fail(wrong, noise):
