@@ -76,9 +76,9 @@ def overlapped(folder: Path, frames: int, shots: int, pause: float) -> None:
     """Print the wall time of runs to each kind of output, relative to the pauses alone."""
     lengths = [frames // shots] * shots
     film, model = make_film(folder / "film.mp4", FULL, lengths), Simulated(LAUNCH, pause)
-    cuts = folder / "cuts.csv"
+    cuts = folder / "cuts.txt"
     starts = [sum(lengths[:n]) for n in range(1, shots)]
-    cuts.write_text("frame\n" + "".join(f"{start}\n" for start in starts))
+    cuts.write_text("".join(f"{start}\n" for start in starts))
     for kind, given in (("film", str(cuts)), ("one shot", "none")):
         for name, out in OUTPUTS.items():
             asked = request(film, folder / kind / out, cuts=given, per_shot="by shot" in name)
