@@ -46,6 +46,7 @@ def broken(tmp_path_factory, monkeypatch) -> Path:
     return log
 
 
+@pytest.mark.slow
 def test_whatever_the_program_does_with_files_may_be_done_on_windows(
     clip, options, tiny_folder, tmp_path, broken, monkeypatch
 ):

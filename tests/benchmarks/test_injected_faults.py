@@ -33,10 +33,12 @@ def all_right(script: str, *options: object) -> int:
     return int(done.stdout.splitlines()[-1].split()[0])
 
 
+@pytest.mark.slow
 def test_a_fault_of_the_disk_costs_nothing():
     assert all_right("faults.py", "--only", "pull", "--every", 30) >= 6
 
 
+@pytest.mark.slow
 def test_a_damaged_file_never_gives_a_wrong_result_in_silence():
     assert all_right("corrupt.py", "--only", "state", "record", "--flips", 4, "--every", 12) >= 6
 

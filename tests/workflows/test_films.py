@@ -182,8 +182,8 @@ def files_of(folder):
     ("kill", "released"),
     [
         (killed_in_the_second_shot, {0, 1}),  # the first is written while it is computed
-        (killed_as_the_second_shot_is_released, {1}),
-        (killed_in_the_middle_of_the_last_shots_writing, {2}),
+        pytest.param(killed_as_the_second_shot_is_released, {1}, marks=pytest.mark.slow),
+        pytest.param(killed_in_the_middle_of_the_last_shots_writing, {2}, marks=pytest.mark.slow),
         (killed_at_the_end, {3}),
     ],
 )
@@ -468,6 +468,7 @@ def test_shots_of_workers_are_written_as_they_finish(film, tmp_path):
     assert engine.given == sorted(engine.given) and max(held) <= max(map(len, engine.given))
 
 
+@pytest.mark.slow
 def test_a_film_in_shards_is_the_same_file(cli, film, options, tmp_path):
     one, other, late = tmp_path / "one.mp4", tmp_path / "other.mp4", tmp_path / "late.npz"
     options.remove("--quiet")
