@@ -5,8 +5,10 @@ with the true size and SHA-256 in ``X-Linked-*`` headers. Small files are served
 git object id as ETag. A mirror serves all in place, and has habits of its own.
 """
 
+import base64
 import gzip
 import hashlib
+import json
 import re
 import sys
 import threading
@@ -48,6 +50,7 @@ class FakeHub:
     busy: list[tuple[int, str | None]] = field(default_factory=list)  # status, Retry-After
     endless: set[str] = field(default_factory=set)
     requests: list[Request] = field(default_factory=list)
+    uploads: dict[str, bytes] = field(default_factory=dict)  # by SHA-256, not yet in a commit
     address: str = ""
 
     def gets(self, path: str) -> list[Request]:
@@ -106,6 +109,71 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._answer()
+
+    def do_POST(self) -> None:
+        """What an upload asks: a repository, how each file is sent, and a commit of all."""
+        body = self._body()
+        if self.headers.get("Authorization") != "Bearer secret":
+            return self._refuse(401)
+        if self.path == "/api/repos/create":
+            asked = json.loads(body)
+            name = f"{asked['organization']}/{asked['name']}"
+            self.hub.files.setdefault(name, {})
+            return self._json({"url": f"{self.hub.address}/{name}"})
+        if self.path == "/api/validate-yaml":
+            return self._json({"errors": [], "warnings": []})
+        if match := re.fullmatch(r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch", self.path):
+            places = [
+                {**each, "actions": {"upload": {"href": f"{self.hub.address}/lfs/{each['oid']}"}}}
+                for each in json.loads(body)["objects"]
+            ]
+            return self._json({"transfer": "basic", "objects": places})
+        match = re.fullmatch(r"/api/models/([^/]+/[^/]+)/(preupload|commit)/main", self.path)
+        assert match is not None, self.path
+        if match[2] == "preupload":
+            files = [
+                {
+                    "path": each["path"],
+                    "uploadMode": "lfs" if each["path"].endswith(".safetensors") else "regular",
+                    "shouldIgnore": False,
+                    "oid": None,
+                }
+                for each in json.loads(body)["files"]
+            ]
+            return self._json({"files": files})
+        for line in body.splitlines():
+            entry = json.loads(line)
+            if entry["key"] == "file":
+                content = base64.b64decode(entry["value"]["content"])
+            elif entry["key"] == "lfsFile":
+                content = self.hub.uploads[entry["value"]["oid"]]
+            else:
+                continue
+            self.hub.files[match[1]][entry["value"]["path"]] = content
+        commit = {"commitUrl": f"{self.hub.address}/{match[1]}/commit/{REVISION}"}
+        self._json({**commit, "commitOid": REVISION, "success": True})
+
+    def do_PUT(self) -> None:
+        self.hub.uploads[self.path.rsplit("/", 1)[1]] = self._body()
+        self._json({})
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+    def _json(self, content: object) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         pass

@@ -1,4 +1,4 @@
-"""``depthcrafter weights``: list, pull, verify and find the models on this machine."""
+"""``depthcrafter weights``: list, pull, push, verify and find models."""
 
 import json
 from collections.abc import Iterator
@@ -25,7 +25,13 @@ weights = typer.Typer(
     rich_markup_mode=None,
 )
 
-Name = Annotated[str, typer.Argument(help="A model, as `depthcrafter weights list` names it.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="A model, as `depthcrafter weights list` names it, or a repository of the hub, "
+        "org/name, to which one was pushed."
+    ),
+]
 NameOrFolder = Annotated[
     str | None,
     typer.Argument(help="A model or a folder; the one `run` would use if left out."),
@@ -94,11 +100,14 @@ def pull_weights(
     """
     with reported(**vars(how)) as console:
         from depthcrafter_cli.errors import UsageError
-        from depthcrafter_cli.models.download import pull
+        from depthcrafter_cli.models.download import find_repository, pull
         from depthcrafter_cli.models.registry import licence_notice
-        from depthcrafter_cli.models.weights import pull_root, registered
+        from depthcrafter_cli.models.weights import is_repository, pull_root, registered
 
-        spec, root = registered(name), to or pull_root()
+        if is_repository(name) and not given:
+            spec, settings = find_repository(name, console.warn)
+        else:
+            spec, settings = registered(name), {}
         notice = licence_notice(spec)
         lines = map(Line, notice.splitlines())
         console.say("licence", {"model": name, "notice": notice}, *lines, level="result")
@@ -108,9 +117,50 @@ def pull_weights(
                 "the command."
             )
         with console.observing() as observer:
-            found = pull(spec, root, observer, console.warn, given=(*(given or ()), *(more or ())))
+            found = pull(
+                spec, to or pull_root(), observer, console.warn,
+                given=(*(given or ()), *(more or ())), settings=settings,
+            )  # fmt: skip
         complete = Line(f"{name} is complete and checked")
         console.done([found.path], complete, model=name, path=str(found.path))
+
+
+@weights.command("push")
+@spread
+def push_weights(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="A model or an adapter that `depthcrafter train` has made.",
+            parser=opt.past_click(expanded),
+        ),
+    ],
+    repository: Annotated[str, typer.Argument(help="Its owner and name on the hub, org/name.")],
+    private: Annotated[
+        bool, opt.option("--private", text="Only you see the repository, if it is made now.")
+    ] = False,
+    *,
+    how: Reporting,
+) -> None:
+    """Upload a model to the Hugging Face Hub, from where `weights pull org/name` takes it.
+
+    The folder must be whole, and have a README.md that tells its licence. Log in with `hf auth
+    login`, or set HF_TOKEN.
+    """
+    with reported(**vars(how)) as console:
+        from depthcrafter_cli.models.manifest import read_manifest
+        from depthcrafter_cli.models.registry import MODELS
+        from depthcrafter_cli.models.upload import push
+
+        with console.observing() as observer:
+            page = push(folder, repository, observer, private=private)
+        manifest = read_manifest(folder)
+        if manifest and manifest.base in MODELS and MODELS[manifest.base].non_commercial:
+            console.warn(
+                f"What was trained on from {MODELS[manifest.base].title} is for non-commercial use "
+                "only: let the page say so."
+            )
+        console.done([], Line(f"get it with: depthcrafter weights pull {repository}"), paths=[page])
 
 
 @weights.command("verify")

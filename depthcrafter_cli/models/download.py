@@ -1,16 +1,20 @@
 """Pull a model's weights: exactly the needed files, at pinned revisions, checked."""
 
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from depthcrafter_cli.disk import locked, make_folder
 from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.models.given import GivenFiles
 from depthcrafter_cli.models.hub import Hub
+from depthcrafter_cli.models.layout import DEPTHCRAFTER_LAYOUT
 from depthcrafter_cli.models.manifest import (
+    MANIFEST_NAME,
     FileRecord,
     read_manifest,
     record_of,
@@ -18,7 +22,7 @@ from depthcrafter_cli.models.manifest import (
     write_manifest,
 )
 from depthcrafter_cli.models.offers import Offer, Source, obtain
-from depthcrafter_cli.models.registry import HubFile, ModelSpec
+from depthcrafter_cli.models.registry import HubFile, Licence, ModelSpec, unregistered
 from depthcrafter_cli.models.weights import InstalledModel, opened
 from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
 
@@ -32,6 +36,7 @@ def pull(
     warn: Warn = ignore,
     *,
     given: Sequence[Path] = (),
+    settings: Mapping[str, int] = MappingProxyType({}),
     endpoint: str | None = None,
     token: str | None = None,
 ) -> InstalledModel:
@@ -39,9 +44,9 @@ def pull(
 
     Files already there are kept if their checksums are right, so a second pull needs no network
     and a pull after damage repairs. ``given`` are folders and files to take it all from, instead
-    of the hub. ``endpoint`` and ``token`` default to huggingface_hub's own (``HF_ENDPOINT``,
-    ``HF_TOKEN`` or a stored login). ``warn`` is told what a user should know: what is waited for,
-    and the SHA-256 of files of which none was known before.
+    of the hub. ``settings`` go into the model's manifest. ``endpoint`` and ``token`` default to
+    huggingface_hub's own (``HF_ENDPOINT``, ``HF_TOKEN`` or a stored login). ``warn`` is told what a
+    user should know: what is waited for, and the SHA-256 of files of which none was known before.
 
     Raises:
         WeightsError: no such download, no connection, no permission, no space, wrong content.
@@ -57,7 +62,7 @@ def pull(
             known = _recorded(folder)
             if not _intact(folder, spec, known, observer):
                 source = GivenFiles([*given, folder]) if given else Hub(endpoint, token, warn)
-                _pull_claimed(spec, folder, source, known, observer, warn)
+                _pull_claimed(spec, folder, source, known, settings, observer, warn)
     except (WeightsError, BrokenPipeError):  # the latter: our own output is not read any more
         raise
     except OSError as error:
@@ -66,6 +71,31 @@ def pull(
             "permissions there, or set DEPTHCRAFTER_WEIGHTS to another folder, and pull again."
         ) from error
     return opened(folder, spec)
+
+
+def find_repository(
+    name: str, warn: Warn = ignore, *, endpoint: str | None = None, token: str | None = None
+) -> tuple[ModelSpec, Mapping[str, int]]:
+    """A model or adapter in a repository of the hub, and its settings, by its manifest.
+
+    Raises WeightsError as :func:`pull` does, and for a repository without a manifest.
+    """
+    hub, file = Hub(endpoint, token, warn), HubFile(name, "main", MANIFEST_NAME, MANIFEST_NAME)
+    with tempfile.TemporaryDirectory(prefix="depthcrafter-") as folder:
+        for offer in hub.offers([file]):
+            obtain(hub, offer, Path(folder, MANIFEST_NAME), lambda _done: None)
+        manifest = read_manifest(Path(folder))
+    assert manifest is not None
+    sources = tuple(
+        HubFile(name, "main", path, path, record.size, record.sha256)
+        for path, record in manifest.files.items()
+    )
+    spec = unregistered(name, DEPTHCRAFTER_LAYOUT, manifest.base)
+    page = Licence("see its page", "all weights", f"https://huggingface.co/{name}", False)
+    size = sum(record.size for record in manifest.files.values())
+    licences = spec.licences or (page,)
+    found = replace(spec, name=name, licences=licences, sources=sources, download_bytes=size)
+    return found, manifest.settings
 
 
 @contextmanager
@@ -100,6 +130,8 @@ def _intact(
         file.target: file.origin for file in spec.sources
     }:
         return False
+    if any(file.sha256 not in (None, known[file.target].sha256) for file in spec.sources):
+        return False
     return all(check.problem is None for check in verify(folder, observer))
 
 
@@ -108,6 +140,7 @@ def _pull_claimed(
     folder: Path,
     source: Source,
     known: Mapping[str, FileRecord],
+    settings: Mapping[str, int],
     observer: Observer,
     warn: Warn,
 ) -> None:
@@ -129,7 +162,7 @@ def _pull_claimed(
         offer.file.target: record_of(folder / offer.file.target, offer.file.origin, offer.sha256)
         for offer in offers
     }
-    write_manifest(folder, spec.name, files=records)
+    write_manifest(folder, spec.name, files=records, settings=settings, base=spec.base)
     for file in files:
         if file.sha256 is None:
             warn(

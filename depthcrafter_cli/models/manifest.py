@@ -20,6 +20,8 @@ from depthcrafter_cli.structured import content_errors, json_object, typed
 from depthcrafter_cli.text import parts_below
 
 MANIFEST_NAME = "depthcrafter.json"
+CARD_NAME = "README.md"
+"""What tells people of a model: where it comes from, how good it is, its licence."""
 SETTINGS = {"max_res": 64, "window": 1, "overlap": 0, "steps": 1, "multiple": 1}
 """What a model folder may override of its settings, with the least values that make sense."""
 

@@ -5,7 +5,6 @@ and have left theirs. ``weights pull`` has a way of its own, which checks every 
 """
 
 import os
-import re
 import shutil
 import tempfile
 import weakref
@@ -20,10 +19,13 @@ from depthcrafter_cli.errors import OutputError, UsageError, WeightsError, first
 from depthcrafter_cli.models.layout import NETWORK_STEMS, Layout, missing_files, weight_files
 from depthcrafter_cli.models.manifest import MANIFEST_NAME, read_manifest, write_manifest
 from depthcrafter_cli.models.registry import MODELS, ModelSpec
-from depthcrafter_cli.models.weights import InstalledModel, find_installed, find_weights
+from depthcrafter_cli.models.weights import (
+    InstalledModel,
+    find_installed,
+    find_weights,
+    is_repository,
+)
 from depthcrafter_cli.text import expanded
-
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 Files = dict[str, Path]
 """Files by their place in a model folder."""
@@ -108,7 +110,7 @@ def find_pretrained(
         UsageError: a UNet without the other networks, or networks without theirs.
         WeightsError: files are missing or cannot be had.
     """
-    if unet is None and (weights is None or not _is_repository(weights)):
+    if unet is None and (weights is None or not is_repository(weights)):
         return Pretrained(weights, MODELS.get(weights or ""))
     if weights is None or "unet" not in layout.networks:
         raise UsageError(
@@ -141,10 +143,6 @@ def find_pretrained(
     return Pretrained(str(links), None, links)
 
 
-def _is_repository(name: str) -> bool:
-    return bool(_REPOSITORY.fullmatch(name)) and not expanded(name).exists()
-
-
 def _registered(given: set[str]) -> ModelSpec | None:
     """The registered model of these repositories, None if there is none.
 
@@ -164,7 +162,7 @@ def _registered(given: set[str]) -> ModelSpec | None:
 
 def _files(name: str, networks: Sequence[str], others: Sequence[str], hub: HubCache) -> Files:
     """The files that are there of some networks; those of a single one may lie at the root."""
-    if _is_repository(name):
+    if is_repository(name):
         return hub.model(name, networks, others)
     folder = find_weights(name).path if name in MODELS else expanded(name)
     if not folder.is_dir():

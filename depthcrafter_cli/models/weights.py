@@ -1,6 +1,7 @@
 """Finding model weights on this machine. Fetching them is ``download``'s part."""
 
 import os
+import re
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from depthcrafter_cli.models.registry import (
 from depthcrafter_cli.text import expanded
 
 ROOT_VARIABLE = "DEPTHCRAFTER_WEIGHTS"
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _PACKAGE = Path(__file__).resolve().parents[1]
 _CHECKOUT = _PACKAGE.parent
 
@@ -86,7 +88,8 @@ def find_weights(
 
     A bare name of the registry always means that model; a folder of the same name is reached as
     ``./name``. None means the first of the registry that is complete here, and as a folder of one's
-    own, the model must be of ``layout``. ``MODEL+FOLDER`` is a model with the adapter in a folder.
+    own, the model must be of ``layout``. A repository of the hub, ``org/name``, means what was
+    pulled of it. ``MODEL+FOLDER`` is a model with the adapter in a folder.
     Raises WeightsError, naming the command that helps.
     """
     name_or_dir, adapter = split_adapter(name_or_dir)
@@ -96,7 +99,7 @@ def find_weights(
         return _best_installed(layout)
     if name_or_dir in MODELS:
         return _installed(MODELS[name_or_dir])
-    return _open_folder(expanded(name_or_dir), layout)
+    return _open_folder(_folder_of(name_or_dir), layout)
 
 
 def find_configs(
@@ -114,10 +117,10 @@ def find_configs(
 
 def split_adapter(name: str | None) -> tuple[str | None, Path | None]:
     """The model and the adapter's folder that ``MODEL+FOLDER`` means; either may have a + in it."""
-    if name is not None and name not in MODELS and not expanded(name).is_dir():
+    if name is not None and name not in MODELS and not _folder_of(name).is_dir():
         parts = name.split("+")
         for count in range(1, len(parts)):
-            folder = expanded("+".join(parts[count:]))
+            folder = _folder_of("+".join(parts[count:]))
             if is_adapter(folder):
                 return "+".join(parts[:count]), folder
     return name, None
@@ -129,6 +132,17 @@ def absolute_weights(weights: str | None) -> str | None:
     if weights is not None and weights not in MODELS and Path(weights).exists():
         weights = str(Path(weights).absolute())
     return weights if adapter is None else f"{weights}+{adapter.absolute()}"
+
+
+def is_repository(name: str) -> bool:
+    """Whether a name is that of a repository of the hub, and of no file or folder."""
+    return bool(_REPOSITORY.fullmatch(name)) and not expanded(name).exists()
+
+
+def _folder_of(name: str) -> Path:
+    """The folder of a name, or of the repository of the hub that was pulled."""
+    places = [root / name for root in weights_roots()] if is_repository(name) else []
+    return next((place for place in places if place.is_dir()), expanded(name))
 
 
 def _with_adapter(found: InstalledModel, folder: Path) -> InstalledModel:
@@ -154,8 +168,8 @@ def registered(name: str) -> ModelSpec:
     """The registered model of this name. Raises WeightsError for any other."""
     if name not in MODELS:
         raise WeightsError(
-            f"got the model '{name}', expected one of {', '.join(MODELS)}: "
-            "see `depthcrafter weights list`."
+            f"got the model '{name}', expected one of {', '.join(MODELS)}, or a repository of the "
+            "hub, org/name: see `depthcrafter weights list`."
         )
     return MODELS[name]
 
@@ -210,9 +224,11 @@ def _open_folder(folder: Path, layout: Layout) -> InstalledModel:
         )
     if not folder.is_dir():
         named = (spec.name for spec in MODELS.values() if spec.layout == layout)
+        name = folder.as_posix()
+        pulled = f"; of the hub: {pull_command(name)}" if _REPOSITORY.fullmatch(name) else ""
         raise WeightsError(
             f"'{folder}' is neither a model ({', '.join(named)}) nor a folder; give a folder "
-            f"in the Hugging Face layout, or {_advice(layout)}"
+            f"in the Hugging Face layout, or {_advice(layout)}{pulled}"
         )
     parts = (*layout.networks, *(name.split("/")[0] for name in layout.others))
     held = ", ".join(dict.fromkeys(parts))

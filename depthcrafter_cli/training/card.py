@@ -7,8 +7,6 @@ from typing import Any
 
 from depthcrafter_cli.models.registry import ModelSpec
 
-CARD_NAME = "README.md"
-
 
 def model_card(
     name: str,

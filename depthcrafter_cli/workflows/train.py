@@ -286,8 +286,7 @@ def _deliver(
         OutputError: it cannot be written, or something has appeared there and ``overwrite`` is off.
     """
     from depthcrafter_cli.media.files import output_errors
-    from depthcrafter_cli.models.manifest import write_manifest
-    from depthcrafter_cli.training.card import CARD_NAME
+    from depthcrafter_cli.models.manifest import CARD_NAME, write_manifest
 
     with output_errors(folder):
         part = new_part(folder)
