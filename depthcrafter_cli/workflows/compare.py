@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from depthcrafter_cli.depth.colorize import check_colormap, colorize
 from depthcrafter_cli.depth.normalize import Normalization, normalize
-from depthcrafter_cli.disk import derived
+from depthcrafter_cli.disk import derived, make_folder
 from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.evaluation.frames import frame_numbers, range_of
 from depthcrafter_cli.media.files import claimed, require_new
@@ -41,7 +42,10 @@ def compare(request: CompareRequest, observer: Observer = ignore, warn: Warn = i
 
     Raises UsageError for options out of range, and otherwise as :func:`run`.
     """
-    work = derived(_checked(request), ".work")
+    work = derived(request.outputs[0], ".work")
+    journal = work / "published.jsonl"
+    published = Published(journal, overwrite=request.overwrite)
+    _check(request, published)
     asked = [_request(request, text, work / f"{at}.npz") for at, text in enumerate(request.methods)]
     given = [(path.name, find_result(path)) for path in request.results]
     with claimed(request.outputs):
@@ -49,18 +53,19 @@ def compare(request: CompareRequest, observer: Observer = ignore, warn: Warn = i
         for text, each in zip(request.methods, asked, strict=True):
             run(each, observer, warn)
             films.append((text, find_result(each.outputs[0])))
-        frames = _shown(request, [*films, *given], observer)
-        for each in asked:
-            for path in (each.outputs[0], each.record_path):
-                if path is not None:
-                    path.unlink(missing_ok=True)
+        make_folder(work)
+        frames = _shown(request, [*films, *given], published, observer)
+        results = (path for each in asked for path in (each.outputs[0], each.record_path))
+        for path in (*results, journal):
+            if path is not None:
+                path.unlink(missing_ok=True)
         with suppress(OSError):  # unless something else is there
             work.rmdir()
     return frames
 
 
-def _checked(request: CompareRequest) -> Path:
-    """The first output. Raises UsageError and OutputError."""
+def _check(request: CompareRequest, published: Published) -> None:
+    """Raise UsageError for what cannot be compared, and OutputError for a name that is taken."""
     if len(request.methods) + len(request.results) < 1:
         raise UsageError("got no `methods`, expected at least one, such as depthcrafter: name it.")
     check_colormap(request.colormap)
@@ -69,8 +74,8 @@ def _checked(request: CompareRequest) -> Path:
             raise UsageError(
                 f"got `outputs` {out}, expected a name in {', '.join(SHEETS + VIDEOS)}: rename it."
             )
-        require_new(out, overwrite=request.overwrite)
-    return request.outputs[0]
+        own = os.path.lexists(out) and published.owns(out)  # of a call that was stopped
+        require_new(out, overwrite=request.overwrite or own)
 
 
 def _request(request: CompareRequest, text: str, out: Path) -> RunRequest:
@@ -96,7 +101,12 @@ def _request(request: CompareRequest, text: str, out: Path) -> RunRequest:
     )  # fmt: skip
 
 
-def _shown(request: CompareRequest, films: Sequence[tuple[str, Result]], observer: Observer) -> int:
+def _shown(
+    request: CompareRequest,
+    films: Sequence[tuple[str, Result]],
+    published: Published,
+    observer: Observer,
+) -> int:
     """Write the outputs: one pass over all films for the sheet, one more for videos."""
     first = films[0][1]
     source = replace(first, video=first.video or request.video)
@@ -137,12 +147,12 @@ def _shown(request: CompareRequest, films: Sequence[tuple[str, Result]], observe
         )
     for out in request.outputs:
         if out.suffix.lower() in VIDEOS:
-            _write_video(out, comparison, pictures(), source.rate, request.overwrite)
+            _write_video(out, comparison, pictures(), source.rate, published)
         else:
             sheet = comparison.sheet([list(film) for film in zip(*chosen, strict=True)])
             kind = "PNG" if out.suffix.lower() == ".png" else "JPEG"
             content = image_bytes(sheet, kind, quality=90)
-            Published(overwrite=request.overwrite).write_whole(out, content)
+            published.write_whole(out, content)
     return frames
 
 
@@ -151,11 +161,11 @@ def _write_video(
     comparison: Comparison,
     pictures: Iterator[list[RgbImage]],
     rate: Fraction,
-    overwrite: bool,
+    published: Published,
 ) -> None:
     times = [index / rate for index in range(comparison.frames)]
     background = comparison.background()
-    with picture_video(out, comparison.video_size(), times, rate, overwrite=overwrite) as video:
+    with picture_video(out, comparison.video_size(), times, rate, published) as video:
         for index, (shown, time) in enumerate(zip(pictures, times, strict=True)):
             video.add(comparison.video_frame(background, shown, index), time)
 

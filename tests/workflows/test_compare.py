@@ -1,9 +1,13 @@
 """Methods side by side: what is in the sheet and in the video, and what a failed method leaves."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 from clips import make_film
 from PIL import Image
+from processes import KILLED, in_child
 
 from depthcrafter_cli.media.reader import probe, read_frames
 
@@ -65,6 +69,37 @@ def test_what_was_computed_waits_for_the_same_command(cli, theirs):
     assert "estimate" not in again.out  # it was not computed anew
     assert kept.stat().st_mtime_ns == made
     assert cli(*told, "--result", theirs / "theirs.npy").code == 0 and not kept.exists()
+
+
+def killed_in_the_video():
+    """From here on this process ends once some frames of the video are written."""
+    from depthcrafter_cli.media.sinks import pictures
+
+    add = pictures.PicturesSink.add
+
+    def stopping(sink, picture, time):
+        add(sink, picture, time)
+        if time * 24 >= FRAMES // 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    pictures.PicturesSink.add = stopping
+
+
+def test_a_killed_comparison_goes_on_with_the_same_command(cli, theirs):
+    told = ["compare", theirs / "film.mp4", "--method", "trivial-gradient"]
+    one, other = theirs / "one", theirs / "other"
+    for folder in (one, other):
+        folder.mkdir()
+    command = {f: [*told, "--out", f / "sheet.png", "--out", f / "side.mp4"] for f in (one, other)}
+    assert cli(*command[one]).code == 0
+    assert in_child(command[other], killed_in_the_video) == KILLED
+    assert (other / "sheet.png").exists() and not (other / "side.mp4").exists()
+    again = cli(*command[other], "--json")
+    assert again.code == 0 and "estimate" not in again.out, again.err
+    assert sorted(path.name for path in other.iterdir()) == ["sheet.png", "side.mp4"]
+    for name in ("sheet.png", "side.mp4"):
+        assert (one / name).read_bytes() == (other / name).read_bytes()
+    assert cli(*command[other]).code == 6  # what is finished is not replaced
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,15 @@
 """The five sets in their own layouts: known answers, broken copies, and the paper's table."""
 
 import json
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
 import sets
 from PIL import Image
+from processes import KILLED, in_child
 from tiny_models import depth_anything, marigold
 
 from depthcrafter_cli.datasets.registry import DATASETS
@@ -170,6 +173,19 @@ def test_a_broken_copy_is_one_sentence(cli, tmp_path, roots, name, which):
     assert (done.code, says in done.err, "Traceback" in done.err) == (3, True, False), done.err
 
 
+def killed_after_a_clip():
+    """From here on this process ends when the scores of the first clip are written."""
+    from depthcrafter_cli.workflows import evaluate
+
+    write = evaluate.write_whole
+
+    def stopping(path, content):
+        write(path, content)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    evaluate.write_whole = stopping
+
+
 @pytest.mark.slow
 def test_the_papers_table_from_end_to_end(cli, tmp_path, root, roots, tiny_folder):
     for name, make in (("depth-anything-v2-small", depth_anything), ("marigold", marigold)):
@@ -187,7 +203,13 @@ def test_the_papers_table_from_end_to_end(cli, tmp_path, root, roots, tiny_folde
     for name, place in roots.items():
         for method, settings in methods.items():
             told = [name, place, "--method", method, *settings, "--max-res", 192]
-            report = evaluated(cli, tmp_path, *told, out=f"{name}-{method}.json")
+            whole, killed = f"{name}-{method}.json", f"{name}-{method}-killed.json"
+            report = evaluated(cli, tmp_path, *told, out=whole)
             rows[name, method] = report["mean"]["abs_rel"]
             assert report["complete"] and 0 < rows[name, method] < 2
+            command = ["evaluate", *told, "--out", tmp_path / killed]
+            assert in_child(command, killed_after_a_clip) == KILLED
+            assert len(json.loads((tmp_path / killed).read_text())["clips"]) == 1
+            assert evaluated(cli, tmp_path, *told, out=killed)["complete"]
+            assert (tmp_path / killed).read_bytes() == (tmp_path / whole).read_bytes()
     assert len(rows) == 20

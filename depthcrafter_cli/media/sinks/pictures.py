@@ -29,7 +29,7 @@ class PicturesSink(VideoSink):
 
 @contextmanager
 def picture_video(
-    path: Path, size: Size, times: Sequence[Fraction], rate: Fraction, *, overwrite: bool
+    path: Path, size: Size, times: Sequence[Fraction], rate: Fraction, published: Published
 ) -> Iterator[PicturesSink]:
     """A video of as many pictures as ``times``, which appears when all of them are written.
 
@@ -37,7 +37,7 @@ def picture_video(
     """
     settings = SinkSettings(
         size, len(times), rate, 1 / rate, ValueRange(0.0, 1.0),
-        published=Published(overwrite=overwrite),
+        published=published,
     )  # fmt: skip
     with PicturesSink(path, settings) as sink:
         assert isinstance(sink, PicturesSink)
