@@ -38,10 +38,16 @@ def disparity(index, size=SIZE):
     return rows + columns + np.float32(0.01 * index)
 
 
-def write(out, name, *, size=SIZE, frames=4, **look):
+def write(out, name, *, size=SIZE, frames=4, pixel_aspect=Fraction(1), **look):
     times = [index / RATE for index in range(frames)]
     settings = SinkSettings(
-        size, frames, RATE, Fraction(1, 24000), RANGE, look=Look(codec=name, **look)
+        size,
+        frames,
+        RATE,
+        Fraction(1, 24000),
+        RANGE,
+        look=Look(codec=name, **look),
+        pixel_aspect=pixel_aspect,
     )
     with sink_for(out, settings) as sink:
         for index, time in enumerate(times):
@@ -108,6 +114,25 @@ def test_the_stream_is_tagged_as_players_and_editors_expect(tmp_path, name, suff
         assert 0 < out.read_bytes().find(b"moov") < out.read_bytes().find(b"mdat")
     times = [frame.time for frame in read_frames(out, SIZE)]
     assert times == [index / RATE for index in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("name", "aspect", "size"),
+    [
+        *((name, Fraction(2), Size(64, 80)) for name, suffix in EVERY if suffix == ".mkv"),
+        ("ffv1", Fraction(1, 2), Size(16, 8192)),
+        ("ffv1", Fraction(10), Size(8, 16384)),  # a side that takes three bytes
+        ("ffv1", Fraction(127, 126), Size(8, 126)),
+    ],
+)
+def test_a_matroska_file_tells_how_wide_its_pixels_are(tmp_path, name, aspect, size):
+    out = write(tmp_path / "d.mkv", name, size=size, frames=2, pixel_aspect=aspect)
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", out, "-err_detect", "explode+crccheck"]
+    told = subprocess.run([*command, "-f", "null", "-"], check=True, capture_output=True, text=True)
+    assert f"SAR {aspect.numerator}:{aspect.denominator} " in told.stderr.partition("Output")[0]
+    with av.open(str(out)) as container:
+        container.seek(1)
+        assert len(list(container.decode(video=0))) == 2
 
 
 @pytest.mark.parametrize("name", CODECS)

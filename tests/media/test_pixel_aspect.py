@@ -43,7 +43,7 @@ def test_a_video_tells_how_it_is_stored_and_how_it_is_shown(wide, tmp_path):
     assert probe(make_clip(tmp_path / "square.mp4")).anamorphic is None
 
 
-@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "h264"), (".mkv", "hevc-10")])
+@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "h264"), (".mkv", "ffv1")])
 def test_a_result_has_the_size_and_the_pixels_of_its_plate(cli, tmp_path, wide, suffix, codec):
     out, square = tmp_path / f"d{suffix}", tmp_path / f"s{suffix}"
     told = [*QUICK, "--codec", codec]

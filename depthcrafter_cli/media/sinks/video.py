@@ -21,7 +21,9 @@ from depthcrafter_cli.depth.dither import dithered
 from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.look import Codec, Look, check_codec, codec_for, encoder_options
 from depthcrafter_cli.media.packets import PacketFile, read_packets, shown_at
+from depthcrafter_cli.media.resize import as_shown
 from depthcrafter_cli.media.sinks.base import DepthFrame, FileSink, ShotRange
+from depthcrafter_cli.media.sinks.matroska import tell_shown_size
 from depthcrafter_cli.media.sinks.shown import shown, shows_source
 from depthcrafter_cli.media.sound import SoundCopy
 from depthcrafter_cli.types import Disparity, Size
@@ -269,6 +271,18 @@ class VideoSink(FileSink):
         for path in self.settings.kept:
             self._mux_kept(path, is_last=path == self.settings.kept[-1])
         self._container.close()
+        if self.settings.pixel_aspect != 1 and _format_of(self.path) == "matroska":
+            self._tell_shown_size()
+
+    def _tell_shown_size(self) -> None:
+        pictures = self.picture_size(self.path, self.settings.size, self.settings.look)
+        try:
+            tell_shown_size(self._file, as_shown(pictures, self.settings.pixel_aspect))
+        except ValueError as error:
+            raise OutputError(
+                f"{self.path} {error}, expected what FFmpeg leaves there: pass `square`, or write "
+                ".mp4 or .mov, with `depthcrafter finish`."
+            ) from error
 
     def _mux_kept(self, path: Path, *, is_last: bool) -> None:
         """Add the packets of a shot that waited for the others."""
