@@ -174,11 +174,14 @@ def _time_lines(planned: "RunPlan") -> Iterator[Line]:
     """One line, and another on what it is worth."""
     from depthcrafter_cli.memory.cards import is_slice
     from depthcrafter_cli.memory.speed import MEASURED
+    from depthcrafter_cli.workflows.resources import multiplies_bfloat16
 
     name, dtype, time = planned.machine.name, planned.machine.dtype, planned.time
     if time is None:
         what = f"{name}, a part of a card," if is_slice(name) else name
         yield Line(f"time: not known for {what} in {dtype}; --card NAME tells of another one")
+        if (name, dtype) == ("cpu", "float32") and multiplies_bfloat16():
+            yield Line("--dtype bf16 takes less here (nano 0.84 to 0.89), and changes depth", "  ")
         return
 
     assert planned.video.frames is not None

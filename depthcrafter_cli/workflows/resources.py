@@ -51,6 +51,14 @@ def peak_memory(device: str) -> PeakMemory:
     return PeakMemory(peak_resident_bytes(), "RAM")
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for it; False where the system does not tell."""
+    with suppress(OSError):
+        told = Path("/proc/cpuinfo").read_text()
+        return re.search(r"^flags\s*:.* (avx512_bf16|amx_bf16)\b", told, re.MULTILINE) is not None
+    return False
+
+
 def peak_resident_bytes() -> int:
     """The process's largest resident set so far, pages of mapped files included."""
     # Linux's getrusage counts what the process held that started this one, such as a notebook.

@@ -250,6 +250,14 @@ def test_plan_needs_neither_weights_nor_a_gpu(cli, tmp_path, monkeypatch):
     assert "denoiser" in table and "over the bus" in table and "time: not known" in table
 
 
+def test_plan_says_whether_the_processor_multiplies_bfloat16(cli):
+    known = getattr(pytest.importorskip("torch").cpu, "_is_avx512_bf16_supported", None)
+    if known is None:
+        pytest.skip("this PyTorch does not tell")
+    assert ("--dtype bf16" in cli("plan", CLIP, "--device", "cpu").out) == known()
+    assert "--dtype bf16" not in cli("plan", CLIP, "--device", "cpu", "--dtype", "bf16").out
+
+
 @pytest.mark.skipif(available_ram() is None, reason="this system does not tell its memory")
 def test_a_run_on_a_cpu_is_held_to_the_memory_that_is_available():
     nano, free = find_weights("nano"), available_ram()
