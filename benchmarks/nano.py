@@ -29,7 +29,8 @@ from depthcrafter_cli.evaluation.report import EvaluationReport, table
 from depthcrafter_cli.synthetic import draw_clip
 from depthcrafter_cli.training.data.targets import target_disparity
 from depthcrafter_cli.types import Size
-from depthcrafter_cli.workflows.evaluate import EvaluationRequest, evaluate
+from depthcrafter_cli.workflows.evaluate import evaluate
+from depthcrafter_cli.workflows.looking import EvaluationRequest
 
 SOURCES = ("generated", *foreign.SOURCES)
 GOALS = {"generated": 0.45, "foreign": 0.20}  # AbsRel below that of the best trivial predictor

@@ -14,13 +14,13 @@ from depthcrafter_cli.cli.streams import Line
 from depthcrafter_cli.options import build
 from depthcrafter_cli.text import counted, expanded
 from depthcrafter_cli.workflows.batches.options import Workers
+from depthcrafter_cli.workflows.looking import EvaluationRequest
 from depthcrafter_cli.workflows.request import RunRequest
 
 if TYPE_CHECKING:
     from depthcrafter_cli.evaluation.report import ClipScore, EvaluationReport
 
 _METHOD = ("method", "weights", "max_res", "device", "dtype", "max_vram", "max_ram", "overwrite")
-_OWN = ("convention", "fit", "align_by", "loss", "long", "flow")
 _SETTINGS = ("steps", "guidance", "window", "overlap", "align", "seed")
 
 Set = Annotated[
@@ -43,50 +43,6 @@ Out = Annotated[
         parser=expanded,
     ),
 ]
-Predictions = Annotated[
-    Path | None,
-    opt.option(
-        "--predictions",
-        text="Score these results of any method instead: a folder with a file (.npz, .npy) or a "
-        "folder of frames (.png, .tif, .npy) for each clip.",
-        parser=expanded,
-    ),
-]
-ConventionOf = Annotated[
-    str,
-    opt.option(
-        "--convention", text="What the results are: disparity (default; larger is nearer) or depth."
-    ),
-]
-FitTo = Annotated[
-    str,
-    opt.option(
-        "--fit", text="Fit scale and shift to each clip (default, as published) or to each frame."
-    ),
-]
-AlignBy = Annotated[
-    str,
-    opt.option(
-        "--align-by",
-        text="What is fitted: scale-shift (default, as published), scale, or none for results in "
-        "metres.",
-    ),
-]
-LossOf = Annotated[
-    str,
-    opt.option(
-        "--loss", text="Fit by least squares (default, as published) or absolute deviations."
-    ),
-]  # fmt: skip
-Long = Annotated[
-    bool, opt.option("--long", text="The longer lists: up to 500 frames of each clip.")
-]  # fmt: skip
-WithFlow = Annotated[
-    bool, opt.option("--flow", text="Also measure OPW, along optical flow: needs the extra flow.")
-]
-MaxFrames = Annotated[
-    int | None, opt.option("--max-frames", text="Frames of each clip. Default: the set's own list.")
-]
 
 
 @spread
@@ -94,15 +50,8 @@ def evaluate(
     dataset: Set,
     root: Root,
     out: Out,
-    predictions: Predictions = None,
-    convention: ConventionOf = "disparity",
-    fit: FitTo = "clip",
-    align_by: AlignBy = "scale-shift",
-    loss: LossOf = "squares",
-    long: Long = False,
-    flow: WithFlow = False,
-    max_frames: MaxFrames = None,
     *,
+    how_scored: Annotated[Values, Some(EvaluationRequest)],
     asked: Annotated[Values, Some(RunRequest, names=_METHOD)],
     settings: Annotated[Values, Some(RunRequest, names=_SETTINGS)],
     workers: Annotated[Values, Some(Workers)],
@@ -120,21 +69,14 @@ def evaluate(
       depthcrafter evaluate folder my-clips/ --weights my-nano --out scores.json
       depthcrafter evaluate scannet ScanNet/ --out scores.json --devices cuda:0,cuda:1
     """
-    names = {
-        **opt.names_of(RunRequest, Workers),
-        "dataset": "SET",
-        **{name: f"--{name.replace('_', '-')}" for name in _OWN},
-    }
+    names = opt.names_of(RunRequest, EvaluationRequest, Workers) | {"dataset": "SET"}
     with reported(**vars(how), names=names) as console:
         console.keep_log_apart(out)
-        from depthcrafter_cli.workflows.evaluate import EvaluationRequest
         from depthcrafter_cli.workflows.evaluate import evaluate as carry_out
 
         request = EvaluationRequest(
-            dataset, root, tuple(out), predictions=predictions, fit=fit,  # type: ignore[arg-type]
-            convention=convention, max_frames=max_frames,  # type: ignore[arg-type]
-            align_by=align_by, loss=loss, long=long, flow=flow, settings=settings, **asked,
-        )  # fmt: skip
+            dataset, root, tuple(out), settings=settings, **how_scored, **asked
+        )
         tell = partial(_tell, console)
         if workers:
             from depthcrafter_cli.workflows.batches.clips import on_engine

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from depthcrafter_cli.errors import InputError, OutputError, UsageError
 from depthcrafter_cli.evaluation.report import (
     FORMATS,
     ClipScore,
     EvaluationReport,
-    Protocol,
     read_report,
     report_text,
 )
 from depthcrafter_cli.media.files import claimed, require_folder, write_whole
 from depthcrafter_cli.progress import Observer, Warn, ignore
+from depthcrafter_cli.workflows.looking import EvaluationRequest
 
 if TYPE_CHECKING:
     from depthcrafter_cli.datasets.recorded import RecordedClip
-    from depthcrafter_cli.datasets.registry import Dataset
     from depthcrafter_cli.types import Disparity
     from depthcrafter_cli.workflows.model import LoadedModel
 
-Convention = Literal["disparity", "depth"]
-Fit = Literal["clip", "frame"]
 FIGURE = ".png"
 Estimate = Callable[["RecordedClip", int], "Disparity"]
 """What a method says of the first frames of a clip, [T, h, w] of any size."""
@@ -35,101 +31,6 @@ ScoreClips = Callable[
     ["EvaluationRequest", Sequence["RecordedClip"], Observer, Warn], Iterable[ClipScore]
 ]
 """What estimates clips and gives their scores, in any order."""
-
-
-@dataclass(frozen=True)
-class EvaluationRequest:
-    """What is to be evaluated, on what, and where the scores go.
-
-    Attributes:
-        dataset: a name of :data:`~depthcrafter_cli.datasets.registry.DATASETS`.
-        root: the set's folder, in its publisher's layout.
-        outputs: files for the report; the first in .json is kept as the evaluation goes.
-        predictions: a folder of estimates of any method, in place of ``method``.
-        convention: what these estimates are, up to one scale and one shift.
-        fit: whether these are fitted to a clip as a whole, or to each frame by itself.
-        align_by: what is fitted: scale-shift, scale, or none for estimates in the truth's unit.
-        loss: fitted by least squares, or by least absolute deviations.
-        long: whether the set's longer list is used, of 500 frames a clip.
-        flow: whether OPW is measured, which needs optical flow.
-        max_frames: of each clip; None is the set's own.
-        max_res: the longest side that the method sees, in pixels; None is the set's published
-            one for the published model, and the model's own for others.
-        settings: of the method, by name.
-        overwrite: whether files of another evaluation are replaced.
-    """
-
-    dataset: str
-    root: Path
-    outputs: tuple[Path, ...] = ()
-    method: str = "depthcrafter"
-    weights: str | None = None
-    predictions: Path | None = None
-    convention: Convention = "disparity"
-    fit: Fit = "clip"
-    align_by: str = "scale-shift"
-    loss: str = "squares"
-    long: bool = False
-    flow: bool = False
-    max_frames: int | None = None
-    max_res: int | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    device: str = "auto"
-    dtype: str = "auto"
-    max_vram: float | None = None
-    max_ram: float | None = None
-    overwrite: bool = False
-
-    @property
-    def set(self) -> Dataset:
-        """Raises UsageError for a name that there is not."""
-        from depthcrafter_cli.datasets.registry import DATASETS
-
-        if self.dataset not in DATASETS:
-            raise UsageError(
-                f"got `dataset` {self.dataset}, expected one of {', '.join(DATASETS)}: choose one."
-            )
-        return DATASETS[self.dataset]
-
-    @property
-    def protocol(self) -> Protocol:
-        """How estimates are compared with the truth."""
-        from depthcrafter_cli.datasets.registry import LONG_FRAMES
-
-        return Protocol(
-            self.set.max_depth,
-            self.max_frames or (LONG_FRAMES if self.long else self.set.max_frames),
-            "disp" if self.predictions and self.convention == "depth" else "depth",
-            self.fit == "frame",
-            self.align_by,
-            self.loss,
-            self.long,
-            self.flow,
-        )
-
-    def clips(self) -> list[RecordedClip]:
-        """All clips of the set. Raises InputError for none."""
-        clips = self.set.clips(self.root, long=self.long)
-        if not clips:
-            raise InputError(
-                f"got no clip in {self.root}, expected those of {self.dataset}: check the path."
-            )
-        return clips
-
-    def frames_of(self, clip: RecordedClip) -> int:
-        """How many frames of a clip are used."""
-        return min(clip.frames, self.protocol.max_frames)
-
-    def absolute(self) -> EvaluationRequest:
-        """Return the same request, which means the same in any folder."""
-        from depthcrafter_cli.models.weights import absolute_weights
-
-        return dataclasses.replace(
-            self,
-            root=self.root.absolute(),
-            weights=absolute_weights(self.weights),
-            predictions=self.predictions and self.predictions.absolute(),
-        )
 
 
 def evaluate(
@@ -200,19 +101,8 @@ def _estimates(
 
 def _checked(request: EvaluationRequest) -> list[Path]:
     """The outputs. Raises UsageError for options out of range, OutputError for places to write."""
-    from depthcrafter_cli.evaluation.alignment import AlignBy, Loss
     from depthcrafter_cli.evaluation.flow import require_flow
 
-    kinds: dict[str, Any] = {
-        "convention": Convention, "fit": Fit, "align_by": AlignBy, "loss": Loss,
-    }  # fmt: skip
-    for name, choices in kinds.items():
-        if (given := getattr(request, name)) not in get_args(choices):
-            raise UsageError(
-                f"got `{name}` {given}, expected {' or '.join(get_args(choices))}: choose one."
-            )
-    if request.max_frames is not None and request.max_frames < 1:
-        raise UsageError(f"got `max_frames` {request.max_frames}, expected 1 or more: correct it.")
     if request.flow:
         require_flow()
     outputs = [path.absolute() for path in request.outputs]

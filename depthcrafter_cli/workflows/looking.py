@@ -1,12 +1,21 @@
-"""What the commands that look at results are asked. Only options are imported."""
+"""What the commands that look at results, and score them, are asked. Only options are imported."""
 
+from __future__ import annotations
+
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.options import check_options, option
-from depthcrafter_cli.text import video_path
+from depthcrafter_cli.text import expanded, video_path
+
+if TYPE_CHECKING:
+    from depthcrafter_cli.datasets.recorded import RecordedClip
+    from depthcrafter_cli.datasets.registry import Dataset
+    from depthcrafter_cli.evaluation.report import Protocol
 
 
 @dataclass(frozen=True)
@@ -96,3 +105,113 @@ class FigureRequest:
 
     def __post_init__(self) -> None:
         check_options(self)
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """What is to be evaluated, on what, and where the scores go.
+
+    Attributes:
+        dataset: a name of :data:`~depthcrafter_cli.datasets.registry.DATASETS`.
+        root: the set's folder, in its publisher's layout.
+        outputs: files for the report; the first in .json is kept as the evaluation goes.
+        max_res: the longest side that the method sees, in pixels; None is the set's published
+            one for the published model, and the model's own for others.
+        settings: of the method, by name.
+        overwrite: whether files of another evaluation are replaced.
+    """
+
+    dataset: str
+    root: Path
+    outputs: tuple[Path, ...] = ()
+    method: str = "depthcrafter"
+    weights: str | None = None
+    predictions: Path | None = option(
+        None,
+        help="Score these results of any method instead: a folder with a file (.npz, .npy) or a "
+        "folder of frames (.png, .tif, .npy) for each clip.",
+        read=expanded,
+    )
+    convention: Literal["disparity", "depth"] = option(
+        "disparity",
+        help="What the results are: disparity (default; larger is nearer) or depth.",
+    )
+    fit: Literal["clip", "frame"] = option(
+        "clip",
+        help="Fit scale and shift to each clip (default, as published) or to each frame.",
+    )
+    align_by: Literal["scale-shift", "scale", "none"] = option(
+        "scale-shift",
+        help="What is fitted: scale-shift (default, as published), scale, or none for results in "
+        "metres.",
+    )
+    loss: Literal["squares", "absolute"] = option(
+        "squares", help="Fit by least squares (default, as published) or absolute deviations."
+    )
+    long: bool = option(False, help="The longer lists: up to 500 frames of each clip.")
+    flow: bool = option(False, help="Also measure OPW, along optical flow: needs the extra flow.")
+    max_frames: int | None = option(
+        None, help="Frames of each clip. Default: the set's own list.", minimum=1
+    )
+    max_res: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+    dtype: str = "auto"
+    max_vram: float | None = None
+    max_ram: float | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    @property
+    def set(self) -> Dataset:
+        """Raises UsageError for a name that there is not."""
+        from depthcrafter_cli.datasets.registry import DATASETS
+
+        if self.dataset not in DATASETS:
+            raise UsageError(
+                f"got `dataset` {self.dataset}, expected one of {', '.join(DATASETS)}: choose one."
+            )
+        return DATASETS[self.dataset]
+
+    @property
+    def protocol(self) -> Protocol:
+        """How estimates are compared with the truth."""
+        from depthcrafter_cli.datasets.registry import LONG_FRAMES
+        from depthcrafter_cli.evaluation.report import Protocol
+
+        return Protocol(
+            self.set.max_depth,
+            self.max_frames or (LONG_FRAMES if self.long else self.set.max_frames),
+            "disp" if self.predictions and self.convention == "depth" else "depth",
+            self.fit == "frame",
+            self.align_by,
+            self.loss,
+            self.long,
+            self.flow,
+        )
+
+    def clips(self) -> list[RecordedClip]:
+        """All clips of the set. Raises InputError for none."""
+        clips = self.set.clips(self.root, long=self.long)
+        if not clips:
+            raise InputError(
+                f"got no clip in {self.root}, expected those of {self.dataset}: check the path."
+            )
+        return clips
+
+    def frames_of(self, clip: RecordedClip) -> int:
+        """How many frames of a clip are used."""
+        return min(clip.frames, self.protocol.max_frames)
+
+    def absolute(self) -> EvaluationRequest:
+        """Return the same request, which means the same in any folder."""
+        from depthcrafter_cli.models.weights import absolute_weights
+
+        return dataclasses.replace(
+            self,
+            root=self.root.absolute(),
+            weights=absolute_weights(self.weights),
+            predictions=self.predictions and self.predictions.absolute(),
+        )

@@ -9,7 +9,8 @@ from clips import make_clip
 from PIL import Image
 
 from depthcrafter_cli import workflows
-from depthcrafter_cli.workflows.evaluate import EvaluationRequest, evaluate
+from depthcrafter_cli.workflows.evaluate import evaluate
+from depthcrafter_cli.workflows.looking import EvaluationRequest
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ from processes import a_worker
 from depthcrafter_cli.workflows.batches.clips import on_engine
 from depthcrafter_cli.workflows.batches.engine import engine_for
 from depthcrafter_cli.workflows.batches.options import Workers
-from depthcrafter_cli.workflows.evaluate import EvaluationRequest, evaluate
+from depthcrafter_cli.workflows.evaluate import evaluate
+from depthcrafter_cli.workflows.looking import EvaluationRequest
 
 SCENES, FRAMES, HEIGHT, WIDTH = ("alley", "cave", "market"), 3, 48, 64
 

@@ -10,7 +10,8 @@ from depthcrafter_cli.progress import Observer, Warn
 from depthcrafter_cli.workflows.batches.engine import Engine
 from depthcrafter_cli.workflows.batches.parts import carried_out, raise_error
 from depthcrafter_cli.workflows.batches.task import Outcome, Task
-from depthcrafter_cli.workflows.evaluate import EvaluationRequest, ScoreClips, score_here
+from depthcrafter_cli.workflows.evaluate import ScoreClips, score_here
+from depthcrafter_cli.workflows.looking import EvaluationRequest
 from depthcrafter_cli.workflows.model import LoadedModel
 
 
