@@ -1,4 +1,4 @@
-"""80 awkward videos, made with real encoders, and what is to be read of each.
+"""Awkward videos and images, made with real encoders, and what is to be read of each.
 
 python tests/awkward.py FOLDER   makes all of them.
 """
@@ -189,6 +189,67 @@ def _matrix(name: str, *coded: str, levels: str = "tv") -> tuple[str, ...]:
     return ("-vf", f"{scale},format=yuv444p,{tags}", *coded)
 
 
+def _exr(
+    storage: str = "scanlineimage",
+    compression: str = "ZIP",
+    order: str = "INCREASING_Y",
+    *,
+    layer: str = "",
+    beyond: int = 0,
+    passes: Sequence[str] = (),
+) -> Make:
+    """One OpenEXR image, which stores so many pixels beyond each side of what is shown.
+
+    ``passes`` are parts of one channel that lie before it; beside a ``layer`` lies another.
+    """
+
+    def made(path: Path) -> None:
+        import OpenEXR
+
+        header = {
+            "type": getattr(OpenEXR, storage),
+            "compression": getattr(OpenEXR, f"{compression}_COMPRESSION"),
+            "lineOrder": getattr(OpenEXR, order),
+            "displayWindow": _corners(0),
+            "dataWindow": _corners(beyond),
+        }
+        if "tile" in storage:
+            header["tiles"] = OpenEXR.TileDescription()
+        levels = truth(0) / 255
+        light = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+        rows, columns = (np.arange(-beyond, side + beyond) for side in light.shape[:2])
+        stored = light.astype(np.float32)[rows.clip(0, 47)][:, columns.clip(0, 63)]
+        planes = {layer + name: stored[..., at].copy() for at, name in enumerate("RGB")}
+        if layer:
+            planes["Depth.Z"] = stored[..., 0].copy()
+        if "deep" in storage:
+            planes = {name: _samples(plane) for name, plane in planes.items()}
+        parts = [OpenEXR.Part({**header}, {name: stored[..., 0].copy()}, name) for name in passes]
+        with OpenEXR.File([*parts, OpenEXR.Part(header, planes, "beauty")]) as image:
+            image.write(str(path))
+
+    return made
+
+
+def _corners(beyond: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first and the last pixel, as x and y."""
+    last = (SIZE.width - 1 + beyond, SIZE.height - 1 + beyond)
+    return np.array([-beyond, -beyond], np.int32), np.array(last, np.int32)
+
+
+def _samples(plane: np.ndarray) -> np.ndarray:
+    """As a deep image holds them: here one a pixel."""
+    deep = np.empty(plane.shape, object)
+    for at in np.ndindex(plane.shape):
+        deep[at] = plane[at].reshape(1)
+    return deep
+
+
+def _framed(rgb: RgbImage) -> RgbImage:
+    """Black at its edges."""
+    return np.pad(rgb[1:-1, 1:-1], ((1, 1), (1, 1), (0, 0)))
+
+
 def _turned(times: int) -> Callable[[RgbImage], RgbImage]:
     return lambda rgb: np.rot90(rgb, times)
 
@@ -297,6 +358,25 @@ CASES = {
     "tiffs": Case(_images("p.%04d.tif"), error=0),
     "jpegs": Case(_images("p_%d.jpg", "-q:v", "1", first=8)),
     "dpxs": Case(_images("p.%06d.dpx", "-pix_fmt", "gbrp10be"), error=1),
+    **{
+        f"{name}.exr": Case(made, numbers=(0,), error=1)
+        for name, made in {
+            **{
+                each.lower(): _exr(compression=each)
+                for each in ("NO", "RLE", "ZIPS", "PIZ", "PXR24", "B44", "B44A", "DWAA", "DWAB")
+            },
+            "tiles": _exr("tiledimage"),
+            "lines-from-below": _exr(order="DECREASING_Y"),
+            "tiles-as-they-come": _exr("tiledimage", order="RANDOM_Y"),
+            "parts": _exr(passes=("Z", "A")),
+            "layers": _exr(layer="ViewLayer.Combined."),
+            "more-than-shown": _exr(beyond=5),
+            "more-tiles-than-shown": _exr("tiledimage", beyond=5),
+        }.items()
+    },
+    "less-than-shown.exr": Case(_exr(beyond=-1), numbers=(0,), shown=_framed, error=1),
+    "deep.exr": Case(_exr("deepscanline", "ZIPS"), refused="is a deep image"),
+    "deep-tiles.exr": Case(_exr("deeptile", "ZIPS"), refused="is a deep image"),
     "lying.jpg": Case(_lying_photo, numbers=(0,), shown=_turned(2)),
     # Damage
     "cut-off.mkv": Case(

@@ -221,7 +221,7 @@ def _aspect_by_ffmpeg(file: Path) -> Fraction:
 
 def _size_of_exr(file: Path) -> Size:
     with _opened_exr(file, header_only=True) as image:
-        for part in image.parts:
+        for part in _flat_parts(image, file):
             if _colour_channels(channel.name for channel in part.header["channels"]):
                 return _display_window(part.header)[1]
     raise InputError(
@@ -232,7 +232,8 @@ def _size_of_exr(file: Path) -> Size:
 def _read_exr(file: Path, exposure: float) -> Picture:
     """Linear light as a display shows it: scaled by 2 ** exposure, clipped, sRGB's curve."""
     with _opened_exr(file, header_only=False) as image:
-        part = next((part for part in image.parts if _colour_channels(part.channels)), None)
+        flat = _flat_parts(image, file)
+        part = next((part for part in flat if _colour_channels(part.channels)), None)
         if part is None:  # channels of which pixels are missing are not handed out
             raise RuntimeError("some of its pixels are missing")
         names = _colour_channels(part.channels)
@@ -242,6 +243,19 @@ def _read_exr(file: Path, exposure: float) -> Picture:
         shift = np.array(part.header["dataWindow"][0]) - left_top
     shown = _placed(_displayed(light), shift, size)
     return Picture(av.VideoFrame.from_ndarray(shown, format="rgb24"))
+
+
+def _flat_parts(image: Any, file: Path) -> list[Any]:
+    """The parts that hold one value a pixel; none of a broken image.
+
+    Raises InputError if all are deep.
+    """
+    flat = [part for part in image.parts if not part.type().name.startswith("deep")]
+    if image.parts and not flat:
+        raise InputError(
+            f"{file} is a deep image, expected one value a pixel: flatten it first (DeepToImage)."
+        )
+    return flat
 
 
 def _aspect_of_exr(file: Path) -> Fraction:
