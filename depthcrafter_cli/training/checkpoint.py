@@ -195,7 +195,7 @@ def _changed(noted: Settings, wanted: Settings) -> set[str]:
     return {
         key
         for key, value in wanted.items()
-        if key not in _ENDS and not is_same(before.get(key), value)
+        if key not in _ENDS and not is_same(before, {key: value})
     }
 
 

@@ -98,6 +98,12 @@ def check_recipe(recipe: TrainingConfig, where: str) -> None:
             _check_views(recipe, stage.name, stage.views, require)
         _check_step(recipe, stage, require)
         require(
+            not stage.sampled_truth or recipe.latents == "streamed" or stage.trains == "decoder",
+            f"has sampled_truth in stage {stage.name!r} and latents = {recipe.latents!r}, expected "
+            "streamed ones, for each sample is encoded anew",
+            "set it",
+        )
+        require(
             stage.trains != "decoder" or recipe.settings.get("steps") == 1,
             f"trains the decoder in stage {stage.name!r} on estimates of one step, expected "
             "steps = 1 in [settings]",
@@ -295,6 +301,13 @@ def _check_stage(stage: StageConfig, require: Require) -> None:
         "expected neither below 0",
         "raise them",
     )
+    dropped = stage.condition_dropout
+    require(
+        dropped == 0 or (0 < dropped < 1 and stage.trains != "decoder"),
+        f"{name} has condition_dropout = {dropped}, expected 0, or for a stage of the denoiser a "
+        "share of less than 1",
+        "mend it",
+    )
     require(
         stage.name.replace("-", "").replace("_", "").isalnum(),
         f"{name} becomes a file name, expected letters, digits, - and _ only",
@@ -353,6 +366,11 @@ def _check_optimisation(plan: Optimisation, name: str, require: Require) -> None
         f"{name} has learning_rate = {rates[0]}, clip_norm = {rates[1]} and weight_decay = "
         f"{plan.weight_decay}, expected the first two above 0 and the last not below",
         "mend them (a large clip_norm clips nothing)",
+    )
+    require(
+        len(plan.betas) == 2 and all(0 <= beta < 1 for beta in plan.betas),
+        f"{name} has betas = {plan.betas}, expected two from 0 to less than 1",
+        "mend them",
     )
 
 

@@ -19,11 +19,11 @@ class Optimisation:
 
     With ``constant_rate`` it stays where it is, as the paper's.
     ``optimizer`` is AdamW, the paper's; AdamW that keeps its state in 8 bits, a quarter of the
-    memory; or Muon, which needs fewer steps to train from nothing. ``ema`` is the decay of the
-    averaged weights that are kept (0: no average), ``ema_on`` says whether on the ``device`` or the
-    ``host``. ``clip_norm`` is the largest gradient norm, ``save_every`` the checkpoint interval in
-    steps, ``keep_last`` how many checkpoints are kept under the number of their step, beside the
-    one that a run goes on from.
+    memory; or Muon, which needs fewer steps to train from nothing. ``betas`` are AdamW's, also for
+    what Muon leaves to it. ``ema`` is the decay of the averaged weights that are kept (0: no
+    average), ``ema_on`` says whether on the ``device`` or ``host``. ``clip_norm`` is the largest
+    gradient norm, ``save_every`` the checkpoint interval in steps, ``keep_last`` how many
+    checkpoints are kept under the number of their step, beside the one that a run goes on from.
     """
 
     steps: int
@@ -32,6 +32,7 @@ class Optimisation:
     warmup: int = 100
     constant_rate: bool = False
     weight_decay: float = 0.01
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.99])
     ema: float = 0.998
     ema_on: Literal["device", "host"] = "device"
     clip_norm: float = 1.0
@@ -71,6 +72,9 @@ class StageConfig(Optimisation):
     are ``batch``; or, with ``batch_frames``, as many as have that many frames together.
     With ``strides`` the frames of a step are so many apart, 1, 2 or 3 of ``[1, 2, 3]`` alike often,
     as far as clips are long enough.
+    The share ``condition_dropout`` of a denoiser's samples is denoised without its pictures, which
+    is the branch that ``--guidance`` compares with. With ``sampled_truth`` the latents of disparity
+    are drawn from the VAE's posterior, anew in every step, instead of being its mode.
     ``micro_batch`` clips at a time go through the network (0: all at once), and their gradients are
     added up.
     ``checkpointing`` computes activations twice instead of keeping them. With ``views`` a step
@@ -90,6 +94,8 @@ class StageConfig(Optimisation):
     keep: Literal["last", "best"] = "last"
     views: ViewsConfig | None = None
     strides: list[int] = field(default_factory=list)
+    condition_dropout: float = 0.0
+    sampled_truth: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,7 @@ class SourceConfig:
     at the size they have; ``folder`` is our own layout, the rest are those of published sets;
     their clips are resized to ``height`` and ``width``. With ``keep_aspect`` what is too wide or
     too high for these is cropped, at random where it is trained on; else clips are squeezed.
+    With ``mirror`` half of the clips that are trained on are mirrored.
     """
 
     kind: str
@@ -108,6 +115,7 @@ class SourceConfig:
     height: int = 320
     width: int = 640
     keep_aspect: bool = True
+    mirror: bool = True
     style: Literal["realistic", "precise"] = "realistic"
     clips: int = 0
     first_seed: int = 0

@@ -31,9 +31,14 @@ _MEASURED = 200  # batches from which the latents' deviation is taken
 
 
 def make_foundation(
-    config: FoundationConfig, source: ClipSource | None, precision: Precision, session: Session
+    config: FoundationConfig,
+    source: ClipSource | None,
+    precision: Precision,
+    session: Session,
+    *,
+    mirror: bool,
 ) -> Path:
-    """Train what is missing, and return the folder.
+    """Train what is missing, and return the folder; with ``mirror`` half of the clips are mirrored.
 
     Raises:
         UsageError: several processes run; these networks are too small to be shared out.
@@ -49,8 +54,9 @@ def make_foundation(
     clips = None
     if source is not None:
         clips = ClipCache(
-            session.folder / "clips", source, session.observer, session.rejects, str(config.source)
-        )
+            session.folder / "clips", source, session.observer, session.rejects,
+            str(config.source), mirror,
+        )  # fmt: skip
     torch.manual_seed(session.seed)
     tower = _image_encoder(config, clips, precision, session)
     torch.manual_seed(session.seed)

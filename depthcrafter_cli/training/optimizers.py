@@ -13,7 +13,6 @@ from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.files import missing_package
 from depthcrafter_cli.training.config import Optimisation, TrainingConfig
 
-_BETAS = (0.9, 0.99)
 _LEAST_8BIT, _BLOCK = 4096, 256  # numbers in a tensor, and in a block with a scale of its own
 NARROWEST = 16  # rows or columns: with fewer there are hardly any directions to balance
 
@@ -36,17 +35,17 @@ def require_optimizers(recipe: TrainingConfig) -> None:
 def optimizer_of(plan: Optimisation, parameters: Sequence[nn.Parameter]) -> Optimizer:
     """The optimiser a stage's recipe names, over the parameters that it trains."""
     if plan.optimizer == "muon":
-        return MuonWithAdamW(parameters, plan.learning_rate, plan.weight_decay)
+        return MuonWithAdamW(parameters, plan)
     if plan.optimizer == "adamw8bit":
         from bitsandbytes.optim import AdamW8bit
 
         # It keeps small tensors' state in float32.
         eight: Optimizer = AdamW8bit(
-            parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay, betas=_BETAS,
-            min_8bit_size=_LEAST_8BIT,
+            parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay,
+            betas=(plan.betas[0], plan.betas[1]), min_8bit_size=_LEAST_8BIT,
         )  # fmt: skip
         return eight
-    return _adamw(parameters, plan.learning_rate, plan.weight_decay)
+    return _adamw(parameters, plan)
 
 
 class MuonWithAdamW(Optimizer):
@@ -58,7 +57,7 @@ class MuonWithAdamW(Optimizer):
     AdamW's, so one learning rate serves both.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], lr: float, weight_decay: float) -> None:
+    def __init__(self, parameters: Sequence[nn.Parameter], plan: Optimisation) -> None:
         self._whole = [p for p in parameters if is_matrix(p)]
         # A view shares its parameter's memory: a step on the one is a step on the other.
         self._matrices = [nn.Parameter(p.detach().view(len(p), -1)) for p in self._whole]
@@ -66,12 +65,13 @@ class MuonWithAdamW(Optimizer):
         self._parts: list[Optimizer] = []
         if self._matrices:
             muon = torch.optim.Muon(
-                self._matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
-            )
+                self._matrices, lr=plan.learning_rate, weight_decay=plan.weight_decay,
+                adjust_lr_fn="match_rms_adamw",
+            )  # fmt: skip
             self._parts.append(muon)
         if rest:
-            self._parts.append(_adamw(rest, lr, weight_decay))
-        super().__init__(parameters, {"lr": lr})
+            self._parts.append(_adamw(rest, plan))
+        super().__init__(parameters, {"lr": plan.learning_rate})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:
@@ -109,5 +109,8 @@ def is_matrix(parameter: Tensor) -> bool:
     return bool(parameter.ndim > 1 and min(parameter.flatten(1).shape) >= NARROWEST)
 
 
-def _adamw(parameters: Sequence[nn.Parameter], lr: float, weight_decay: float) -> AdamW:
-    return AdamW(parameters, lr=lr, weight_decay=weight_decay, betas=_BETAS, fused=True)
+def _adamw(parameters: Sequence[nn.Parameter], plan: Optimisation) -> AdamW:
+    return AdamW(
+        parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay,
+        betas=(plan.betas[0], plan.betas[1]), fused=True,
+    )  # fmt: skip

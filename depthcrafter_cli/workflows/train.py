@@ -162,7 +162,7 @@ def _carry_out(
 
     for stage in config.stages:
         shown = {name: clips[name] for name in stage.sources}
-        with _memory_errors(stage, session.accelerator.device):
+        with memory_errors(stage, session.accelerator.device):
             if stage.trains == "decoder":
                 train_decoder(stage, config, networks, encoder, shown, precision, session)
             else:
@@ -223,7 +223,7 @@ def _until_exported(config: "TrainingConfig", export: Path, work: Path) -> "Trai
 
 
 @contextmanager
-def _memory_errors(stage: "StageConfig", device: "torch.device") -> Iterator[None]:
+def memory_errors(stage: "StageConfig", device: "torch.device") -> Iterator[None]:
     """Turns memory that ran out in a stage into one sentence, which says what takes less."""
     try:
         yield
@@ -236,7 +236,8 @@ def _memory_errors(stage: "StageConfig", device: "torch.device") -> Iterator[Non
         lower = [f"frames below {stage.frames[1]}"]
         lower += [] if stage.micro_batch == 1 else ["micro_batch = 1"]
         lower += [] if stage.checkpointing else ["checkpointing = true"]
-        lower += ['ema_on = "host"'] if stage.ema and stage.ema_on == "device" else []
+        if stage.ema and stage.ema_on == "device" and device.type not in ("cpu", "mps"):
+            lower.append('ema_on = "host"')  # whose memory is another one
         raise MemoryLimitError(
             f"stage {stage.name!r} does not fit into memory ({shortage.words}), expected room for "
             f"its step of up to {stage.frames[1]} frames: set {' or '.join(lower)} in the recipe "
@@ -369,7 +370,9 @@ def _start(
     note()
     name = config.foundation.source
     source = None if name is None else clips[name]
-    return find_weights(str(make_foundation(config.foundation, source, precision, session)))
+    mirror = name is None or config.sources[name].mirror
+    made = make_foundation(config.foundation, source, precision, session, mirror=mirror)
+    return find_weights(str(made))
 
 
 def _load(start: Path, precision: "Precision") -> "Components":
@@ -400,12 +403,15 @@ def _sources(
     from depthcrafter_cli.training.data.batches import StreamedClips
     from depthcrafter_cli.training.data.cache import CachedClips, fill_cache
 
+    mirror = {name: config.sources[name].mirror for name in clips}
     if config.latents == "streamed":
-        return {name: StreamedClips(source) for name, source in clips.items()}
+        return {name: StreamedClips(source, mirror[name]) for name, source in clips.items()}
     accelerator = session.accelerator
     share = slice(accelerator.process_index, None, accelerator.num_processes)
     folders = {name: session.folder / "latents" / name for name in clips}
     for name, source in clips.items():
-        fill_cache(folders[name], source, encoder, session.observer, share, session.rejects)
+        fill_cache(
+            folders[name], source, encoder, session.observer, share, session.rejects, mirror[name]
+        )
     accelerator.wait_for_everyone()
     return {name: CachedClips(folders[name], source, encoder) for name, source in clips.items()}

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from training_steps import three_stages, trained_weights, write_clip
 
 from depthcrafter_cli.disk import part_path
-from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.errors import MemoryLimitError, UsageError
 from depthcrafter_cli.media.files import claimed
 from depthcrafter_cli.models.manifest import write_manifest
 from depthcrafter_cli.models.registry import DEPTHCRAFTER
@@ -29,7 +29,7 @@ from depthcrafter_cli.training.data.origin import require_origin
 from depthcrafter_cli.training.data.rejects import Rejects
 from depthcrafter_cli.training.data.sources import open_sources
 from depthcrafter_cli.training.recipe import load_recipe
-from depthcrafter_cli.workflows.train import leaks
+from depthcrafter_cli.workflows.train import leaks, memory_errors
 from depthcrafter_cli.workflows.validation import validator
 
 CLIP = Path(__file__).parents[1] / "data" / "parity" / "video" / "clip_a.mp4"  # 13 frames, 180x100
@@ -332,6 +332,15 @@ def test_clips_and_latents_are_not_taken_for_those_of_another_recipe(tmp_path):
         require_origin(work, recipe(RECIPE.replace("rollout = 0.5", "rollout = 0.6")), note=True)
     require_origin(work, recipe(RECIPE), note=False)
 
+    # What a version without the switch noted, which mirrored always.
+    noted = json.loads((work / "origin.json").read_text())
+    del noted["sources.drawn"]["mirror"]
+    (work / "origin.json").write_text(json.dumps(noted))
+    unmirrored = RECIPE.replace("clips = 3", "clips = 3\nmirror = false")
+    with pytest.raises(UsageError, match=r"sources\.drawn"):
+        require_origin(work, recipe(unmirrored), note=True)
+    require_origin(work, recipe(RECIPE), note=True)
+
 
 @pytest.mark.parametrize(
     ("old", "new", "named"),
@@ -524,6 +533,13 @@ def test_memory_that_runs_out_says_what_takes_less(cli, tiny_folder, tmp_path, m
     done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work",
                "--device", "cpu")  # fmt: skip
     assert done.code == 5 and "micro_batch = 1 or checkpointing = true" in done.err, done.err
+    assert "ema_on" not in done.err  # of a CPU, the host's memory is the same
+    stage = load_recipe(recipe).stages[0]
+    with (
+        pytest.raises(MemoryLimitError, match='checkpointing = true or ema_on = "host"'),
+        memory_errors(stage, torch.device("cuda")),
+    ):
+        full()
 
 
 @pytest.mark.slow

@@ -502,6 +502,28 @@ def test_truth_has_one_scale_over_what_is_shown_cached_as_streamed(tmp_path, tin
             assert torch.allclose(ours, other, atol=2e-3, rtol=2e-3), name
 
 
+@pytest.mark.parametrize("mirror", [True, False])
+def test_clips_are_mirrored_where_that_is_asked_for(tmp_path, tiny, mirror):
+    for seed in range(4):
+        write_clip(tmp_path / "clips" / f"{seed}", seed, frames=1)
+    source = opened(tmp_path / "clips")
+    clips = [source.read(index, range(1)) for index in range(4)]
+    streamed = StreamedClips(source, mirror)
+    read = [streamed.read(i, 1, 1, np.random.default_rng([i, k])) for i in range(4) for k in (0, 1)]
+    whole = [any(torch.equal(clip.rgb, each.rgb) for clip in clips) for each in read]
+    encoder = Encoder(tiny.vae, tiny.image_encoder, torch.float32)
+    fill_cache(tmp_path / "mine", source, encoder, mirror=mirror)
+    cached = CachedClips(tmp_path / "mine", source, encoder)
+    for index, clip in enumerate(clips):
+        kept = cached.read(index, 1, 1, np.random.default_rng(0)).disparity.float()
+        whole.append(torch.allclose(kept, encoder.encode(clip, index).disparity, atol=2e-3))
+    kept = ClipCache(tmp_path / "kept", source, mirror=mirror)
+    shown, _ = kept.batch(np.random.default_rng(0), 8, 1)
+    whole += [any(torch.equal(clip.rgb, each) for clip in clips) for each in shown]
+    parts = whole[:8], whole[8:12], whole[12:]
+    assert all(all(part) != mirror and any(part) for part in parts), parts
+
+
 def test_a_stage_with_strides_shows_frames_so_many_apart(tmp_path):
     write_clip(tmp_path / "a", seed=0, frames=8, side=8)
     path = tmp_path / "a" / "disparity.npz"

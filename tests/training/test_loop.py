@@ -170,6 +170,18 @@ def test_muon_balances_the_directions_of_matrices_and_leaves_the_rest_to_adamw()
     assert torch.equal(bias, twins[0]) and torch.equal(narrow, twins[1])
 
 
+@pytest.mark.parametrize("name", ["adamw", "muon"][: 1 + hasattr(torch.optim, "Muon")])
+def test_betas_of_a_stage_are_those_of_its_adamw(name):
+    plan = Optimisation(steps=1, learning_rate=0.1, betas=[0.5, 0.7], optimizer=name)
+    ours, other = (nn.Parameter(torch.ones(4)) for _ in range(2))
+    adamw = torch.optim.AdamW([other], lr=0.1, weight_decay=0.01, betas=(0.5, 0.7))
+    for optimizer, parameter in ((optimizer_of(plan, [ours]), ours), (adamw, other)):
+        for gradient in (1.0, -3.0):
+            parameter.grad = torch.full((4,), gradient)
+            optimizer.step()
+    assert torch.allclose(ours, other)
+
+
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="PyTorch has it from 2.9 on")
 def test_resumed_stage_equals_uninterrupted_stage_with_muon(tmp_path):
     plan = replace(PLAN, optimizer="muon", learning_rate=0.001)
@@ -267,6 +279,19 @@ def test_checkpoint_of_another_recipe_is_refused(tmp_path):
     fewer.layer.bias.requires_grad_(False)
     with pytest.raises(UsageError, match="frozen"):
         train(fewer, PLAN, session(tmp_path))
+
+
+def test_a_checkpoint_from_before_a_switch_goes_on_with_its_default_alone(tmp_path):
+    stage = StageConfig(name="line", trains="all", sources={}, frames=[1, 1], **vars(PLAN))
+    train(Line(), stage, session(tmp_path))
+    content = torch.load(tmp_path / "line.ckpt", weights_only=True)
+    for key in ("betas", "condition_dropout", "sampled_truth"):
+        del content["recipe"][key]
+    torch.save(content, tmp_path / "line.ckpt")
+    train(Line(), stage, session(tmp_path))
+    for change in ({"betas": [0.9, 0.999]}, {"condition_dropout": 0.1}, {"sampled_truth": True}):
+        with pytest.raises(UsageError, match=next(iter(change))):
+            train(Line(), replace(stage, **change), session(tmp_path))
 
 
 def test_a_loss_that_is_no_number_ends_the_stage_before_it_spoils_the_weights(tmp_path):
@@ -452,6 +477,9 @@ def test_unknown_key_is_an_error(tmp_path):
         ("nano", "every = 2500", "every = 2500\nmax_depth = 0.0", "max_depth = 0.0"),
         ("nano", "batch_frames = 96", "batch_frames = 96\nclip_norm = 0.0", "clip_norm = 0.0"),
         ("nano", "learning_rate = 2e-3", "learning_rate = -2e-3", "learning_rate = -0.002"),
+        ("nano", "batch_frames = 96", "betas = [0.9, 1.0]", "betas"),
+        ("nano", "batch_frames = 96", "condition_dropout = 1.0", "dropout = 1.0"),
+        ("nano", "batch_frames = 96", "sampled_truth = true", "sampled_truth"),
     ],
 )
 def test_values_that_cannot_work_are_refused(tmp_path, example, old, new, named):

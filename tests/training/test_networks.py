@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from training_steps import DRAWN, stage_config
 
 from depthcrafter_cli.datasets.clip import ClipSize as Size
 from depthcrafter_cli.datasets.generated import GeneratedClips
@@ -18,7 +20,7 @@ from depthcrafter_cli.training.config import (
     UnetConfig,
     VaeConfig,
 )
-from depthcrafter_cli.training.data.batches import Share, Steps
+from depthcrafter_cli.training.data.batches import Piece, Share, Steps, StreamedClips
 from depthcrafter_cli.training.data.cache import CachedClips, fill_cache
 from depthcrafter_cli.training.data.clips import ClipCache
 from depthcrafter_cli.training.data.latents import Encoder
@@ -183,3 +185,35 @@ def test_latents_of_another_version_are_refused_in_a_sentence(drawn, tmp_path):
     np.savez(path, **old)
     with pytest.raises(UsageError, match=r"no item named .inverse_depth.*delete"):
         CachedClips(tmp_path, drawn, encoder)
+
+
+class Watched(nn.Module):
+    """A network that notes what it is shown."""
+
+    def forward(self, sample, _label, embeds, _ids):
+        self.noisy, self.image = sample[:, :, :4], sample[:, :, 4:]
+        self.embeds = embeds.view(*sample.shape[:2], -1)
+        return torch.zeros_like(self.noisy)
+
+
+def test_a_stage_drops_the_condition_and_samples_the_truth_as_it_says(tiny):
+    encoder = Encoder(tiny.vae, tiny.image_encoder, torch.float32)
+
+    piece = Piece([DRAWN.read(0, range(1))] * 8, [[0, k] for k in range(8)], 1.0, 8)
+
+    def shown(**switch):
+        config = stage_config("all", **switch)
+        steps = Steps(config, {"drawn": StreamedClips(DRAWN)}, 0, Share())
+        network = Watched()
+        DenoiserStage(config, tiny.unet, encoder, OBJECTIVE, steps, EXACT).loss(network, piece)
+        return network
+
+    plain, dropped, sampled = shown(), shown(condition_dropout=0.5), shown(sampled_truth=True)
+    has_image = dropped.image.flatten(1).any(dim=1)
+    assert plain.image.flatten(1).any(dim=1).all() and 0 < has_image.sum() < 8
+    assert torch.equal(dropped.embeds.flatten(1).any(dim=1), has_image)
+    assert torch.equal(dropped.image[has_image], plain.image[has_image])
+    assert torch.equal(dropped.noisy, plain.noisy)
+    assert torch.equal(sampled.image, plain.image)
+    assert not torch.allclose(sampled.noisy, plain.noisy)
+    assert torch.equal(sampled.noisy, shown(sampled_truth=True).noisy)

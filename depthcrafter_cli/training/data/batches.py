@@ -70,10 +70,10 @@ class Readable(Protocol):
 
 
 class StreamedClips:
-    """Clips read anew each time, half of them mirrored; they are encoded by who trains."""
+    """Clips read anew each time, with ``mirror`` half of them mirrored; who trains encodes them."""
 
-    def __init__(self, source: ClipSource) -> None:
-        self._source = source
+    def __init__(self, source: ClipSource, mirror: bool = True) -> None:
+        self._source, self._mirror = source, mirror
 
     def shapes(self) -> list[Shape]:
         return [self._source.shape(index) for index in range(len(self._source))]
@@ -85,7 +85,8 @@ class StreamedClips:
         wanted = drawn_frames(self._source.shape(index)[0], frames, stride, rng)
         place = float(rng.spawn(1)[0].random())
         clip = known_part(self._source, index, wanted, place)
-        return clip.mirrored() if rng.random() < 0.5 else clip
+        # Drawn in any case, for what is drawn next must not depend on it.
+        return clip.mirrored() if rng.random() < 0.5 and self._mirror else clip
 
 
 class Steps(Dataset[list[Piece]]):

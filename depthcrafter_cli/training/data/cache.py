@@ -1,7 +1,7 @@
 """Encoded clips kept on disk and held in memory, for recipes whose data is small.
 
 A cached clip is one ``.npz`` of float16 ``image`` and ``disparity`` [T, 4, h, w], ``embeds``
-[T, e], ``mask`` and ``inverse_depth`` [T, 1, h, w]. Half of the clips are mirrored. Of several
+[T, e], ``mask`` and ``inverse_depth`` [T, 1, h, w]. Half of the clips may be mirrored. Of several
 frames it also holds the truth as it was read, ``truth`` float32 and ``valid`` bool [T, H, W]: what
 is shown gets a scale and a shift of its own, so the truth of a part of a clip is encoded anew.
 """
@@ -30,11 +30,12 @@ def fill_cache(
     observer: Observer = ignore,
     share: slice = slice(None),
     rejects: Rejects | None = None,
+    mirror: bool = True,
 ) -> None:
     """Encode the clips that ``folder``, called as the source, lacks; safe to stop.
 
     Those that ``rejects`` leaves out get no file. ``share`` picks the clips of one of several
-    processes.
+    processes. With ``mirror`` half of them are mirrored.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rejects = rejects or Rejects(0)
@@ -46,7 +47,7 @@ def fill_cache(
         if not path.exists():
             clip = rejects.read(folder.name, source, index, range(source.shape(index)[0]))
         if clip is not None:
-            if np.random.default_rng([index, 3]).random() < 0.5:
+            if mirror and np.random.default_rng([index, 3]).random() < 0.5:
                 clip = clip.mirrored()
             latents = encoder.encode(clip, index)
             arrays = {name: getattr(latents, name).half().cpu().numpy() for name in _NAMES}

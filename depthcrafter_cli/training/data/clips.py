@@ -41,7 +41,9 @@ class ClipCache:
         observer: Observer = ignore,
         rejects: Rejects | None = None,
         name: str = "clips",
+        mirror: bool = True,
     ) -> None:
+        self._mirror = mirror
         self._source, self._by_shape = source, clips_for_foundation(source)
         wanted = [index for held in self._by_shape.values() for index in held]
         self._paths = {index: kept_path(folder, source, index) for index in wanted}
@@ -66,8 +68,8 @@ class ClipCache:
     ) -> tuple[Tensor, Tensor]:
         """``rgb`` uint8 [B, T, H, W, 3] and ``disparity`` [B, T, H, W] of clips of one size.
 
-        T is at most ``frames``. Half of the clips are mirrored. With ``crop``, each is cut to a
-        square of that many pixels.
+        T is at most ``frames``. Half of the clips are mirrored, if any. With ``crop``, each is
+        cut to a square of that many pixels.
         """
         shapes = [shape for shape, held in self._by_shape.items() if held]
         counts = np.array([len(self._by_shape[shape]) for shape in shapes], float)
@@ -85,7 +87,7 @@ class ClipCache:
                 slice(top, top + (crop or shape[1])),
                 slice(left, left + (crop or shape[2])),
             )
-            axes = [2] if rng.random() < 0.5 else []
+            axes = [2] if rng.random() < 0.5 and self._mirror else []
             rgb.append(pictures[part].flip(axes))
             disparity.append(maps[part].flip(axes))
         return torch.stack(rgb), torch.stack(disparity)

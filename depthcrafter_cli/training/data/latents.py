@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +27,8 @@ ENCODE_BATCH = 8  # frames; bounds memory only
 class Latents:
     """A clip, or a batch of clips with one more axis in front.
 
-    ``image``, ``disparity`` [T, 4, h, w], unscaled modes of the VAE's posterior; ``embeds`` [T, e];
+    ``image``, ``disparity`` [T, 4, h, w], unscaled modes of the VAE's posterior, or of disparity a
+    sample of it; ``embeds`` [T, e];
     ``mask`` [T, 1, h, w], the weight of every cell, 0 where disparity is not known;
     ``inverse_depth`` [T, 1, h, w], that of the cells, as by :func:`depth_cells`.
     """
@@ -41,6 +42,12 @@ class Latents:
     def chosen(self, clips: Tensor) -> Latents:
         """The clips of a batch for which bool [B] ``clips`` holds."""
         return Latents(*(tensor[clips] for tensor in vars(self).values()))
+
+    def without_condition(self, clips: Tensor) -> Latents:
+        """The batch, of whose clips those for which bool [B] ``clips`` holds show no pictures."""
+        image, embeds = self.image.clone(), self.embeds.clone()
+        image[clips], embeds[clips] = 0, 0
+        return replace(self, image=image, embeds=embeds)
 
     def to(self, device: torch.device) -> Latents:
         """Return the same on ``device``, in float32."""
@@ -81,19 +88,25 @@ class Encoder:
         return next(self._vae.parameters()).device
 
     @torch.no_grad()
-    def encode(self, clip: Sample, seed: int) -> Latents:
-        """Encode a clip; ``seed`` fixes the noise added to its pictures, as in inference."""
+    def encode(self, clip: Sample, seed: int, *, sampled_truth: bool = False) -> Latents:
+        """Encode a clip; ``seed`` fixes the noise added to its pictures, as in inference.
+
+        With ``sampled_truth`` it fixes which sample of the posterior disparity's latents are, too.
+        """
         generator = torch.Generator().manual_seed(seed)
         pictures = clip.rgb.permute(0, 3, 1, 2).float() / 127.5 - 1
         noisy = pictures + NOISE_AUG * torch.randn(pictures.shape, generator=generator)
-        truth = self.encode_truth(clip.disparity, clip.valid)
-        return Latents(self._modes(noisy), truth[0], self._embeds(pictures), *truth[1:])
+        sampler = generator if sampled_truth else None
+        truth = self.encode_truth(clip.disparity, clip.valid, sampler)
+        return Latents(self._latents(noisy), truth[0], self._embeds(pictures), *truth[1:])
 
     @torch.no_grad()
-    def encode_truth(self, disparity: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def encode_truth(
+        self, disparity: Tensor, valid: Tensor, sampler: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """``disparity``, ``mask`` and ``inverse_depth`` of latents, under one scale and shift."""
         target = target_disparity(disparity, valid)
-        latents = self._modes((target[:, None] * 2 - 1).expand(-1, 3, -1, -1))
+        latents = self._latents((target[:, None] * 2 - 1).expand(-1, 3, -1, -1), sampler)
         cell = disparity.shape[-1] // latents.shape[-1]
         mask = latent_mask(valid, cell)
         if self._far:
@@ -111,19 +124,19 @@ class Encoder:
         disparity = (pictures.mean(dim=1, keepdim=True) + 1) / 2
         return F.adaptive_avg_pool2d(disparity, latents.shape[-2:])
 
-    def _modes(self, pictures: Tensor) -> Tensor:
+    def _latents(self, pictures: Tensor, sampler: torch.Generator | None = None) -> Tensor:
+        """Modes of the posterior, or what ``sampler`` draws from it."""
         if self._is_identity:
             return pictures.to(self.device)
-        return torch.cat(
-            [
-                self._vae.encode(
-                    part.to(self.device, self._dtype).contiguous(memory_format=torch.channels_last)
-                )
-                .latent_dist.mode()
-                .float()
-                for part in pictures.split(ENCODE_BATCH)
-            ]
-        )
+        latents = []
+        for part in pictures.split(ENCODE_BATCH):
+            images = part.to(self.device, self._dtype)
+            posterior = self._vae.encode(
+                images.contiguous(memory_format=torch.channels_last)
+            ).latent_dist
+            drawn = posterior.sample(sampler) if sampler else posterior.mode()
+            latents.append(drawn.float())
+        return torch.cat(latents)
 
     def _embeds(self, pictures: Tensor) -> Tensor:
         encoder = self._image_encoder

@@ -13,6 +13,8 @@ from depthcrafter_cli.structured import content_errors, json_object
 from depthcrafter_cli.training.config import TrainingConfig
 
 _NAME = "origin.json"
+# What earlier versions did and did not note, where that is not zero, false or empty.
+_ALWAYS: dict[str, Any] = {"betas": [0.9, 0.99], "mirror": True}
 
 
 def require_origin(folder: Path, recipe: TrainingConfig, *, note: bool) -> None:
@@ -46,12 +48,11 @@ def require_origin(folder: Path, recipe: TrainingConfig, *, note: bool) -> None:
 def is_same(noted: Any, wanted: Any) -> bool:
     """Whether settings are those that were noted, by a version that may not have known them all.
 
-    What it did not know is as good as not set: zero, false or empty.
+    What it did not know is as good as not set - zero, false or empty - or what it always did.
     """
     if isinstance(noted, dict) and isinstance(wanted, dict):
         return all(
-            is_same(noted[key], value) if key in noted else not value
-            for key, value in wanted.items()
+            is_same(noted.get(key, _ALWAYS.get(key)), value) for key, value in wanted.items()
         )
     if isinstance(noted, list) and isinstance(wanted, list):
         return len(noted) == len(wanted) and all(map(is_same, noted, wanted))

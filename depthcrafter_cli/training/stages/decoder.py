@@ -87,7 +87,9 @@ def train_decoder(
 ) -> None:
     """Take the decoder through one stage of a recipe, from its checkpoint if there is one."""
     share = Share(session.accelerator.process_index, session.accelerator.num_processes)
-    sources = {name: StreamedClips(source) for name, source in clips.items()}
+    sources = {
+        name: StreamedClips(source, recipe.sources[name].mirror) for name, source in clips.items()
+    }
     steps = Steps(stage, sources, recipe.stage_seed(stage), share, session.rejects)
     decoder = networks.vae.decoder
     select_layers(decoder, stage.trains, recipe.frozen)

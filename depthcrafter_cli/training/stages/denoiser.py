@@ -48,7 +48,7 @@ class DenoiserStage(ClipStage):
         super().__init__(config, unet, encoder, steps, precision, workers)
         recompute_blocks(unet, config.checkpointing)
         keep_blind(unet)
-        self._objective = objective
+        self._objective, self._condition_dropout = objective, config.condition_dropout
 
     def loss(self, network: nn.Module, piece: Piece) -> Tensor:
         """Weighted error of the clean latents, each clip at a noise level of its own.
@@ -62,6 +62,9 @@ class DenoiserStage(ClipStage):
         drawn = [self._level(rng) for rng in rngs]
         sigma = clean.new_tensor([level for level, _ in drawn]).view(-1, 1, 1, 1, 1)
         imagined = torch.tensor([rollout for _, rollout in drawn], device=clean.device)
+        if self._condition_dropout:
+            dropped = [rng.random() < self._condition_dropout for rng in rngs]
+            batch = batch.without_condition(torch.tensor(dropped, device=clean.device))
         start = clean
         if imagined.any():
             start = clean.clone()

@@ -33,6 +33,7 @@ class ClipStage:
         network.train()
         self._encoder, self._precision = encoder, precision
         self._steps, self._workers = steps, workers
+        self._sampled_truth = config.sampled_truth
 
     def pieces(self, steps: range) -> Iterator[list[Piece]]:
         """What this process computes in each of ``steps``."""
@@ -40,12 +41,12 @@ class ClipStage:
 
     def _encoded(self, piece: Piece) -> Latents:
         """The clips of a piece as one batch, encoded now if they are not yet."""
-        clips = [
-            self._encoder.encode(clip, seed=int(np.random.default_rng([*seed, 2]).integers(2**31)))
-            if isinstance(clip, Sample)
-            else clip
-            for clip, seed in zip(piece.clips, piece.seeds, strict=True)
-        ]
+        clips = []
+        for clip, seed in zip(piece.clips, piece.seeds, strict=True):
+            if isinstance(clip, Sample):
+                drawn = int(np.random.default_rng([*seed, 2]).integers(2**31))
+                clip = self._encoder.encode(clip, drawn, sampled_truth=self._sampled_truth)
+            clips.append(clip)
         return Latents.stack(clips).to(next(self.network.parameters()).device)
 
 
