@@ -94,7 +94,7 @@ def _pictures(home: Path) -> Path:
 
 def _count(pictures: Path, maps: int) -> int:
     if pictures.is_dir():
-        return len(images_in(pictures))
+        return sum(1 for _ in images_in(pictures))
     # A container's word may be an estimate, but to count takes as long as to decode.
     return maps if probe(pictures).frame_count == maps else count_frames(pictures)
 

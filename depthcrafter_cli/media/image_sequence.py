@@ -112,7 +112,7 @@ class ImageSequence:
 
         Raises InputError for files that are none of the sequence, or that it lacks.
         """
-        files, kinds = files_of(self.path), kinds_read()
+        files, kinds = list(files_of(self.path)), kinds_read()
         if not files:
             raise InputError(f"There is no image at {self.path}, expected {kinds}: check the path.")
         if unread := next((file for file in files if not is_picture(file)), None):
@@ -199,18 +199,18 @@ def _listed(missing: Sequence[range]) -> str:
     return ", ".join(texts) + (f" and {left} more" if left else "")
 
 
-def files_of(path: Path) -> list[Path]:
+def files_of(path: Path) -> Iterator[Path]:
     """The image files that a folder, a pattern or a single path stands for, in no order."""
     if path.is_dir():
         return images_in(path)
     if is_pattern(path):
-        return [file for file, _numbers in files_under(path)]
-    return [path] if path.exists() else []
+        return (file for file, _numbers in files_under(path))
+    return iter([path] if path.exists() else [])
 
 
-def images_in(folder: Path) -> list[Path]:
+def images_in(folder: Path) -> Iterator[Path]:
     """Files of a kind that can be read, hidden ones (such as macOS leaves) aside; in no order."""
-    return [file for file in folder.iterdir() if is_picture(file) and not file.name.startswith(".")]
+    return (file for file in folder.iterdir() if is_picture(file) and not file.name.startswith("."))
 
 
 def tell_of_broken(error: InputError, warn: Warn) -> None:

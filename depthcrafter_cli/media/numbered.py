@@ -3,7 +3,7 @@
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def is_number_pattern(path: Path) -> bool:
     return is_pattern(path) and all(place[0] in "%#" for place in places)
 
 
-def files_under(pattern: Path) -> list[tuple[Path, tuple[int, ...]]]:
+def files_under(pattern: Path) -> Iterator[tuple[Path, tuple[int, ...]]]:
     """The files that are there under a pattern, in no order, with the numbers in their places.
 
     Brackets stand for themselves. Hidden files are none.
@@ -51,7 +51,7 @@ def files_under(pattern: Path) -> list[tuple[Path, tuple[int, ...]]]:
     )
     folder = pattern.parent
     found = ((file, re.fullmatch(name, file.name)) for file in _files_in(folder))
-    return [(file, tuple(map(int, match.groups()))) for file, match in found if match]
+    return ((file, tuple(map(int, match.groups()))) for file, match in found if match)
 
 
 def _files_in(folder: Path) -> Iterable[Path]:

@@ -1,19 +1,17 @@
 """Which files under final names are a run's own, so that it replaces no other when it goes on."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from depthcrafter_cli import disk
 from depthcrafter_cli.errors import OutputError
 from depthcrafter_cli.media.files import output_errors, read_errors
 from depthcrafter_cli.structured import parse_object
-
-# Size in bytes and date in nanoseconds: both stay when a file is renamed, and no other file has
-# the two by chance. The inode is left out, which some shared disks renumber.
-_Identity = tuple[int, int]
 
 
 class Published:
@@ -27,14 +25,12 @@ class Published:
     def __init__(self, journal: Path | None = None, *, overwrite: bool = False) -> None:
         self._journal = journal
         self._overwrite = overwrite
-        self._known: set[tuple[str, _Identity]] = set()
+        self._known: set[bytes] = set()
         if journal is not None and journal.is_file():
-            with read_errors(journal):
-                lines = journal.read_bytes().splitlines()
-            for line in lines:
-                with suppress(ValueError, KeyError, RecursionError):
-                    noted = parse_object(line)
-                    self._known.add((noted["path"], (noted["bytes"], noted["modified_ns"])))
+            with read_errors(journal), journal.open("rb") as lines:
+                for line in lines:
+                    with suppress(ValueError, KeyError, RecursionError):
+                        self._known.add(_digest(parse_object(line)))
 
     def require_replaceable(self, files: Iterable[Path]) -> None:
         """Raises OutputError if one of the files is there and is not the run's own."""
@@ -53,20 +49,16 @@ class Published:
         self.require_replaceable(moves.values())
         if self._journal is None:
             return
-        noted = [(_place(final), _identity(part)) for part, final in moves.items()]
-        lines = [
-            json.dumps({"path": place, "bytes": size, "modified_ns": modified})
-            for place, (size, modified) in noted
-        ]
+        noted = [_described(part, final) for part, final in moves.items()]
         is_new = not self._journal.exists()
         with output_errors(self._journal):
             with self._journal.open("ab") as file:
                 # A kill may have left half a line.
-                file.write("".join(f"\n{line}\n" for line in lines).encode())
+                file.write("".join(f"\n{json.dumps(each)}\n" for each in noted).encode())
             disk.sync(self._journal)
             if is_new:
                 disk.sync(self._journal.parent)
-        self._known.update(noted)
+        self._known.update(map(_digest, noted))
 
     def publish(self, part: Path, path: Path) -> None:
         """Gives a complete file its final name, in one step that a power cut cannot undo.
@@ -86,13 +78,21 @@ class Published:
     def owns(self, file: Path) -> bool:
         """Whether the run gave a file its name. Raises OutputError."""
         with output_errors(file):
-            return (_place(file), _identity(file)) in self._known
+            return _digest(_described(file, file)) in self._known
 
 
-def _place(file: Path) -> str:
-    return str(file.absolute())
+def _described(file: Path, final: Path) -> dict[str, Any]:
+    """What the journal says of a file that is to be, or is, called ``final``.
 
-
-def _identity(file: Path) -> _Identity:
+    Size and date stay when a file is renamed, and no other file has the two by chance. The inode is
+    left out, which some shared disks renumber.
+    """
     status = file.lstat()
-    return status.st_size, status.st_mtime_ns
+    path = str(final.absolute())
+    return {"path": path, "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+
+
+def _digest(noted: Mapping[str, Any]) -> bytes:
+    """16 bytes for a line of the journal: a film's files are many. Raises KeyError."""
+    told = repr((noted["path"], noted["bytes"], noted["modified_ns"]))
+    return hashlib.blake2b(told.encode(), digest_size=16).digest()

@@ -286,7 +286,7 @@ def _require_known_format(path: Path) -> None:
     """
     try:
         files = [] if path.is_file() else [path]
-        if path.is_dir() and not images_in(path):
+        if path.is_dir() and not any(images_in(path)):
             files = sorted(file for file in path.iterdir() if not file.name.startswith("."))
     except OSError:
         return  # who opens it says what is wrong

@@ -120,7 +120,7 @@ class _Search:
             yield from _csv_rows(path, columns)
         elif path.suffix.lower() in (".txt", ".list") and path.is_file():
             yield from _lines(path)
-        elif path.exists() or (is_number_pattern(path) and files_under(path)):
+        elif path.exists() or (is_number_pattern(path) and any(files_under(path))):
             yield BatchVideo(path, _stem(path), source)
         elif glob.has_magic(source):
             yield from self._matches(path)
@@ -187,7 +187,7 @@ class _Search:
         """Whether a folder is one video: it holds images and no video file that is not hidden."""
         try:
             videos = [file for file in folder.iterdir() if _is_video(file)]
-            return bool(images_in(folder)) and all(map(_is_hidden, videos))
+            return any(images_in(folder)) and all(map(_is_hidden, videos))
         except OSError as error:
             self._unreadable(error)
             return False
