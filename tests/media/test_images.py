@@ -2,6 +2,7 @@
 
 import json
 from fractions import Fraction
+from hashlib import sha256
 
 import av
 import numpy as np
@@ -11,6 +12,7 @@ from clips import SMALL, index_of, make_absurd_png, picture
 from PIL import Image, TiffImagePlugin, features
 
 from depthcrafter_cli.errors import InputError
+from depthcrafter_cli.media.identity import identity
 from depthcrafter_cli.media.reader import count_frames, frame_numbers, probe, read_frames
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.types import Size
@@ -380,3 +382,14 @@ def test_other_results_of_a_kept_run_are_numbered_too(cli, tmp_path, tiny_folder
     assert cli("finish", work, "--out", tmp_path / "b", "--start-number", "0").code == 0
     assert cli("finish", work, "--out", tmp_path / "b.npz").code == 0
     assert cli("run", clip, "--out", tmp_path / "c", "--start-number", "first").code == 2
+
+
+def test_images_are_known_again_by_records_of_before(tmp_path):
+    for name in ("b.png", "A.png", "é.jpg", ".hidden.png", "note.txt"):
+        (tmp_path / name).write_bytes(name.encode())
+    stats = [(name, (tmp_path / name).stat()) for name in ("A.png", "b.png", "é.jpg")]
+    listing = json.dumps([[name, each.st_size, each.st_mtime] for name, each in stats])
+    told = identity(tmp_path)
+    assert (told["files"], told["sha256_listing"]) == (3, sha256(listing.encode()).hexdigest())
+    assert identity(tmp_path / "*.png")["files"] == 2
+    assert identity(tmp_path / "none.png")["sha256_listing"] == sha256(b"[]").hexdigest()

@@ -1,9 +1,11 @@
 """Outputs of one file a frame: all of them appear together, numbered."""
 
+import os
 import shutil
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
@@ -142,15 +144,14 @@ class SequenceSink(DisparitySink):
         self._end_shot()
         self._saving.stop()
         folder, published = self._pattern.parent, self.settings.published
-        names = sorted(file.name for file in self._part.iterdir())
-        for start in range(0, len(names), _NOTED):
-            some = names[start : start + _NOTED]
+        left = _names(self._part)
+        while some := list(islice(left, _NOTED)):
             published.note({self._part / name: folder / name for name in some})
         if self._folder_is_new and not folder.exists():
             disk.replace(self._part, folder)
             disk.sync(folder.parent)
             return
-        before = numbered_files(self._pattern)
+        before, names = numbered_files(self._pattern), sorted(_names(self._part))
         published.require_replaceable(before)
         for name in names:
             published.require_replaceable([folder / name])
@@ -169,6 +170,12 @@ class SequenceSink(DisparitySink):
             self._saving.stop()
         if not self._keeps:
             shutil.rmtree(self._part, ignore_errors=True)
+
+
+def _names(folder: Path) -> Iterator[str]:
+    """The names of the files in a folder, in no order; few are held at a time."""
+    with os.scandir(folder) as entries:
+        yield from (entry.name for entry in entries)
 
 
 def _save(save: Callable[[Path], None], target: Path) -> None:
