@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from depthcrafter_cli.errors import UsageError
@@ -108,6 +108,16 @@ def check_recipe(recipe: TrainingConfig, where: str) -> None:
             f"trains the decoder in stage {stage.name!r} on estimates of one step, expected "
             "steps = 1 in [settings]",
             "set it, or leave the stage out",
+        )
+
+
+def levels_apart(recipe: TrainingConfig) -> Iterator[str]:
+    """A sentence where a model of one step is trained at levels that it never samples at."""
+    trains = any(stage.trains != "decoder" for stage in recipe.stages)
+    if trains and recipe.settings.get("steps") == 1 and not recipe.objective.levels:
+        yield (
+            "The model samples in one step, at the noise level 700 alone, and is trained at all "
+            "levels: levels = [700.0] and level_shares = [1.0] in [objective] train what it does."
         )
 
 

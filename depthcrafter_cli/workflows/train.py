@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from depthcrafter_cli.models.registry import ModelSettings, ModelSpec
     from depthcrafter_cli.models.weights import InstalledModel
     from depthcrafter_cli.training.config import StageConfig, TrainingConfig
-    from depthcrafter_cli.training.data.batches import Readable
-    from depthcrafter_cli.training.data.latents import Encoder
     from depthcrafter_cli.training.precision import Precision
     from depthcrafter_cli.training.trainer import Session
 
@@ -103,7 +101,7 @@ def train(
             warn(sentence)
         if export is not None:
             config = _until_exported(config, export, work)
-        began_as = _carry_out(config, name, clips, out, session, recipe)
+        began_as = _carry_out(config, name, clips, out, session, recipe, warn)
         if names := _of_all_processes(rejects.names):
             warn(f"Left out in all, for they cannot be used: {', '.join(names)}.")
         if session.leads:
@@ -119,11 +117,13 @@ def _carry_out(
     out: Path,
     session: "Session",
     recipe: str,
+    warn: Warn,
 ) -> "ModelSpec":
     from depthcrafter_cli.models.manifest import MANIFEST_NAME
     from depthcrafter_cli.models.registry import base_of
     from depthcrafter_cli.training.adapter import add_adapter, save_adapter
     from depthcrafter_cli.training.card import model_card
+    from depthcrafter_cli.training.checks import levels_apart
     from depthcrafter_cli.training.data.latents import Encoder
     from depthcrafter_cli.training.networks import average_with_start, save_trained
     from depthcrafter_cli.training.precision import Precision
@@ -135,6 +135,8 @@ def _carry_out(
     start = _start(config, clips, precision, session)
     if config.foundation is None:
         config = replace(config, settings=_suited(config.settings, start.settings))
+    for sentence in levels_apart(config):
+        warn(sentence)
     networks = _load(start.path, precision)
     if config.adapter is not None:
         add_adapter(networks.unet, config.adapter, config.seed)
@@ -166,8 +168,7 @@ def _carry_out(
             if stage.trains == "decoder":
                 train_decoder(stage, config, networks, encoder, shown, precision, session)
             else:
-                sources = _sources(config, shown, encoder, session)
-                train_denoiser(stage, config, networks.unet, encoder, sources, precision, session)
+                train_denoiser(stage, config, networks.unet, encoder, shown, precision, session)
         if session.export is not None:
             continue
         after = session.folder / f"after-{stage.name}"
@@ -391,27 +392,3 @@ def _load(start: Path, precision: "Precision") -> "Components":
         flatten_temporal_convolutions(network)
     collapse_cross_attention(networks.unet)
     return networks
-
-
-def _sources(
-    config: "TrainingConfig",
-    clips: "dict[str, ClipSource]",
-    encoder: "Encoder",
-    session: "Session",
-) -> "dict[str, Readable]":
-    """The data of a stage, encoded now if the recipe caches latents."""
-    from depthcrafter_cli.training.data.batches import StreamedClips
-    from depthcrafter_cli.training.data.cache import CachedClips, fill_cache
-
-    mirror = {name: config.sources[name].mirror for name in clips}
-    if config.latents == "streamed":
-        return {name: StreamedClips(source, mirror[name]) for name, source in clips.items()}
-    accelerator = session.accelerator
-    share = slice(accelerator.process_index, None, accelerator.num_processes)
-    folders = {name: session.folder / "latents" / name for name in clips}
-    for name, source in clips.items():
-        fill_cache(
-            folders[name], source, encoder, session.observer, share, session.rejects, mirror[name]
-        )
-    accelerator.wait_for_everyone()
-    return {name: CachedClips(folders[name], source, encoder) for name, source in clips.items()}

@@ -174,9 +174,10 @@ def test_a_fine_tuned_model_keeps_the_settings_that_suit_its_start(cli, tiny_fol
     shutil.copytree(tiny_folder, start)
     write_manifest(start, "nano", settings={"window": 24, "overlap": 8, "steps": 1})
     write_clip(tmp_path / "clips" / "a", 0)
-    recipe.write_text("settings.overlap = 6\n" + three_stages(start, tmp_path / "clips", 1))
+    head, stages = re.split(r"levels = (?s:.*?)\n\n", three_stages(start, tmp_path / "clips", 1))
+    recipe.write_text(f"settings.overlap = 6\n{head}\n{stages}")
     done = cli("train", recipe, "--out", out, "--work-dir", tmp_path / "work", "--device", "cpu")
-    assert done.code == 0, done.err
+    assert done.code == 0 and "levels = [700.0]" in done.err, done.err
     suited = find_weights(str(out)).settings
     assert (suited.window, suited.overlap, suited.steps) == (24, 6, 1)
     assert suited.max_res == find_weights(str(start)).settings.max_res

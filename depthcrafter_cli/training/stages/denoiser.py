@@ -16,10 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from depthcrafter_cli.datasets.clip import ClipSource
 from depthcrafter_cli.training import loss
 from depthcrafter_cli.training.checkpoint import earlier_stages
 from depthcrafter_cli.training.config import ObjectiveConfig, StageConfig, TrainingConfig
-from depthcrafter_cli.training.data.batches import Piece, Readable, Share, Steps
+from depthcrafter_cli.training.data.batches import Piece, Readable, Share, Steps, StreamedClips
+from depthcrafter_cli.training.data.cache import CachedClips, fill_cache
 from depthcrafter_cli.training.data.latents import ENCODE_BATCH, Encoder
 from depthcrafter_cli.training.depth_error import DepthReading, depth_error
 from depthcrafter_cli.training.layers import select_layers
@@ -114,15 +116,37 @@ def train_denoiser(
     recipe: TrainingConfig,
     unet: nn.Module,
     encoder: Encoder,
-    sources: Mapping[str, Readable],
+    clips: Mapping[str, ClipSource],
     precision: Precision,
     session: Session,
 ) -> None:
     """Take ``unet`` through one stage of a recipe, from its checkpoint if there is one."""
     share = Share(session.accelerator.process_index, session.accelerator.num_processes)
+    sources = _readable(recipe, clips, encoder, session)
     steps = Steps(stage, sources, recipe.stage_seed(stage), share, session.rejects)
     select_layers(unet, stage.trains, recipe.frozen)
     # Cached clips are in memory, and sent from a worker each would hold open files for good.
     workers = recipe.workers if recipe.latents == "streamed" else 0
     denoiser = DenoiserStage(stage, unet, encoder, recipe.objective, steps, precision, workers)
     train(denoiser, stage, session, earlier_stages(recipe, stage))
+
+
+def _readable(
+    recipe: TrainingConfig,
+    clips: Mapping[str, ClipSource],
+    encoder: Encoder,
+    session: Session,
+) -> dict[str, Readable]:
+    """The data of a stage, encoded now if the recipe caches latents."""
+    mirror = {name: recipe.sources[name].mirror for name in clips}
+    if recipe.latents == "streamed":
+        return {name: StreamedClips(source, mirror[name]) for name, source in clips.items()}
+    accelerator = session.accelerator
+    share = slice(accelerator.process_index, None, accelerator.num_processes)
+    folders = {name: session.folder / "latents" / name for name in clips}
+    for name, source in clips.items():
+        fill_cache(
+            folders[name], source, encoder, session.observer, share, session.rejects, mirror[name]
+        )
+    accelerator.wait_for_everyone()
+    return {name: CachedClips(folders[name], source, encoder) for name, source in clips.items()}
