@@ -4,6 +4,7 @@ To add a format: a function here that opens it, and its line in :data:`_OPENERS`
 """
 
 import json
+import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -286,7 +287,7 @@ def _exr(path: Path) -> tuple[npt.NDArray[Any], _Meaning]:
         raise InputError(lacking)
     import OpenEXR
 
-    with OpenEXR.File(str(path)) as image:
+    with OpenEXR.File(os.fsencode(path)) as image:  # as text, only UTF-8
         head, channels = image.header(), image.channels()
         depth = np.asarray(next(iter(channels.values())).pixels, np.float32)
     is_raw = "normalised" not in str(head.get("comments", ""))

@@ -1,6 +1,7 @@
 """Single pictures: which kinds of files are read, and how. To add one, add an entry to _KINDS."""
 
 import math
+import os
 import struct
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -274,7 +275,8 @@ def _opened_exr(file: Path, *, header_only: bool) -> Iterator[Any]:
 
     try:
         with redirect_stdout(StringIO()):  # where it says itself what it stumbles over
-            image = OpenEXR.File(str(file), separate_channels=True, header_only=header_only)
+            name = os.fsencode(file)  # as text, only UTF-8
+            image = OpenEXR.File(name, separate_channels=True, header_only=header_only)
         with image:
             yield image
     except InputError:

@@ -1,5 +1,6 @@
 """A page on many results: a table with thumbnails, sorted by a click on the head of a column."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -58,7 +59,7 @@ def _cell(cell: Cell) -> str:
     value = "" if cell.value is None else f' data-value="{cell.value:.9g}"'
     inside = image_of(cell.picture, cell.text) if cell.picture else escape(cell.text)
     if cell.link:
-        inside = f'<a href="{escape(quote(cell.link))}">{inside}</a>'
+        inside = f'<a href="{escape(quote(os.fsencode(cell.link)))}">{inside}</a>'
     return f"<td{_style(cell)}{value}>{inside}</td>"
 
 

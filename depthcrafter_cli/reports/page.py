@@ -3,11 +3,15 @@
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 from typing import Any
 
+from depthcrafter_cli.text import printable
+
+_LONE = re.compile("[\ud800-\udfff]")  # bytes of no encoding, in names of files
 _SHELL = """<!doctype html>
 <html lang="en">
 <head>
@@ -62,11 +66,12 @@ def page(
     if data is not None:
         text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
         island = f'<script type="application/json" id="data">{text}</script>\n'
-    return _SHELL.format(
+    text = _SHELL.format(
         policy=policy, program=escape(program), title=escape(title), style=style,
         heading=escape(title), about=escape(about), body=body, foot=foot, data=island,
         script=script,
     )  # fmt: skip
+    return _LONE.sub(lambda found: printable(found.group()), text)
 
 
 def table(

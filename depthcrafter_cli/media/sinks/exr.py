@@ -63,7 +63,7 @@ class ExrSink(SequenceSink):
         def save(target: Path) -> None:
             with OpenEXR.File(header, {look.exr_channel: samples}) as image:
                 try:
-                    image.write(str(target))
+                    image.write(os.fsencode(target))  # as text, only UTF-8
                 except RuntimeError as error:
                     raise _as_os_error(error) from error
 
