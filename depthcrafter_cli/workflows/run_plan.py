@@ -21,7 +21,7 @@ from depthcrafter_cli.progress import Observer, StageWork, Warn, ignore
 from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.shots.shot import FilmTimes
 from depthcrafter_cli.types import Size, VideoInfo
-from depthcrafter_cli.workflows.film import check_cut_list, film_of
+from depthcrafter_cli.workflows.film import check_cuts, film_of
 from depthcrafter_cli.workflows.memory import machine_for
 from depthcrafter_cli.workflows.places import (
     check_disk,
@@ -268,7 +268,7 @@ def _settle(request: RunRequest) -> tuple[Video, MethodPlan]:
     if request.outputs and frames is not None and not _goes_on(request):
         held = 0 if request.cuts != NO_CUTS and writes_early(request) else frames
         check_disk(request, frames, held, method, written)
-    check_cut_list(request)
+    check_cuts(request)
     return Video(info, reading, rate, frames, counted=count is not None), method
 
 
