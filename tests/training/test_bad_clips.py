@@ -1,5 +1,10 @@
 """Clips that cannot be used: left out, told of, counted, alike in all processes."""
 
+import gc
+from fractions import Fraction
+
+import av
+import av.filter
 import numpy as np
 import pytest
 import torch
@@ -144,3 +149,20 @@ def test_a_run_with_a_bad_clip_says_so_and_ends_as_without_it(cli, tmp_path, tin
     if latents == "cached":  # where every clip is read
         assert len(lines) == 2 and "Left out in all" in lines[-1]
     assert trained_weights(out)
+
+
+def test_a_worker_does_not_collect_what_has_threads_in_the_process_it_came_from(tmp_path):
+    class Collecting(StreamedClips):
+        def read(self, index, frames, stride, rng):
+            gc.collect()
+            return super().read(index, frames, stride, rng)
+
+    readable = {"mine": Collecting(ten_clips(tmp_path, lambda home: None))}
+    steps = Steps(stage(), readable, 7, Share(), Rejects(0.1))
+    graph = av.filter.Graph()
+    source = graph.add_buffer(width=64, height=64, format="yuv420p", time_base=Fraction(1, 24))
+    graph.link_nodes(source, graph.add("scale", "32:32"), graph.add("buffersink")).configure()
+    circle = [graph, source]
+    circle.append(circle)
+    del graph, source, circle
+    assert len(list(steps.over(range(2), 1))) == 2

@@ -6,6 +6,7 @@ sees the same clips with the same noise in every step.
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
@@ -223,7 +224,12 @@ class Steps(Dataset[list[Piece]]):
             _Answers(self), batch_size=None, sampler=order, num_workers=workers,
             multiprocessing_context="fork", prefetch_factor=1, worker_init_fn=_end_quietly,
         )  # fmt: skip
-        return (self._told(answer.taken()) for answer in loader)
+        # What PyAV made here has threads, for which a fork that collected it would wait for ever.
+        gc.collect()
+        gc.freeze()
+        answers = iter(loader)  # forks
+        gc.unfreeze()
+        return (self._told(answer.taken()) for answer in answers)
 
     def _told(self, pieces: list[Piece]) -> list[Piece]:
         """The pieces of a step, whose rejected clips are told of. Raises InputError."""
