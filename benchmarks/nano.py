@@ -9,8 +9,8 @@ that very command, clip by clip, so a stopped call goes on: OUT/SOURCE-MODEL.jso
 for each source. Exit code 1 unless the AbsRel of the first model is below the best trivial
 predictor's by 45 % on generated clips and by 20 % on foreign ones, averaged.
 
-docs/ablation.md is the same with a model for each version. Where an OpenGL driver that has drawn
-MuJoCo's clips brings the process down afterwards, the same command goes on with those clips.
+docs/ablation.md is the same with a model for each version. A call that has
+drawn MuJoCo's clips may end in a segmentation fault; the same command goes on with those clips.
 """
 
 import argparse

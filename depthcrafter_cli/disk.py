@@ -9,6 +9,7 @@ import io
 import os
 import re
 import stat
+import sys
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ from contextlib import contextmanager, suppress
 from errno import EACCES, EBADF, EINVAL, ENOTSUP, EPERM
 from pathlib import Path
 from shutil import rmtree
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -341,3 +342,18 @@ def _length(name: str) -> int:
     if WINDOWS:
         return len(name.encode("utf-16-le", "surrogatepass")) // 2
     return len(os.fsencode(name))
+
+
+def user_folder(kind: Literal["data", "cache"]) -> Path:
+    """Our folder among a user's own, by the system's convention.
+
+    Raises RuntimeError for a user without a home, as in some containers.
+    """
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / {"data": "Application Support", "cache": "Caches"}[kind]
+    else:
+        usual = {"data": ".local/share", "cache": ".cache"}[kind]
+        base = Path(os.environ.get(f"XDG_{kind.upper()}_HOME") or Path.home() / usual)
+    return base / "depthcrafter"

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from depthcrafter_cli.datasets.recorded import Place
+from depthcrafter_cli.disk import user_folder
 from depthcrafter_cli.errors import DepthCrafterError, InputError
 from depthcrafter_cli.media.files import write_whole
 from depthcrafter_cli.structured import json_object
@@ -26,9 +27,12 @@ _Known = dict[str, tuple[str, int | str]]
 
 def lengths(places: Sequence[Place], kind: str, root: Path) -> list[int | str]:
     """The frames of each clip, or in one sentence why it cannot be used."""
-    if len(places) < _LEAST:
+    try:
+        path = _path(kind, root)
+    except RuntimeError:  # a user without a home has no index
+        path = None
+    if path is None or len(places) < _LEAST:
         return [_length(place) for place in places]
-    path = _path(kind, root)
     known = _read(path)
     found: _Known = {}
     for place in places:
@@ -58,10 +62,8 @@ def _stamp(watched: Iterable[Path | os.DirEntry[str]]) -> str:
 
 
 def _path(kind: str, root: Path) -> Path:
-    base = os.environ.get("LOCALAPPDATA") if os.name == "nt" else os.environ.get("XDG_CACHE_HOME")
-    folder = Path(base) if base else Path.home() / ".cache"
     name = hashlib.blake2b(f"{kind} {root.resolve()}".encode(), digest_size=12).hexdigest()
-    return folder / "depthcrafter" / "clips" / f"{name}.json"
+    return user_folder("cache") / "clips" / f"{name}.json"
 
 
 def _read(path: Path) -> _Known:

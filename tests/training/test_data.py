@@ -141,6 +141,7 @@ def test_a_large_set_is_scanned_once_and_what_changed_again(tmp_path, monkeypatc
     """Seen by what is opened: nothing the second time, then the clip that was replaced."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "cache"))
+    monkeypatch.setenv("HOME", str(tmp_path / "cache"))
     write_clip(tmp_path / "clips" / "000", 0, frames=2, side=4)
     for number in range(1, 100):
         shutil.copytree(tmp_path / "clips" / "000", tmp_path / "clips" / f"{number:03}")
@@ -167,6 +168,14 @@ def test_a_large_set_is_scanned_once_and_what_changed_again(tmp_path, monkeypatc
     (index,) = (tmp_path / "cache").rglob("*.json")
     index.write_text("{")
     assert len(opened(root)) == 100
+
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(Path, "home", nowhere)
+    assert len(opened(root)) == 100  # without an index
 
 
 def test_unknown_kind_is_refused(tmp_path):

@@ -182,10 +182,7 @@ def test_betas_of_a_stage_are_those_of_its_adamw(name):
     assert torch.allclose(ours, other)
 
 
-@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="PyTorch has it from 2.9 on")
-def test_resumed_stage_equals_uninterrupted_stage_with_muon(tmp_path):
-    plan = replace(PLAN, optimizer="muon", learning_rate=0.001)
-    whole, stopped, resumed = Wide(), Wide(), Wide()
+def resumes_to_the_bit(plan, tmp_path, whole, stopped, resumed):
     train(whole, plan, session(tmp_path / "whole"))
     stopped.stops_at = 26
     with pytest.raises(KeyboardInterrupt):
@@ -193,6 +190,12 @@ def test_resumed_stage_equals_uninterrupted_stage_with_muon(tmp_path):
     train(resumed, plan, session(tmp_path / "stopped"))
     first, second = whole.state_dict(), resumed.state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="PyTorch has it from 2.9 on")
+def test_resumed_stage_equals_uninterrupted_stage_with_muon(tmp_path):
+    plan = replace(PLAN, optimizer="muon", learning_rate=0.001)
+    resumes_to_the_bit(plan, tmp_path, Wide(), Wide(), Wide())
 
 
 class Wider(Wide):
@@ -206,15 +209,9 @@ class Wider(Wide):
 def test_a_state_in_8_bits_resumes_to_the_bit_and_takes_what_is_counted(tmp_path):
     pytest.importorskip("bitsandbytes", reason="the extra 8bit is not installed")
     plan = replace(PLAN, optimizer="adamw8bit", learning_rate=0.001, ema_on="host")
-    whole, stopped, resumed = Wider(), Wider(), Wider()
+    whole = Wider()
     before = [p.detach().clone() for p in whole.parameters()]
-    train(whole, plan, session(tmp_path / "whole"))
-    stopped.stops_at = 26
-    with pytest.raises(KeyboardInterrupt):
-        train(stopped, plan, session(tmp_path / "stopped"))
-    train(resumed, plan, session(tmp_path / "stopped"))
-    first, second = whole.state_dict(), resumed.state_dict()
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    resumes_to_the_bit(plan, tmp_path, whole, Wider(), Wider())
     assert all(not torch.equal(*pair) for pair in zip(before, whole.parameters(), strict=True))
     optimizer = optimizer_of(plan, [*whole.parameters()])
     for parameter in whole.parameters():
