@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from functools import partial
 
 import numpy as np
 import pytest
@@ -173,10 +174,11 @@ def test_a_broken_copy_is_one_sentence(cli, tmp_path, roots, name, which):
     assert (done.code, says in done.err, "Traceback" in done.err) == (3, True, False), done.err
 
 
-def killed_after_a_clip():
-    """From here on this process ends when the scores of the first clip are written."""
+def killed_after_a_clip(root):
+    """From here on this process, with models in ``root``, ends when a clip's scores are written."""
     from depthcrafter_cli.workflows import evaluate
 
+    os.environ["DEPTHCRAFTER_WEIGHTS"] = str(root)  # children come from an older environment
     write = evaluate.write_whole
 
     def stopping(path, content):
@@ -208,7 +210,7 @@ def test_the_papers_table_from_end_to_end(cli, tmp_path, root, roots, tiny_folde
             rows[name, method] = report["mean"]["abs_rel"]
             assert report["complete"] and 0 < rows[name, method] < 2
             command = ["evaluate", *told, "--out", tmp_path / killed]
-            assert in_child(command, killed_after_a_clip) == KILLED
+            assert in_child(command, partial(killed_after_a_clip, root)) == KILLED
             assert len(json.loads((tmp_path / killed).read_text())["clips"]) == 1
             assert evaluated(cli, tmp_path, *told, out=killed)["complete"]
             assert (tmp_path / killed).read_bytes() == (tmp_path / whole).read_bytes()
