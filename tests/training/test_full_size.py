@@ -91,7 +91,10 @@ def test_a_step_of_each_stage(trains, frames, unet, encoder, tmp_path):
     # Attention to the single CLIP token gives its queries, its keys and their norm no gradient.
     idle = {name for name in names if "attn2.to_q" in name or "attn2.to_k" in name}
     idle |= {name for name in names if ".norm2." in name and "transformer_blocks" in name}
-    assert reached <= names and names - reached <= idle
+    # Each mixer's gradient is the difference of two sums, which bfloat16 may round to one number.
+    mixers = {name for name in names if name.endswith("mix_factor")}
+    assert reached <= names and names - reached <= idle | mixers
+    assert len(mixers - reached) <= len(mixers) // 10
     after = digests(unet)
     changed = {name for name in before if before[name] != after[name]}
     assert changed and changed <= names
