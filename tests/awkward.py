@@ -107,6 +107,11 @@ def _rotated(turn: str, *more: str) -> Make:
     return _again(before=("-display_rotation", turn, *more))
 
 
+def _said(what: str) -> tuple[str, ...]:
+    """Written into an H.264 stream itself."""
+    return (*X264, "-bf", "0", "-bsf:v", f"h264_metadata={what}")
+
+
 def _by_pillow(**settings: object) -> Make:
     def made(path: Path) -> None:
         first, *rest = (Image.fromarray(truth(index)) for index in range(FRAMES))
@@ -282,7 +287,8 @@ CASES = {
     "windows.wmv": Case(("-c:v", "wmv2", "-q:v", "1")),
     "theora.ogv": Case(("-c:v", "libtheora", "-q:v", "10")),
     "fragments.mp4": Case((*X264, "-movflags", "frag_keyframe+empty_moov", "-g", "4")),
-    "stream.264": Case((*X264, "-bf", "0"), rate=Fraction(25)),
+    "stream.264": Case((*X264, "-bf", "2")),
+    "stream.265": Case((*X265, "-f", "hevc"), rate=NTSC),
     # Films in pictures
     "film.gif": Case(
         ("-vf", "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1"),
@@ -330,6 +336,15 @@ CASES = {
     "turned-180.mov": Case(_rotated("180"), shown=_turned(2)),
     "turned-270.mp4": Case(_rotated("270"), shown=_turned(3)),
     "mirrored.mp4": Case(_rotated("0", "-display_hflip"), shown=lambda rgb: rgb[:, ::-1]),
+    # The stream says it itself, once for all of its pictures.
+    "turned.264": Case(_said("display_orientation=insert:rotate=90"), shown=_turned(1)),
+    "turned.mkv": Case(_said("display_orientation=insert:rotate=270"), shown=_turned(3)),
+    "mirrored.ts": Case(
+        _said("display_orientation=insert:flip=horizontal"), shown=lambda rgb: rgb[:, ::-1]
+    ),
+    "cut-at-the-left.mp4": Case(
+        _said("crop_left=8:crop_top=4:crop_right=2"), shown=lambda rgb: rgb[4:, 8:-2]
+    ),
     "wide.mkv": Case(("-vf", "setsar=2", *X264), shown=lambda rgb: np.repeat(rgb, 2, axis=1)),
     "odd.mkv": Case(LOSSLESS, size=Size(49, 65), error=0),
     "odd.mp4": Case((*X264, "-pix_fmt", "yuv444p"), size=Size(49, 65)),
@@ -346,6 +361,9 @@ CASES = {
         ("-vf", "scale=out_color_matrix=bt709:flags=accurate_rnd+full_chroma_int,format=yuv444p,"
          "setparams=colorspace=unknown", "-frames:v", "2", "-c:v", "ffv1"),
         size=Size(720, 16), numbers=(0, 1),
+    ),
+    "ycgco.mp4": Case(
+        _said("matrix_coefficients=8"), error=9, told="names colours that cannot be converted"
     ),
     "pq.mkv": Case(_hdr("smpte2084"), told="HDR (PQ)"),
     "hlg.mkv": Case(_hdr("arib-std-b67"), told="HDR (HLG)"),

@@ -122,9 +122,10 @@ class Decoder:
         """What is wrong with a file read to its end, None if nothing.
 
         ``read`` and ``expected`` are seconds. Not all files tell their length exactly; one that
-        ``is_cut`` is known to lack its end.
+        ``is_cut`` is known to lack its end, be it of the index alone.
         """
-        tolerance = Fraction(0) if is_cut else max(Fraction(1, 2), 2 / rate_of(self._stream))
+        shown = 1 / rate_of(self._stream)
+        tolerance = shown / 2 if is_cut else max(Fraction(1, 2), 2 * shown)
         told = []
         if expected is not None and read < expected - tolerance:
             told.append(

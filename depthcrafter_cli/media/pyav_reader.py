@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import av.error
+from av.codec.context import Flags as DecoderFlags
 from av.container import Flags
 from av.stream import Disposition
 
@@ -16,7 +17,7 @@ from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.media.decoding import Decoder, progressive, require_readable, require_regular
 from depthcrafter_cli.media.hdr import hdr_of
 from depthcrafter_cli.media.resize import MOST_PIXELS, as_shown, require_sane
-from depthcrafter_cli.media.scale import swaps_sides
+from depthcrafter_cli.media.scale import swaps_sides, upright_filters
 from depthcrafter_cli.media.selection import Timed
 from depthcrafter_cli.media.timestamps import (
     REORDERED,
@@ -282,6 +283,7 @@ class VideoFile:
             )
         require_sane(self.path, Size(context.height, context.width))
         context.options = {"max_pixels": str(MOST_PIXELS)}  # for frames of another size
+        context.flags |= DecoderFlags.unaligned.value  # else what is cut off at the left is shown
         return stream
 
     def _chosen_stream(self, container: av.container.InputContainer) -> av.VideoStream:
@@ -356,7 +358,7 @@ def _shape(stream: av.VideoStream, picture: av.VideoFrame) -> tuple[Size, Anamor
     """The size at which a picture is shown, and how it is stored if its pixels are not square."""
     aspect = Fraction(stream.sample_aspect_ratio or 1)
     stored = Size(picture.height, picture.width)
-    turned = swaps_sides(picture)
+    turned = swaps_sides(upright_filters(picture))
     shown = as_shown(stored, aspect)
     if turned:
         stored, shown = (Size(size.width, size.height) for size in (stored, shown))

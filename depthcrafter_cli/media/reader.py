@@ -147,7 +147,13 @@ def _opened(path: Path, options: ReadOptions) -> tuple[Source, VideoInfo, ReadOp
 def _frames(
     source: Source, info: VideoInfo, size: Size, options: ReadOptions, warn: Warn, first: int
 ) -> Iterator[Frame]:
-    scale = PictureScaler(size, options.matrix, _hdr_to_map(info, options, warn))
+    def unknown(matrix: int) -> None:
+        warn(
+            f"{info.path} names colours that cannot be converted here (matrix {matrix} of ITU-T "
+            "H.273), and is read as if it named none: convert it to BT.709 first."
+        )
+
+    scale = PictureScaler(size, options.matrix, _hdr_to_map(info, options, warn), unknown)
     pictures = source.pictures(options.seconds[0], warn)
     index = -1
     selected = select(pictures, options, 1 / info.rate)

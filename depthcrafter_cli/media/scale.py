@@ -2,8 +2,9 @@
 
 import math
 import struct
+from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeAlias
 
 import av
 import av.error
@@ -14,10 +15,14 @@ from av.sidedata.sidedata import Type
 from PIL import Image
 
 from depthcrafter_cli.media.hdr import ToSdr
+from depthcrafter_cli.progress import ignore
 from depthcrafter_cli.types import Disparity, Hdr, RgbImage, Size
 
 _UNSPECIFIED = 2  # ITU-T H.273, for primaries, transfer and matrix alike
 _FULL_RANGE = 2  # FFmpeg's code
+Filters: TypeAlias = Sequence[tuple[str, str]]
+"""Names of FFmpeg's filters, with their arguments."""
+
 _UNSAID = ("setparams", "color_primaries=unknown:color_trc=unknown:colorspace=unknown")
 _EXACT = "accurate_rnd+full_chroma_int"
 _HD_HEIGHT, _HD_WIDTH = 720, 1280  # of pictures as they are stored
@@ -27,14 +32,18 @@ _TRANSPOSE = "transpose"
 _DEEP = "gbrp16le"  # swscale's conversion to rgb48le is wrong for some formats with these flags
 
 
-def upright_filters(picture: av.VideoFrame) -> list[tuple[str, str]]:
+def upright_filters(picture: av.VideoFrame, before: Filters = ()) -> Filters:
     """The filters, with their arguments, that show a picture as its display matrix says.
 
     Of the eight positions a picture can have by quarter turns and mirrors, the one nearest to the
-    matrix is meant.
+    matrix is meant. One without any is as those ``before`` it: a bare stream says it only once for
+    a group of pictures.
     """
+    matrix = _display_matrix(picture)
+    if matrix is None:
+        return before
     # The pixel at (x, y) is shown at (a x + c y, b x + d y).
-    a, b, c, d = _display_matrix(picture)
+    a, b, c, d = matrix
     if abs(b) + abs(c) > abs(a) + abs(d):
         rows_go_left, columns_go_up = c < 0, b < 0
         turn = {
@@ -43,25 +52,26 @@ def upright_filters(picture: av.VideoFrame) -> list[tuple[str, str]]:
             (True, False): "clock",
             (True, True): "clock_flip",
         }
-        return [(_TRANSPOSE, turn[rows_go_left, columns_go_up])]
-    return [(name, "") for name, mirrored in (("hflip", a < 0), ("vflip", d < 0)) if mirrored]
+        return ((_TRANSPOSE, turn[rows_go_left, columns_go_up]),)
+    mirrors = (("hflip", a < 0), ("vflip", d < 0))
+    return tuple((name, "") for name, is_mirrored in mirrors if is_mirrored)
 
 
-def _display_matrix(picture: av.VideoFrame) -> tuple[float, float, float, float]:
+def _display_matrix(picture: av.VideoFrame) -> tuple[float, float, float, float] | None:
     try:
         side_data = picture.side_data.get(Type.DISPLAYMATRIX)
     except ValueError:  # PyAV has no name for what else there is, such as EXIF
         turn = math.radians(picture.rotation)
         return math.cos(turn), -math.sin(turn), math.sin(turn), math.cos(turn)
     if side_data is None:
-        return 1, 0, 0, 1
+        return None
     a, b, _, c, d = struct.unpack_from("=5i", bytes(side_data))
     return a, b, c, d
 
 
-def swaps_sides(picture: av.VideoFrame) -> bool:
-    """Whether a picture is shown as high as it is stored wide."""
-    return any(name == _TRANSPOSE for name, _arguments in upright_filters(picture))
+def swaps_sides(filters: Filters) -> bool:
+    """Whether filters show a picture as high as it is stored wide."""
+    return any(name == _TRANSPOSE for name, _arguments in filters)
 
 
 class PictureScaler:
@@ -69,13 +79,22 @@ class PictureScaler:
 
     Bilinear in the same step as the conversion to RGB: bit-identical to the reference's reader.
     ``matrix`` is that of pictures which do not name their own, as in :class:`ReadOptions`. What is
-    stored as ``hdr`` keeps all its bits until it is SDR.
+    stored as ``hdr`` keeps all its bits until it is SDR. ``unknown`` is told of a matrix, by its
+    number in ITU-T H.273, that FFmpeg cannot convert from, such as YCgCo.
     """
 
-    def __init__(self, size: Size, matrix: str = "auto", hdr: Hdr | None = None) -> None:
+    def __init__(
+        self,
+        size: Size,
+        matrix: str = "auto",
+        hdr: Hdr | None = None,
+        unknown: Callable[[int], None] = ignore,
+    ) -> None:
         self.size = size
         self.matrix = matrix
         self.hdr = hdr
+        self._unknown = unknown
+        self._upright: Filters = ()
         self._to_sdr: ToSdr | None = None
         self._made_for: tuple[object, ...] = ()
         self._graph: _Conversion | None = None
@@ -93,6 +112,7 @@ class PictureScaler:
             return self._converted(picture)
         except av.error.FFmpegError:
             # A damaged stream may name colours that do not exist; then they are taken as unsaid.
+            self._unknown(picture.colorspace)
             picture.colorspace = _UNSPECIFIED
             self._prepare(picture, _UNSAID)
             return self._converted(picture)
@@ -108,24 +128,26 @@ class PictureScaler:
 
     def _prepare(self, picture: av.VideoFrame, *before: tuple[str, str]) -> None:
         """Make the graphs for pictures like this one, which these filters go ``before``."""
+        self._upright = upright_filters(picture, self._upright)
+        filters = (*before, *self._upright)
         if self.hdr is not None:
             colours = _input_matrix(picture, self.matrix, "bt2020") or f"+{_EXACT}"
-            self._graph = _Conversion(picture, self.size, colours, *before, to=_DEEP)
+            self._graph = _Conversion(picture, filters, self.size, colours, to=_DEEP)
             self._to_sdr = ToSdr(self.hdr, _white_of(picture))
             return
         is_hd = picture.height >= _HD_HEIGHT or picture.width >= _HD_WIDTH
         colours = _input_matrix(picture, self.matrix, "bt709" if is_hd else "bt601")
-        self._graph, self._last_row = _Conversion(picture, self.size, colours, *before), None
+        self._graph, self._last_row = _Conversion(picture, filters, self.size, colours), None
         if not colours and self._keeps_only_height(picture):
             # The reference's FFmpeg takes chroma of an unscaled height from the nearer row of
             # two or from their mean; newer ones interpolate. These chroma positions give the
             # old rows, and the last row (always a mean there) comes from a second conversion.
-            self._graph = _Conversion(picture, self.size, ":in_v_chr_pos=256", *before)
-            self._last_row = _Conversion(picture, self.size, ":in_v_chr_pos=512", *before)
+            self._graph = _Conversion(picture, filters, self.size, ":in_v_chr_pos=256")
+            self._last_row = _Conversion(picture, filters, self.size, ":in_v_chr_pos=512")
 
     def _keeps_only_height(self, picture: av.VideoFrame) -> bool:
         width, height = picture.width, picture.height
-        if swaps_sides(picture):
+        if swaps_sides(self._upright):
             width, height = height, width
         subsampled = "420p" in picture.format.name or picture.format.name.startswith("nv12")
         return bool(subsampled and height == self.size.height and width != self.size.width)
@@ -159,15 +181,10 @@ def _primaries(picture: av.VideoFrame) -> int:
 
 
 class _Conversion:
-    """One filter graph: upright, scale, RGB of the format ``to``."""
+    """One filter graph: these filters, scale, RGB of the format ``to``."""
 
     def __init__(
-        self,
-        picture: av.VideoFrame,
-        size: Size,
-        more: str,
-        *before: tuple[str, str],
-        to: str = "rgb24",
+        self, picture: av.VideoFrame, filters: Filters, size: Size, more: str, to: str = "rgb24"
     ) -> None:
         graph = av.filter.Graph()
         source = graph.add_buffer(
@@ -177,14 +194,9 @@ class _Conversion:
             time_base=picture.time_base or Fraction(1, 1000),
         )
         scale = f"{size.width}:{size.height}:flags=bilinear{more}"
-        filters = [
-            *before,
-            *upright_filters(picture),
-            ("scale", scale),
-            ("format", to),
-            ("buffersink", ""),
-        ]
-        graph.link_nodes(source, *(graph.add(name, args) for name, args in filters)).configure()
+        last = (("scale", scale), ("format", to), ("buffersink", ""))
+        nodes = [graph.add(name, arguments) for name, arguments in (*filters, *last)]
+        graph.link_nodes(source, *nodes).configure()
         self._graph = graph
 
     def __call__(self, picture: av.VideoFrame) -> npt.NDArray[Any]:

@@ -10,6 +10,8 @@ import av
 
 _TAG = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
 FINEST = 1_000_000  # units a second: finer clocks are rounded
+_BARE = Fraction(1, 1_200_000)  # FFmpeg's unit of time for streams without a container
+_FASTEST = 480  # frames a second: a rate guessed above it is the unit of a clock
 _SLACK = Fraction(1)  # second: less than this out of order, or past the end, is no damage
 REORDERED = 16  # pictures at most that H.264 and H.265 show in another order than they are stored
 
@@ -21,11 +23,16 @@ def common_unit(unit: Fraction, time: Fraction) -> Fraction:
 
 def rate_of(stream: av.VideoStream) -> Fraction:
     """Return the average number of frames per second."""
-    # Unset rates come as None or as 0; a raw stream without any is taken at FFmpeg's own 25.
-    rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
+    average, guessed = stream.average_rate, stream.guessed_rate
+    if stream.time_base == _BARE:
+        average = None  # it is always 25, and what the pictures say themselves is guessed
+    if guessed and guessed > _FASTEST:
+        guessed = None
+    # Unset rates come as None or as 0; where nothing tells one, FFmpeg's own is taken.
+    rate = Fraction(average or guessed or 25)
     # H.264 in AVI may count fields or ticks. No average is above the rate of the closest pictures.
-    if stream.guessed_rate and rate >= 2 * stream.guessed_rate:
-        rate = Fraction(stream.guessed_rate)
+    if guessed and rate >= 2 * guessed:
+        rate = Fraction(guessed)
     return _exact(rate, Fraction(1, 10_000))
 
 

@@ -73,8 +73,11 @@ def test_colours_that_do_not_exist_are_taken_as_unsaid(tmp_path, place, size):
     data = named.read_bytes()
     assert data.count(tag.pack(b"nclc", 1, 1, 1)) == 1
     named.write_bytes(data.replace(tag.pack(b"nclc", 1, 1, 1), tag.pack(b"nclc", *lie)))
-    frames = list(read_frames(named, size))
+    told: list[str] = []
+    frames = list(read_frames(named, size, warn=told.append))
     assert [index_of(frame.rgb) for frame in frames] == list(range(10))
+    if place == 2:
+        assert len(told) == 1 and "matrix 11 of ITU-T" in told[0]
 
 
 def test_a_stream_of_a_kind_that_ffmpeg_does_not_know_is_no_video(tmp_path):

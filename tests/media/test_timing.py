@@ -60,6 +60,23 @@ def test_a_cut_off_matroska_file_holds_no_picture_and_it_is_told(tmp_path, share
     assert len(told) == 1 and f"of 5.0 s ({len(frames)} frames)" in told[0]
 
 
+def test_a_matroska_file_that_lacks_its_index_alone_is_no_damage(tmp_path):
+    path, told = make_clip(tmp_path / "clip.mkv", frames=16), []
+    data = path.read_bytes()
+    path.write_bytes(data[: data.rindex(b"\x1c\x53\xbb\x6b")])
+    assert len(list(read_frames(path, SMALL, warn=told.append))) == 16
+    assert told == []
+
+
+def test_a_rate_that_is_the_unit_of_a_clock_is_none(tmp_path):
+    """So say transport streams of a variable rate; disks and times are reckoned by it."""
+    times = [Fraction(k * k, 500) for k in range(12)]
+    path = tmp_path / "variable.ts"
+    make_clip(path, times=times, options={"bf": "0"})
+    assert probe(path).rate == 25
+    assert probe(path).frame_count < 20
+
+
 @pytest.mark.parametrize("name", HELD_CLIPS[:2])
 def test_a_result_is_as_long_as_its_source(cli, tmp_path, tiny_folder, name):
     source, out = held_clip(tmp_path / name, Size(64, 64)), tmp_path / "depth.mp4"
