@@ -152,9 +152,9 @@ def reading() -> Try:
 def running() -> Try:
     """A whole run with the tiny model; what has a final name afterwards must be complete."""
     import av
-    import diffusers  # noqa: F401  the first run's seconds shall be its own
     import numpy as np
 
+    import depthcrafter_cli.models.loading  # noqa: F401  the first run's seconds shall be its own
     from depthcrafter_cli import workflows
     from depthcrafter_cli.errors import DepthCrafterError
     from depthcrafter_cli.workflows.model import LoadedModel

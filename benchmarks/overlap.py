@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from depthcrafter_cli.models.published.image_encoder import ImageEncoder
 from depthcrafter_cli.pipeline import conditioning, decode, denoise, pipeline
 from depthcrafter_cli.progress import Progress
 from depthcrafter_cli.types import Size
@@ -164,6 +165,7 @@ class Simulated:
     def in_place(self) -> Iterator[None]:
         """Inside, pictures go through this instead of networks."""
         places = [
+            (ImageEncoder, "forward", lambda _self, pixels: self.embed(pixels)),
             (conditioning, "encode_images", self.encode),
             (conditioning, "clip_pixels", lambda video: video[:, :, :1, :1]),
             (denoise, "WindowForward", self.forward),
@@ -174,13 +176,9 @@ class Simulated:
         before = [getattr(module, name) for module, name, _ in places]
         for module, name, stand_in in places:
             setattr(module, name, stand_in)
-        from transformers import CLIPVisionModelWithProjection as Encoder
-
-        forward, Encoder.forward = Encoder.forward, lambda _self, pixels: self.embed(pixels)
         try:
             yield
         finally:
-            Encoder.forward = forward
             for (module, name, _), own in zip(places, before, strict=True):
                 setattr(module, name, own)
 

@@ -30,6 +30,7 @@ from depthcrafter_cli.models.reordered.unet import WindowForward
 from depthcrafter_cli.models.residency import Residency
 from depthcrafter_cli.models.unet import DepthUNet
 from depthcrafter_cli.pipeline.conditioning import clip_pixels, encode_embeds, encode_latents
+from depthcrafter_cli.training.networks import trainable_networks
 from depthcrafter_cli.types import MemoryPlan
 
 NANO = Path(__file__).parents[1] / "weights" / "nano"
@@ -54,7 +55,9 @@ def on_cpu(part: str, rounds: int, compiled: bool) -> int:
     torch.set_num_threads(1)
     print("CPU time, one thread, float32")
     header()
-    nano = load_components(NANO, device=torch.device("cpu"), dtype=torch.float32)
+    nano = load_components(
+        NANO, device=torch.device("cpu"), dtype=torch.float32, build=trainable_networks
+    )
     failed = False
     if part != "levers":
         medium = DepthUNet(
@@ -87,7 +90,9 @@ def on_gpu(part: str, rounds: int, compiled: bool) -> int:
     header()
     with tempfile.TemporaryDirectory(prefix="depthcrafter-speed-") as folder:
         write_model(Path(folder))
-        model = load_components(Path(folder), device=device, dtype=torch.float16)
+        model = load_components(
+            Path(folder), device=device, dtype=torch.float16, build=trainable_networks
+        )
     shape = (WINDOW, 72, 128)
     if part != "levers":
         step = denoiser("denoise, a step", model.unet, shape, model.plan, rounds)

@@ -174,6 +174,7 @@ def _measure(folder: Path, height: int, width: int, gigabytes: int, steps: int) 
     from depthcrafter_cli.models.loading import load_components
     from depthcrafter_cli.pipeline.config import PipelineConfig
     from depthcrafter_cli.pipeline.pipeline import estimate_disparity
+    from depthcrafter_cli.training.networks import trainable_networks
     from depthcrafter_cli.workflows.memory import cap_device
 
     device, size = torch.device("cuda", 0), Size(height, width)
@@ -182,7 +183,9 @@ def _measure(folder: Path, height: int, width: int, gigabytes: int, steps: int) 
     except MemoryLimitError as error:
         return {"error": str(error)}
     cap_device("cuda:0", gigabytes)
-    components = load_components(folder, device=device, dtype=torch.float16, plan=choice.plan)
+    components = load_components(
+        folder, device=device, dtype=torch.float16, plan=choice.plan, build=trainable_networks
+    )
     config = PipelineConfig(steps=steps, window=choice.workload.window, overlap=OVERLAP)
     frames = np.random.default_rng(0).integers(0, 255, (WINDOW, height, width, 3), dtype=np.uint8)
     steps_done, start = [], _now()

@@ -2,17 +2,15 @@
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKLTemporalDecoder
 from torch import nn
-from transformers import CLIPVisionModelWithProjection
 
 from depthcrafter_cli.models.device_memory import release_memory
 from depthcrafter_cli.models.host import HostMemory
 from depthcrafter_cli.models.offload import Offload
 from depthcrafter_cli.models.residency import Residency, settle
-from depthcrafter_cli.models.unet import DepthUNet
 from depthcrafter_cli.types import MemoryPlan
 
 
@@ -20,14 +18,15 @@ from depthcrafter_cli.types import MemoryPlan
 class Components:
     """Loaded networks, in evaluation mode, without gradients.
 
-    ``dtype`` is that of the UNet, the image encoder and the VAE's decoder; the VAE's encoder
-    stays in float32 where its config says ``force_upcast``. ``host_memory`` holds offloaded
-    tensors; it outlives plans and videos.
+    Whoever built them, their layers have the names of published models. ``dtype`` is that of the
+    UNet, the image encoder and the VAE's decoder; the VAE's encoder stays in float32 where its
+    config says ``force_upcast``. ``host_memory`` holds offloaded tensors; it outlives plans and
+    videos.
     """
 
-    unet: DepthUNet
-    vae: AutoencoderKLTemporalDecoder
-    image_encoder: CLIPVisionModelWithProjection
+    unet: Any
+    vae: Any
+    image_encoder: Any
     device: torch.device
     dtype: torch.dtype
     plan: MemoryPlan

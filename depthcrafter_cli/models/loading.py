@@ -6,18 +6,14 @@ plus a copy of its file. Once it is loaded no file is open or mapped: Windows do
 program replace one that is, and counts what is mapped as taken.
 """
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import init_empty_weights
-from diffusers import AutoencoderKLTemporalDecoder
 from safetensors import safe_open
 from torch import Tensor, nn
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.models.adapters import Adapter
@@ -33,10 +29,10 @@ from depthcrafter_cli.models.layout import (
     require_complete,
     weight_files,
 )
+from depthcrafter_cli.models.published import Configs, Networks, empty_networks
 from depthcrafter_cli.models.reordered.blocks import note_shares
 from depthcrafter_cli.models.residency import host_like
 from depthcrafter_cli.models.silent import mark_silent, silent_layers
-from depthcrafter_cli.models.unet import DepthUNet
 from depthcrafter_cli.progress import Warn, ignore
 from depthcrafter_cli.structured import content_errors
 from depthcrafter_cli.types import MemoryPlan
@@ -64,11 +60,13 @@ def load_components(
     plan: MemoryPlan | None = None,
     adapter: Path | None = None,
     warn: Warn = ignore,
+    build: Callable[[Configs], Networks] = empty_networks,
 ) -> Components:
     """Load the networks of ``folder`` (``unet/``, ``vae/``, ``image_encoder/``).
 
     Without a ``plan`` all of them are put on the device. What the folder ``adapter`` holds is added
-    to the UNet's weights. ``warn`` is told of host memory that CUDA does not pin.
+    to the UNet's weights. ``warn`` is told of host memory that CUDA does not pin. ``build`` makes
+    the networks, on the meta device; those that it makes by default can infer and not be trained.
 
     Raises:
         WeightsError: files or tensors are missing, damaged, or of another architecture.
@@ -87,30 +85,23 @@ def load_components(
     def vae_dtype(name: str) -> torch.dtype:
         return upcast if name.startswith(("encoder.", "quant_conv.")) else dtype
 
-    with _configs_used(folder), init_empty_weights(include_buffers=False):
-        unet = _build(DepthUNet, configs["unet"])
-        vae = _build(AutoencoderKLTemporalDecoder, configs["vae"])
-        image_encoder = CLIPVisionModelWithProjection(
-            CLIPVisionConfig.from_dict(configs["image_encoder"])
-        )
+    with _configs_used(folder):
+        networks = build(configs)
 
     def places_for(tensors: Sequence[Tensor]) -> list[Tensor]:
         if plan.offloaded:
             return host_like(tensors, device, host_memory)
         return [torch.empty_like(tensor, device=device) for tensor in tensors]
 
-    for name, network, dtype_of in (
-        ("unet", unet, lambda _: dtype),
-        ("vae", vae, vae_dtype),
-        ("image_encoder", image_encoder, lambda _: dtype),
-    ):
+    for name, network in networks._asdict().items():
+        dtype_of = vae_dtype if name == "vae" else lambda _: dtype
         added = Adapter.read(adapter) if adapter is not None and name == "unet" else None
         _fill(network, folder, name, dtype_of, places_for, added)
         mark_silent(network, silent_layers(folder, name, adapter))
         note_shares(network)
         if not plan.offloaded:
             network.to(device)  # the buffers that are in no file
-    return Components(unet, vae, image_encoder, device, dtype, plan, host_memory)
+    return Components(*networks, device, dtype, plan, host_memory)
 
 
 @contextmanager
@@ -121,12 +112,6 @@ def _configs_used(folder: Path) -> Iterator[None]:
             yield
         except Exception as error:  # of whatever kind the libraries' constructors choose
             raise ValueError(str(error)) from error
-
-
-def _build(network: Callable[..., Any], config: Config) -> Any:
-    """Construct a diffusers network; a config may carry the keys of other versions."""
-    known = inspect.signature(network).parameters
-    return network(**{key: value for key, value in config.items() if key in known})
 
 
 def _fill(

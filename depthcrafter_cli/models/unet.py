@@ -9,6 +9,8 @@ import torch
 from diffusers import UNetSpatioTemporalConditionModel
 from torch import Tensor
 
+from depthcrafter_cli.models.published.unet import embed_time
+
 
 class DepthUNet(UNetSpatioTemporalConditionModel):
     """Predicts the velocity of noisy disparity latents."""
@@ -33,7 +35,9 @@ class DepthUNet(UNetSpatioTemporalConditionModel):
         """
         batch, frames = sample.shape[:2]
         context = {
-            "temb": self.embed_time(timestep, added_time_ids, sample).repeat_interleave(frames, 0),
+            "temb": embed_time(self, timestep, added_time_ids, sample.dtype).repeat_interleave(
+                frames, 0
+            ),
             "image_only_indicator": sample.new_zeros(batch, frames),
         }
         text = {"encoder_hidden_states": encoder_hidden_states}
@@ -58,13 +62,6 @@ class DepthUNet(UNetSpatioTemporalConditionModel):
             )
         hidden = self.conv_out(self.conv_act(self.conv_norm_out(hidden)))
         return hidden.unflatten(0, (batch, frames))
-
-    def embed_time(self, timestep: Tensor, added_time_ids: Tensor, sample: Tensor) -> Tensor:
-        """[batch, d]: the noise level's embedding plus that of the three time ids."""
-        batch = len(sample)
-        level = self.time_proj(timestep.expand(batch)).to(sample.dtype)
-        ids = self.add_time_proj(added_time_ids.flatten()).view(batch, -1).to(sample.dtype)
-        return self.time_embedding(level) + self.add_embedding(ids)
 
 
 def _attends(block: torch.nn.Module) -> bool:

@@ -115,7 +115,8 @@ def encode_embeds(components: Components, pictures: Iterable[Tensor]) -> Tensor:
     encoder = components.image_encoder
     with components.on_device(encoder):
         pixels = (clip_pixels(part.to(components.device)) for part in pictures)
-        return torch.cat([encoder(part.to(encoder.dtype)).image_embeds.float() for part in pixels])
+        dtype = next(encoder.parameters()).dtype
+        return torch.cat([encoder(part.to(dtype)).image_embeds.float() for part in pixels])
 
 
 def encode_latents(components: Components, pictures: Iterable[Tensor]) -> Tensor:

@@ -63,12 +63,13 @@ def denoise(
 def velocity_of(components: Components, conditioning: Conditioning, noise_aug: float) -> Velocity:
     """The network on one window, with the condition of its frames."""
     unet = components.unet
-    embeds = conditioning.embeds[:, None].to(unet.dtype)  # [m, 1, e]
+    dtype = next(unet.parameters()).dtype
+    embeds = conditioning.embeds[:, None].to(dtype)  # [m, 1, e]
     forward = WindowForward(unet, embeds, components.plan, components.blocks, components.offload)
-    ids = torch.tensor([[FPS_ID, MOTION_BUCKET_ID, noise_aug]]).to(components.device, unet.dtype)
+    ids = torch.tensor([[FPS_ID, MOTION_BUCKET_ID, noise_aug]]).to(components.device, dtype)
 
     def predict(scaled: Tensor, timestep: float) -> Tensor:
-        known = torch.cat([scaled, conditioning.latents], dim=1).to(unet.dtype)  # [m, 8, h, w]
+        known = torch.cat([scaled, conditioning.latents], dim=1).to(dtype)  # [m, 8, h, w]
         return forward(known, torch.tensor([timestep], device=known.device), ids).float()
 
     return predict

@@ -21,7 +21,12 @@ from depthcrafter_cli.models.manifest import MANIFEST_NAME, write_manifest
 from depthcrafter_cli.models.weights import find_weights
 from depthcrafter_cli.training.config import FoundationConfig
 from depthcrafter_cli.training.data.clips import ClipCache
-from depthcrafter_cli.training.networks import build_unet, identity_vae, save_foundation
+from depthcrafter_cli.training.networks import (
+    build_unet,
+    identity_vae,
+    save_foundation,
+    trainable_networks,
+)
 from depthcrafter_cli.training.precision import Precision
 from depthcrafter_cli.training.stages.image_encoder import ImageEncoderStage
 from depthcrafter_cli.training.stages.vae import VaeStage
@@ -75,7 +80,7 @@ def _image_encoder(
     if config.image_encoder is None:
         folder = find_weights(config.tower).path
         return load_components(
-            folder, device=torch.device("cpu"), dtype=torch.float32
+            folder, device=torch.device("cpu"), dtype=torch.float32, build=trainable_networks
         ).image_encoder
     assert clips is not None
     stage = ImageEncoderStage(config.image_encoder, clips, session.seed, precision)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
 
 import torch
+from accelerate import init_empty_weights
 from diffusers import AutoencoderKLTemporalDecoder
 from safetensors.torch import load, load_file, save
 from torch import nn
@@ -16,6 +19,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from depthcrafter_cli.media.files import write_whole
 from depthcrafter_cli.models.layout import NETWORK_STEMS, weight_files
+from depthcrafter_cli.models.published import Configs, Networks
 from depthcrafter_cli.models.unet import DepthUNet
 from depthcrafter_cli.pipeline.conditioning import CLIP_MEAN, CLIP_SIDE, CLIP_STD
 from depthcrafter_cli.pipeline.schedule import SIGMA_MAX, SIGMA_MIN
@@ -24,6 +28,24 @@ from depthcrafter_cli.training.config import ImageEncoderConfig, UnetConfig, Vae
 PIXELS_SCALE = 2.0  # brings disparity in [-1, 1], whose deviation is about 1/2, to unit variance
 _IDENTITY_CHANNELS = 128  # four in each of the 32 groups that the norms have
 _LARGE, _DEVIATION = 478.0, 338.0  # in the ratio of sqrt(2) to 1e-5, and exact in every precision
+
+
+def trainable_networks(configs: Configs) -> Networks:
+    """The libraries' own networks of a model folder, as ``published.empty_networks`` makes ours."""
+    with init_empty_weights(include_buffers=False):
+        return Networks(
+            _build(DepthUNet, configs["unet"]),
+            _build(AutoencoderKLTemporalDecoder, configs["vae"]),
+            CLIPVisionModelWithProjection(
+                CLIPVisionConfig.from_dict(dict(configs["image_encoder"]))
+            ),
+        )
+
+
+def _build(network: Callable[..., Any], config: Mapping[str, Any]) -> Any:
+    """Construct a network of diffusers; a config may carry the keys of other versions."""
+    known = inspect.signature(network).parameters
+    return network(**{key: value for key, value in config.items() if key in known})
 
 
 def build_vae(config: VaeConfig) -> AutoencoderKLTemporalDecoder:

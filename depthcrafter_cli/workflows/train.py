@@ -380,12 +380,15 @@ def _load(start: Path, precision: "Precision") -> "Components":
     import torch
 
     from depthcrafter_cli.models.loading import load_components
+    from depthcrafter_cli.training.networks import trainable_networks
     from depthcrafter_cli.training.shortcuts import (
         collapse_cross_attention,
         flatten_temporal_convolutions,
     )
 
-    networks = load_components(start, device=precision.device, dtype=torch.float32)
+    networks = load_components(
+        start, device=precision.device, dtype=torch.float32, build=trainable_networks
+    )
     for network in (networks.unet, networks.vae.decoder):
         for parameter in network.parameters():
             parameter.data = parameter.data.clone()  # it may be a view of the file

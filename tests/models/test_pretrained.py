@@ -135,7 +135,7 @@ def test_the_unet_may_lie_in_another_folder(tmp_path, tiny_folder, expected, lin
 
 
 def test_a_network_in_place_of_its_folder_is_refused(tiny, tiny_folder):
-    with pytest.raises(UsageError, match="got a DepthUNet as a model"):
+    with pytest.raises(UsageError, match="got a UNet as a model"):
         DepthCrafterPipeline.from_pretrained(tiny_folder, unet=tiny.unet)
 
 

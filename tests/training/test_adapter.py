@@ -18,6 +18,7 @@ from depthcrafter_cli.models.loading import load_components
 from depthcrafter_cli.models.weights import find_weights
 from depthcrafter_cli.training.adapter import add_adapter, merged, save_adapter
 from depthcrafter_cli.training.config import AdapterConfig
+from depthcrafter_cli.training.networks import trainable_networks
 from depthcrafter_cli.training.shortcuts import collapse_cross_attention
 
 pytest.importorskip("peft", reason="the extra lora is not installed")
@@ -38,7 +39,9 @@ def inputs(unet):
 @pytest.fixture(scope="module")
 def adapted(tiny_folder):
     """The tiny model with an adapter that adds something everywhere."""
-    networks = load_components(tiny_folder, device=CPU, dtype=torch.float32)
+    networks = load_components(
+        tiny_folder, device=CPU, dtype=torch.float32, build=trainable_networks
+    )
     add_adapter(networks.unet, SMALL, seed=1)
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
@@ -50,9 +53,13 @@ def adapted(tiny_folder):
 
 @torch.no_grad()
 def test_merged_and_unmerged_and_loaded_give_the_same(adapted, tiny_folder, tmp_path):
-    plain = load_components(tiny_folder, device=CPU, dtype=torch.float32).unet
+    plain = load_components(
+        tiny_folder, device=CPU, dtype=torch.float32, build=trainable_networks
+    ).unet
     save_adapter(tmp_path, adapted.unet, SMALL, 0.0)
-    loaded = load_components(tiny_folder, device=CPU, dtype=torch.float32, adapter=tmp_path).unet
+    loaded = load_components(
+        tiny_folder, device=CPU, dtype=torch.float32, adapter=tmp_path, build=trainable_networks
+    ).unet
     # In float64, where the network's own rounding is not in the way.
     unet, shown = copy.deepcopy(adapted.unet).double(), [x.double() for x in inputs(plain)]
     before = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
@@ -73,7 +80,9 @@ def test_peft_itself_reads_what_is_written(adapted, tiny_folder, tmp_path):
     from peft import PeftModel
 
     save_adapter(tmp_path, adapted.unet, SMALL, 0.0)
-    plain = load_components(tiny_folder, device=CPU, dtype=torch.float32).unet
+    plain = load_components(
+        tiny_folder, device=CPU, dtype=torch.float32, build=trainable_networks
+    ).unet
     theirs = PeftModel.from_pretrained(plain, tmp_path, subfolder="unet").merge_and_unload()
     with merged(adapted.unet), torch.no_grad():
         weights = adapted.unet.state_dict()
@@ -100,7 +109,9 @@ def digest(tensor):
 
 
 def test_a_step_changes_the_adapter_of_its_layers_and_nothing_else(tiny_folder, tmp_path):
-    networks = load_components(tiny_folder, device=CPU, dtype=torch.float32)
+    networks = load_components(
+        tiny_folder, device=CPU, dtype=torch.float32, build=trainable_networks
+    )
     collapse_cross_attention(networks.unet)
     add_adapter(networks.unet, SMALL, seed=1)
     before = {name: digest(tensor) for name, tensor in networks.unet.state_dict().items()}

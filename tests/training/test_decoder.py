@@ -12,7 +12,7 @@ from depthcrafter_cli.models.loading import load_components
 from depthcrafter_cli.training.config import SourceConfig, TrainingConfig
 from depthcrafter_cli.training.data.latents import Encoder
 from depthcrafter_cli.training.layers import trained_names
-from depthcrafter_cli.training.networks import save_trained
+from depthcrafter_cli.training.networks import save_trained, trainable_networks
 from depthcrafter_cli.training.precision import Precision
 from depthcrafter_cli.training.stages.decoder import train_decoder
 
@@ -36,7 +36,9 @@ VAE = "vae/diffusion_pytorch_model.safetensors"
 
 @pytest.mark.slow
 def test_decoding_gets_better_as_depth_and_only_the_decoder_changes(tiny_folder, tmp_path):
-    networks = load_components(tiny_folder, device=CPU, dtype=torch.float32)
+    networks = load_components(
+        tiny_folder, device=CPU, dtype=torch.float32, build=trainable_networks
+    )
     parts = {"unet": networks.unet, "vae": networks.vae, "image": networks.image_encoder}
     before = {
         (part, name): tensor.clone()

@@ -11,6 +11,7 @@ from depthcrafter_cli.models.loading import load_components
 from depthcrafter_cli.models.unet import DepthUNet
 from depthcrafter_cli.models.weights import find_configs
 from depthcrafter_cli.training.layers import group_of, select_layers, trained_names
+from depthcrafter_cli.training.networks import trainable_networks
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,9 @@ def test_stage_that_would_train_nothing_is_refused(tiny):
 
 @pytest.mark.parametrize("trains", ["all", "temporal", "spatial"])
 def test_a_step_changes_what_is_trained_and_nothing_else(trains, tiny_folder, tmp_path):
-    networks = load_components(tiny_folder, device=torch.device("cpu"), dtype=torch.float32)
+    networks = load_components(
+        tiny_folder, device=torch.device("cpu"), dtype=torch.float32, build=trainable_networks
+    )
     before = {name: tensor.clone() for name, tensor in networks.unet.state_dict().items()}
     train_once(networks, stage_config(trains), tmp_path, frozen=["time_pos_embed"])
     after = networks.unet.state_dict()

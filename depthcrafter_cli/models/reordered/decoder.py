@@ -18,7 +18,7 @@ def decode_latents(
 ) -> Tensor:
     """Pictures [n, 3, H, W] of scaled latents [n, c, h, w], decoded together.
 
-    ``decoder`` is diffusers' TemporalDecoder, ``offload`` takes layers that wait on the host.
+    ``offload`` takes layers that wait on the host.
     """
     layer = HiddenLayer(
         lambda span: to_tokens(decoder.conv_in(latents[span])),

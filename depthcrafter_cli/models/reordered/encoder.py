@@ -18,14 +18,14 @@ from depthcrafter_cli.types import MemoryPlan
 def encode_images(vae: Any, images: Tensor, plan: MemoryPlan) -> Tensor:
     """Modes of the posterior [n, c, h, w] of ``images`` [n, 3, H, W] in [-1, 1].
 
-    ``vae`` is diffusers' AutoencoderKLTemporalDecoder, whose encoder sees each frame on its own.
-    Its own forward runs where memory allows: in float32 on a CPU, PyTorch's GroupNorm of large
-    pictures is off by 1e-4, ours is not, and published results contain that error. Where attention
-    forms all products, memory does not allow it; branches that add nothing it would compute.
+    The encoder of ``vae`` sees each frame on its own. Its own forward runs where memory allows: in
+    float32 on a CPU, PyTorch's GroupNorm of large pictures is off by 1e-4, ours is not, and
+    published results contain that error. Where attention forms all products, memory does not allow
+    it; branches that add nothing it would compute.
     """
     whole = not any(map(is_silent, vae.encoder.modules()))
     if whole and not (plan.encode_by_rows or attends_in_pieces(images.device)):
-        return vae.encode(images).latent_dist.mode()
+        return _mode(vae, vae.encoder(images))
     encoder = vae.encoder
     layer = HiddenLayer(
         lambda span: to_tokens(encoder.conv_in(images[span])),
@@ -47,5 +47,9 @@ def encode_images(vae: Any, images: Tensor, plan: MemoryPlan) -> Tensor:
         layer.attend(attention)
         layer.residual_per_frame(block)
     moments = layer.leave(encoder.conv_norm_out, encoder.conv_out)
-    mean, _ = vae.quant_conv(to_images(moments, layer.size)).chunk(2, dim=1)
+    return _mode(vae, to_images(moments, layer.size))
+
+
+def _mode(vae: Any, encoded: Tensor) -> Tensor:
+    mean, _log_variance = vae.quant_conv(encoded).chunk(2, dim=1)
     return mean

@@ -7,11 +7,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from depthcrafter_cli.models.offload import Offload, Offloaded
+from depthcrafter_cli.models.published.unet import embed_time
 from depthcrafter_cli.models.reordered.blocks import Context, cross_attention
 from depthcrafter_cli.models.reordered.hidden import HiddenLayer
 from depthcrafter_cli.models.reordered.layers import ImageSize, to_images, to_tokens
 from depthcrafter_cli.models.residency import Residency
-from depthcrafter_cli.models.unet import DepthUNet
 from depthcrafter_cli.types import MemoryPlan
 
 Skip = tuple["Tensor | Offloaded", ImageSize]
@@ -22,7 +22,7 @@ class WindowForward:
 
     def __init__(
         self,
-        unet: DepthUNet,
+        unet: Any,
         embeds: Tensor,
         plan: MemoryPlan,
         blocks: Residency,
@@ -41,10 +41,14 @@ class WindowForward:
                     self._context[module] = cross_attention(module, embeds)
 
     def __call__(self, sample: Tensor, timestep: Tensor, added_time_ids: Tensor) -> Tensor:
-        """Predict v [T, c, h, w] from ``sample`` [T, 2 c, h, w]; see :meth:`DepthUNet.forward`."""
+        """Predict v [T, c, h, w] from ``sample`` [T, 2 c, h, w], noisy latents and condition.
+
+        ``timestep`` [1] is ln(sigma) / 4; ``added_time_ids`` [1, 3] are the rate, the motion bucket
+        and the noise added to the condition.
+        """
         unet, on_device = self._unet, self._blocks.on_device
         with on_device(unet.time_embedding, unet.add_embedding):
-            level = unet.embed_time(timestep, added_time_ids, sample[None])
+            level = embed_time(unet, timestep, added_time_ids, sample.dtype)
         layer = HiddenLayer(
             lambda span: to_tokens(unet.conv_in(sample[span])),
             len(sample),
