@@ -375,6 +375,12 @@ CASES = {
     "pngs-16": Case(_images("p.%04d.png", "-pix_fmt", "rgb48be"), error=1),
     "tiffs": Case(_images("p.%04d.tif"), error=0),
     "jpegs": Case(_images("p_%d.jpg", "-q:v", "1", first=8)),
+    "ppms": Case(_images("p.%04d.ppm"), error=0),
+    "light.hdr": Case(
+        ("-vf", "format=gbrp,setparams=color_trc=iec61966-2-1:colorspace=gbr:range=pc,"
+         "zscale=t=linear,format=gbrpf32le", "-frames:v", "1", "-update", "1"),
+        numbers=(0,), error=1,
+    ),
     "dpxs": Case(_images("p.%06d.dpx", "-pix_fmt", "gbrp10be"), error=1),
     **{
         f"{name}.exr": Case(made, numbers=(0,), error=1)

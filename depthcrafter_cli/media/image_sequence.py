@@ -17,6 +17,7 @@ from depthcrafter_cli.media.images import (
 )
 from depthcrafter_cli.media.numbered import (
     by_pattern,
+    files_in,
     files_under,
     has_places,
     is_number_pattern,
@@ -113,13 +114,16 @@ class ImageSequence:
         Raises InputError for files that are none of the sequence, or that it lacks.
         """
         files, kinds = list(files_of(self.path)), kinds_read()
+        others = files_in(self.path) if self.path.is_dir() and not files else files
+        if unread := next(
+            (file for file in others if file.is_file() and not is_picture(file)), None
+        ):
+            raise InputError(
+                f"{self.path} holds files such as {unread.name}, expected images of the kinds "
+                f"{kinds}: convert them first, or give a video by its own name."
+            )
         if not files:
             raise InputError(f"There is no image at {self.path}, expected {kinds}: check the path.")
-        if unread := next((file for file in files if not is_picture(file)), None):
-            raise InputError(
-                f"{self.path} names files such as {unread.name}, expected images of the kinds "
-                f"{kinds}: convert them first."
-            )
         groups = by_pattern(files)
         if is_number_pattern(self.path):
             placed = [(numbers[-1], file) for file, numbers in files_under(self.path)]
@@ -210,7 +214,7 @@ def files_of(path: Path) -> Iterator[Path]:
 
 def images_in(folder: Path) -> Iterator[Path]:
     """Files of a kind that can be read, hidden ones (such as macOS leaves) aside; in no order."""
-    return (file for file in folder.iterdir() if is_picture(file) and not file.name.startswith("."))
+    return filter(is_picture, files_in(folder))
 
 
 def tell_of_broken(error: InputError, warn: Warn) -> None:

@@ -30,6 +30,7 @@ _ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # EXIF 2.3, section 4.6.4
 _FILMS = ("PNG", "TIFF", "WEBP")
 _SUBFILE, _NO_PAGE = 254, 1 | 4  # TIFF 6.0: a reduced copy, or a mask, of another page
 _SAMPLE_FORMAT, _IEEE_FLOAT = 339, 3  # TIFF 6.0 as well
+_PHOTOMETRIC, _BLACK_ON_WHITE = 262, 0  # TIFF 6.0: 0 is white
 _BITS, _COMPRESSION, _PLANES, _NONE, _APART = 258, 259, 284, 1, 2  # TIFF 6.0 as well
 
 
@@ -165,6 +166,8 @@ def rgb_of(opened: Image.Image, file: Path) -> RgbImage:
     if image.mode[0] not in "IF":
         return np.asarray(image.convert("RGB"))
     gray = np.asarray(image)  # Pillow would clip it to 255
+    if opened.format == "TIFF" and opened.getexif().get(_PHOTOMETRIC) == _BLACK_ON_WHITE:
+        gray = _WHITE - gray  # which Pillow does for 8 bits alone
     if gray.dtype.kind == "f" or gray.min() < 0 or gray.max() > _WHITE:
         raise InputError(
             f"{file} holds numbers from {gray.min():g} to {gray.max():g} of type {gray.dtype}, "
@@ -215,6 +218,13 @@ def _read_by_ffmpeg(file: Path, _exposure: float) -> Picture:
     return Picture(frames[0])
 
 
+def _read_radiance(file: Path, exposure: float) -> Picture:
+    """Linear light, as that of OpenEXR."""
+    light = _read_by_ffmpeg(file, exposure).frame.to_ndarray(format="gbrpf32le")
+    shown = _displayed(light * np.float32(2.0**exposure))
+    return Picture(av.VideoFrame.from_ndarray(shown, format="rgb24"))
+
+
 def _aspect_by_ffmpeg(file: Path) -> Fraction:
     shape = VideoFile(file).info().anamorphic
     return Fraction(1) if shape is None else shape.pixel_aspect
@@ -233,17 +243,33 @@ def _size_of_exr(file: Path) -> Size:
 def _read_exr(file: Path, exposure: float) -> Picture:
     """Linear light as a display shows it: scaled by 2 ** exposure, clipped, sRGB's curve."""
     with _opened_exr(file, header_only=False) as image:
-        flat = _flat_parts(image, file)
-        part = next((part for part in flat if _colour_channels(part.channels)), None)
-        if part is None:  # channels of which pixels are missing are not handed out
-            raise RuntimeError("some of its pixels are missing")
-        names = _colour_channels(part.channels)
+        part, names = _light_in(_flat_parts(image, file), file)
         stored = np.stack([part.channels[name].pixels for name in names], axis=-1)
         light = stored.astype(np.float32) * np.float32(2.0**exposure)
         left_top, size = _display_window(part.header)
         shift = np.array(part.header["dataWindow"][0]) - left_top
     shown = _placed(_displayed(light), shift, size)
     return Picture(av.VideoFrame.from_ndarray(shown, format="rgb24"))
+
+
+def _light_in(parts: list[Any], file: Path) -> tuple[Any, list[str]]:
+    """The first part with colours, and the names of its channels for red, green and blue.
+
+    Raises InputError where these are whole numbers, which name objects rather than tell light.
+    """
+    whole: list[str] = []
+    for part in parts:
+        if names := _colour_channels(
+            name for name, each in part.channels.items() if each.pixels.dtype.kind == "f"
+        ):
+            return part, names
+        whole += _colour_channels(part.channels)
+    if whole:
+        raise InputError(
+            f"{file} holds whole numbers in its channel {whole[0]} (UINT, as ids and masks are), "
+            "expected light, in half or float: choose the pass that holds colours."
+        )
+    raise RuntimeError("some of its pixels are missing")  # such channels are not handed out
 
 
 def _flat_parts(image: Any, file: Path) -> list[Any]:
@@ -361,11 +387,17 @@ _KINDS: Mapping[str, _Kind] = {
     ".png": _by_pillow("PNG"),
     ".jpg": _by_pillow("JPEG"),
     ".jpeg": _by_pillow("JPEG"),
+    ".jpe": _by_pillow("JPEG"),
+    ".jfif": _by_pillow("JPEG"),
     ".tif": _by_pillow("TIFF"),
     ".tiff": _by_pillow("TIFF"),
     ".bmp": _by_pillow("BMP"),
     ".webp": _by_pillow("WEBP"),
+    ".ppm": _by_pillow("PPM"),
+    ".pgm": _by_pillow("PPM"),
+    ".pnm": _by_pillow("PPM"),
     ".exr": _Kind("EXR", _size_of_exr, _read_exr, _aspect_of_exr),
+    ".hdr": _Kind("Radiance HDR", _size_by_ffmpeg, _read_radiance),
     ".dpx": _by_ffmpeg("DPX"),
     ".tga": _by_ffmpeg("TGA"),
     ".jp2": _by_ffmpeg("JPEG 2000"),

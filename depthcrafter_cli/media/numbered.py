@@ -9,7 +9,8 @@ from pathlib import Path
 
 NUMBER = re.compile(r"%0?\d*d")  # in a pattern such as frame_%05d.png
 _PLACES = re.compile(r"%0?\d*d|#+|\*|\?")
-_DIGITS = re.compile(r"([0-9]+)")
+# Seconds of the clock with micro- or nanoseconds, as robots name pictures, are one number.
+_DIGITS = re.compile(r"([0-9]{9,}\.(?:[0-9]{9}|[0-9]{6})(?![0-9])|[0-9]+)")
 _MOST_MISSING = 10  # for each file there is: beyond that, numbers are times or dates, no count
 
 
@@ -50,11 +51,12 @@ def files_under(pattern: Path) -> Iterator[tuple[Path, tuple[int, ...]]]:
         place + re.escape(text) for place, text in zip(places, literal[1:], strict=True)
     )
     folder = pattern.parent
-    found = ((file, re.fullmatch(name, file.name)) for file in _files_in(folder))
+    found = ((file, re.fullmatch(name, file.name)) for file in files_in(folder))
     return ((file, tuple(map(int, match.groups()))) for file, match in found if match)
 
 
-def _files_in(folder: Path) -> Iterable[Path]:
+def files_in(folder: Path) -> Iterable[Path]:
+    """What is in a folder, hidden files (such as macOS leaves) aside; in no order."""
     entries = folder.iterdir() if folder.is_dir() else ()
     return (file for file in entries if not file.name.startswith("."))
 
@@ -99,8 +101,8 @@ def _grouped(
     for file, parts in named:
         at, number = len(parts) - 2 * place, 0
         if at > 0:
-            number, width = int(parts[at]), len(parts[at])
-            parts = [*parts[:at], "\0", *parts[at + 1 :]]
+            number, width = int(parts[at].replace(".", "")), len(parts[at])
+            parts = [*parts[:at], "*" if "." in parts[at] else "\0", *parts[at + 1 :]]
         name = "".join(parts) + file.suffix.lower()
         groups[name].append((number, file))
         if at > 0:

@@ -9,8 +9,8 @@ from typing import TypeAlias
 
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.hdr import DIFFUSE_WHITE
-from depthcrafter_cli.media.image_sequence import ImageSequence, images_in, is_image_sequence
-from depthcrafter_cli.media.images import kinds_read, may_hold_several
+from depthcrafter_cli.media.image_sequence import ImageSequence, is_image_sequence
+from depthcrafter_cli.media.images import may_hold_several
 from depthcrafter_cli.media.pages import PagedImage, film_format
 from depthcrafter_cli.media.pyav_reader import VideoFile
 from depthcrafter_cli.media.scale import PictureScaler
@@ -23,11 +23,6 @@ from depthcrafter_cli.types import Frame, Hdr, Size, VideoInfo
 Source: TypeAlias = VideoFile | ImageSequence | PagedImage
 
 _WHOLE = ReadOptions()
-_NOT_YET = {
-    ".cin": "Cineon", ".hdr": "Radiance HDR",
-    ".dng": "camera raw", ".arw": "camera raw", ".cr2": "camera raw", ".cr3": "camera raw",
-    ".nef": "camera raw", ".r3d": "RED raw", ".braw": "Blackmagic raw", ".ari": "ARRIRAW",
-}  # fmt: skip
 
 
 def probe(path: Path, options: ReadOptions = _WHOLE) -> VideoInfo:
@@ -205,7 +200,6 @@ def clock_of(path: Path, options: ReadOptions = _WHOLE) -> tuple[Fraction, int]:
 
 
 def _source(path: Path, options: ReadOptions) -> Source:
-    _require_known_format(path)
     try:
         if not is_image_sequence(path):
             return VideoFile(path, options.stream)
@@ -283,26 +277,6 @@ def _images_read(path: Path, options: ReadOptions) -> list[tuple[Fraction, int |
     options = settled(path, options, source.info())
     images = ((index * shown, shown, number) for index, number in enumerate(source.numbers()))
     return [(time, number) for time, _shown, number in select(images, options, shown)]
-
-
-def _require_known_format(path: Path) -> None:
-    """Raises InputError for sequences of a format that users rightly expect, but that is not read.
-
-    A single picture is left to FFmpeg, which knows some of them.
-    """
-    try:
-        files = [] if path.is_file() else [path]
-        if path.is_dir() and not any(images_in(path)):
-            files = sorted(file for file in path.iterdir() if not file.name.startswith("."))
-    except OSError:
-        return  # who opens it says what is wrong
-    suffixes = (file.suffix.lower() for file in files)
-    kind = next((_NOT_YET[suffix] for suffix in suffixes if suffix in _NOT_YET), None)
-    if kind is not None:
-        raise InputError(
-            f"{path} is a sequence in {kind}, which is not supported yet, expected a video, or "
-            f"images of the kinds {kinds_read()}: convert it to one of them first."
-        )
 
 
 def _nothing_selected(info: VideoInfo, options: ReadOptions) -> InputError:

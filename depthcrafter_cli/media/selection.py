@@ -135,7 +135,8 @@ class ReadOptions:
     )
     exposure: float = option(
         0.0,
-        help="Stops to brighten pictures in linear light by (OpenEXR). Default: {default}.",
+        help="Stops to brighten pictures in linear light by (OpenEXR, Radiance HDR). Default: "
+        "{default}.",
         part="depth",
         unit="stops",
         minimum=-50,

@@ -105,6 +105,15 @@ def test_channels_of_a_tiff_may_be_stored_apart(tmp_path, compression):
             probe(tmp_path / "pages.tif")
 
 
+@pytest.mark.parametrize("kind", ["u1", "u2"])
+def test_a_tiff_may_say_that_0_is_white(tmp_path, kind):
+    most = np.iinfo(kind).max
+    gray = most - picture(3)[..., 0].astype(kind) * (most // 255)
+    tifffile.imwrite(tmp_path / "a.tif", gray, photometric="miniswhite")
+    (frame,) = read_frames(tmp_path / "a.tif", SMALL)
+    assert (frame.rgb == picture(3)).all()
+
+
 @pytest.mark.parametrize("orientation", SHOWN)
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
 def test_every_exif_orientation_is_applied(tmp_path, suffix, orientation):
@@ -218,6 +227,7 @@ def test_gaps_are_held_or_closed_where_that_is_asked(tmp_path):
     [
         [f"{time}.png" for time in (1403636579763555584, 1403636579813555456, 1403636579863555584)],
         [f"{time:04d}.png" for time in (0, 33, 67, 100, 133)],  # milliseconds
+        [f"{time}.png" for time in ("1305031102.975304", "1305031103.011214", "1305031103.043211")],
         [f"{number}.png" for number in (5, 10, 15, 20)],
         ["b.png", "a.png", "c.png"],
         ["IMG_2001.png", "a.png", "b.png", "c.png"],
@@ -269,8 +279,9 @@ def test_brackets_in_a_pattern_are_themselves(tmp_path, place):
 @pytest.mark.parametrize("name", ["f_%04d.cin", "f_####.dng", "f_%04d.xyz"])
 def test_a_sequence_of_a_kind_that_is_not_read_is_said_to_be_one(tmp_path, name):
     (tmp_path / name.replace("%04d", "0001").replace("####", "0001")).touch()
-    with pytest.raises(InputError, match=r"PNG.*convert"):
-        probe(tmp_path / name)
+    for path in (tmp_path / name, tmp_path):
+        with pytest.raises(InputError, match=r"holds files such as f_0001.*PNG.*convert"):
+            probe(path)
 
 
 DURATIONS = [40, 40, 80, 40, 3000]

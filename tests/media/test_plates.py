@@ -115,6 +115,19 @@ def test_colours_are_found_among_parts_and_layers(tmp_path):
     assert set(np.unique(frame.rgb)) == {188}  # 1.055 * 0.5 ** (1 / 2.4) - 0.055
 
 
+def test_whole_numbers_are_taken_for_no_light(tmp_path):
+    """They name objects."""
+    ids = np.arange(48 * 64, dtype=np.uint32).reshape(48, 64)
+    light = linear(picture(2, SMALL)).astype(np.float32)
+    colours = {name: light[..., at].copy() for at, name in enumerate("RGB")}
+    write_exr(tmp_path / "a.exr", {"Y": ids, **{f"beauty.{k}": v for k, v in colours.items()}})
+    (frame,) = read_frames(tmp_path / "a.exr", SMALL)
+    assert index_of(frame.rgb) == 2
+    write_exr(tmp_path / "b.exr", dict.fromkeys("RGB", ids))
+    with pytest.raises(InputError, match=r"whole numbers in its channel R \(UINT"):
+        probe(tmp_path / "b.exr")
+
+
 def test_light_beyond_white_and_what_is_no_number_do_no_harm(tmp_path):
     light = np.zeros((64, 64, 3), np.float32)
     light[:16], light[16:32], light[32:48] = np.inf, np.nan, -5
