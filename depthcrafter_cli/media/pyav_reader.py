@@ -36,6 +36,7 @@ from depthcrafter_cli.types import Anamorphic, Size, VideoInfo
 
 # Containers whose index makes a seek to a time exact; others are read from the beginning.
 _INDEXED_FORMATS = ("mov", "matroska")
+_EDITED_FORMAT = "mov"  # its edit lists say what is shown when
 # FFmpeg's demuxers of videos and single pictures. Left out are those that open what a file names
 # (playlists, sessions), devices, text, subtitles, sound, and what hardly anybody has any more.
 _CONTAINERS = (
@@ -101,6 +102,22 @@ class VideoFile:
             named = (stream, *container.streams.data, container)
             codes = (each.metadata.get("timecode", "") for each in named)
             return seconds_of(first) or Fraction(0), next(filter(None, codes), "")
+
+    def begins_late_by(self) -> Fraction:
+        """How many seconds the file shows nothing before its first picture.
+
+        MP4 and MOV tell that from 0 on, other files from their first sound or picture on. Less than
+        a picture is taken for none, and so is more than the video lasts: so begins what was cut out
+        of a recording. Raises InputError.
+        """
+        with self._opened(_ONE_PICTURE) as (container, stream):
+            zero = seconds_of(next(Decoder(container, stream).pictures(), None)) or Fraction(0)
+            begin = Fraction(0)
+            if not container.format.name.startswith(_EDITED_FORMAT):
+                begin = Fraction(container.start_time or 0, av.time_base)
+            length = length_of(container, stream, zero)
+            is_meant = 1 / rate_of(stream) <= zero - begin <= (length or zero)
+            return zero - begin if is_meant else Fraction(0)
 
     def first_times(self, count: int) -> list[Fraction]:
         """When the first so many pictures are shown, in seconds from the first one, about.

@@ -223,12 +223,14 @@ def _source(path: Path, options: ReadOptions) -> Source:
 class Carried:
     """What a video has beside its pictures.
 
-    ``timecode`` is that of the first frame read, and counts at the video's own ``rate``.
+    ``timecode`` is that of the first frame read, and counts at the video's own ``rate``; ``offset``
+    is how many seconds nothing is shown before it.
     """
 
     rate: Fraction
     sound: Sound | None = None
     timecode: str = ""
+    offset: Fraction = Fraction(0)
 
 
 def carried_by(path: Path, options: ReadOptions, warn: Warn = ignore) -> Carried:
@@ -247,6 +249,7 @@ def carried_by(path: Path, options: ReadOptions, warn: Warn = ignore) -> Carried
         info.rate,
         Sound(path, zero + time, whole, warn),
         later(timecode, time * info.rate, info.rate),
+        Fraction(0) if time else source.begins_late_by(),
     )
 
 

@@ -342,7 +342,7 @@ def _extremes(shots: Sequence[ShotRange], *, inverted: bool) -> ValueRange:
 def _carried(
     request: RunRequest, reading: ReadOptions, provenance: Provenance, warn: Warn
 ) -> dict[str, Any]:
-    """The sound and timecode of the source, for videos of the depth.
+    """The sound, the timecode and the start offset of the source, for videos of the depth.
 
     Not of a source that is gone or has changed, which only is told, nor for the reference, whose
     frames have other times.
@@ -359,6 +359,7 @@ def _carried(
     return {
         "sound": carried.sound if request.audio == "copy" else None,
         "timecode": carried.timecode if same_count else "",
+        "offset": carried.offset,
     }
 
 

@@ -10,6 +10,8 @@ import OpenEXR
 import pytest
 from clips import ffmpeg
 
+from depthcrafter_cli.media.reader import carried_by
+from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.shots.timecode import later
 
 RATE = "24000/1001"
@@ -60,7 +62,8 @@ def test_sound_is_heard_at_the_same_pictures(cli, tmp_path, name, codec, out, pa
     rate = Fraction(24000, 1001)
     first = Fraction(51) / rate if part else Fraction(0)
     length = 0.45 if part else 2.9
-    begin, quiet = round(float(first) * 48000), 4800  # a coder starts from packets before
+    # The end, where sound would have drifted most; a coder starts from packets before.
+    begin, quiet = round(float(first) * 48000), round((length - 0.35) * 48000)
     expected = before[begin + quiet : begin + round(length * 48000)]
     likeness = {
         late: np.corrcoef(expected, after[quiet + late :][: len(expected)])[0, 1]
@@ -73,6 +76,54 @@ def test_sound_is_heard_at_the_same_pictures(cli, tmp_path, name, codec, out, pa
     with av.open(str(made)) as container:
         picture = next(container.decode(video=0))
         assert picture.pts == 0
+
+
+def begun_late(path, by, *sound):
+    """Two seconds of pictures that begin late, beside sound that does not where there is any."""
+    plain = film(path.with_stem("plain"), "-t", "2", *(sound or ["-an"]))
+    mapped = ("-i", plain, "-map", "0:v", "-map", "1:a") if sound else ()
+    late = ("-itsoffset", by, "-i", plain, *mapped, "-c", "copy")
+    ffmpeg(*late, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "sound", "by", "offset"),
+    [
+        ("a.mp4", ["-c:a", "aac"], 0.5, Fraction(1, 2)),
+        ("a.mov", [], 0.5, Fraction(1, 2)),
+        ("a.mkv", ["-c:a", "flac"], 0.5, Fraction(1, 2)),
+        ("a.ts", ["-c:a", "mp2"], 0.5, Fraction(1, 2)),
+        ("a.mkv", [], 0.5, 0),  # as all players show it
+        ("a.ts", [], 0.5, 0),
+        ("a.mp4", ["-c:a", "aac"], 0.03, 0),
+        ("part.mp4", [], 3600, 0),
+    ],
+)
+def test_a_video_tells_how_late_it_begins(tmp_path, name, sound, by, offset):
+    path = begun_late(tmp_path / name, by, *sound)
+    assert abs(carried_by(path, ReadOptions()).offset - offset) <= Fraction(3, 100)
+    part = ReadOptions(start=Fraction(1))
+    assert carried_by(path, part).offset == 0
+
+
+def test_depth_begins_as_late_as_its_source(cli, tmp_path):
+    source = begun_late(tmp_path / "a.mp4", 0.5, "-c:a", "aac")
+    (tmp_path / "cuts.txt").write_text("20\n")
+    outs = [tmp_path / name for name in ("d.mp4", "d.mkv", "gray.mov")]
+    more = [part for out in outs[1:] for part in ("--out", out)]
+    done = run(cli, source, outs[0], *more, "--cuts", tmp_path / "cuts.txt")
+    assert done.code == 0, done.err
+    for path in (source, *outs):
+        with av.open(str(path)) as container:
+            (pictures,), (sound,) = container.streams.video, container.streams.audio
+            assert abs(pictures.start_time * pictures.time_base - Fraction(1, 2)) < 0.001
+            assert sound.start_time * sound.time_base < 0.001
+            assert abs(container.duration / av.time_base - 2.5) < 0.03
+            times = [each.time for each in container.decode(video=0)]
+            assert np.allclose(np.diff(times), 1001 / 24000, atol=0.001) and len(times) == 48
+        likeness = np.corrcoef(heard(source)[:60_000], heard(path)[:60_000])[0, 1]
+        assert likeness > (0.99 if path.suffix != ".mkv" else 0.8)  # which counts milliseconds
 
 
 def test_sound_is_left_out_where_that_is_asked_or_where_nothing_holds_it(cli, tmp_path):

@@ -98,9 +98,9 @@ class SinkSettings:
     ``value_range`` the raw disparities that became 0 and 1, the extremes of all ``shots`` where a
     film has several, ``pixel_aspect`` a pixel's width to its height, ``metadata`` plain values for
     the formats that can carry them. ``own_ranges`` says that each shot has a range of its own.
-    ``sound``, and the ``timecode`` of the first frame, are for videos; ``labels_of`` gives more
-    texts for pictures of a range. Without ``dither`` depth is cut off to 8 bits, as the reference
-    does.
+    ``sound``, the ``timecode`` of the first frame, and the ``offset``, how many seconds nothing is
+    shown before it, are for videos; ``labels_of`` gives more texts for pictures of a range. Without
+    ``dither`` depth is cut off to 8 bits, as the reference does.
 
     Where shots are written as they finish, ``kept`` names for each a file in the run's state for
     the output's part of it, in which formats that :attr:`DisparitySink.keeps_shots` may let it wait
@@ -122,6 +122,7 @@ class SinkSettings:
     published: Published = field(default_factory=Published)
     sound: Sound | None = None
     timecode: str = ""
+    offset: Fraction = Fraction(0)
     labels_of: Callable[[ValueRange], Mapping[str, str]] = _unlabelled
     dither: bool = True
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -73,6 +74,7 @@ class PerShotSink:
             own_ranges=False,
             metadata=self._metadata(shot),
             sound=self._sound(shot),
+            offset=Fraction(0),
             timecode=later(
                 self._settings.timecode, shot.time * self._settings.rate, self._settings.rate
             ),

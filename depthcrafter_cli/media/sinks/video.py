@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -26,6 +27,7 @@ from depthcrafter_cli.media.sinks.base import DepthFrame, FileSink, ShotRange
 from depthcrafter_cli.media.sinks.matroska import tell_shown_size
 from depthcrafter_cli.media.sinks.shown import shown, shows_source
 from depthcrafter_cli.media.sound import SoundCopy
+from depthcrafter_cli.media.timestamps import common_unit
 from depthcrafter_cli.types import Disparity, Size
 
 _BT709 = 1  # the same code for primaries, transfer and matrix, ITU-T H.273
@@ -126,7 +128,8 @@ class VideoSink(FileSink):
         if settings.timecode:
             self._stream.metadata["timecode"] = settings.timecode
         if settings.sound is not None:
-            self._sound = settings.sound.into(self._container, self.path)
+            sound = replace(settings.sound, start=settings.sound.start - settings.offset)
+            self._sound = sound.into(self._container, self.path)
 
     def _reopened(self, _name: str, _flags: int, _options: object) -> BinaryIO:
         """The file once more, to be read while its index goes before the pictures."""
@@ -135,7 +138,7 @@ class VideoSink(FileSink):
     def _stream_in(self, container: av.container.OutputContainer) -> av.VideoStream:
         settings = self.settings
         pictures = self.picture_size(self.path, settings.size, settings.look)
-        stream = _add_stream(container, self._codec, pictures, settings.rate, settings.time_base)
+        stream = _add_stream(container, self._codec, pictures, settings.rate, self._unit)
         if settings.pixel_aspect != 1:
             stream.codec_context.sample_aspect_ratio = settings.pixel_aspect
         return stream
@@ -146,15 +149,15 @@ class VideoSink(FileSink):
         picture = self._picture(frame)
         if not self._codec.matte:
             _tag(picture)
-        picture.time_base = self.settings.time_base
-        picture.pts = self._units(frame.time)
+        picture.time_base = self._unit
+        picture.pts = self._moment(frame.time)
         picture.duration = max(self._units(1 / self.settings.rate), 1)
         packets = self._encoded(picture)
         if self._kept is not None:
             self._kept.write(packets)
             return
         if self._sound is not None:
-            self._sound.copy(until=frame.time)
+            self._sound.copy(until=self.settings.offset + frame.time)
         self._ends = frame.time + 1 / self.settings.rate
         self._decode_at([picture.pts])
         self._mux(packets)
@@ -192,7 +195,7 @@ class VideoSink(FileSink):
         if self.settings.end is not None:
             # FFmpeg writes an MP4 to be as long as its packets say, those without a word as long as
             # an average one, which at a variable rate may lead past the end.
-            end, usual = self._units(self.settings.end), self._units(1 / self.settings.rate)
+            end, usual = self._moment(self.settings.end), self._units(1 / self.settings.rate)
             for packet in packets:
                 if packet.pts + max(packet.duration, usual) > end:
                     packet.duration = max(1, end - packet.pts)
@@ -218,9 +221,9 @@ class VideoSink(FileSink):
             if self._decoded is not None:
                 packet.dts = self._decoded.popleft()
         if is_end and packets and self.settings.end is not None:
-            self._show_until(self._units(self.settings.end), packets)
+            self._show_until(self.settings.end, packets)
         if is_end and self._sound is not None:
-            self._sound.end(self.settings.end or self._ends)
+            self._sound.end(self.settings.offset + (self.settings.end or self._ends))
         if packets and self._first_decoded is None:
             self._first_decoded = packets[0].dts
         try:
@@ -262,8 +265,17 @@ class VideoSink(FileSink):
         more = ((0, whole.height - height), (0, whole.width - width), (0, 0))
         return np.pad(picture, more[: picture.ndim], mode="edge")
 
+    @property
+    def _unit(self) -> Fraction:
+        """The unit of time of the video, in seconds."""
+        unit, offset = self.settings.time_base, self.settings.offset
+        return common_unit(unit, offset) if offset else unit
+
     def _units(self, seconds: Fraction) -> int:
-        return round(seconds / self.settings.time_base)
+        return round(seconds / self._unit)
+
+    def _moment(self, time: Fraction) -> int:
+        return self._units(self.settings.offset + time)
 
     def _end(self) -> None:
         if self._encoder is not None:
@@ -288,24 +300,24 @@ class VideoSink(FileSink):
         """Add the packets of a shot that waited for the others."""
         self._decode_at(shown_at(path))
         ends = []
-        for packet, at_end in read_packets(path, self.settings.time_base):
+        for packet, at_end in read_packets(path, self._unit):
             if at_end:
                 ends.append(packet)
                 continue
             if self._sound is not None:
-                self._sound.copy(until=packet.pts * self.settings.time_base)
+                self._sound.copy(until=packet.pts * self._unit)
             self._mux([packet])
         self._mux(ends, is_end=is_last)
 
-    def _show_until(self, end: int, packets: list[av.Packet]) -> None:
+    def _show_until(self, end: Fraction, packets: list[av.Packet]) -> None:
         """Gives the last picture its own duration; the others' follow from the next one's time.
 
         ``packets`` are the last ones, in the order of decoding, which begins before time 0 if it is
         not that of showing.
         """
         shown_last, first = max(packets, key=_shown_at), self._first_decoded
-        shown_last.duration = end - shown_last.pts
-        packets[-1].duration = end - (
+        shown_last.duration = self._moment(end) - shown_last.pts
+        packets[-1].duration = self._units(end) - (
             packets[-1].dts - (packets[0].dts if first is None else first)
         )
 
