@@ -121,8 +121,23 @@ def _stage_lines(planned: "TrainingPlan") -> Iterator[Line]:
             f"{memory.trained / 1e6:.3g} M trained parameters and the rest",
             "  ",
         )
+        if validated := planned.validates_in(memory):
+            yield Line(
+                f"{validated / 1e9:.2f} GB while it validates, which lasts as long as "
+                f"{planned.steps_of_validation(each):.2g} steps by operations",
+                "  ",
+            )
+        shared = [f"{taken / 1e9:.2f} by {n}" for n, taken in planned.shared(each).items()]
+        if shared:
+            yield Line(
+                f"GB on each card, at most, shared with --share-model: {', '.join(shared)}", "  "
+            )
         if memory.on_host:
             yield Line(f"{memory.on_host / 1e9:.2f} GB of the host for the average", "  ")
+    if planned.validation is not None:
+        clips = counted(planned.validation.clips, "clip")
+        longest = counted(planned.validation.frames, "frame")
+        yield Line(f"validation: {clips} of up to {longest}, in float32")
     yield Line(f"disk: {size_in_words(planned.disk)} for checkpoints in the work folder")
     yield Line("time: train tells it from the first steps on")
 

@@ -58,6 +58,13 @@ TimeLimit = Annotated[
         parser=opt.past_click(_time_limit),
     ),
 ]
+ShareModel = Annotated[
+    bool,
+    opt.option(
+        "--share-model",
+        text="Processes share the model (FSDP), not the batch alone: each needs less memory.",
+    ),
+]
 Export = Annotated[
     Path | None,
     opt.option(
@@ -67,7 +74,10 @@ Export = Annotated[
     ),
 ]
 
-_NAMES = {name: f"--{name.replace('_', '-')}" for name in ("work_dir", "resume", "out", "device")}
+_NAMES = {
+    name: f"--{name.replace('_', '-')}"
+    for name in ("work_dir", "resume", "out", "device", "share_model")
+}
 _NON_COMMERCIAL = (
     "the trained weights keep the licences of those they were trained on from: for non-commercial "
     "use only (depthcrafter weights list)."
@@ -82,6 +92,7 @@ def train(
     resume: Resume = False,
     time_limit: TimeLimit = None,
     export: Export = None,
+    share_model: ShareModel = False,
     *,
     asked: Annotated[Values, Some(RunRequest, names=("device",))],
     how: Reporting,
@@ -112,7 +123,7 @@ def train(
                 began_as = carry_out(
                     config, recipe.stem, work_dir, out, observer, console.warn,
                     resume=resume, time_limit=time_limit or math.inf, export=export,
-                    recipe=recipe.read_text(encoding="utf-8"), **asked,
+                    share_model=share_model, recipe=recipe.read_text(encoding="utf-8"), **asked,
                 )  # fmt: skip
             except Interrupted:
                 console.hint = "Go on with: the same command."

@@ -81,7 +81,9 @@ def settle(
     """
     tensors = _tensors(network)
     if not offloaded:
-        network.to(device)
+        # What is there stays: from cpu to cpu:0, the device of several processes, would be a copy.
+        if any(tensor.device.type != device.type for tensor in tensors):
+            network.to(device)
     elif any(tensor.device.type != "cpu" for tensor in tensors):
         on_host = host_like(tensors, device, host_memory)
         for copy, tensor in zip(on_host, tensors, strict=True):

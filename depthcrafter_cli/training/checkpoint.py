@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from depthcrafter_cli.structured import archive_errors, content_errors
 from depthcrafter_cli.training.config import Optimisation, StageConfig, TrainingConfig
 from depthcrafter_cli.training.data.origin import is_same
 from depthcrafter_cli.training.ema import MovingAverage
+from depthcrafter_cli.training.sharding import is_sharded, joined, own, split
 
 Settings = dict[str, Any]
 
@@ -96,6 +97,8 @@ class TrainingState:
 
     Random numbers need no state: every step draws from a stream seeded by its own number. Nor do
     weights that the stage does not train: they are those of the stage before.
+    Where processes share the network, a checkpoint is what one process would have written. All of
+    them call each method, and those that do not ``write`` only give their parts.
     """
 
     network: nn.Module
@@ -104,18 +107,22 @@ class TrainingState:
     recipe: Settings
     step: int = 0
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, *, write: bool = True) -> None:
         """Replace ``path``, which is never half a checkpoint.
 
         Raises:
             OutputError: it cannot be written.
         """
         content = {
-            "network": self._trained(),
-            "optimizer": self.optimizer.state_dict(),
-            "average": self.average.state_dict(),
+            "network": self._weights(write),
+            "optimizer": self._of_optimizer(
+                self.optimizer.state_dict(),
+                lambda value, weight: joined(own(value), weight, keep=write),
+            ),
+            "average": self._joined(self.average.state_dict(), write),
         }
-        self._write(path, content)
+        if write:
+            self._write(path, content)
 
     def _write(self, path: Path, content: dict[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,10 +132,11 @@ class TrainingState:
             except RuntimeError as error:  # torch's own, about the half that is there
                 raise error.__context__ or error from None
 
-    def save_weights(self, path: Path) -> None:
+    def save_weights(self, path: Path, *, write: bool = True) -> None:
         """Write the network as it is, as a checkpoint that nothing can go on from."""
-        content = {"network": self._trained(), "optimizer": {}, "average": {}}
-        self._write(path, content)
+        content = {"network": self._weights(write), "optimizer": {}, "average": {}}
+        if write:
+            self._write(path, content)
 
     def load_weights(self, path: Path) -> None:
         """Take the averaged weights of a checkpoint into the network. Raises UsageError."""
@@ -138,7 +146,7 @@ class TrainingState:
         _require_none({"frozen"} if weights.keys() != trained.keys() else set(), path)
         with content_errors(path, UsageError, _EXPECTED), torch.no_grad():
             for name, tensor in trained.items():
-                tensor.copy_(weights[name])
+                tensor.copy_(split(weights[name], tensor))
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint.
@@ -154,9 +162,12 @@ class TrainingState:
         _require_none(changed, path)
         with content_errors(path, UsageError, _EXPECTED), torch.no_grad():
             for name, tensor in trained.items():
-                tensor.copy_(content["network"][name])
-            self.optimizer.load_state_dict(content["optimizer"])
-            self.average.load_state_dict(content["average"])
+                tensor.copy_(split(content["network"][name], tensor))
+            self.optimizer.load_state_dict(self._of_optimizer(content["optimizer"], split))
+            average = content["average"]
+            self.average.load_state_dict(
+                {name: own(split(mean, trained[name])) for name, mean in average.items()}
+            )
             self.step = content["step"]
 
     def _trained(self) -> dict[str, Tensor]:
@@ -165,6 +176,30 @@ class TrainingState:
             for name, parameter in self.network.named_parameters()
             if parameter.requires_grad
         }
+
+    def _weights(self, keep: bool) -> dict[str, Tensor]:
+        return self._joined({name: own(part) for name, part in self._trained().items()}, keep)
+
+    def _joined(self, parts: dict[str, Tensor], keep: bool) -> dict[str, Tensor]:
+        trained = self._trained()
+        return {name: joined(part, trained[name], keep=keep) for name, part in parts.items()}
+
+    def _of_optimizer(
+        self, state: dict[str, Any], change: Callable[[Tensor, Tensor], Tensor]
+    ) -> dict[str, Any]:
+        """The state of an optimiser, with what it keeps of weights in parts changed."""
+        if not is_sharded(self.network):
+            return state
+        trained = [*self._trained().values()]
+        changed = {
+            number: {
+                name: change(value, trained[number])
+                if value.shape == trained[number].shape else value
+                for name, value in kept.items()
+            }
+            for number, kept in state["state"].items()
+        }  # fmt: skip
+        return {**state, "state": changed}
 
 
 def _content(path: Path, *, mmap: bool = False) -> dict[str, Any]:

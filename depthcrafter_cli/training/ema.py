@@ -8,12 +8,15 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from depthcrafter_cli.training.sharding import own
+
 
 class MovingAverage:
     """Averages the trained parameters of a network; with a decay of 0 it is the network.
 
     The decay starts low, ``(1 + step) / (10 + step)``, so that the average soon forgets where it
-    began. Without a ``device`` it is where the network is.
+    began. Without a ``device`` it is where the network is. Where processes share the weights, it
+    averages their parts.
     """
 
     def __init__(
@@ -22,7 +25,7 @@ class MovingAverage:
         self._decay = decay
         self._live = {name: p for name, p in network.named_parameters() if p.requires_grad}
         self._mean = {
-            name: p.detach().to(device or p.device, copy=True)
+            name: own(p.detach()).to(device or p.device, copy=True)
             for name, p in self._live.items()
             if decay
         }
@@ -32,14 +35,14 @@ class MovingAverage:
         """Take in the weights after ``step`` steps."""
         if self._mean:
             decay = min(self._decay, (1 + step) / (10 + step))
-            live = [p.detach().to(self._mean[name].device) for name, p in self._live.items()]
+            live = [own(p.detach()).to(mean.device) for mean, p in self._pairs()]
             torch._foreach_lerp_(list(self._mean.values()), live, 1 - decay)
 
     @torch.no_grad()
     def copy_to_network(self) -> None:
         """Overwrite the network's weights with their average."""
-        for name, mean in self._mean.items():
-            self._live[name].copy_(mean)
+        for mean, live in self._pairs():
+            own(live).copy_(mean)
 
     @contextmanager
     def in_network(self) -> Iterator[None]:
@@ -53,10 +56,13 @@ class MovingAverage:
     @torch.no_grad()
     def _exchange(self) -> None:
         """One tensor at a time, so that it takes no memory worth counting."""
-        for name, mean in self._mean.items():
-            kept = self._live[name].clone()
-            self._live[name].copy_(mean)
+        for mean, live in self._pairs():
+            kept = own(live).clone()
+            own(live).copy_(mean)
             mean.copy_(kept)
+
+    def _pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return ((mean, self._live[name]) for name, mean in self._mean.items())
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the averaged tensors by parameter name."""

@@ -20,6 +20,7 @@ from depthcrafter_cli.models.unet import DepthUNet
 from depthcrafter_cli.training.config import StageConfig
 from depthcrafter_cli.training.layers import select_layers
 from depthcrafter_cli.training.optimizers import state_bytes
+from depthcrafter_cli.training.sharding import BLOCKS
 from depthcrafter_cli.training.shortcuts import (
     collapse_cross_attention,
     flatten_temporal_convolutions,
@@ -47,6 +48,7 @@ class StageMemory:
 
     ``working`` is what the passes of a step need beside the rest: all in bfloat16, and all in
     float32. Mixed precision lies between. ``on_host`` are those of an average that is kept there.
+    ``block`` are the weights of the largest block, ``loose`` those outside of blocks.
     """
 
     trained: int
@@ -56,6 +58,16 @@ class StageMemory:
     average: int
     on_host: int = 0
     working: tuple[int, int] = (0, 0)
+    block: int = 0
+    loose: int = 0
+
+    def kept_by_each(self, processes: int) -> int:
+        """What is on the device of each of several processes that share the network.
+
+        Beside its part, the weights of two blocks and the gradients of one, and their copies on the
+        way.
+        """
+        return self.kept // processes + 4 * self.block + 2 * self.loose
 
     @property
     def kept(self) -> int:
@@ -83,15 +95,23 @@ def stage_memory(
     learnt = [p for p in unet.parameters() if p.requires_grad]
     trained = sum(p.numel() for p in learnt)
     average = _FLOAT32 * trained if stage.ema else 0
+    weights = _weight_bytes(unet)
+    blocks = [_weight_bytes(module) for module in unet.modules() if isinstance(module, BLOCKS)]
     return StageMemory(
         trained=trained,
-        weights=_FLOAT32 * sum(p.numel() for p in unet.parameters()),
+        weights=weights,
         gradients=_FLOAT32 * trained * (2 if processes > 1 else 1),
         optimizer=sum(state_bytes(stage, p) for p in learnt),
         average=0 if stage.ema_on == "host" else average,
         on_host=average if stage.ema_on == "host" else 0,
         working=(0, 0) if step is None else _working(build, stage, frozen, step),
+        block=max(blocks),
+        loose=weights - sum(blocks),
     )
+
+
+def _weight_bytes(network: nn.Module) -> int:
+    return _FLOAT32 * sum(int(p.numel()) for p in network.parameters())
 
 
 def _simulated(

@@ -9,7 +9,6 @@ import types
 from functools import partial
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from diffusers.models.resnet import SpatioTemporalResBlock
 from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
@@ -44,13 +43,19 @@ def collapse_cross_attention(unet: nn.Module) -> None:
 def keep_blind(unet: Any) -> None:
     """A denoiser that does not see the noise never comes to see it.
 
-    Its first convolution has zeros for it, the gradient of which is held at 0; so are the updates
+    Its first convolution has zeros for it, and is shown zeros: so are its gradients and the updates
     of both optimisers, then.
     """
-    weight, noisy = unet.conv_in.weight, unet.conv_in.in_channels // 2
-    if not weight[:, :noisy].any():
-        seen = (torch.arange(weight.shape[1]) >= noisy).to(weight)[:, None, None]
-        weight.register_hook(lambda gradient: gradient * seen)
+    noisy = unet.conv_in.in_channels // 2
+    if not unet.conv_in.weight[:, :noisy].any():
+        unet.conv_in.register_forward_pre_hook(partial(_without, noisy))
+
+
+def _without(noisy: int, _module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    """The first convolution's input without its first channels."""
+    shown = inputs[0].clone()
+    shown[:, :noisy] = 0
+    return (shown,)
 
 
 def recompute_blocks(unet: nn.Module, enabled: bool) -> None:

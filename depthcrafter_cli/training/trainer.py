@@ -27,6 +27,7 @@ from depthcrafter_cli.training.data.rejects import Rejects
 from depthcrafter_cli.training.ema import MovingAverage
 from depthcrafter_cli.training.journal import Journal
 from depthcrafter_cli.training.optimizers import optimizer_of
+from depthcrafter_cli.training.sharding import gather, in_full, release, shard
 
 REPORT_EVERY = 20  # steps
 
@@ -68,14 +69,14 @@ def learning_rate(plan: Optimisation, step: int) -> float:
 
 
 def new_state(
-    stage: Stage, plan: Optimisation, seed: int, earlier: Sequence[Settings] = ()
+    network: nn.Module, plan: Optimisation, seed: int, earlier: Sequence[Settings] = ()
 ) -> TrainingState:
     """Optimiser and average for a stage about to start, after ``earlier`` ones."""
-    trained = [p for p in stage.network.parameters() if p.requires_grad]
+    trained = [p for p in network.parameters() if p.requires_grad]
     optimizer = optimizer_of(plan, trained)
     place = torch.device("cpu") if plan.ema_on == "host" else None
-    average = MovingAverage(stage.network, plan.ema, place)
-    return TrainingState(stage.network, optimizer, average, settings_of(plan, seed, earlier))
+    average = MovingAverage(network, plan.ema, place)
+    return TrainingState(network, optimizer, average, settings_of(plan, seed, earlier))
 
 
 def train_step(
@@ -106,7 +107,7 @@ def train_step(
         total += loss.detach()
     batch_loss = float(accelerator.reduce(total, reduction="sum"))
     trained = [p for group in state.optimizer.param_groups for p in group["params"]]
-    norm = float(nn.utils.clip_grad_norm_(trained, plan.clip_norm))
+    norm = float(in_full(nn.utils.clip_grad_norm_(trained, plan.clip_norm)))
     if not (math.isfinite(batch_loss) and math.isfinite(norm)):
         raise UsageError(
             f"got a loss of {batch_loss} and gradients of norm {norm} in step {state.step + 1} of "
@@ -123,6 +124,7 @@ def train_step(
 class Session:
     """What all stages of a run share: processes, work folder, log, seed, and who watches.
 
+    With ``shares_model`` each process has a part of the network that is trained, else all of it.
     ``rejects`` are told which clips cannot be used, by default none may be so.
     ``validate``, if any, scores the network every ``validate_every`` steps. ``deadline`` is when to
     stop, by time.monotonic(). With ``export``, a checkpoint, nothing is trained: its stage has the
@@ -138,6 +140,7 @@ class Session:
     validate_every: int = 1
     deadline: float = math.inf
     export: Path | None = None
+    shares_model: bool = False
     rejects: Rejects = field(default_factory=lambda: Rejects(0))
 
     def goes_on(self, event: Progress) -> bool:
@@ -182,7 +185,11 @@ def train(
     Raises:
         Interrupted: the session was asked to stop; the last step is saved.
     """
-    state = new_state(stage, plan, session.seed, earlier)
+    accelerator = session.accelerator
+    network = stage.network
+    if session.shares_model:
+        network = shard(network, accelerator.device, accelerator.num_processes)
+    state = new_state(network, plan, session.seed, earlier)
     checkpoint = session.folder / f"{stage.name}.ckpt"
     keeps_best = isinstance(plan, StageConfig) and plan.keep == "best"
     best = checkpoint.with_suffix(".best.ckpt") if keeps_best else None
@@ -197,11 +204,13 @@ def train(
             _validate(stage, session, state, best)
         if state.step < plan.steps:
             _run(stage, plan, session, state, checkpoint, best)
-            session.accelerator.free_memory()  # it would hold the wrapped network, and gradients
+            accelerator.free_memory()  # it would hold the wrapped network, and gradients
         state.average.copy_to_network()
         if best is not None:
-            session.accelerator.wait_for_everyone()  # one of them writes it
+            accelerator.wait_for_everyone()  # one of them writes it
             state.load_weights(best)
+    if session.shares_model:
+        gather(network, stage.network)
     stage.network.requires_grad_(False)
 
 
@@ -214,8 +223,8 @@ def _run(
     best: Path | None,
 ) -> None:
     accelerator = session.accelerator
-    network = stage.network
-    if accelerator.num_processes > 1:
+    network = state.network
+    if accelerator.num_processes > 1 and not session.shares_model:
         network = accelerator.prepare_model(network)
     pace = _Pace(accelerator.num_processes)
     for pieces in stage.pieces(range(state.step, plan.steps)):
@@ -231,10 +240,10 @@ def _run(
         goes_on = session.goes_on(Progress(stage.name, state.step, plan.steps, "steps", detail))
         validates, is_due = session.is_due(state.step, plan), state.step % plan.save_every == 0
         # Saved first, so that a held-out clip that cannot be read costs no steps.
-        saves = session.leads and (is_due or validates or done or not goes_on)
+        saves = is_due or validates or done or not goes_on
         if saves:
-            state.save(checkpoint)
-        if saves and is_due and plan.keep_last:
+            state.save(checkpoint, write=session.leads)
+        if session.leads and is_due and plan.keep_last:
             _keep_last(checkpoint, state.step, plan.keep_last)
         if not goes_on:
             raise Interrupted
@@ -246,14 +255,22 @@ def _run(
 
 def _validate(stage: Stage, session: Session, state: TrainingState, best: Path | None) -> None:
     """Score the averaged weights, and keep them if they are the best so far."""
-    if session.leads and session.validate is not None:
-        with state.average.in_network():
+    if not (session.validate and (session.leads or session.shares_model)):
+        return
+    scores: dict[str, float] = {}
+    with state.average.in_network():
+        if session.shares_model:
+            gather(state.network, stage.network, keep=session.leads)
+        if session.leads:
             session.observer(Progress("validate", 0, None, "clips"))
             scores = session.validate()
-            if best is not None and scores["abs_rel"] < session.journal.least(
-                stage.name, "abs_rel"
-            ):
-                state.save_weights(best)
+        if session.shares_model:
+            release(stage.network)
+        if best is not None:
+            least = session.journal.least(stage.name, "abs_rel")
+            is_best = session.leads and scores["abs_rel"] < least
+            state.save_weights(best, write=is_best)
+    if session.leads:
         session.journal.write(stage.name, state.step, **scores)
 
 

@@ -23,14 +23,16 @@ if TYPE_CHECKING:
 
     from depthcrafter_cli.datasets.clip import ClipSource
     from depthcrafter_cli.models.components import Components
-    from depthcrafter_cli.models.registry import ModelSettings, ModelSpec
+    from depthcrafter_cli.models.registry import ModelSpec
     from depthcrafter_cli.models.weights import InstalledModel
     from depthcrafter_cli.training.config import StageConfig, TrainingConfig
     from depthcrafter_cli.training.precision import Precision
     from depthcrafter_cli.training.trainer import Session
 
 
-_SHARDED = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
+_SHARDED = "ACCELERATE_USE_FSDP"
+# Other ways to share the model, and a setting of this one, that are not ours.
+_UNKNOWN = ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM", "FSDP_OFFLOAD_PARAMS")
 _LAUNCHED = "ACCELERATE_MIXED_PRECISION"  # set by accelerate launch
 
 
@@ -46,23 +48,25 @@ def train(
     resume: bool = False,
     time_limit: float = math.inf,
     export: Path | None = None,
+    share_model: bool = False,
     recipe: str = "",
 ) -> "ModelSpec":
     """Train a model and write its folder ``out``, and one after every stage into ``work``.
 
     What is returned is known of the weights that it began as, and whose licences it has.
 
-    Started by ``accelerate launch`` or ``torchrun``, all processes share the work. ``warn`` is told
-    of a GPU that is there and not used. After ``time_limit`` seconds the run stops as if it had
-    been asked to. With ``export``, a checkpoint of ``work``, nothing is trained: its model is
-    written. ``recipe`` is the text of the recipe, which the model's card tells.
+    Started by ``accelerate launch`` or ``torchrun``, processes share the batch, with
+    ``share_model`` the network too. ``warn`` is told of a GPU that is there and not used. After
+    ``time_limit`` seconds the run stops as if asked to. With ``export``, a checkpoint of ``work``,
+    nothing is trained: its model is written. The model's card tells ``recipe``, a recipe's text.
 
     Raises:
         Interrupted: it was asked to stop; the step it was at is saved.
         MemoryLimitError: memory ran out; what was saved before is kept.
         OutputError: ``out`` is not free, or another run is at work in ``work`` or makes ``out``.
         UsageError: ``resume`` and ``work`` holds no checkpoint, or it was begun with other data
-            or stages, or a stage's optimiser is not in this PyTorch.
+            or stages, or a stage's optimiser is not in this PyTorch, or processes cannot share
+            the network.
         InputError: clips that any of the stages needs are missing or not complete.
         WeightsError: the weights to start from are missing or damaged.
     """
@@ -89,7 +93,7 @@ def train(
     for sentence in (*leaks(config), *notes(config, clips)):
         warn(sentence)
     session = replace(
-        _session(config.seed, work, observer, device, warn),
+        _session(config, work, observer, device, share_model, warn),
         rejects=rejects,
         deadline=time.monotonic() + time_limit,
         export=export,
@@ -127,6 +131,7 @@ def _carry_out(
     from depthcrafter_cli.training.data.latents import Encoder
     from depthcrafter_cli.training.networks import average_with_start, save_trained
     from depthcrafter_cli.training.precision import Precision
+    from depthcrafter_cli.training.recipe import suited
     from depthcrafter_cli.training.stages.decoder import train_decoder
     from depthcrafter_cli.training.stages.denoiser import train_denoiser
     from depthcrafter_cli.workflows.validation import validator
@@ -134,7 +139,7 @@ def _carry_out(
     precision = Precision(config.precision, session.accelerator.device)
     start = _start(config, clips, precision, session)
     if config.foundation is None:
-        config = replace(config, settings=_suited(config.settings, start.settings))
+        config = suited(config, start.settings)
     for sentence in levels_apart(config):
         warn(sentence)
     networks = _load(start.path, precision)
@@ -247,16 +252,6 @@ def memory_errors(stage: "StageConfig", device: "torch.device") -> Iterator[None
         ) from error
 
 
-def _suited(settings: dict[str, int], start: "ModelSettings") -> dict[str, int]:
-    """Those of the weights one starts from, but for what the recipe says. Raises UsageError."""
-    from depthcrafter_cli.models.manifest import SETTINGS
-    from depthcrafter_cli.pipeline.config import PipelineConfig
-
-    merged = {**{name: getattr(start, name) for name in SETTINGS}, **settings}
-    PipelineConfig(**{name: merged[name] for name in ("window", "overlap", "steps")})
-    return merged
-
-
 def _require_free(out: Path, work: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(
@@ -307,25 +302,33 @@ def _older(manifest: Path, checkpoint: Path) -> bool:
 
 
 def _session(
-    seed: int, work: Path, observer: Observer, device: str, warn: Warn = ignore
+    config: "TrainingConfig",
+    work: Path,
+    observer: Observer,
+    device: str,
+    share_model: bool,
+    warn: Warn,
 ) -> "Session":
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
     from depthcrafter_cli.models.devices import make_current, pick_device
     from depthcrafter_cli.training.journal import Journal
+    from depthcrafter_cli.training.sharding import require_sharding
     from depthcrafter_cli.training.trainer import Session
 
-    for name in _SHARDED:
-        if os.environ.get(name) == "true":
+    for name in _UNKNOWN:
+        if os.environ.get(name, "").lower() == "true":
             raise UsageError(
-                f"got {name}, by which processes share the model, expected such as share the "
-                "batch: launch it without."
+                f"got {name}, expected processes that share the batch, or the model by FSDP alone: "
+                "launch it without."
             )
+    share_model |= os.environ.get(_SHARDED, "").lower() == "true"
+    os.environ.pop(_SHARDED, None)  # or accelerate would do it, in its own way
     warnings: list[str] = []
     chosen = pick_device(device, warnings.append)
     make_current(chosen)
-    # Cross-attention to one token gives its queries no gradient (see training/shortcuts.py).
+    # Cross-attention to one token gives its queries no gradient (training/shortcuts.py).
     spread = DistributedDataParallelKwargs(find_unused_parameters=True)
     # While one process validates or encodes its clips, the others wait for it.
     patience = InitProcessGroupKwargs(timeout=timedelta(hours=12))
@@ -334,6 +337,8 @@ def _session(
         mixed_precision="no",  # the recipe's precision rules, not that of accelerate's own config
         kwargs_handlers=[spread, patience],
     )
+    if share_model:
+        require_sharding(config, accelerator.num_processes)
     leads = accelerator.is_main_process
     if chosen.type == "cpu" and accelerator.num_processes == 1 and _LAUNCHED in os.environ:
         warnings.append(
@@ -344,7 +349,7 @@ def _session(
         warn(sentence)
     make_folder(work)
     journal = Journal(work, active=leads)
-    return Session(accelerator, work, journal, seed, observer)
+    return Session(accelerator, work, journal, config.seed, observer, shares_model=share_model)
 
 
 def _start(

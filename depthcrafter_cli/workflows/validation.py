@@ -10,10 +10,41 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from depthcrafter_cli.datasets.clip import ClipSource, Sample
+    from depthcrafter_cli.datasets.clip import ClipSource, Sample, Shape
     from depthcrafter_cli.models.components import Components
+    from depthcrafter_cli.pipeline.config import PipelineConfig
     from depthcrafter_cli.training.config import TrainingConfig
     from depthcrafter_cli.training.data.rejects import Rejects
+
+
+def held_out(
+    config: "TrainingConfig", sources: "Mapping[str, ClipSource]"
+) -> "list[tuple[str, int, Shape]]":
+    """What validation shows: source, number and frames, height and width of each clip."""
+    plan = config.validation
+    if plan is None:
+        return []
+    chosen = [
+        (name, index, sources[name].shape(index))
+        for name in plan.sources
+        for index in range(min(plan.clips, len(sources[name])))
+    ]
+    return [
+        (name, index, (min(plan.frames, length), height, width))
+        for name, index, (length, height, width) in chosen
+    ]
+
+
+def pipeline_settings(config: "TrainingConfig") -> "PipelineConfig":
+    """How validation runs the pipeline."""
+    from depthcrafter_cli.pipeline.config import PipelineConfig
+
+    told, own = config.settings, PipelineConfig()
+    return PipelineConfig(
+        window=told.get("window", own.window),
+        overlap=told.get("overlap", own.overlap),
+        steps=told.get("steps", own.steps),
+    )
 
 
 def validator(
@@ -35,35 +66,25 @@ def validator(
 
     from depthcrafter_cli.evaluation.metrics import evaluate_clip
     from depthcrafter_cli.evaluation.temporal import temporal_score
-    from depthcrafter_cli.pipeline.config import PipelineConfig
     from depthcrafter_cli.pipeline.pipeline import estimate_disparity
     from depthcrafter_cli.training.adapter import merged
 
     plan = config.validation
     assert plan is not None
     multiple = networks.side_multiple
-    held_out = [
-        (name, index, sources[name].shape(index))
-        for name in plan.sources
-        for index in range(min(plan.clips, len(sources[name])))
-    ]
-    for name, _, (_, height, width) in held_out:
+    clips = held_out(config, sources)
+    for name, _, (_, height, width) in clips:
         if height % multiple or width % multiple:
             raise UsageError(
                 f"got clips of {width}x{height} pixels in the source {name!r}, expected "
                 f"sides divisible by {multiple} for validation: change its height and width."
             )
-    defaults = PipelineConfig()
-    settings = PipelineConfig(
-        window=config.settings.get("window", defaults.window),
-        overlap=config.settings.get("overlap", defaults.overlap),
-        steps=config.settings.get("steps", defaults.steps),
-    )
+    settings = pipeline_settings(config)
 
     def scores() -> dict[str, float]:
         rows: dict[str, list[float]] = defaultdict(list)
-        for name, index, (length, _, _) in held_out:
-            kind, frames = config.sources[name].kind, min(plan.frames, length)
+        for name, index, (frames, _, _) in clips:
+            kind = config.sources[name].kind
             clip = rejects.read(name, sources[name], index, range(frames))
             if clip is None:
                 continue

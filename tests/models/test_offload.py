@@ -9,7 +9,7 @@ from depthcrafter_cli.models.copies import Copies
 from depthcrafter_cli.models.host import HostMemory, host_memory
 from depthcrafter_cli.models.offload import Offload
 from depthcrafter_cli.models.reordered.unet import WindowForward
-from depthcrafter_cli.models.residency import Residency
+from depthcrafter_cli.models.residency import Residency, settle
 from depthcrafter_cli.types import MemoryPlan
 from tests.models.test_reordered import inputs, plain_unet, random_unet
 
@@ -162,3 +162,12 @@ def test_weights_are_home_again_where_the_next_ones_find_no_room():
         pass
     found = [parameter.data_ptr() for parameter in (*first.parameters(), *second.parameters())]
     assert found == homes
+
+
+def test_weights_that_are_home_stay_what_they_are():
+    network = torch.nn.Linear(2, 2)
+    places = [tensor.data_ptr() for tensor in network.parameters()]
+    with torch.inference_mode():  # the device of the first of several processes on a CPU
+        settle(network, torch.device("cpu", 0), False, HostMemory(print))
+    assert [tensor.data_ptr() for tensor in network.parameters()] == places
+    network.requires_grad_(True)  # as it does not for what inference makes

@@ -29,6 +29,7 @@ from depthcrafter_cli.training.data.origin import require_origin
 from depthcrafter_cli.training.data.rejects import Rejects
 from depthcrafter_cli.training.data.sources import open_sources
 from depthcrafter_cli.training.recipe import load_recipe
+from depthcrafter_cli.training.sharding import sharding_obstacle
 from depthcrafter_cli.workflows.train import leaks, memory_errors
 from depthcrafter_cli.workflows.validation import validator
 
@@ -424,14 +425,34 @@ def test_an_optimiser_whose_library_is_not_installed_is_refused(cli, tmp_path, m
     assert list(tmp_path.iterdir()) == [recipe]
 
 
-def test_processes_that_would_share_the_model_are_refused(cli, tiny_folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+def test_what_keeps_processes_from_sharing_a_model_is_told(cli, tiny_folder, tmp_path, monkeypatch):
     write_clip(tmp_path / "clips" / "a", 0)
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(three_stages(tiny_folder, tmp_path / "clips", 1))
-    refused = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work")
-    assert refused.code == 2 and "launch it without" in refused.err
+    command = "train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work"
+    refused = [cli(*command, "--share-model")]
+    for name in ("ACCELERATE_USE_FSDP", "FSDP_OFFLOAD_PARAMS", "ACCELERATE_USE_DEEPSPEED"):
+        monkeypatch.setenv(name, "true")
+        refused.append(cli(*command))
+        monkeypatch.delenv(name, raising=False)
+    for told, reason in zip(
+        refused, ("several: start", "several: start", "OFFLOAD", "DEEPSPEED"), strict=True
+    ):
+        assert told.code == 2 and reason in told.err, told.err
     assert not (tmp_path / "work").exists()
+
+
+def test_recipes_whose_model_cannot_be_shared_say_why(tiny_folder, tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    text = three_stages(tiny_folder, tmp_path, 1)
+    for stage, reason in (
+        ("", ""),
+        ('optimizer = "adamw8bit"\n', '"adamw8bit", expected "adamw"'),
+        ("[adapter]\nrank = 2\n", "an adapter needs no sharing"),
+    ):
+        recipe.write_text(text + stage)
+        told = sharding_obstacle(load_recipe(recipe))
+        assert reason in told and bool(told) == bool(reason)
 
 
 def test_a_recipe_that_trains_on_a_test_set_is_told(tiny_folder, tmp_path):

@@ -241,7 +241,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before_and_nothing_e
     train(Line(), PLAN, session(tmp_path))
     before, kept = (tmp_path / "line.ckpt").read_bytes(), sorted(tmp_path.iterdir())
     with file_size_limit(len(before) // 2), pytest.raises(OutputError, match="disk is full"):
-        new_state(Line(), PLAN, 3).save(tmp_path / "line.ckpt")
+        new_state(Line().network, PLAN, 3).save(tmp_path / "line.ckpt")
     assert (tmp_path / "line.ckpt").read_bytes() == before
     assert sorted(tmp_path.iterdir()) == kept
 
@@ -403,7 +403,7 @@ def test_the_best_weights_are_kept_whatever_comes_after_and_whenever_it_stops(tm
         stage, folder = Line(), tmp_path / f"until{step}"
         with pytest.raises(Interrupted):
             train(stage, SCORED, interrupted_at(step, folder))
-        new_state(stage, SCORED, 3).load_weights(folder / "line.ckpt")
+        new_state(stage.network, SCORED, 3).load_weights(folder / "line.ckpt")
         return stage.layer.weight
 
     best = trained(tmp_path / "whole").layer.weight

@@ -11,16 +11,21 @@ from depthcrafter_cli.models.layout import network_configs
 from depthcrafter_cli.models.unet import DepthUNet
 from depthcrafter_cli.training.adapter import add_adapter
 from depthcrafter_cli.training.config import AdapterConfig
+from depthcrafter_cli.training.data.rejects import Rejects
+from depthcrafter_cli.training.data.sources import open_sources
 from depthcrafter_cli.training.ema import MovingAverage
 from depthcrafter_cli.training.layers import select_layers
 from depthcrafter_cli.training.memory import Step, stage_memory
 from depthcrafter_cli.training.optimizers import optimizer_of
+from depthcrafter_cli.training.recipe import load_recipe
 from depthcrafter_cli.training.shortcuts import (
     collapse_cross_attention,
     flatten_temporal_convolutions,
     recompute_blocks,
 )
 from depthcrafter_cli.training.tracker import Tracker
+from depthcrafter_cli.workflows.training_plan import plan_training
+from depthcrafter_cli.workflows.validation import validator
 
 STEP = Step(clips=2, frames=6, channels=4, height=32, width=48)
 
@@ -75,6 +80,26 @@ def test_what_is_counted_of_an_adapter_is_what_its_training_takes(tiny_folder):
     memory = stage_memory(adapted, config, [], step=STEP)
     assert memory.trained < 0.05 * memory.weights / 4
     assert memory.kept + memory.working[1] == pytest.approx(taken(config, adapted()), rel=0.1)
+
+
+@pytest.mark.parametrize(("frames", "side"), [(8, 64), (16, 128)])
+def test_what_is_counted_of_validation_is_what_it_takes(tiny, tiny_folder, tmp_path, frames, side):
+    write_clip(tmp_path / "clips" / "a", 0, frames, side)
+    text = three_stages(tiny_folder, tmp_path / "clips", steps=1)
+    text = text.replace("height = 64\nwidth = 64", f"height = {side}\nwidth = {side}")
+    text += f'[validation]\nsource = "mine"\nframes = {frames}\n'
+    text += "[settings]\nwindow = 6\noverlap = 2\nsteps = 1\n"
+    (tmp_path / "recipe.toml").write_text(text)
+    recipe = load_recipe(tmp_path / "recipe.toml")
+    planned = plan_training(recipe, device="cpu")
+    rejects = Rejects(0)
+    validate = validator(recipe, tiny, open_sources(recipe, rejects), rejects)
+    with Tracker("cpu") as tracker:
+        validate()
+    networks = sum(
+        p.nbytes for part in (tiny.unet, tiny.vae, tiny.image_encoder) for p in part.parameters()
+    )
+    assert networks + planned.validation.working == pytest.approx(networks + tracker.peak, rel=0.1)
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ from depthcrafter_cli.training.data.latents import ENCODE_BATCH, Encoder
 from depthcrafter_cli.training.depth_error import DepthReading, depth_error
 from depthcrafter_cli.training.layers import select_layers
 from depthcrafter_cli.training.precision import Precision
+from depthcrafter_cli.training.sharding import is_sharded
 from depthcrafter_cli.training.shortcuts import keep_blind, recompute_blocks
 from depthcrafter_cli.training.stages.estimates import ClipStage, first_estimate, velocity_of
 from depthcrafter_cli.training.stages.foundation import noise_like
@@ -68,13 +69,17 @@ class DenoiserStage(ClipStage):
             dropped = [rng.random() < self._condition_dropout for rng in rngs]
             batch = batch.without_condition(torch.tensor(dropped, device=clean.device))
         start = clean
-        if imagined.any():
-            start = clean.clone()
+        # Processes that share the network must use it equally often.
+        asked = torch.full_like(imagined, self._objective.rollout > 0 and is_sharded(network))
+        asked |= imagined
+        if asked.any():
             # The very noise that sampling's next step will start from.
-            start[imagined] = first_estimate(
-                network, noise[imagined], self._objective.levels[0], batch.chosen(imagined),
+            estimate = first_estimate(
+                network, noise[asked], self._objective.levels[0], batch.chosen(asked),
                 self._precision,
             )  # fmt: skip
+            start = clean.clone()
+            start[imagined] = estimate[imagined[asked]]
         noisy = start + sigma * noise
         velocity = velocity_of(network, noisy, sigma, batch, self._precision)
         matching = loss.score_matching_loss(noisy, velocity, clean, sigma, batch.mask)
