@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.shots.detect import find_cuts, picture_size
 from depthcrafter_cli.synthetic import draw_clip
 from depthcrafter_cli.types import Size
 from depthcrafter_cli.workflows.film import find_shots
+from depthcrafter_cli.workflows.request import RunRequest
 
 SIZE = Size(72, 128)
 CLIPS, LENGTH, FIRST_SEED = 28, 56, 20_000_000  # seeds that nothing is trained on
@@ -60,7 +60,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.video is not None:
         started = time.process_time()
-        film = find_shots(arguments.video, ReadOptions())
+        film = find_shots(RunRequest(arguments.video, ()))
         seconds, frames = time.process_time() - started, len(film.timeline.times)
         print(
             f"{frames} frames, {len(film.shots)} shots, {1000 * seconds / frames:.2f} CPU-ms each"

@@ -146,17 +146,23 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
+def locked(path: Path, *, waits: Callable[[Path], None] | None = None) -> Iterator[None]:
     """Inside, no other process holds the lock file ``path``, which is gone afterwards.
 
     The lock ends with the process, however that ends; the file that a killed one left is taken by
-    the next. Where another process holds it, raises filelock.Timeout at once, unless it is to
-    ``wait``.
+    the next. Where another process holds it, raises filelock.Timeout at once, unless ``waits`` is
+    there, which is told of ``path``, before it waits as long as that takes.
     """
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
     lock = FileLock(path)
-    lock.acquire(timeout=-1 if wait else 0)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if waits is None:
+            raise
+        waits(path)
+        lock.acquire()
     try:
         yield
     finally:

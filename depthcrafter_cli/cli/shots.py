@@ -29,24 +29,29 @@ def shots(
     video: opt.Video,
     out: Out,
     reading: Annotated[Values, Some(ReadOptions, names=("sequence_rate",))],
-    writing: Annotated[Values, Some(RunRequest, names=("overwrite",))],
+    asked: Annotated[Values, Some(RunRequest, names=("cuts", "overwrite"))],
     how: Reporting,
 ) -> None:
-    """Find the shots of a film: a list of its cuts, and a sheet of pictures.
+    """Find the shots of a film as `run` does: a list of its cuts, and a sheet of pictures.
 
     \b
     Examples:
       depthcrafter shots film.mp4 --out shots.csv --out shots.png
+      depthcrafter shots film.mp4 --out shots.csv --cuts transnetv2
+      depthcrafter shots film.mp4 --out shots.png --cuts shots.csv
     """
     with reported(**vars(how)) as console:
         console.keep_log_apart([video, *out])
         from depthcrafter_cli.workflows.film import find_shots
         from depthcrafter_cli.workflows.shots import check_shot_outputs, write_shots
 
-        check_shot_outputs(video, out, **writing)
+        request = build(
+            RunRequest, asked, video=video, outputs=(), reading=build(ReadOptions, reading)
+        )
+        check_shot_outputs(video, out, overwrite=request.overwrite)
         with console.observing() as observer:
-            film = find_shots(video, build(ReadOptions, reading), observer, console.warn)
-            write_shots(film, out, **writing)
+            film = find_shots(request, observer, console.warn)
+            write_shots(film, out, overwrite=request.overwrite)
         lengths = [len(shot) for shot in film.shots]
         console.done(
             out,

@@ -5,7 +5,7 @@ import importlib.util
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -123,17 +123,20 @@ def lock_path(place: Path) -> Path:
 
 
 @contextmanager
-def claimed(places: Iterable[Path], *, wait: bool = False) -> Iterator[None]:
+def claimed(
+    places: Iterable[Path], *, waits: Callable[[Path], None] | None = None
+) -> Iterator[None]:
     """Inside, no other run may claim one of these paths, whichever links lead to their folders.
 
-    Raises OutputError if one is taken, unless it is to ``wait`` until it is free.
+    Raises OutputError if one is taken, unless ``waits`` is there, which is told of the lock file
+    that is waited for.
     """
     with ExitStack() as held:
         for place in dict.fromkeys(place.parent.resolve() / place.name for place in places):
             with output_errors(place):
                 disk.make_folder(place.parent)
                 try:
-                    held.enter_context(disk.locked(lock_path(place), wait=wait))
+                    held.enter_context(disk.locked(lock_path(place), waits=waits))
                 except Timeout:
                     raise OutputError(
                         f"{place} is being written by another run, expected one at a time: wait "

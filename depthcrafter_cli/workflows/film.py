@@ -38,24 +38,29 @@ class Film:
         return FilmTimes(tuple(self.shots), unit, self.timeline.end)
 
 
-def find_shots(
-    video: Path, reading: ReadOptions, observer: Observer = ignore, warn: Warn = ignore
-) -> Film:
-    """Decode a video once at small size, and find where it is cut. Raises InputError."""
-    return _found_shots(video, probe(video, reading), reading, observer, warn)
+def find_shots(request: RunRequest, observer: Observer = ignore, warn: Warn = ignore) -> Film:
+    """The shots of a request's video, which is decoded once at small size to find them.
+
+    Unlike in a run, they are looked for in images as well. Raises as :func:`film_of` and
+    :func:`check_cuts`.
+    """
+    check_cuts(request)
+    info = probe(request.video, request.selection)
+    return _film(request, info, request.selection, observer, warn)
 
 
-def _found_shots(
-    video: Path,
-    info: VideoInfo,
-    reading: ReadOptions,
-    observer: Observer,
-    warn: Warn = ignore,
-    *,
-    by_network: bool = False,
+def _film(
+    request: RunRequest, info: VideoInfo, reading: ReadOptions, observer: Observer, warn: Warn
 ) -> Film:
+    """The film cut as the request says."""
+    video = request.video
+    if request.cut_list is not None:
+        return _listed_shots(video, info, reading, request.cut_list, observer, warn)
+    if request.cuts == NO_CUTS:
+        timeline = _timeline(video, info, reading, observer, warn)
+        return Film(video, reading, timeline, shots_between((), timeline))
     seen, size, find = _Seen(), picture_size(info.size), find_cuts
-    if by_network:
+    if request.cuts == TRANSNET:
         from depthcrafter_cli.models import transnet
 
         size, find = transnet.SIZE, transnet.find_cuts
@@ -65,15 +70,20 @@ def _found_shots(
 
 
 def _listed_shots(
-    video: Path, info: VideoInfo, reading: ReadOptions, cut_list: Path, observer: Observer
+    video: Path,
+    info: VideoInfo,
+    reading: ReadOptions,
+    cut_list: Path,
+    observer: Observer,
+    warn: Warn,
 ) -> Film:
     """The shots of the frames to read, by a list of cuts that is of the whole video.
 
     Raises InputError, also for a list that cannot be read or lies beyond the video.
     """
     everything = replace(reading, start=None, end=None, max_frames=None, fps=None)
-    whole = _timeline(video, info, everything, observer)
-    read = whole if reading == everything else _timeline(video, info, reading, observer)
+    whole = _timeline(video, info, everything, observer, warn)
+    read = whole if reading == everything else _timeline(video, info, reading, observer, warn)
     begin = next(time for time in whole.times if time >= reading.seconds[0])
     cuts = []
     for frame in read_cuts(cut_list, whole):
@@ -94,17 +104,12 @@ def film_of(
     Where it asks for none, that of one shot if frames are to be counted, else None. Raises
     InputError.
     """
-    video = request.video
-    if request.cut_list is not None:
-        return _listed_shots(video, info, reading, request.cut_list, observer)
-    by_network = request.cuts == TRANSNET
     # Images come shot by shot, and the reference program knows no cuts.
-    if not by_network and (request.cuts == NO_CUTS or request.reference or info.of_images):
-        if not counts:
-            return None
-        timeline = _timeline(video, info, reading, observer)
-        return Film(video, reading, timeline, shots_between((), timeline))
-    return _found_shots(video, info, reading, observer, by_network=by_network)
+    if request.cuts == AUTO_CUTS and (request.reference or info.of_images):
+        request = replace(request, cuts=NO_CUTS)
+    if request.cuts == NO_CUTS and not counts:
+        return None
+    return _film(request, info, reading, observer, ignore)  # the run itself warns as it reads
 
 
 def check_cuts(request: RunRequest) -> None:
@@ -131,11 +136,13 @@ def check_cuts(request: RunRequest) -> None:
         )
 
 
-def _timeline(video: Path, info: VideoInfo, reading: ReadOptions, observer: Observer) -> Timeline:
+def _timeline(
+    video: Path, info: VideoInfo, reading: ReadOptions, observer: Observer, warn: Warn
+) -> Timeline:
     seen = _Seen(image_times(video, reading))
     if not seen.times:
         size = picture_size(info.size)
-        for _picture in _pictures(video, size, info, reading, seen, observer):
+        for _picture in _pictures(video, size, info, reading, seen, observer, warn):
             pass
     clock = clock_of(video, reading)
     return Timeline(seen.times, selected_rate(info, reading), *clock, end=seen.end)
@@ -156,7 +163,7 @@ def _pictures(
     reading: ReadOptions,
     seen: _Seen,
     observer: Observer,
-    warn: Warn = ignore,
+    warn: Warn,
 ) -> Iterator[RgbImage]:
     """The frames to read at small size; what is ``seen`` of them grows as they come."""
     total = expected_frames(info, reading)

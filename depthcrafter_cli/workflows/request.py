@@ -167,8 +167,9 @@ class RunRequest(Look):
     cuts: str = option(
         AUTO_CUTS,
         help="Where a film is cut into shots, each of which gets depth of its own: {default} "
-        "(default: cuts are looked for; images, and the reference, are one shot), none, transnetv2 "
-        "(by that network, extra transnetv2), or a list such as shots.csv or an EDL.",
+        "(default: cuts are looked for; to all but 'shots', images and the reference are one "
+        "shot), none, transnetv2 (by that network, extra transnetv2), or a list such as shots.csv "
+        "or an EDL.",
         part="depth",
     )
     settings: Mapping[str, Any] = settings_of(PipelineConfig)

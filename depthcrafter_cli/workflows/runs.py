@@ -142,8 +142,15 @@ def run_shard(
 
     Raises as :func:`run`.
     """
+
+    def waits(lock: Path) -> None:
+        warn(
+            f"another job of this film looks for its cuts; this one has waited for it since "
+            f"{time.strftime('%H:%M:%S')}, by the lock of {lock}"
+        )
+
     with kept_input(laid_out(replace(request, resume=True))) as request:
-        with claimed([request.work_folder.resolve()], wait=True):
+        with claimed([request.work_folder.resolve()], waits=waits):
             made = plan(request, warn, observer)
             state = _begun(made)
         planned(made)

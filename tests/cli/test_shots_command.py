@@ -7,9 +7,9 @@ import pytest
 from clips import COLOURS, make_film
 from PIL import Image
 
-from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.shots.cuts import read_cuts
 from depthcrafter_cli.workflows.film import find_shots
+from depthcrafter_cli.workflows.request import RunRequest
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def test_lists_and_a_sheet_of_pictures(cli, film, tmp_path):
     done = cli("shots", film, *(part for out in outputs for part in ("--out", out)), "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out.splitlines()[-1])["shots"] == [[0, 12], [12, 32], [32, 40]]
-    timeline = find_shots(film, ReadOptions()).timeline
+    timeline = find_shots(RunRequest(film, ())).timeline
     assert read_cuts(outputs[0], timeline) == read_cuts(outputs[1], timeline) == [12, 32]
     with Image.open(outputs[2]) as sheet:
         assert sheet.size == (3 * (3 * 160 + 6) - 6, 90 + 16 + 6)
@@ -52,3 +52,14 @@ def test_what_cannot_be_written_is_refused_before_the_film_is_read(cli, film, tm
 def test_no_film_is_an_input_error(cli, tmp_path):
     missing = cli("shots", tmp_path / "film.mp4", "--out", tmp_path / "shots.csv")
     assert missing.code == 3 and not (tmp_path / "shots.csv").exists()
+
+
+def test_cuts_come_from_where_they_come_from_for_a_run(cli, film, tmp_path):
+    mine, out = tmp_path / "mine.txt", tmp_path / "shots.csv"
+    mine.write_text("25\n")
+    for cuts, shots in ((mine, [[0, 25], [25, 40]]), ("none", [[0, 40]])):
+        done = cli("shots", film, "--out", out, "--overwrite", "--cuts", cuts, "--json")
+        assert done.code == 0, done.err
+        assert json.loads(done.out.splitlines()[-1])["shots"] == shots
+    missing = cli("shots", film, "--out", out, "--overwrite", "--cuts", tmp_path / "no.csv")
+    assert missing.code == 3 and "--cuts" in missing.err

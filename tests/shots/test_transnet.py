@@ -20,6 +20,8 @@ def test_a_film_is_cut_by_the_network_which_leaves_the_process_as_it_was(cli, tm
     film, out = make_film(tmp_path / "film.mp4", 9, 12, 6), tmp_path / "d.npz"
     before = torch.get_rng_state(), np.random.get_state()[1].copy()
     assert cli("run", film, *TRIVIAL, "--out", out).code == 0
+    found = cli("shots", film, "--out", tmp_path / "s.csv", "--json", *TRIVIAL[-2:])
+    assert json.loads(found.out.splitlines()[-1])["shots"] == [[0, 9], [9, 21], [21, 27]]
     assert json.loads((tmp_path / "d.npz.json").read_text())["cuts"] == [9, 21]
     after = torch.get_rng_state(), np.random.get_state()[1]
     assert all(np.array_equal(one, other) for one, other in zip(before, after, strict=True))
@@ -69,3 +71,6 @@ def test_what_cannot_be_done_is_refused_before_anything_is_read(
     says = 'pip install "depthcrafter[transnetv2]"' if missing else "--reference"
     assert refused.code == 2 and says in refused.err, refused.err
     assert not (tmp_path / "d.npz.work").exists()
+    if missing:
+        refused = cli("shots", film, "--out", tmp_path / "s.csv", *TRIVIAL[-2:])
+        assert refused.code == 2 and says in refused.err and "read" not in refused.err

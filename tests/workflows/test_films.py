@@ -1,6 +1,8 @@
 """Films: each shot is computed as if it were alone, and has a range of its own."""
 
 import json
+import re
+from contextlib import ExitStack
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -14,15 +16,15 @@ from processes import KILLED, a_worker, in_child, kill_this_process
 
 from depthcrafter_cli import DepthCrafterPipeline, infer
 from depthcrafter_cli.errors import InputError, OutputError, UsageError
-from depthcrafter_cli.media.files import claimed
+from depthcrafter_cli.media.files import claimed, lock_path
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.workflows.batches.engine import LocalEngine, engine_for
 from depthcrafter_cli.workflows.batches.options import Workers
-from depthcrafter_cli.workflows.batches.shots import on_engine
+from depthcrafter_cli.workflows.batches.shots import of_shard, on_engine
 from depthcrafter_cli.workflows.batches.task import VideoTask, lost
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.run_plan import plan
-from depthcrafter_cli.workflows.runs import run
+from depthcrafter_cli.workflows.runs import run, run_shard
 from depthcrafter_cli.workflows.state import RunState
 
 LENGTHS = (9, 12, 6)
@@ -499,6 +501,21 @@ def test_a_shot_is_computed_by_one_process_at_a_time(cli, film, tmp_path):
         assert cli(*command, "--shard", "3/3").code == 0
     assert cli(*command, "--overwrite").code == 0  # what a shard left is no obstacle
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d.npz", "d.npz.json"]
+
+
+def test_a_shard_that_waits_for_the_cuts_says_so_once(film, tmp_path):
+    request = RunRequest(film, (tmp_path / "d.npz",), method="trivial-gradient", max_res=64)
+    with ExitStack() as other:  # the job that looks for cuts, until this one has said that it waits
+        other.enter_context(claimed([request.work_folder]))
+        said = []
+
+        def warn(sentence):
+            said.append(sentence)
+            other.close()
+
+        assert run_shard(request, of_shard("1/2"), warn=warn) == (sum(LENGTHS[:2]), 1)
+    (line,) = said
+    assert str(lock_path(request.work_folder)) in line and re.search(r"since \d\d:\d\d:\d\d", line)
 
 
 def test_a_shard_is_one_process(cli, film, tmp_path):
