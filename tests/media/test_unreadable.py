@@ -95,7 +95,8 @@ def test_where_reading_broke_off_once_what_was_decoded_is_kept(shim, tmp_path):
         container_options=index_first,
     )  # fmt: skip
     told = read_failing(shim, clip, 100_000, errno.EIO, times=1)
-    assert "damaged" in told and int(told.split()[-2]) == 200, told  # they were read again
+    # Threads are read again from where it broke off; one alone goes on behind the packet it missed.
+    assert "damaged" in told and int(told.split()[-2]) in (199, 200), told
 
 
 def test_an_image_that_is_gone_does_not_end_the_result_before_it(tmp_path):
