@@ -66,7 +66,7 @@ def open_depth(path: Path, table: ColourTable | None = None) -> DepthFile:
     ``table`` says how a video in colours shows it: without that none is read. Raises InputError for
     what is no depth.
     """
-    if path.is_dir() or NUMBER.search(path.name):
+    if path.is_dir() or (NUMBER.search(path.name) and not path.is_file()):
         return _images(path)
     if not path.is_file():
         raise InputError(f"got no file {path}, expected a result of a run: check the path.")

@@ -12,6 +12,7 @@ from depthcrafter_cli.media.image_sequence import files_of
 from depthcrafter_cli.media.images import is_picture
 from depthcrafter_cli.media.numbered import NUMBER, by_pattern, is_pattern, without_places
 from depthcrafter_cli.media.published import Published
+from depthcrafter_cli.media.sinks.registry import is_numbered
 from depthcrafter_cli.media.sound import has_sound
 from depthcrafter_cli.progress import Warn
 from depthcrafter_cli.types import ValueRange
@@ -81,7 +82,7 @@ def _is_folder(outputs: tuple[Path, ...]) -> bool:
 
 def _named_by_files(out: Path) -> Path:
     """An output by the name that what lies beside it begins with."""
-    if not NUMBER.search(out.name):
+    if not is_numbered(out):
         return out
     folder = out.absolute().parent
     return folder.with_name(f"{folder.name}.{without_places(out.stem)}".rstrip("."))

@@ -55,6 +55,16 @@ def _gigabytes_here(name: str) -> str:
     return f"{max(1, free * 10 >> 30) / 10:g}"
 
 
+def _output(path: Path) -> Path:
+    """An output as typed, in whose name ``####`` counts frames where each is a file."""
+    pattern = numbered(path)
+    if pattern != path:
+        from depthcrafter_cli.media.sinks.registry import is_numbered
+
+        return pattern if is_numbered(pattern) else path
+    return path
+
+
 def _is_first_number(text: str) -> bool:
     return text == FROM_SOURCE or re.fullmatch(r"\d{1,9}", text) is not None
 
@@ -233,7 +243,7 @@ class RunRequest(Look):
 
     def __post_init__(self) -> None:
         check_options(self)
-        object.__setattr__(self, "outputs", tuple(map(numbered, self.outputs)))
+        object.__setattr__(self, "outputs", tuple(map(_output, self.outputs)))
         for place in (*self.outputs, *([self.work_dir] if self.work_dir else [])):
             if not (place.name.strip(".") or place.resolve().name):
                 raise UsageError(
@@ -305,8 +315,10 @@ class RunRequest(Look):
         """
         if not self.record:
             return None
+        from depthcrafter_cli.media.sinks.registry import is_numbered
+
         first = self.first_output
-        if NUMBER.search(first.name):
+        if is_numbered(first):
             folder, name = first.absolute().parent, without_places(first.stem)
             above = nearest_folder(folder.parent)
             if folder.name and above is not None and os.access(above, os.W_OK):

@@ -22,10 +22,12 @@ from PIL import Image
 from depthcrafter_cli.depth.colorize import colorize
 from depthcrafter_cli.depth.normalize import normalize
 from depthcrafter_cli.errors import OutputError
+from depthcrafter_cli.media.depth_files import ColourTable, open_depth
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.reader import read_frames
 from depthcrafter_cli.media.sinks import DepthFrame, Look, SinkSettings, check_outputs, sink_for
 from depthcrafter_cli.types import Size, ValueRange
+from depthcrafter_cli.workflows.request import RunRequest
 
 SIZE = Size(48, 64)
 RANGE = ValueRange(0.1, 0.8)
@@ -389,6 +391,19 @@ def test_a_percent_sign_in_a_name_is_only_a_percent_sign(tmp_path):
     assert sorted(file.name for file in tmp_path.glob("*.png")) == [
         "100% sure 5%_000.png", "100% sure 5%_001.png"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["50%d.mp4", "a####.mov", "%04d.npz"])
+def test_only_what_is_a_file_a_frame_has_numbers_in_its_name(tmp_path, name):
+    out = tmp_path / name
+    request = RunRequest(Path("in.mp4"), (out,))
+    assert request.outputs == (out,)
+    assert request.record_path == tmp_path / f"{name}.json"
+    write(out, CONSTANT[:2])
+    assert open_depth(out, ColourTable()).frames == 2
+    images = RunRequest(Path("in.mp4"), (tmp_path / "a" / "d.####.png",))
+    assert images.outputs[0].name == "d.%04d.png"
+    assert images.record_path == tmp_path / "a.d.png.json"
 
 
 def test_a_pause_that_no_mp4_can_hold_is_said_with_what_can(tmp_path):

@@ -201,9 +201,17 @@ def _class(of: Format) -> type[DisparitySink]:
     return kind
 
 
+def is_numbered(out: Path) -> bool:
+    """Whether an output is a pattern of files, one a frame; a video called ``50%d.mp4`` is none."""
+    suffix = out.suffix.lower()
+    found = NUMBERED.get(suffix) or FORMATS.get(suffix)
+    has_number = NUMBER.search(out.name) is not None
+    return has_number and found is not None and issubclass(_class(found), SequenceSink)
+
+
 def place_of(path: Path) -> Path:
     """The file that a path stands for; for numbered images and folders, the folder."""
-    return path.parent if NUMBER.search(path.name) else path
+    return path.parent if is_numbered(path) else path
 
 
 def _check_different(files: Sequence[tuple[Path, str, list[Path]]]) -> None:
@@ -218,7 +226,7 @@ def _check_different(files: Sequence[tuple[Path, str, list[Path]]]) -> None:
 
 def _called_like(video: Path | None, out: Path) -> list[Path]:
     """The images of a numbered output that have the name of the input."""
-    if video is None or not NUMBER.search(out.name):
+    if video is None or not is_numbered(out):
         return []
     return [file for file in numbered_files(out) if fold(file.name) == fold(video.name)]
 
@@ -228,5 +236,8 @@ def name_problem_of(out: Path, last_number: int = 0) -> str:
 
     ``last_number`` is that of the last image of a sequence.
     """
-    name = NUMBER.sub(lambda place: place.group() % last_number, out.name)
-    return name_problem(out if name == out.name else out.with_name(name))  # . has no name
+    if not is_numbered(out):
+        return name_problem(out)
+    return name_problem(
+        out.with_name(NUMBER.sub(lambda place: place.group() % last_number, out.name))
+    )
