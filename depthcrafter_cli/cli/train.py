@@ -65,6 +65,13 @@ ShareModel = Annotated[
         text="Processes share the model (FSDP), not the batch alone: each needs less memory.",
     ),
 ]
+TensorBoard = Annotated[
+    bool,
+    opt.option(
+        "--tensorboard",
+        text="Write what the log tells, and pictures of validation, to WORK-DIR/tensorboard, too.",
+    ),
+]
 Export = Annotated[
     Path | None,
     opt.option(
@@ -76,7 +83,7 @@ Export = Annotated[
 
 _NAMES = {
     name: f"--{name.replace('_', '-')}"
-    for name in ("work_dir", "resume", "out", "device", "share_model")
+    for name in ("work_dir", "resume", "out", "device", "share_model", "tensorboard")
 }
 _NON_COMMERCIAL = (
     "the trained weights keep the licences of those they were trained on from: for non-commercial "
@@ -93,6 +100,7 @@ def train(
     time_limit: TimeLimit = None,
     export: Export = None,
     share_model: ShareModel = False,
+    tensorboard: TensorBoard = False,
     *,
     asked: Annotated[Values, Some(RunRequest, names=("device",))],
     how: Reporting,
@@ -123,7 +131,8 @@ def train(
                 began_as = carry_out(
                     config, recipe.stem, work_dir, out, observer, console.warn,
                     resume=resume, time_limit=time_limit or math.inf, export=export,
-                    share_model=share_model, recipe=recipe.read_text(encoding="utf-8"), **asked,
+                    share_model=share_model, tensorboard=tensorboard,
+                    recipe=recipe.read_text(encoding="utf-8"), **asked,
                 )  # fmt: skip
             except Interrupted:
                 console.hint = "Go on with: the same command."

@@ -1,4 +1,7 @@
-"""What a training run leaves to read: a line of JSON every few steps, and a picture of them."""
+"""What a training run leaves to read: a line of JSON every few steps, and a picture of them.
+
+Where it is asked for, the same lines go to TensorBoard, with pictures that validation shows.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,33 @@ from pathlib import Path
 from typing import Any
 
 from depthcrafter_cli.depth.colorize import own_matplotlib
-from depthcrafter_cli.media.files import replacing, write_whole
+from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.media.files import missing_package, replacing, write_whole
 from depthcrafter_cli.structured import parse_object
+from depthcrafter_cli.types import RgbImage
 
-LOG, PLOT = "log.jsonl", "loss.png"
+LOG, PLOT, EVENTS = "log.jsonl", "loss.png", "tensorboard"
 _COLOURS = ("#2458a6", "#c2571a", "#2b8a3e", "#7a3e9d", "#a0203a")
 
 
+def require_tensorboard() -> None:
+    """Raises UsageError where the library that writes for TensorBoard is not there."""
+    if lacking := missing_package("`tensorboard`", "tensorboard", "tensorboard", "leave it out"):
+        raise UsageError(lacking)
+
+
 class Journal:
-    """The log of a work folder.
+    """The log of a work folder, with ``tensorboard`` for that program as well.
 
     A stage that goes on from a checkpoint first forgets what came after it, so that the log of a
     resumed run holds every step once.
     """
 
-    def __init__(self, folder: Path, active: bool = True) -> None:
+    def __init__(self, folder: Path, active: bool = True, tensorboard: bool = False) -> None:
         self._folder, self._active = folder, active
+        self.has_pictures = active and tensorboard
+        self._pictures: dict[str, RgbImage] = {}
+        self._events: dict[str, Any] = {}  # by stage
         if active:
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -34,12 +48,29 @@ class Journal:
         if self._active:
             text = "".join(json.dumps(line) + "\n" for line in kept)
             write_whole(self._folder / LOG, text.encode())
+        if self.has_pictures:
+            from torch.utils.tensorboard import SummaryWriter
+
+            home = self._folder / EVENTS / stage
+            self._events[stage] = SummaryWriter(home, purge_step=step + 1)
+
+    def show(self, name: str, picture: RgbImage) -> None:
+        """Keep a picture for what is written next."""
+        self._pictures[name] = picture
 
     def write(self, stage: str, step: int, **values: Any) -> None:
-        """Add a line to the file."""
+        """Add a line to the file; a stage is rewound before its first."""
         if self._active:
             with (self._folder / LOG).open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"stage": stage, "step": step, **values}) + "\n")
+        if events := self._events.get(stage):
+            for name, value in values.items():
+                if value is not None:
+                    events.add_scalar(name, value, step)
+            for name, picture in self._pictures.items():
+                events.add_image(name, picture, step, dataformats="HWC")
+            self._pictures.clear()
+            events.flush()
 
     def lines(self) -> list[dict[str, Any]]:
         """The entries so far, without what is damaged, such as the half line a kill may leave."""

@@ -27,10 +27,10 @@ BLOCKS = SpatioTemporalResBlock, TransformerSpatioTemporalModel
 def require_sharding(recipe: TrainingConfig, processes: int) -> None:
     """Raises UsageError where so many processes cannot share a recipe's network."""
     obstacle = sharding_obstacle(recipe)
-    if not hasattr(fsdp, "FSDPModule"):
-        obstacle = f"PyTorch {torch.__version__}, expected 2.6 or newer: upgrade it"
-    elif processes == 1:
+    if processes == 1:
         obstacle = "one process, expected several: start them with accelerate launch or torchrun"
+    elif not hasattr(fsdp, "FSDPModule"):
+        obstacle = f"PyTorch {torch.__version__}, expected 2.6 or newer: upgrade it"
     if obstacle:
         raise UsageError(f"got `share_model` with {obstacle}.")
 

@@ -49,6 +49,7 @@ def train(
     time_limit: float = math.inf,
     export: Path | None = None,
     share_model: bool = False,
+    tensorboard: bool = False,
     recipe: str = "",
 ) -> "ModelSpec":
     """Train a model and write its folder ``out``, and one after every stage into ``work``.
@@ -58,14 +59,15 @@ def train(
     Started by ``accelerate launch`` or ``torchrun``, processes share the batch, with
     ``share_model`` the network too. ``warn`` is told of a GPU that is there and not used. After
     ``time_limit`` seconds the run stops as if asked to. With ``export``, a checkpoint of ``work``,
-    nothing is trained: its model is written. The model's card tells ``recipe``, a recipe's text.
+    nothing is trained: its model is written. With ``tensorboard`` the log is also written for that
+    program. The model's card tells ``recipe``, a recipe's text.
 
     Raises:
         Interrupted: it was asked to stop; the step it was at is saved.
         MemoryLimitError: memory ran out; what was saved before is kept.
         OutputError: ``out`` is not free, or another run is at work in ``work`` or makes ``out``.
         UsageError: ``resume`` and ``work`` holds no checkpoint, or it was begun with other data
-            or stages, or a stage's optimiser is not in this PyTorch, or processes cannot share
+            or stages, or a package or PyTorch lacks what is asked for, or processes cannot share
             the network.
         InputError: clips that any of the stages needs are missing or not complete.
         WeightsError: the weights to start from are missing or damaged.
@@ -75,7 +77,8 @@ def train(
     from depthcrafter_cli.training.checkpoint import require_same_stages
     from depthcrafter_cli.training.data.origin import require_origin
     from depthcrafter_cli.training.data.rejects import Rejects
-    from depthcrafter_cli.training.data.sources import notes, open_sources
+    from depthcrafter_cli.training.data.sources import leaks, notes, open_sources
+    from depthcrafter_cli.training.journal import require_tensorboard
     from depthcrafter_cli.training.optimizers import require_optimizers
 
     if int(os.environ.get("RANK", "0")):
@@ -88,12 +91,14 @@ def train(
         )
     require_optimizers(config)
     require_adapters(config)
+    if tensorboard:
+        require_tensorboard()
     rejects = Rejects(config.bad_clips, warn)
     clips = open_sources(config, rejects)
     for sentence in (*leaks(config), *notes(config, clips)):
         warn(sentence)
     session = replace(
-        _session(config, work, observer, device, share_model, warn),
+        _session(config, work, observer, device, share_model, tensorboard, warn),
         rejects=rejects,
         deadline=time.monotonic() + time_limit,
         export=export,
@@ -147,9 +152,9 @@ def _carry_out(
         add_adapter(networks.unet, config.adapter, config.seed)
     encoder = Encoder(networks.vae, networks.image_encoder, precision.dtype, config.objective.far)
     if config.validation:
-        session = session.validated(
-            validator(config, networks, clips, session.rejects), config.validation.every
-        )
+        show = session.journal.show if session.journal.has_pictures else None
+        validate = validator(config, networks, clips, session.rejects, show)
+        session = session.validated(validate, config.validation.every)
     tuned = any(stage.trains == "decoder" for stage in config.stages)
     decoder = networks.vae.decoder if tuned else None
     manifest = {"model": name, "settings": config.settings, "base": base_of(start.spec)}
@@ -189,19 +194,6 @@ def _of_all_processes(names: list[str]) -> list[str]:
 
     gathered: list[str] = gather_object(names)
     return sorted({*gathered})
-
-
-def leaks(config: "TrainingConfig") -> Iterator[str]:
-    """A sentence for each test set that the recipe trains on."""
-    from depthcrafter_cli.datasets.registry import DATASETS
-
-    for name in sorted({name for stage in config.stages for name in stage.sources}):
-        known = DATASETS.get(config.sources[name].kind)
-        if known is not None and known.is_test:
-            yield (
-                f"The source {name} is the test set {config.sources[name].kind}: results of the "
-                "trained model on it can be compared with nobody's. Use it for [validation] alone."
-            )
 
 
 def _until_exported(config: "TrainingConfig", export: Path, work: Path) -> "TrainingConfig":
@@ -307,6 +299,7 @@ def _session(
     observer: Observer,
     device: str,
     share_model: bool,
+    tensorboard: bool,
     warn: Warn,
 ) -> "Session":
     from accelerate import Accelerator
@@ -348,7 +341,7 @@ def _session(
     for sentence in warnings if leads else ():
         warn(sentence)
     make_folder(work)
-    journal = Journal(work, active=leads)
+    journal = Journal(work, active=leads, tensorboard=tensorboard)
     return Session(accelerator, work, journal, config.seed, observer, shares_model=share_model)
 
 

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from depthcrafter_cli.errors import InputError, UsageError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from depthcrafter_cli.pipeline.config import PipelineConfig
     from depthcrafter_cli.training.config import TrainingConfig
     from depthcrafter_cli.training.data.rejects import Rejects
+    from depthcrafter_cli.types import RgbImage
 
 
 def held_out(
@@ -52,11 +54,12 @@ def validator(
     networks: "Components",
     sources: "Mapping[str, ClipSource]",
     rejects: "Rejects",
+    show: "Callable[[str, RgbImage], None] | None" = None,
 ) -> "Callable[[], dict[str, float]]":
     """A function that gives ``abs_rel``, ``delta1`` and ``temporal``, averaged over the clips.
 
     Those of the sources in ``also`` are called ``NAME.abs_rel`` and so on. Clips of a single frame
-    have no temporal score.
+    have no temporal score. ``show`` gets a picture of each source's first clip, by its name.
 
     Raises:
         UsageError: the clips are of a size that the networks do not take.
@@ -98,6 +101,8 @@ def validator(
                 if frames > 1:
                     steadiness = temporal_score(prediction, depth, max_depth=plan.max_depth)
                     rows[prefix + "temporal"].append(steadiness)
+                if show is not None and index == 0:
+                    show(name, _side_by_side(clip, prediction, depth, plan.max_depth))
             except InputError as error:
                 raise InputError(
                     f"clip {index} of the source {name!r} cannot be scored: {error}"
@@ -114,6 +119,27 @@ def validator(
             return scores()
 
     return of_merged
+
+
+def _side_by_side(
+    clip: "Sample",
+    prediction: "npt.NDArray[np.float32]",
+    depth: "npt.NDArray[np.float32]",
+    max_depth: float,
+) -> "RgbImage":
+    """The middle frame, true disparity and the aligned estimate of it, uint8 [H, 3 W, 3]."""
+    import numpy as np
+
+    from depthcrafter_cli.depth.colorize import colorize
+    from depthcrafter_cli.evaluation.alignment import align_clip
+
+    frames = align_clip(prediction, depth, max_depth=max_depth)
+    middle = len(prediction) // 2
+    frame = next(islice(frames, middle, None))
+    truth = np.where(frame.valid, 1 / np.where(frame.valid, frame.truth, 1), 0)
+    maps = np.stack([truth, 1 / frame.estimate]) / max(truth.max(), 1e-9)
+    coloured = colorize(np.clip(maps, 0, 1).astype(np.float32), "inferno", dither=False)
+    return np.concatenate([clip.rgb[middle].numpy(), *coloured], axis=1)
 
 
 def _depth(clip: "Sample", metric: bool) -> "npt.NDArray[np.float32]":

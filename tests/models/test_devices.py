@@ -97,7 +97,7 @@ def test_training_and_runs_make_their_card_the_current_one_before_anything_else(
 
     monkeypatch.setattr(torch.cuda, "set_device", stop)
     for begin in (
-        lambda: _session(None, tmp_path, print, "cuda:1", False, print),
+        lambda: _session(None, tmp_path, print, "cuda:1", False, False, print),
         lambda: planned(tiny_folder).load(None, ignore, ignore),
     ):
         with pytest.raises(ReachedError, match="cuda:1"):

@@ -27,10 +27,10 @@ from depthcrafter_cli.models.weights import find_weights
 from depthcrafter_cli.training.checkpoint import steps_done
 from depthcrafter_cli.training.data.origin import require_origin
 from depthcrafter_cli.training.data.rejects import Rejects
-from depthcrafter_cli.training.data.sources import open_sources
+from depthcrafter_cli.training.data.sources import leaks, open_sources
 from depthcrafter_cli.training.recipe import load_recipe
 from depthcrafter_cli.training.sharding import sharding_obstacle
-from depthcrafter_cli.workflows.train import leaks, memory_errors
+from depthcrafter_cli.workflows.train import memory_errors
 from depthcrafter_cli.workflows.validation import validator
 
 CLIP = Path(__file__).parents[1] / "data" / "parity" / "video" / "clip_a.mp4"  # 13 frames, 180x100
@@ -423,6 +423,45 @@ def test_an_optimiser_whose_library_is_not_installed_is_refused(cli, tmp_path, m
     done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work")
     assert done.code == 2 and 'pip install "depthcrafter[8bit]"' in done.err
     assert list(tmp_path.iterdir()) == [recipe]
+
+
+def test_without_tensorboard_its_option_is_refused(cli, tmp_path, monkeypatch):
+    own = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: name != "tensorboard" and own(name)
+    )
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(RECIPE)
+    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work",
+               "--tensorboard")  # fmt: skip
+    assert done.code == 2 and 'pip install "depthcrafter[tensorboard]"' in done.err
+    assert "--tensorboard" in done.err and list(tmp_path.iterdir()) == [recipe]
+
+
+@pytest.mark.slow
+def test_tensorboard_shows_what_the_log_tells_and_pictures(cli, tiny_folder, tmp_path):
+    pytest.importorskip("tensorboard", reason="the extra tensorboard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    write_clip(tmp_path / "clips" / "a", 0)
+    recipe, work = tmp_path / "recipe.toml", tmp_path / "work"
+    stage = three_stages(tiny_folder, tmp_path / "clips", 2).partition('[[stages]]\nname = "2"')[0]
+    recipe.write_text(stage + '[validation]\nsource = "mine"\nevery = 2\nframes = 3\n')
+    for steps, out in ((2, "first"), (4, "second")):
+        recipe.write_text(recipe.read_text().replace("steps = 2", f"steps = {steps}"))
+        done = cli("train", recipe, "--out", tmp_path / out, "--work-dir", work, "--device", "cpu",
+                   "--tensorboard")  # fmt: skip
+        assert done.code == 0, done.err
+    shown = EventAccumulator(str(work / "tensorboard" / "1"))
+    shown.Reload()
+    log = [json.loads(line) for line in (work / "log.jsonl").read_text().splitlines()]
+    for name in ("loss", "gradient_norm", "seconds_per_step", "abs_rel"):
+        told = [(line["step"], line[name]) for line in log if name in line]
+        events = [(event.step, event.value) for event in shown.Scalars(name)]
+        assert events == [(step, pytest.approx(value)) for step, value in told]
+    assert [event.step for event in shown.Images("mine")] == [0, 2, 4]
+    picture = shown.Images("mine")[0]
+    assert (picture.width, picture.height) == (3 * 64, 64)
 
 
 def test_what_keeps_processes_from_sharing_a_model_is_told(cli, tiny_folder, tmp_path, monkeypatch):

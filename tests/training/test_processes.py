@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+import torch.distributed.fsdp as fsdp
 from training_steps import three_stages, trained_weights, write_clip
 
 
@@ -75,7 +76,7 @@ def test_two_processes_follow_the_loss_curve_of_one(alone, recipe):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(torch.distributed, "fsdp"), reason="this PyTorch has no FSDP2")
+@pytest.mark.skipif(not hasattr(fsdp, "FSDPModule"), reason="this PyTorch has no FSDP2")
 def test_two_processes_that_share_the_model_follow_the_loss_curve_of_one(alone, recipe):
     shared = recipe.parent / "sharded"
     killed = begin(recipe, shared, "--share-model")

@@ -52,6 +52,17 @@ def open_sources(recipe: TrainingConfig, rejects: Rejects) -> dict[str, ClipSour
     return sources
 
 
+def leaks(recipe: TrainingConfig) -> Iterator[str]:
+    """A sentence for each test set that the recipe trains on."""
+    for name in sorted({name for stage in recipe.stages for name in stage.sources}):
+        known = DATASETS.get(recipe.sources[name].kind)
+        if known is not None and known.is_test:
+            yield (
+                f"The source {name} is the test set {recipe.sources[name].kind}: results of the "
+                "trained model on it can be compared with nobody's. Use it for [validation] alone."
+            )
+
+
 def notes(recipe: TrainingConfig, sources: Mapping[str, ClipSource]) -> Iterator[str]:
     """Sentences on what is done to clips, and on those that are shorter than what is asked for."""
     for name, source in sources.items():
