@@ -118,7 +118,7 @@ def test_depth_begins_as_late_as_its_source(cli, tmp_path):
         with av.open(str(path)) as container:
             (pictures,), (sound,) = container.streams.video, container.streams.audio
             assert abs(pictures.start_time * pictures.time_base - Fraction(1, 2)) < 0.001
-            assert sound.start_time * sound.time_base < 0.001
+            assert sound.start_time * sound.time_base < 0.03  # a coder begins with nothing
             assert abs(container.duration / av.time_base - 2.5) < 0.03
             times = [each.time for each in container.decode(video=0)]
             assert np.allclose(np.diff(times), 1001 / 24000, atol=0.001) and len(times) == 48
