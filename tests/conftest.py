@@ -1,6 +1,7 @@
 """Shared parts of the tests: the tiny model of the parity data, one thread, real CLI calls."""
 
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -17,6 +18,8 @@ from depthcrafter_cli.types import Size
 
 # Triton reads this once, when it is imported: its kernels are tested without a GPU.
 os.environ.setdefault("TRITON_INTERPRET", "1")
+# The rates of the tests' runs are no user's.
+os.environ["XDG_DATA_HOME"] = str(Path(tempfile.gettempdir(), f"depthcrafter-tests-{os.getpid()}"))
 
 PARITY = Path(__file__).parent / "data" / "parity"
 
@@ -58,6 +61,7 @@ def pytest_configure(config):
 
 
 def pytest_sessionfinish(session):
+    shutil.rmtree(os.environ["XDG_DATA_HOME"], ignore_errors=True)
     log = Path(os.environ.get("DEPTHCRAFTER_WINDOWS_RULES", ""))
     asked = session.config.getoption("--windows-rules") and not of_worker(session.config)
     if asked and log.is_file():

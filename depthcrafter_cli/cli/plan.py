@@ -22,6 +22,7 @@ from depthcrafter_cli.workflows.request import NO_CUTS, RunRequest
 if TYPE_CHECKING:
     from depthcrafter_cli.memory.cards import Card
     from depthcrafter_cli.memory.duration import Duration
+    from depthcrafter_cli.workflows.rates import ByRate
     from depthcrafter_cli.workflows.run_plan import RunPlan
     from depthcrafter_cli.workflows.training_plan import TrainingPlan
 
@@ -180,29 +181,37 @@ def _disk_lines(planned: "RunPlan") -> Iterator[Line]:
     yield Line(f"and for the output: {written}", "  ")
 
 
-def _seconds(time: "Duration") -> dict[str, float]:
-    stages = {stage: round(seconds, 1) for stage, seconds in vars(time).items()}
-    return {**stages, "total": round(time.total, 1)}
+def _seconds(time: "Duration | ByRate") -> dict[str, float]:
+    known = {**time.stages, "total": time.total}
+    return {stage: round(seconds, 1) for stage, seconds in known.items()}
 
 
 def _time_lines(planned: "RunPlan") -> Iterator[Line]:
     """One line, and another on what it is worth."""
     from depthcrafter_cli.memory.cards import is_slice
     from depthcrafter_cli.memory.speed import MEASURED
+    from depthcrafter_cli.workflows.rates import ByRate
     from depthcrafter_cli.workflows.resources import multiplies_bfloat16
 
     name, dtype, time = planned.machine.name, planned.machine.dtype, planned.time
     if time is None:
         what = f"{name}, a part of a card," if is_slice(name) else name
-        yield Line(f"time: not known for {what} in {dtype}; --card NAME tells of another one")
+        yield Line(
+            f"time: not known for {what} in {dtype} before a run of this model here, of a few "
+            "seconds of video; --card NAME tells of another one"
+        )
         if (name, dtype) == ("cpu", "float32") and multiplies_bfloat16():
             yield Line("--dtype bf16 takes less here (nano 0.84 to 0.89), and changes depth", "  ")
         return
 
     assert planned.video.frames is not None
     total, each = time.total, time.total / planned.video.frames
-    parts = ", ".join(f"{stage} {seconds / total:.0%}" for stage, seconds in vars(time).items())
     yield Line(f"time on {name}: about {in_words(total)}, {each:.2g} s a frame")
+    if isinstance(time, ByRate):
+        took = f"a run here on {time.rate.day}, which took {in_words(time.rate.seconds)}"
+        yield Line(f"an estimate by {took}, without reading and writing", "  ")
+        return
+    parts = ", ".join(f"{stage} {seconds / total:.0%}" for stage, seconds in time.stages.items())
     yield Line(
         f"{parts}; an estimate by data sheets, x {MEASURED:.1f} as one card was measured by others",
         "  ",

@@ -26,6 +26,11 @@ class Duration:
     bus: float
 
     @property
+    def stages(self) -> dict[str, float]:
+        """Seconds by stage."""
+        return dict(vars(self))
+
+    @property
     def total(self) -> float:
         """The whole run, without reading and writing."""
         return self.image_encoder + self.encode + self.denoise + self.decode + self.bus

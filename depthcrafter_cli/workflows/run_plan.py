@@ -31,6 +31,7 @@ from depthcrafter_cli.workflows.places import (
     writes_early,
 )
 from depthcrafter_cli.workflows.provenance import Provenance
+from depthcrafter_cli.workflows.rates import ByRate, known_rate
 from depthcrafter_cli.workflows.request import FROM_SOURCE, NO_CUTS, RunRequest
 from depthcrafter_cli.workflows.state import RunState, SavedRun
 
@@ -115,14 +116,25 @@ class RunPlan:
         return disk_bytes(frames, held, outputs, self.method, self.output_size, look)
 
     @property
-    def time(self) -> Duration | None:
-        """The run's time; None where the card, its speed in this precision or the video's length
-        is not known.
+    def time(self) -> Duration | ByRate | None:
+        """The run's time by a card's data sheet, or else by a run of the same model here.
+
+        None where neither is known for this precision, or the video's length is not.
         """
-        known, frames = self.machine.card, self.video.frames
-        if known is None or frames is None:
+        card, frames = self.machine.card, self.video.frames
+        if frames is None:
             return None
-        return self.method.time_on(known, frames)
+        told = None if card is None else self.method.time_on(card, frames)
+        rate = known_rate(self.method.spec.name, self.machine)
+        if told is not None or rate is None:
+            return told
+        return ByRate(self.operations / rate.operations, rate)
+
+    @property
+    def operations(self) -> float:
+        """What the method's stages take of all frames; 0 where that is not known."""
+        work = work_of(self.method, self.video.shots).values()
+        return sum(each.total * each.operations for each in work)
 
     def stage_work(self) -> dict[str, StageWork]:
         """What each stage is expected to take; nothing where that, or the length, is not known."""

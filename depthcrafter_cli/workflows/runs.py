@@ -26,6 +26,7 @@ from depthcrafter_cli.workflows.hand_off import laid_out, write_beside
 from depthcrafter_cli.workflows.memory import memory_errors
 from depthcrafter_cli.workflows.model import LoadedModel
 from depthcrafter_cli.workflows.places import check_results, writes_early
+from depthcrafter_cli.workflows.rates import note_rate
 from depthcrafter_cli.workflows.record import (
     is_complete,
     write_record,
@@ -237,6 +238,8 @@ def _carried_out(
         told["peak_memory_bytes"] = result.peak.bytes
         write_record(request, {**metadata, **timings, **told}, published)
         _end(state, request.keep_work, warn)
+    if lacking and elsewhere is None and not (plan.resumed or told["memory_fallbacks"]):
+        note_rate(plan.method.spec.name, plan.machine, plan.operations, inferred - started)
     return result
 
 
