@@ -7,6 +7,7 @@ runs that the model alone would not.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "unet/adapter_config.json", "unet/adapter_model.safetensors"
 PREFIX = "base_model.model."
 """What peft puts before the names of the network that it adapts."""
+
+BASE = "base_fingerprint"
+"""What the metadata of an adapter's file call the :func:`fingerprint` of what it was trained on."""
+_SAMPLED = 64  # values of a weight, about
 
 _DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
 # Other kinds of adapter that peft writes; none of them is a sum of the weights and a product.
@@ -49,13 +54,31 @@ def adapted_layers(folder: Path | None) -> frozenset[str]:
         return frozenset(name.removesuffix(_UP) for name in names if name.endswith(_UP))
 
 
+def sampled(weight: Tensor) -> bytes:
+    """Some values of a weight, the same of a file in float32 and of one in float16."""
+    values = weight.detach().flatten()
+    return bytes(values[:: max(1, len(values) // _SAMPLED)].half().cpu().numpy().tobytes())
+
+
+def fingerprint(samples: Mapping[str, bytes]) -> str:
+    """What tells adapted weights from others of the same shapes: SHA-256 of names and samples."""
+    digest = hashlib.sha256()
+    for name, sample in sorted(samples.items()):
+        digest.update(name.encode() + sample)
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True)
 class Adapter:
-    """``scale`` times the product of a layer's two matrices is what is added to its weights."""
+    """``scale`` times the product of a layer's two matrices is what is added to its weights.
+
+    ``base`` is the fingerprint of those that it was trained on; empty where it is not known.
+    """
 
     folder: Path
     scale: float
     pairs: dict[str, tuple[Tensor, Tensor]]
+    base: str = ""
 
     @classmethod
     def read(cls, folder: Path) -> Adapter:
@@ -74,6 +97,8 @@ class Adapter:
                 name.removeprefix(PREFIX): tensor
                 for name, tensor in load_file(folder / ADAPTER_WEIGHTS).items()
             }
+            with safe_open(folder / ADAPTER_WEIGHTS, framework="np") as file:
+                base = (file.metadata() or {}).get(BASE, "")
         with content_errors(folder / ADAPTER_WEIGHTS, WeightsError, _EXPECTED):
             layers = {name.removesuffix(_UP) for name in tensors if name.endswith(_UP)}
             names = {layer + end for layer in layers for end in (_DOWN, _UP)}
@@ -86,7 +111,7 @@ class Adapter:
             f"{layer}.weight": (tensors[layer + _DOWN].float(), tensors[layer + _UP].float())
             for layer in layers
         }
-        return cls(folder, scale, pairs)
+        return cls(folder, scale, pairs, base)
 
     def require_fitting(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Raises WeightsError unless weights of these shapes, by name, are what it was made for."""
@@ -99,9 +124,17 @@ class Adapter:
                     "that before the +."
                 )
 
+    def doubt(self, samples: Mapping[str, bytes]) -> str:
+        """A sentence where weights with these samples, by name, are others than it was made for."""
+        if not self.base or fingerprint(samples) == self.base:
+            return ""
+        return (
+            f"The adapter {self.folder} was trained on other weights than those it is added to, "
+            "which have the same shapes: depth may be worse than without it. Name the model it was "
+            "trained on before the +."
+        )
+
     def merged(self, name: str, weight: Tensor) -> Tensor:
-        """A weight with what the adapter adds to it, in float32; others as they are."""
-        if name not in self.pairs:
-            return weight
+        """A weight of an adapted layer with what is added to it, in float32."""
         down, up = self.pairs[name]
         return weight.float() + self.scale * (up @ down)

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from depthcrafter_cli.errors import WeightsError
-from depthcrafter_cli.models.adapters import Adapter
+from depthcrafter_cli.models.adapters import Adapter, sampled
 from depthcrafter_cli.models.components import Components
 from depthcrafter_cli.models.cpu import keep_freed_memory
 from depthcrafter_cli.models.host import HostMemory
@@ -65,8 +65,9 @@ def load_components(
     """Load the networks of ``folder`` (``unet/``, ``vae/``, ``image_encoder/``).
 
     Without a ``plan`` all of them are put on the device. What the folder ``adapter`` holds is added
-    to the UNet's weights. ``warn`` is told of host memory that CUDA does not pin. ``build`` makes
-    the networks, on the meta device; those that it makes by default can infer and not be trained.
+    to the UNet's weights. ``warn`` is told of host memory that CUDA does not pin, and of an adapter
+    that was trained on other weights. ``build`` makes the networks, on the meta device; those that
+    it makes by default can infer and not be trained.
 
     Raises:
         WeightsError: files or tensors are missing, damaged, or of another architecture.
@@ -96,7 +97,7 @@ def load_components(
     for name, network in networks._asdict().items():
         dtype_of = vae_dtype if name == "vae" else lambda _: dtype
         added = Adapter.read(adapter) if adapter is not None and name == "unet" else None
-        _fill(network, folder, name, dtype_of, places_for, added)
+        _fill(network, folder, name, dtype_of, places_for, added, warn)
         mark_silent(network, silent_layers(folder, name, adapter))
         note_shares(network)
         if not plan.offloaded:
@@ -121,11 +122,13 @@ def _fill(
     dtype_of: Callable[[str], torch.dtype],
     places_for: Callable[[Sequence[Tensor]], Sequence[Tensor]],
     adapter: Adapter | None,
+    warn: Warn,
 ) -> None:
     """Give a network built on the meta device its tensors, and make it ready for inference.
 
     ``places_for`` makes places for tensors like those it is given.
     """
+    samples: dict[str, bytes] = {}
     files = weight_files(folder, name)
     expected = {
         key: torch.empty_like(tensor, dtype=dtype_of(key))
@@ -141,7 +144,12 @@ def _fill(
             for key, tensor in _stream(path):
                 if key in tensors:
                     _require_numbers(tensor, f"{key} of {path}")
-                    tensors[key].copy_(adapter.merged(key, tensor) if adapter else tensor)
+                    if adapter is not None and key in adapter.pairs:
+                        samples[key] = sampled(tensor)
+                        tensor = adapter.merged(key, tensor)
+                    tensors[key].copy_(tensor)
+    if adapter is not None and (doubt := adapter.doubt(samples)):
+        warn(doubt)
     network.load_state_dict(tensors, assign=True)
     network.eval().requires_grad_(False)
 

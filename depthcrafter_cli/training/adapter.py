@@ -18,7 +18,14 @@ from torch import Tensor, nn
 
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.files import missing_package, write_whole
-from depthcrafter_cli.models.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS, PREFIX
+from depthcrafter_cli.models.adapters import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    BASE,
+    PREFIX,
+    fingerprint,
+    sampled,
+)
 from depthcrafter_cli.training.config import AdapterConfig, TrainingConfig
 
 _NAME = "default"  # peft's own for the first of a network's adapters
@@ -70,7 +77,7 @@ def merged(unet: nn.Module) -> Iterator[None]:
 
     After it the weights are what they were, to the bit.
     """
-    adapted = [(name, layer) for name, layer in unet.named_modules() if hasattr(layer, "lora_A")]
+    adapted = _adapted(unet)
     before = [layer.base_layer.weight.data for _name, layer in adapted]
     try:
         for name, layer in adapted:
@@ -91,7 +98,10 @@ def _put(unet: nn.Module, name: str, layer: nn.Module) -> None:
 
 
 def save_adapter(folder: Path, unet: nn.Module, config: AdapterConfig, share: float) -> None:
-    """Write a network's adapter as peft does, ``share`` of what it adds left out."""
+    """Write a network's adapter as peft does, ``share`` of what it adds left out.
+
+    Its metadata tell what the weights were that it goes with.
+    """
     tensors: dict[str, Tensor] = {}
     for name, parameter in unet.named_parameters():
         layer, found, rest = name.partition(".lora_")
@@ -105,4 +115,11 @@ def save_adapter(folder: Path, unet: nn.Module, config: AdapterConfig, share: fl
     (folder / ADAPTER_CONFIG).parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(settings, indent=2, sort_keys=True, default=str) + "\n"
     (folder / ADAPTER_CONFIG).write_text(text, encoding="utf-8")
-    write_whole(folder / ADAPTER_WEIGHTS, save(tensors, metadata={"format": "pt"}))
+    samples = {f"{name}.weight": sampled(layer.base_layer.weight) for name, layer in _adapted(unet)}
+    metadata = {"format": "pt", BASE: fingerprint(samples)}
+    write_whole(folder / ADAPTER_WEIGHTS, save(tensors, metadata=metadata))
+
+
+def _adapted(unet: nn.Module) -> list[tuple[str, Any]]:
+    """Its layers with matrices beside them, by name."""
+    return [(name, layer) for name, layer in unet.named_modules() if hasattr(layer, "lora_A")]

@@ -9,12 +9,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from training_steps import CPU, stage_config, three_stages, train_once, write_clip
 
 from depthcrafter_cli.errors import UsageError, WeightsError
 from depthcrafter_cli.models.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from depthcrafter_cli.models.loading import load_components
+from depthcrafter_cli.models.manifest import write_manifest
 from depthcrafter_cli.models.weights import find_weights
 from depthcrafter_cli.training.adapter import add_adapter, merged, save_adapter
 from depthcrafter_cli.training.config import AdapterConfig
@@ -139,6 +140,39 @@ def test_an_adapter_of_another_model_is_refused_in_a_sentence(adapted, tiny_fold
     for name, reason in (("dora", "use_dora"), ("a", "cannot be read")):
         with pytest.raises(WeightsError, match=reason):
             load_components(tiny_folder, device=CPU, dtype=torch.float32, adapter=tmp_path / name)
+
+
+def test_an_adapter_of_other_weights_of_the_same_shapes_is_told(adapted, tiny_folder, tmp_path):
+    save_adapter(tmp_path / "a", adapted.unet, SMALL, 0.0)
+    for name, change in (("wide", lambda x: x.float()), ("other", lambda x: 1.01 * x)):
+        shutil.copytree(tiny_folder, tmp_path / name)
+        path = tmp_path / name / "unet" / "diffusion_pytorch_model.safetensors"
+        save_file({key: change(tensor) for key, tensor in load_file(path).items()}, path)
+    for folder, count in ((tiny_folder, 0), (tmp_path / "wide", 0), (tmp_path / "other", 1)):
+        told = []
+        load_components(
+            folder, device=CPU, dtype=torch.float32, adapter=tmp_path / "a", warn=told.append
+        )
+        assert ["trained on other weights" in sentence for sentence in told] == [True] * count
+
+
+@pytest.mark.slow
+def test_plan_batch_and_evaluate_take_a_model_with_an_adapter(
+    cli, adapted, tiny_folder, clip, tmp_path
+):
+    save_adapter(tmp_path / "a", adapted.unet, SMALL, 0.0)
+    write_manifest(tmp_path / "a", "a", settings={"steps": 1, "window": 6, "overlap": 2})
+    write_clip(tmp_path / "clips" / "one", 0)
+    weights = "--weights", f"{tiny_folder}+{tmp_path / 'a'}"
+    scores = tmp_path / "scores.json"
+    batch = ("batch", clip, "--out", tmp_path / "depth", "--max-frames", 6)
+    evaluate = ("evaluate", "folder", tmp_path / "clips", "--out", scores)
+    for command in (("plan", clip), batch, evaluate):
+        done = cli(*command, *weights)
+        assert done.code == 0 and "other weights" not in done.err, done.err
+    record = json.loads((tmp_path / "depth" / "clip.mp4.json").read_text())
+    assert f"adapter/{ADAPTER_WEIGHTS}" in record["weights_sha256"]
+    assert f"adapter/{ADAPTER_WEIGHTS}" in scores.read_text()
 
 
 def test_targets_that_name_no_layer_are_refused(tiny_folder):

@@ -28,8 +28,12 @@ def recipe(tiny_folder, tmp_path_factory):
     return folder / "recipe.toml"
 
 
-def begin(recipe, out, *options, launcher=("-m", "torch.distributed.run", "--standalone",
-                                           "--nproc-per-node", "2")):  # fmt: skip
+BY_TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+BY_ACCELERATE = ("-m", "accelerate.commands.launch", "--use_fsdp", "--num_processes", "2",
+                 "--mixed_precision", "no")  # fmt: skip
+
+
+def begin(recipe, out, *options, launcher=BY_TORCHRUN):
     """Start training into ``out``, in two processes."""
     command = [sys.executable, *launcher, "-m", "depthcrafter_cli", "train", recipe, "--out", out,
                "--work-dir", f"{out}-work", "--device", "cpu", "--quiet", *options]  # fmt: skip
@@ -92,7 +96,7 @@ def test_two_processes_that_share_the_model_follow_the_loss_curve_of_one(alone, 
     assert one["recipe"] == two["recipe"]
     for kept in ("network", "average"):
         require_same_weights(one[kept], two[kept])
-    assert begin(recipe, shared, "--share-model", "--resume").wait() == 0
+    assert begin(recipe, shared, "--resume", launcher=BY_ACCELERATE).wait() == 0
     require_same_reports(alone, shared, interrupted=("2",))
     require_same_weights(trained_weights(alone), trained_weights(shared))
 
