@@ -134,7 +134,7 @@ def _stage_lines(planned: "TrainingPlan") -> Iterator[Line]:
                 f"GB on each card, at most, shared with --share-model: {', '.join(shared)}", "  "
             )
         if memory.on_host:
-            yield Line(f"{memory.on_host / 1e9:.2f} GB of the host for the average", "  ")
+            yield Line(f"{memory.on_host / 1e9:.2f} GB of the host for what is kept there", "  ")
     if planned.validation is not None:
         clips = counted(planned.validation.clips, "clip")
         longest = counted(planned.validation.frames, "frame")

@@ -29,7 +29,7 @@ _EXPECTED = (
 
 
 # What a stage's weights do not follow from: how often, and in how many pieces.
-_HOW = ("save_every", "keep_last", "micro_batch", "checkpointing", "ema_on")
+_HOW = ("save_every", "keep_last", "micro_batch", "checkpointing", "ema_on", "optimizer_on")
 # Nor do those of a stage that may go on: its length, and which of its weights become the model.
 _ENDS = ("steps", "keep")
 

@@ -21,14 +21,16 @@ class Optimisation:
     ``optimizer`` is AdamW, the paper's; AdamW that keeps its state in 8 bits, a quarter of the
     memory; or Muon, which needs fewer steps to train from nothing. ``betas`` are AdamW's, also for
     what Muon leaves to it. ``ema`` is the decay of the averaged weights that are kept (0: no
-    average), ``ema_on`` says whether on the ``device`` or ``host``. ``clip_norm`` is the largest
-    gradient norm, ``save_every`` the checkpoint interval in steps, ``keep_last`` how many
+    average), ``ema_on`` says whether on the ``device`` or ``host``. So does ``optimizer_on`` of
+    AdamW's state: on the host it steps there, on a copy of the weights. ``clip_norm`` is the
+    largest gradient norm, ``save_every`` the checkpoint interval in steps, ``keep_last`` how many
     checkpoints are kept under the number of their step, beside the one that a run goes on from.
     """
 
     steps: int
     learning_rate: float
     optimizer: Literal["adamw", "adamw8bit", "muon"] = "adamw"
+    optimizer_on: Literal["device", "host"] = "device"
     warmup: int = 100
     constant_rate: bool = False
     weight_decay: float = 0.01

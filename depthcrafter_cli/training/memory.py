@@ -47,7 +47,8 @@ class StageMemory:
     """Bytes of a stage in one process.
 
     ``working`` is what the passes of a step need beside the rest: all in bfloat16, and all in
-    float32. Mixed precision lies between. ``on_host`` are those of an average that is kept there.
+    float32. Mixed precision lies between. ``on_host`` are those of what is kept there,
+    ``checkpoint`` about those of one on the disk.
     ``block`` are the weights of the largest block, ``loose`` those outside of blocks.
     """
 
@@ -57,6 +58,7 @@ class StageMemory:
     optimizer: int
     average: int
     on_host: int = 0
+    checkpoint: int = 0
     working: tuple[int, int] = (0, 0)
     block: int = 0
     loose: int = 0
@@ -74,11 +76,6 @@ class StageMemory:
         """What is on the device all the time."""
         return self.weights + self.gradients + self.optimizer + self.average
 
-    @property
-    def checkpoint(self) -> int:
-        """About what a checkpoint takes on the disk."""
-        return _FLOAT32 * self.trained + self.optimizer + self.average + self.on_host
-
 
 def stage_memory(
     build: Callable[[], DepthUNet],
@@ -95,15 +92,19 @@ def stage_memory(
     learnt = [p for p in unet.parameters() if p.requires_grad]
     trained = sum(p.numel() for p in learnt)
     average = _FLOAT32 * trained if stage.ema else 0
+    optimizer = sum(state_bytes(stage, p) for p in learnt)
+    ema_on_host, optimizer_on_host = stage.ema_on == "host", stage.optimizer_on == "host"
     weights = _weight_bytes(unet)
     blocks = [_weight_bytes(module) for module in unet.modules() if isinstance(module, BLOCKS)]
     return StageMemory(
         trained=trained,
         weights=weights,
         gradients=_FLOAT32 * trained * (2 if processes > 1 else 1),
-        optimizer=sum(state_bytes(stage, p) for p in learnt),
-        average=0 if stage.ema_on == "host" else average,
-        on_host=average if stage.ema_on == "host" else 0,
+        optimizer=optimizer * (not optimizer_on_host),
+        average=average * (not ema_on_host),
+        # Where AdamW steps there is a copy of the weights, too.
+        on_host=average * ema_on_host + (optimizer + _FLOAT32 * trained) * optimizer_on_host,
+        checkpoint=_FLOAT32 * trained + optimizer + average,
         working=(0, 0) if step is None else _working(build, stage, frozen, step),
         block=max(blocks),
         loose=weights - sum(blocks),

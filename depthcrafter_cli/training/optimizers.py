@@ -18,10 +18,17 @@ NARROWEST = 16  # rows or columns: with fewer there are hardly any directions to
 
 
 def require_optimizers(recipe: TrainingConfig) -> None:
-    """Raises UsageError if this PyTorch lacks an optimiser that a stage will ask for."""
-    used = {stage.optimizer for stage in recipe.stages}
+    """Raises UsageError for an optimiser that this PyTorch lacks, or that cannot be on the host."""
+    plans: list[Optimisation] = [*recipe.stages]
     if recipe.foundation:
-        used |= {part.optimisation.optimizer for part in recipe.foundation.trained.values()}
+        plans += [part.optimisation for part in recipe.foundation.trained.values()]
+    used = {plan.optimizer for plan in plans}
+    hosted = {plan.optimizer for plan in plans if plan.optimizer_on == "host"} - {"adamw"}
+    if hosted:
+        raise UsageError(
+            f'got optimizer_on = "host" with optimizer = "{min(hosted)}", expected "adamw", which '
+            "alone can step there: leave one of them out."
+        )
     if "muon" in used and not hasattr(torch.optim, "Muon"):
         raise UsageError(
             f'got optimizer = "muon" with PyTorch {torch.__version__}, expected 2.9 or newer: '
@@ -45,7 +52,45 @@ def optimizer_of(plan: Optimisation, parameters: Sequence[nn.Parameter]) -> Opti
             betas=(plan.betas[0], plan.betas[1]), min_8bit_size=_LEAST_8BIT,
         )  # fmt: skip
         return eight
-    return _adamw(parameters, plan)
+    return (
+        AdamWOnHost(parameters, plan) if plan.optimizer_on == "host" else _adamw(parameters, plan)
+    )
+
+
+class AdamWOnHost(Optimizer):
+    """AdamW that steps in the host's memory, where its state is, and a copy of the weights.
+
+    In every step gradients go there, and weights come back. Its state is that of AdamW.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], plan: Optimisation) -> None:
+        self._copies = [nn.Parameter(p.detach().to("cpu", copy=True)) for p in parameters]
+        self._adamw = _adamw(self._copies, plan)
+        super().__init__(parameters, {"lr": plan.learning_rate})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:
+        """One step, at the learning rate of the first parameter group."""
+        parameters = self.param_groups[0]["params"]
+        for copy, parameter in zip(self._copies, parameters, strict=True):
+            copy.grad = None if parameter.grad is None else parameter.grad.to("cpu")
+        self._adamw.param_groups[0]["lr"] = self.param_groups[0]["lr"]
+        self._adamw.step()
+        for copy, parameter in zip(self._copies, parameters, strict=True):
+            parameter.copy_(copy)
+            copy.grad = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """AdamW's."""
+        state: dict[str, Any] = self._adamw.state_dict()
+        return state
+
+    @torch.no_grad()
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` returned, with the weights as they are now."""
+        self._adamw.load_state_dict(state_dict)
+        for copy, parameter in zip(self._copies, self.param_groups[0]["params"], strict=True):
+            copy.copy_(parameter)
 
 
 class MuonWithAdamW(Optimizer):

@@ -42,6 +42,8 @@ def sharding_obstacle(recipe: TrainingConfig) -> str:
         return "[adapter], expected all weights to be trained: an adapter needs no sharing"
     if any(stage.trains == "decoder" for stage in recipe.stages):
         return 'trains = "decoder", expected the denoiser alone: train the decoder without'
+    if any(stage.optimizer_on == "host" for stage in recipe.stages):
+        return 'optimizer_on = "host", expected it on the device, where each has a part of it'
     if other:
         return f'optimizer = "{other[0]}", expected "adamw", which takes weights in parts'
     return ""

@@ -234,8 +234,10 @@ def memory_errors(stage: "StageConfig", device: "torch.device") -> Iterator[None
         lower = [f"frames below {stage.frames[1]}"]
         lower += [] if stage.micro_batch == 1 else ["micro_batch = 1"]
         lower += [] if stage.checkpointing else ["checkpointing = true"]
-        if stage.ema and stage.ema_on == "device" and device.type not in ("cpu", "mps"):
-            lower.append('ema_on = "host"')  # whose memory is another one
+        if device.type not in ("cpu", "mps"):  # the host's memory is another one
+            lower += ['ema_on = "host"'] * (stage.ema > 0 and stage.ema_on == "device")
+            movable = stage.optimizer == "adamw" and stage.optimizer_on == "device"
+            lower += ['optimizer_on = "host"'] * movable
         raise MemoryLimitError(
             f"stage {stage.name!r} does not fit into memory ({shortage.words}), expected room for "
             f"its step of up to {stage.frames[1]} frames: set {' or '.join(lower)} in the recipe "

@@ -597,7 +597,7 @@ def test_memory_that_runs_out_says_what_takes_less(cli, tiny_folder, tmp_path, m
     assert "ema_on" not in done.err  # of a CPU, the host's memory is the same
     stage = load_recipe(recipe).stages[0]
     with (
-        pytest.raises(MemoryLimitError, match='checkpointing = true or ema_on = "host"'),
+        pytest.raises(MemoryLimitError, match='ema_on = "host" or optimizer_on = "host"'),
         memory_errors(stage, torch.device("cuda")),
     ):
         full()

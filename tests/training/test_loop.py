@@ -22,7 +22,7 @@ from depthcrafter_cli.training.checkpoint import steps_done
 from depthcrafter_cli.training.config import Optimisation, StageConfig
 from depthcrafter_cli.training.ema import MovingAverage
 from depthcrafter_cli.training.journal import Journal
-from depthcrafter_cli.training.optimizers import optimizer_of, state_bytes
+from depthcrafter_cli.training.optimizers import optimizer_of, require_optimizers, state_bytes
 from depthcrafter_cli.training.recipe import load_recipe
 from depthcrafter_cli.training.trainer import Session, new_state, train
 
@@ -196,6 +196,23 @@ def resumes_to_the_bit(plan, tmp_path, whole, stopped, resumed):
 def test_resumed_stage_equals_uninterrupted_stage_with_muon(tmp_path):
     plan = replace(PLAN, optimizer="muon", learning_rate=0.001)
     resumes_to_the_bit(plan, tmp_path, Wide(), Wide(), Wide())
+
+
+def test_adamw_on_the_host_trains_and_resumes_as_on_the_device(tmp_path):
+    plan = replace(PLAN, learning_rate=0.001, optimizer_on="host", ema_on="host")
+    hosted, usual = Wide(), Wide()
+    resumes_to_the_bit(plan, tmp_path, hosted, Wide(), Wide())
+    train(usual, replace(plan, optimizer_on="device"), session(tmp_path / "device"))
+    pairs = zip(hosted.parameters(), usual.parameters(), strict=True)
+    assert all(torch.equal(*pair) for pair in pairs)
+
+
+def test_only_adamw_may_be_on_the_host(tmp_path):
+    recipe = load_recipe(Path("examples/fine-tune.toml"))
+    stage = replace(recipe.stages[0], optimizer_on="host")
+    require_optimizers(replace(recipe, stages=[stage]))
+    with pytest.raises(UsageError, match='optimizer_on = "host" with optimizer = "muon"'):
+        require_optimizers(replace(recipe, stages=[replace(stage, optimizer="muon")]))
 
 
 class Wider(Wide):

@@ -66,6 +66,19 @@ def test_what_is_counted_is_what_training_takes(tiny_folder, changes):
     assert counted == pytest.approx(taken(config, DepthUNet.from_config(configs)), rel=0.1)
 
 
+def test_what_is_kept_on_the_host_is_counted_there(tiny_folder):
+    configs = network_configs(tiny_folder)["unet"]
+    plan = replace(stage_config("all"), ema=0.9)
+    usual, hosted = (
+        stage_memory(lambda: DepthUNet.from_config(configs), each, [])
+        for each in (plan, replace(plan, optimizer_on="host", ema_on="host"))
+    )
+    moved = usual.optimizer + usual.average
+    assert hosted.kept == usual.kept - moved
+    assert hosted.on_host == moved + 4 * usual.trained  # with a copy of the weights
+    assert hosted.checkpoint == usual.checkpoint == moved + 4 * usual.trained
+
+
 @pytest.mark.slow
 def test_what_is_counted_of_an_adapter_is_what_its_training_takes(tiny_folder):
     pytest.importorskip("peft", reason="the extra lora is not installed")
