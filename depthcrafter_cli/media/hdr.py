@@ -22,6 +22,7 @@ _CHROMATICITIES = {
     11: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), (0.314, 0.351)),
     12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), _D65),
 }
+_ROWS = 32  # converted at a time: they stay in the processor's caches
 _STEPS = 4095  # of the table of display levels, which is by the square root of light
 
 
@@ -46,9 +47,15 @@ class ToSdr:
 
     def __call__(self, stored: npt.NDArray[np.uint16]) -> RgbImage:
         """RGB uint16 [H, W, 3] as uint8."""
-        light = np.clip(self._light[stored] @ self._to_bt709.T, 0, 1)
-        steps = (np.sqrt(light) * np.float32(_STEPS) + np.float32(0.5)).astype(np.uint16)
-        shown: RgbImage = _SDR_LEVELS[steps]
+        shown = np.empty(stored.shape, np.uint8)
+        for top in range(0, len(stored), _ROWS):
+            rows = slice(top, top + _ROWS)
+            light = np.take(self._light, stored[rows]) @ self._to_bt709.T
+            np.clip(light, 0, 1, out=light)
+            np.sqrt(light, out=light)
+            light *= np.float32(_STEPS)
+            light += np.float32(0.5)
+            np.take(_SDR_LEVELS, light.astype(np.uint16), out=shown[rows], mode="clip")
         return shown
 
 
