@@ -95,6 +95,7 @@ def test_what_is_counted_of_an_adapter_is_what_its_training_takes(tiny_folder):
     assert memory.kept + memory.working[1] == pytest.approx(taken(config, adapted()), rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("frames", "side"), [(8, 64), (16, 128)])
 def test_what_is_counted_of_validation_is_what_it_takes(tiny, tiny_folder, tmp_path, frames, side):
     write_clip(tmp_path / "clips" / "a", 0, frames, side)
@@ -119,7 +120,8 @@ def test_what_is_counted_of_validation_is_what_it_takes(tiny, tiny_folder, tmp_p
 def test_a_recipe_is_planned_before_it_starts(cli, tiny_folder, tmp_path):
     write_clip(tmp_path / "clips" / "a", 0)
     recipe = tmp_path / "recipe.toml"
-    recipe.write_text(three_stages(tiny_folder, tmp_path / "clips", steps=1))
+    scored = '[validation]\nsource = "mine"\nclips = 1\nframes = 3\n'
+    recipe.write_text(three_stages(tiny_folder, tmp_path / "clips", steps=1) + scored)
     planned = cli("plan", recipe, "--json")
     assert planned.code == 0, planned.err
     told = json.loads(planned.out.splitlines()[-1])
@@ -127,7 +129,12 @@ def test_a_recipe_is_planned_before_it_starts(cli, tiny_folder, tmp_path):
     assert told["stages"][0]["clips_at_once"] == 2 and told["stages"][2]["frames"] == 3
     low, high = told["stages"][0]["device_bytes"]
     assert low == high > told["stages"][0]["kept_bytes"] > 0
+    assert told["stages"][0]["validation_bytes"] > told["stages"][0]["kept_bytes"]
+    assert told["stages"][0]["validation_in_steps"] > 0
+    by = told["stages"][0]["shared_device_bytes"]
+    assert high > by["2"] > by["4"] > by["8"] > 0
     lines = cli("plan", recipe).out
+    assert "while it validates" in lines and "with --share-model" in lines
     assert "warmup = 1 ends after its last step" in lines and "MB for checkpoints" in lines
     assert lines.count("asks for longer ones than there are") == 1  # of stage 2 alone
     refused = cli("plan", recipe, "--steps", "3")
