@@ -6,7 +6,7 @@ GIB = 2**30
 # What a CUDA process takes beside its tensors, and what the allocator loses to rounding.
 _CONTEXT_BYTES = 850_000_000
 _FRAGMENTS = 1.06
-# A CPU process's libraries and buffers; its "device" memory is the machine's.
+# A CPU process's libraries and scratch memory; its "device" memory is the machine's.
 _PROCESS_BYTES = 550_000_000
 _FREE_SHARE = 0.95
 _PINNED_SHARE = 0.6
@@ -16,10 +16,19 @@ _DESKTOP_BYTES = GIB  # of a card that draws Windows' screens, which hardly coun
 
 @dataclass(frozen=True)
 class Budget:
-    """Bytes that tensors may take on the device and, pinned, on the host; None is no limit."""
+    """Bytes that tensors may take on the device and, pinned, on the host; None is no limit.
+
+    ``queued`` bytes more are taken of the same memory by what is read and written beside them.
+    """
 
     device: int | None = None
     host: int | None = None
+    queued: int = 0
+
+    def beside(self, queued: int) -> "Budget":
+        """What is left where so much is queued."""
+        device = None if self.device is None else max(0, self.device - queued)
+        return Budget(device, self.host, queued)
 
 
 def gigabytes(amount: float) -> int:

@@ -39,7 +39,7 @@ class MemoryChoice:
     @property
     def measured_as(self) -> int:
         """The predicted peak in the sense in which it is measured: see ``process_peak``."""
-        return process_peak(_taken(self.peaks, self.device), self.device)
+        return process_peak(_taken(self.peaks, self.device), self.device) + self.budget.queued
 
     def smaller(
         self, plan: MemoryPlan, place: Scarce, tried: Collection[MemoryPlan] = ()
@@ -290,11 +290,11 @@ def _nothing_fits(model: Architecture, workload: Workload, budget: Budget, devic
     # Where the host is short, what stays on the device; the first needs nothing of the host.
     allowed = [peak for peak in peaks if _host_allows(peak, budget)] or peaks
     taken = min(_taken(peak, device) for peak in allowed)
-    advice = f"pass `max_vram={card_for(taken, device):g}`"
+    advice = f"pass `max_vram={card_for(taken + budget.queued, device):g}`"
     if device == "cpu":
         advice = f"close other programs, {advice} where that much is there"
     if not _host_allows(peaks[-1], budget):
-        least = card_for(_taken(peaks[-1], device), device)
+        least = card_for(_taken(peaks[-1], device) + budget.queued, device)
         host = peaks[-1].host / 1e9 + 0.05
         advice += f", or `max_vram={least:g}` and `max_ram={host:.1f}` where that is there"
     if side := _largest_side(model, workload, budget, device):

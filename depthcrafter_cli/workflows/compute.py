@@ -15,13 +15,12 @@ from depthcrafter_cli.methods.base import Estimator, MethodPlan, ResumePoint
 from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
 from depthcrafter_cli.threads import Behind, ahead
 from depthcrafter_cli.types import Frame, RgbImage
+from depthcrafter_cli.workflows.queues import CHUNKS_BEHIND, FRAMES_AHEAD
 from depthcrafter_cli.workflows.run_plan import RunPlan, work_of
 from depthcrafter_cli.workflows.shot_state import ShotState
 
 # Quicker steps are not worth a write each: as much is the most that a stop costs.
 _STEP_SECONDS = 2.0
-_FRAMES_AHEAD = 8  # as many as are encoded together
-_CHUNKS_BEHIND = 1  # whose disparity is not on the disk yet
 
 
 def compute(
@@ -64,7 +63,7 @@ class _Reader:
         if self._stream is None:
             request, video, size = self._plan.request, self._plan.video, self._plan.method.size
             frames = read_frames(request.video, size, video.reading, self._said.append, first)
-            self._stream = ahead(frames, _FRAMES_AHEAD)
+            self._stream = ahead(frames, FRAMES_AHEAD)
         try:
             for frame in self._stream:
                 self._tell()
@@ -97,7 +96,7 @@ def _compute_shot(
 ) -> None:
     """Every frame's raw disparity into the shot's spool, with the frame's time."""
     shot.begin()
-    with shot.spool as spool, Behind(_CHUNKS_BEHIND) as writing:
+    with shot.spool as spool, Behind(CHUNKS_BEHIND) as writing:
         point, times = shot.load() or (None, [])
         if point is None and (len(spool) or shot.progressed):
             warn(f"{shot.folder} does not fit together, and the run begins again.")

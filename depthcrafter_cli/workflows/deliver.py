@@ -28,6 +28,7 @@ from depthcrafter_cli.threads import Behind, ahead
 from depthcrafter_cli.types import Disparity, RgbImage, Size, ValueRange
 from depthcrafter_cli.workflows.hand_off import labels_for
 from depthcrafter_cli.workflows.provenance import Provenance
+from depthcrafter_cli.workflows.queues import DEPTH_AHEAD, WRITES_BEHIND
 from depthcrafter_cli.workflows.request import FROM_SOURCE, RunRequest
 from depthcrafter_cli.workflows.shot_state import ShotState
 
@@ -132,7 +133,7 @@ class Delivery:
             for sink in self._sinks:
                 opening.enter_context(sink)
                 # Ends before the sink is closed.
-                self._writers.append((sink, opening.enter_context(Behind(1))))
+                self._writers.append((sink, opening.enter_context(Behind(WRITES_BEHIND))))
             self._beside = opening.enter_context(Behind(1))
             self._open = opening.pop_all()
         return self
@@ -175,7 +176,7 @@ class Delivery:
             self._ranges[index] = _told(self._film, shot, values, spool)
         told, before = self._ranges[index], self._frames_written
         observer(Progress("write", before, self._frames))
-        with closing(ahead(self._depth(shot, film, told), 1)) as frames:
+        with closing(ahead(self._depth(shot, film, told), DEPTH_AHEAD)) as frames:
             for done, frame in enumerate(frames, 1):
                 if self._is_given_up:
                     return

@@ -31,6 +31,7 @@ from depthcrafter_cli.workflows.places import (
     writes_early,
 )
 from depthcrafter_cli.workflows.provenance import Provenance
+from depthcrafter_cli.workflows.queues import queued_bytes
 from depthcrafter_cli.workflows.rates import ByRate, known_rate
 from depthcrafter_cli.workflows.request import FROM_SOURCE, NO_CUTS, RunRequest
 from depthcrafter_cli.workflows.state import RunState, SavedRun
@@ -212,6 +213,8 @@ def _planned(
         UsageError, InputError: the disparity of ``saved`` is another.
     """
     on = machine_for(request, warn, known)
+    if on.device == "cpu":
+        on = replace(on, budget=on.budget.beside(_queued(request, video, method)))
     spec, weights = method.spec, method.weights
     if saved is not None and saved.frames is not None:
         cuts = saved.provenance.cuts
@@ -254,6 +257,14 @@ def _planned(
         provenance=provenance,
         resumed=saved is not None,
     )
+
+
+def _queued(request: RunRequest, video: Video, method: MethodPlan) -> int:
+    """Bytes of what is on its way to a method and from it."""
+    info, settings = video.info, method.settings
+    written = request.output_size(info.size, method.size, info.anamorphic)
+    batch, chunk = (int(settings.get(name, 1)) for name in ("encode_batch", "decode_chunk"))
+    return queued_bytes(info.size, method.size, written, batch, chunk, request.outputs)
 
 
 def _settle(request: RunRequest) -> tuple[Video, MethodPlan]:

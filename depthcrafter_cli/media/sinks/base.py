@@ -143,6 +143,9 @@ class DisparitySink(ABC):
 
     bytes_per_pixel: ClassVar[float]
 
+    held_per_pixel: ClassVar[float] = 0.0
+    """Bytes of memory for each pixel of a picture, of frames that were added and not written."""
+
     @classmethod
     @abstractmethod
     def path_for(cls, stem: Path, suffix: str) -> Path:

@@ -86,6 +86,11 @@ def expected_bytes(out: Path, size: Size, frames: int, look: Look) -> int:
     return round(_sink_class(out).frame_bytes(out, size, look) * frames)
 
 
+def held_per_pixel(out: Path) -> float:
+    """Bytes of memory for each pixel of a picture that an output holds, of frames not written."""
+    return _sink_class(out).held_per_pixel
+
+
 def check_outputs(
     outputs: Sequence[Path],
     *,

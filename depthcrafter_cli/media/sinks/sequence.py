@@ -36,6 +36,8 @@ class SequenceSink(DisparitySink):
 
     suffix: ClassVar[str]
     keeps_shots = True
+    # Of 16 bits each, in bytes; while one is compressed it is there thrice more.
+    held_per_pixel = 2.0 * (_BACKLOG + 4 * _THREADS)
 
     def __init__(self, path: Path, settings: SinkSettings) -> None:
         super().__init__(path, settings)
