@@ -62,6 +62,7 @@ _OTHER_KINDS = ("attachments", "audio", "data", "subtitles")  # of streams, besi
 # Threads that share one picture. By FFmpeg's own choice each begins another one, all of which are
 # decoded before the first one is there: waste where no other is wanted.
 _ONE_PICTURE = "SLICE"
+_LATEST = Fraction(60)  # seconds
 _SEEK_FROM = Fraction(2)  # seconds: below this, decoding is quicker than seeking
 
 
@@ -107,16 +108,16 @@ class VideoFile:
         """How many seconds the file shows nothing before its first picture.
 
         MP4 and MOV tell that from 0 on, other files from their first sound or picture on. Less than
-        a picture is taken for none, and so is more than the video lasts: so begins what was cut out
-        of a recording. Raises InputError.
+        a picture is taken for none, and so is more than a minute and than the video lasts: so
+        begins what was cut out of a recording. Raises InputError.
         """
         with self._opened(_ONE_PICTURE) as (container, stream):
             zero = seconds_of(next(Decoder(container, stream).pictures(), None)) or Fraction(0)
             begin = Fraction(0)
             if not container.format.name.startswith(_EDITED_FORMAT):
                 begin = Fraction(container.start_time or 0, av.time_base)
-            length = length_of(container, stream, zero)
-            is_meant = 1 / rate_of(stream) <= zero - begin <= (length or zero)
+            longest = max(length_of(container, stream, zero) or 0, _LATEST)
+            is_meant = 1 / rate_of(stream) <= zero - begin <= longest
             return zero - begin if is_meant else Fraction(0)
 
     def first_times(self, count: int) -> list[Fraction]:

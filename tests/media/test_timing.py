@@ -103,6 +103,16 @@ def written(path, times, end, rate, time_base):
     return path
 
 
+@pytest.mark.parametrize("name", ["gray.mkv", "depth.mov", "depth.mp4"])
+def test_an_encoder_without_delay_tells_the_last_duration_too(tmp_path, name):
+    """FFV1, which is the usual one of Matroska, gives each picture at once."""
+    times = [k * STEP for k in range(5)]
+    path = written(tmp_path / name, times, 4 * STEP + HELD, 1 / STEP, STEP / 4)
+    assert [frame.duration for frame in read_frames(path, SMALL)] == [STEP] * 4 + [HELD]
+    with av.open(str(path)) as container:
+        assert abs(container.duration / av.time_base - 4 * STEP - HELD) < 0.002
+
+
 @pytest.mark.parametrize("part", [["--end", "0.1"], ["--max-frames", "3"]], ids=" ".join)
 def test_a_part_of_a_clip_is_no_longer_than_its_pictures(cli, tmp_path, tiny_folder, part):
     source, out = held_clip(tmp_path / "held.gif", Size(64, 64)), tmp_path / "d.mp4"

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from io import BytesIO
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -55,9 +56,7 @@ class VideoSink(FileSink):
     and begins with a key frame.
     """
 
-    carries_more = waits = True
-
-    keeps_shots = True
+    carries_more = waits = keeps_shots = True
     held_per_pixel = 18.0  # measured at 1920x1080: frames that x264 looks ahead at
     _sound: SoundCopy | None = None
 
@@ -105,6 +104,7 @@ class VideoSink(FileSink):
         settings = self.settings
         self._codec = codec_for(self.path, settings.look)
         self._first_decoded: int | None = None
+        self._waiting: list[av.Packet] = []
         self._encoder: av.VideoStream | None = None  # of the shot under way
         self._alone: av.container.OutputContainer | None = None  # holds it, if no other shot's
         self._kept: PacketFile | None = None  # what it gave
@@ -216,7 +216,13 @@ class VideoSink(FileSink):
         self._decoded.extend(shown)
 
     def _mux(self, packets: list[av.Packet], *, is_end: bool = False) -> None:
-        """Add packets, the last ones with the rest of the sound."""
+        """Add packets, the last ones with the rest of the sound.
+
+        One waits for the next: encoders without delay give the last before it is known to be that.
+        """
+        packets = [*self._waiting, *packets]
+        known = len(packets) if is_end else max(len(packets) - 1, 0)
+        packets, self._waiting = packets[:known], packets[known:]
         for packet in packets:
             packet.stream = self._stream
             if self._decoded is not None:
@@ -316,11 +322,10 @@ class VideoSink(FileSink):
         ``packets`` are the last ones, in the order of decoding, which begins before time 0 if it is
         not that of showing.
         """
-        shown_last, first = max(packets, key=_shown_at), self._first_decoded
+        shown_last = max(packets, key=attrgetter("pts"))
         shown_last.duration = self._moment(end) - shown_last.pts
-        packets[-1].duration = self._units(end) - (
-            packets[-1].dts - (packets[0].dts if first is None else first)
-        )
+        begun = packets[0].dts if self._first_decoded is None else self._first_decoded
+        packets[-1].duration = self._units(end) - (packets[-1].dts - begun)
 
     def _release(self) -> None:
         if self._sound is not None:
@@ -391,10 +396,5 @@ def _tag(picture: av.VideoFrame) -> None:
     picture.color_range = ColorRange.MPEG
 
 
-def _shown_at(packet: av.Packet) -> int:
-    return int(packet.pts)
-
-
 def _format_of(path: Path) -> str:
-    suffix = path.suffix.lower()
-    return _FORMATS.get(suffix, suffix[1:])
+    return _FORMATS.get(path.suffix.lower(), path.suffix.lower()[1:])
