@@ -216,10 +216,8 @@ class VideoSink(FileSink):
         self._decoded.extend(shown)
 
     def _mux(self, packets: list[av.Packet], *, is_end: bool = False) -> None:
-        """Add packets, the last ones with the rest of the sound.
-
-        One waits for the next: encoders without delay give the last before it is known to be that.
-        """
+        """Add packets, the last ones with the rest of the sound; the newest waits for the next."""
+        # Encoders without delay give the last one before it is known to be that.
         packets = [*self._waiting, *packets]
         known = len(packets) if is_end else max(len(packets) - 1, 0)
         packets, self._waiting = packets[:known], packets[known:]
