@@ -4,7 +4,8 @@
 
 The same count as `depthcrafter plan RECIPE`, one clip at a time with activation checkpointing, all
 in bfloat16 and all in float32. Mixed precision keeps norms in float32 and products in bfloat16, and
-so lies between. Prints a Markdown table, GB.
+so lies between. Prints a Markdown table, GB; its last column is what each of eight cards takes that
+share the model, which an adapter's are not made to.
 """
 
 import argparse
@@ -37,8 +38,10 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--adapter", type=int, default=0, metavar="RANK")
     given = parser.parse_args()
-    print("| stage | trained, M | weights | gradients | AdamW | EMA | working, one clip | sum |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    shared = "" if given.adapter else " shared by 8 |"
+    heads = "stage | trained, M | weights | gradients | AdamW | EMA | working, one clip | sum"
+    print(f"| {heads} |{shared}")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |" + " --- |" * bool(shared))
     for trains, frames in ADAPTED if given.adapter else STAGES:
         stage = StageConfig(
             name=trains, trains=trains, sources={}, frames=[1, frames], steps=1, learning_rate=1e-5,
@@ -48,11 +51,15 @@ def main() -> None:
         memory = stage_memory(partial(published, given.adapter), stage, [], step=step)
         fixed = memory.weights, memory.gradients, memory.optimizer, memory.average
         low, high = memory.working
+        each = memory.kept_by_each(8)
+        last = f" {(each + low) / GB:.0f} to {(each + high) / GB:.0f} |"
         print(
             f"| {trains}, {frames} frames | {memory.trained / 1e6:.0f} "
             f"| {' | '.join(f'{part / GB:.1f}' for part in fixed)} "
             f"| {low / GB:.1f} to {high / GB:.1f} "
-            f"| {(memory.kept + low) / GB:.0f} to {(memory.kept + high) / GB:.0f} |",
+            f"| {(memory.kept + low) / GB:.0f} to {(memory.kept + high) / GB:.0f} |"
+            + last
+            * bool(shared),
             flush=True,
         )
 
