@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -114,10 +115,9 @@ class TrainingState:
             OutputError: it cannot be written.
         """
         content = {
-            "network": self._weights(write),
+            "network": self._joined(self._trained(), write),
             "optimizer": self._of_optimizer(
-                self.optimizer.state_dict(),
-                lambda value, weight: joined(own(value), weight, keep=write),
+                self.optimizer.state_dict(), partial(joined, keep=write)
             ),
             "average": self._joined(self.average.state_dict(), write),
         }
@@ -134,7 +134,7 @@ class TrainingState:
 
     def save_weights(self, path: Path, *, write: bool = True) -> None:
         """Write the network as it is, as a checkpoint that nothing can go on from."""
-        content = {"network": self._weights(write), "optimizer": {}, "average": {}}
+        content = {"network": self._joined(self._trained(), write), "optimizer": {}, "average": {}}
         if write:
             self._write(path, content)
 
@@ -176,9 +176,6 @@ class TrainingState:
             for name, parameter in self.network.named_parameters()
             if parameter.requires_grad
         }
-
-    def _weights(self, keep: bool) -> dict[str, Tensor]:
-        return self._joined({name: own(part) for name, part in self._trained().items()}, keep)
 
     def _joined(self, parts: dict[str, Tensor], keep: bool) -> dict[str, Tensor]:
         trained = self._trained()

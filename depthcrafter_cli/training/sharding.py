@@ -110,7 +110,7 @@ def joined(part: Tensor, like: Tensor, *, keep: bool = True) -> Tensor:
     from torch.distributed.tensor import DTensor
 
     full = DTensor.from_local(
-        part.to(like.device), like.device_mesh, like.placements, shape=like.shape,
+        own(part).to(like.device), like.device_mesh, like.placements, shape=like.shape,
         stride=like.stride(),
     ).full_tensor()  # fmt: skip
     return full.cpu() if keep else part
