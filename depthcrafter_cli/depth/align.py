@@ -1,9 +1,12 @@
 """One steady scale for all windows of a shot.
 
 Each window sees its frames in a scale and with a shift of its own. The frames that two of them
-share tell how these differ, ``scale_i * p + shift_i = scale_j * q + shift_j``: :func:`fit_windows`
-finds scales and shifts for all windows at once. A frame of the stitched disparity is a mixture of
-windows, and :func:`align` takes it back to the steady scale as such.
+share tell how these differ, ``scale_i * p + shift_i = scale_j * q + shift_j``, and how exactly:
+as far as parts of the picture and ends of the overlap agree on it. :func:`fit_windows` finds the
+likeliest scales and shifts of all windows at once, of which those are less likely that lie further
+off than a shot's windows seem to differ. So what overlaps cannot tell from their own errors is left
+alone, and errors do not add up from window to window. A frame of the stitched disparity is a
+mixture of windows, and :func:`align` takes it back to the steady scale as such.
 """
 
 import math
@@ -26,10 +29,11 @@ _ITERATIONS = 20
 _TRIED, _JUDGED = 100, 1000  # lines through two samples, and samples that each is judged by
 _TELLING = 0.5  # the least correlation of two windows' samples that tells a scale
 _STEEPEST = 4.0  # no window has so many times the scale of one that it shares frames with
-# Times the disagreement of before: windows that err apart may come to a little more. Without a
-# skeleton each seam's error adds to those before, so that of more seams more must be mended.
-_WORSE, _ADDED = 1.25, 0.055
-_RIDGE, _GAUGE = 1e-5, 1e-8  # squared disparity: what no samples tell stays as it is
+_PARTS = 4  # of the height and of the width, each of which errs by itself
+_EXACT, _UNTOLD = 1e-10, 1e4  # the least and the largest variance of what an overlap tells
+_WIDE = 1.0  # a variance that lets windows differ as they like; what no pair tells stays as it is
+_PRIOR_STEPS, _STANDS = 200, 1e-4  # of finding how much windows differ, until that stands
+_WORSE = 1.25  # times the disagreement of before: windows that err apart may come to a little more
 
 
 @dataclass(frozen=True)
@@ -51,13 +55,28 @@ class Overlap:
 class Pair:
     """What two windows say of the same pixels: ``p`` of window ``first``, ``q`` of ``second``.
 
-    Both are float64 [n], and equally exact.
+    Both are float64 [n], and equally exact. ``parts`` [2, n] are the part of the picture and the
+    end of the overlap that each sample is of.
     """
 
     first: int
     second: int
     p: Floats
     q: Floats
+    parts: npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class _Relation:
+    """What a pair tells: ``rows`` [2, 2, 2] of (scale, shift) of both windows, that are to give 0.
+
+    The first is of the scales, the second of the samples' means. ``variances`` are theirs, where
+    both windows have about the scale 1.
+    """
+
+    windows: tuple[int, int]
+    rows: Floats
+    variances: Floats
 
 
 @dataclass(frozen=True)
@@ -96,7 +115,7 @@ def align(overlaps: Iterable[Overlap], frames: int, *, robust: bool = True) -> A
 
     Overlaps with the skeleton come after all others, and begin with the first window's. They alone
     then tell the scale of the windows that they are of: errors cannot add up from one to the next.
-    What takes windows clearly apart, or without a skeleton mends little over many, is not done.
+    What takes windows clearly apart is not done.
     """
     starts, ends, seams, pins = [0], [0], list[Pair](), list[Pair]()
     for overlap in overlaps:
@@ -108,75 +127,124 @@ def align(overlaps: Iterable[Overlap], frames: int, *, robust: bool = True) -> A
             ends.append(overlap.frames[-1])
     pinned = {pin.second for pin in pins}
     told = [*pins, *(seam for seam in seams if not {seam.first, seam.second} <= pinned)]
-    maps = fit_windows(told, len(starts) + bool(pins), robust=robust)
+    maps = fit_windows(told, len(starts) + bool(pins), robust=robust, adding_up=not pins)
     untouched: Floats = np.tile([1.0, 0.0], (len(maps), 1))
     before, after = disagreement(seams, untouched), disagreement(seams, maps)
-    most = _WORSE / math.sqrt(1 + (0 if pins else _ADDED * len(seams)))
-    if after > most * before:
+    if after > _WORSE * before:
         maps, after = untouched, before
     return Alignment(_by_frame(maps, starts, ends, frames), Seams(len(starts), before, after))
 
 
 def _pair(first: int, second: int, overlap: Overlap) -> Pair:
     """The samples that the decoder did not cut off at 0 or 1."""
-    p, q = overlap.first.ravel(), overlap.second.ravel()
+    p, q = overlap.first, overlap.second
     whole = (p != 0) & (p != 1) & (q != 0) & (q != 1)
-    return Pair(first, second, p[whole].astype(np.float64), q[whole].astype(np.float64))
+    end, row, column = (
+        np.arange(count) * parts // count
+        for count, parts in zip(p.shape, (2, _PARTS, _PARTS), strict=True)
+    )
+    places = np.broadcast_to(row[:, None] * _PARTS + column, p.shape)
+    ends = np.broadcast_to(end[:, None, None], p.shape)
+    parts = np.stack([places[whole], ends[whole]])
+    return Pair(first, second, p[whole].astype(np.float64), q[whole].astype(np.float64), parts)
 
 
-def fit_windows(pairs: Sequence[Pair], count: int, *, robust: bool = True) -> Floats:
+def fit_windows(
+    pairs: Sequence[Pair], count: int, *, robust: bool = True, adding_up: bool = True
+) -> Floats:
     """Scale and shift of each of ``count`` windows, float64 [count, 2]; their medians are 1 and 0.
 
-    A robust loss, as least squares that are weighted anew until nothing changes; each pair counts
-    alike. Samples that are too flat to tell a scale, or contradict each other, tell a shift alone.
-    Not ``robust``, it is one fit by least squares. A pair may count windows from the last one.
+    Each pair counts by how exact it is. Samples that are too flat to tell a scale, or contradict
+    each other, tell a shift alone. Not ``robust``, all samples count alike. Where errors are not
+    ``adding_up`` from pair to pair, pairs are followed however inexact they are. A pair may count
+    windows from the last one.
     """
-    pairs = [pair for pair in pairs if len(pair.p)]
-    errors = [_first_errors(pair) if robust else np.zeros(len(pair.p)) for pair in pairs]
-    usual = [max(_USUAL * float(np.median(each)), _LEAST_ERROR) for each in errors]
     untouched: Floats = np.tile([1.0, 0.0], (count, 1))
-    maps = untouched
-    for _ in range(_ITERATIONS if robust else 1):
-        system, before = _GAUGE * np.eye(2 * count).reshape(count, 2, count, 2), maps
-        for pair, error, most in zip(pairs, errors, usual, strict=True):
-            rows = _equations(pair, (most / np.maximum(error, most)) ** _FALL)
-            at = [pair.first, pair.second]
-            system[np.ix_(at, (0, 1), at, (0, 1))] += np.einsum("rwi,rvj->wivj", rows, rows)
-        known = _GAUGE * untouched.ravel()
-        found = np.linalg.solve(system.reshape(2 * count, -1), known)
-        maps = np.asarray(found, np.float64).reshape(count, 2)
-        errors = [_errors(pair, maps) for pair in pairs]
-        if np.abs(maps - before).max() < 1e-9:
-            break
+    relations = [_relation(pair, robust=robust) for pair in pairs if len(pair.p)]
+    if not relations:
+        return untouched
+    system = np.zeros((count, 2, count, 2))
+    each = np.arange(count)
+    likely = np.linalg.inv(_differences(relations) / 2) if adding_up else np.eye(2) / _WIDE
+    system[each, :, each, :] = likely
+    known = system.reshape(2 * count, -1) @ untouched.ravel()
+    for relation in relations:
+        at, rows = list(relation.windows), relation.rows
+        told = np.einsum("rwi,rvj,r->wivj", rows, rows, 1 / relation.variances)
+        system[np.ix_(at, (0, 1), at, (0, 1))] += told
+    maps = np.linalg.solve(system.reshape(2 * count, -1), known).reshape(count, 2)
     scale = maps[:, 0] / np.median(maps[:, 0])
     shift = maps[:, 1] / np.median(maps[:, 0])
     return np.stack([scale, shift - np.median(shift)], axis=1)
 
 
-def _equations(pair: Pair, weight: Floats) -> Floats:
-    """Rows [3, 2, 2] of (scale, shift) of both windows, that are to give 0.
+def _relation(pair: Pair, *, robust: bool) -> _Relation:
+    """The line through a pair's samples by a robust loss: squares, weighted until nothing changes.
 
-    The first is of the scales, by the long axis of the samples: both windows err, and least squares
-    would flatten one after another. The second is of the samples' means; the third asks weakly for
-    equal scales, as windows are made to begin with that of the one before.
+    It is their long axis: both windows err, and least squares would flatten one after another.
     """
-    weight = weight / weight.sum()
-    mean_p, mean_q = weight @ pair.p, weight @ pair.q
-    p, q = pair.p - mean_p, pair.q - mean_q
-    spread_p, spread_q, common = weight @ p**2, weight @ q**2, weight @ (p * q)
-    angle = math.atan2(2 * common, spread_p - spread_q) / 2
-    along_p, along_q = math.cos(angle), math.sin(angle)
-    tells = common > _TELLING * math.sqrt(spread_p * spread_q)
+    p, q, errors = pair.p, pair.q, _first_errors(pair) if robust else np.zeros(len(pair.p))
+    most = max(_USUAL * float(np.median(errors)), _LEAST_ERROR)
+    for _ in range(_ITERATIONS if robust else 1):
+        before, weight = errors, (most / np.maximum(errors, most)) ** _FALL
+        weight /= weight.sum()
+        mean_p, mean_q = weight @ p, weight @ q
+        spread_p, spread_q = weight @ (p - mean_p) ** 2, weight @ (q - mean_q) ** 2
+        common = weight @ ((p - mean_p) * (q - mean_q))
+        angle = math.atan2(2 * common, spread_p - spread_q) / 2
+        along_p, along_q = math.cos(angle), math.sin(angle)
+        off = (p - mean_p) * along_q - (q - mean_q) * along_p
+        errors = np.abs(off)
+        if np.abs(errors - before).max() < 1e-9:
+            break
     steep = max(along_p, along_q) > _STEEPEST * min(along_p, along_q)
-    told = math.sqrt(math.hypot(2 * common, spread_p - spread_q)) if tells and not steep else 0.0
-    alike = math.sqrt(_RIDGE)
-    return np.array(
-        [
-            [[told * along_p, 0], [-told * along_q, 0]],
-            [[mean_p, 1], [-mean_q, -1]],
-            [[alike, 0], [-alike, 0]],
-        ]
-    )
+    tells = not steep and bool(common > _TELLING * math.sqrt(spread_p * spread_q))
+    if not tells:
+        along_p = along_q = math.sqrt(0.5)
+    along = (p - mean_p) * along_p + (q - mean_q) * along_q
+    spread = max(float(weight @ along**2), _EXACT)
+    turned = _variance(weight * off * along, pair.parts) / spread**2
+    moved = _variance(weight * off, pair.parts)
+    variances = [(along_p + along_q) ** 2 * turned if tells else _UNTOLD, 2 * moved]
+    rows = [[[along_p, 0], [-along_q, 0]], [[mean_p, 1], [-mean_q, -1]]]
+    return _Relation((pair.first, pair.second), np.array(rows), np.maximum(variances, _EXACT))
+
+
+def _variance(terms: Floats, parts: npt.NDArray[np.intp]) -> float:
+    """The variance of a sum of [n], to which parts of the picture, and ends, err as wholes."""
+    found = 0.0
+    for of in parts:
+        sums = np.bincount(of, terms)
+        count = len(np.unique(of))
+        found += count / max(count - 1, 1) * float(sums @ sums)
+    return found
+
+
+def _differences(relations: Sequence[_Relation]) -> Floats:
+    """The covariance [2, 2] of (scale, shift) by which windows differ that share frames.
+
+    The likeliest one, where differences are what relations tell, less what these err by; of few
+    relations more than that, as a penalty on small determinants has it (Chung and others 2015),
+    since few that seem to agree may do so by chance.
+    """
+    y = np.stack([relation.rows[:, :, 0] @ (1, 1) for relation in relations])
+    rows = np.stack([(each.rows[:, 0] - each.rows[:, 1]) / 2 for each in relations])
+    back = np.linalg.inv(rows)
+    told = -np.einsum("nij,nj->ni", back, y)
+    variances = np.stack([relation.variances for relation in relations])
+    errors = np.einsum("nij,nj,nkj->nik", back, variances, back)
+    least = _EXACT * np.eye(2)
+    found: Floats = np.einsum("ni,nj->ij", told, told) / len(told) + least
+    for _ in range(_PRIOR_STEPS):
+        before = found
+        gain = found @ np.linalg.inv(found + errors)
+        likely = np.einsum("nij,nj->ni", gain, told)
+        left = found - gain @ found
+        spread = np.einsum("ni,nj->ij", likely, likely) + left.sum(axis=0)
+        found = spread / max(len(told) - 1, 1) + least
+        if np.abs(found - before).max() < _STANDS * np.abs(before).max():
+            break
+    return found
 
 
 def _first_errors(pair: Pair) -> Floats:
