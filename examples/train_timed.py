@@ -39,7 +39,7 @@ from depthcrafter_cli.training.data.views import drawn_size, view
 from depthcrafter_cli.training.depth_error import depth_error
 from depthcrafter_cli.training.ema import MovingAverage
 from depthcrafter_cli.training.layers import select_layers
-from depthcrafter_cli.training.networks import save_trained
+from depthcrafter_cli.training.networks import save_trained, trainable_networks
 from depthcrafter_cli.training.optimizers import optimizer_of
 from depthcrafter_cli.training.precision import Precision
 from depthcrafter_cli.training.shortcuts import (
@@ -166,7 +166,7 @@ def _train(
     rate: float, workers: int, save_every: float,
 ) -> None:  # fmt: skip
     place, precision = torch.device(device), Precision("bf16", torch.device(device))
-    networks = load_components(model, device=place, dtype=torch.float32)
+    networks = load_components(model, device=place, dtype=torch.float32, build=trainable_networks)
     unet, tower = networks.unet, networks.image_encoder
     flatten_temporal_convolutions(unet)
     collapse_cross_attention(unet)
