@@ -35,13 +35,15 @@ Windows = Sequence[tuple[Window, Floats]]
 def main() -> None:
     parser = argparse.ArgumentParser(description="Drift of windows, before and after alignment.")
     parser.add_argument("--clips", type=int, default=4)
-    depths = [
-        draw_clip(HELD_OUT + 100 + seed, FRAMES, HEIGHT, WIDTH).depth.numpy()
-        for seed in range(parser.parse_args().clips)
-    ]
+    parser.add_argument("--first", type=int, default=0, help="number of the first clip")
+    given = parser.parse_args()
+    depths = {
+        seed: draw_clip(HELD_OUT + 100 + seed, FRAMES, HEIGHT, WIDTH).depth.numpy()
+        for seed in range(given.first, given.first + given.clips)
+    }
     for error, disagreeing in CASES:
         scores = defaultdict(list)
-        for seed, depth in enumerate(depths):
+        for seed, depth in depths.items():
             for name, disparity in results(depth, error, disagreeing, np.random.default_rng(seed)):
                 positive = np.clip(disparity - disparity.min() + 1e-3, 1e-3, None)
                 found = evaluate_clip(positive.astype(np.float32), depth, max_depth=80.0)

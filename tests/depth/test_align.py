@@ -101,11 +101,16 @@ def test_the_middle_window_keeps_its_scale_and_its_shift():
     assert np.median(maps[:, 1]) == 0
 
 
+def test_a_window_that_something_near_has_left_may_have_many_times_the_scale():
+    pair = pair_of(0, 1, TRUE[0].ravel(), 9 * TRUE[0].ravel() - 0.8)
+    assert np.divide(*fit_windows([pair], 2)[:, 0]) == pytest.approx(9, rel=1e-3)
+
+
 def test_flat_or_contradicting_overlaps_tell_a_shift_and_no_scale():
     noise = np.random.default_rng(1).normal(0, 1e-3, (2, 500))
     flat = pair_of(0, 1, 0.5 + noise[0], 0.6 + noise[1])
     contradicting = pair_of(0, 1, TRUE[0].ravel(), 1.1 - TRUE[0].ravel())
-    steep = pair_of(0, 1, TRUE[0].ravel(), TRUE[0].ravel() / 9)
+    steep = pair_of(0, 1, TRUE[0].ravel(), TRUE[0].ravel() / 60)
     for pair in (flat, contradicting, steep):
         maps = fit_windows([pair], 2)
         assert maps[:, 0] == pytest.approx([1, 1], abs=0.05)
