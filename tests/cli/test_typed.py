@@ -99,12 +99,12 @@ def test_an_address_is_named_as_one(cli, tmp_path, address):
     assert "the address" in cli("batch", listing, "--out", tmp_path / "out").err
 
 
-@pytest.mark.parametrize("name", ["p/a.%04d.cin", "p/a.####.dng", "folder"])
-def test_a_format_that_is_not_supported_yet_is_named(cli, tmp_path, name):
+@pytest.mark.parametrize("name", ["folder", "folder/a.%04d.cr3", "folder/a.####.cr3"])
+def test_a_kind_of_image_that_is_not_read_is_named(cli, tmp_path, name):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a.0001.cr3").touch()
     done = cli("run", tmp_path / name, "--out", tmp_path / "d.mp4")
-    assert done.code == 3 and "not supported yet" in done.err and "check the path" not in done.err
+    assert done.code == 3 and "such as a.0001.cr3, expected images of the kinds PNG" in done.err
 
 
 def test_sequences_and_folders_as_compositors_name_them(cli, small, tmp_path):

@@ -104,7 +104,7 @@ def test_of_weights_kept_twice_only_what_is_loaded_is_delivered(tiny_folder, tmp
     copytree(tiny_folder, start)
     half = "vae/diffusion_pytorch_model.fp16.safetensors"
     copyfile(start / VAE, start / half)
-    networks = load_components(start, device=CPU, dtype=torch.float32)
+    networks = load_components(start, device=CPU, dtype=torch.float32, build=trainable_networks)
     save_trained(out, start, networks.unet, networks.vae.decoder)
     assert (out / VAE).is_file() and not (out / half).exists()
     load_components(out, device=CPU, dtype=torch.float32)
