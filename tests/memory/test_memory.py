@@ -208,7 +208,7 @@ def test_a_capped_run_gives_the_depth_of_a_free_one(cli, tiny_folder, tmp_path):
             plan = next(event for event in events if event["event"] == "plan")
             found.append((plan["memory"], archive["depth"]))
     (free, expected), (_, capped), (tight, least) = found
-    assert free["concessions"] == [] and len(tight["concessions"]) == 2
+    assert free["concessions"] == [] and len(tight["concessions"]) > 1
     assert np.abs(capped - expected).max() <= 1e-4
     assert np.abs(least - expected).max() <= 1e-4
 
