@@ -126,10 +126,16 @@ class RunPlan:
         if frames is None:
             return None
         told = None if card is None else self.method.time_on(card, frames)
-        rate = known_rate(self.method.spec.name, self.machine)
+        rate = known_rate(self.model, self.machine)
         if told is not None or rate is None:
             return told
         return ByRate(self.operations / rate.operations, rate)
+
+    @property
+    def model(self) -> str:
+        """What rates are kept of: the model's folder, or the name of one without weights here."""
+        weights = self.method.weights
+        return self.method.spec.name if weights is None else str(weights.path.resolve())
 
     @property
     def operations(self) -> float:

@@ -239,7 +239,7 @@ def _carried_out(
         write_record(request, {**metadata, **timings, **told}, published)
         _end(state, request.keep_work, warn)
     if lacking and elsewhere is None and not (plan.resumed or told["memory_fallbacks"]):
-        note_rate(plan.method.spec.name, plan.machine, plan.operations, inferred - started)
+        note_rate(plan.model, plan.machine, plan.operations, inferred - started)
     return result
 
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 
@@ -40,6 +41,8 @@ def test_a_run_tells_plan_how_long_others_take(cli, tiny_folder, tmp_path, home)
     assert told(5000, "--max-res", 128)["total"] > longer
     assert "by a run here on 2" in cli("plan", *options, 1).out
     assert told(1, "--dtype", "bf16") is None
+    options[2] = copytree(tiny_folder, tmp_path / "other")
+    assert "before a run of this model here" in cli("plan", *options, 1).out
 
 
 @pytest.mark.parametrize(
