@@ -16,11 +16,11 @@ from depthcrafter_cli.depth.normalize import NORMALIZATIONS, Normalization, read
 from depthcrafter_cli.disk import derived, nearest_folder
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.look import Look
-from depthcrafter_cli.media.numbered import NUMBER, without_places
+from depthcrafter_cli.media.numbered import NUMBER, output_named, without_places
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.options import check_options, documented, option, options_of, settings_of
 from depthcrafter_cli.pipeline.config import PipelineConfig
-from depthcrafter_cli.text import expanded, numbered, read_gigabytes
+from depthcrafter_cli.text import expanded, read_gigabytes
 
 if TYPE_CHECKING:
     from depthcrafter_cli.types import Anamorphic, Size
@@ -53,16 +53,6 @@ def _gigabytes_here(name: str) -> str:
     if name == "max_vram":
         free = free_device_memory(str(pick_device("auto"))) or free
     return f"{max(1, free * 10 >> 30) / 10:g}"
-
-
-def _output(path: Path) -> Path:
-    """An output as typed, in whose name ``####`` counts frames where each is a file."""
-    pattern = numbered(path)
-    if pattern != path:
-        from depthcrafter_cli.media.sinks.registry import is_numbered
-
-        return pattern if is_numbered(pattern) else path
-    return path
 
 
 def _is_first_number(text: str) -> bool:
@@ -243,7 +233,7 @@ class RunRequest(Look):
 
     def __post_init__(self) -> None:
         check_options(self)
-        object.__setattr__(self, "outputs", tuple(map(_output, self.outputs)))
+        object.__setattr__(self, "outputs", tuple(map(output_named, self.outputs)))
         for place in (*self.outputs, *([self.work_dir] if self.work_dir else [])):
             if not (place.name.strip(".") or place.resolve().name):
                 raise UsageError(

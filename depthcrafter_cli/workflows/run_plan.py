@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from depthcrafter_cli.methods.base import Machine, MethodPlan, MethodRequest
 from depthcrafter_cli.methods.registry import method_named
 from depthcrafter_cli.progress import Observer, StageWork, Warn, ignore
 from depthcrafter_cli.shell import quoted
-from depthcrafter_cli.shots.shot import FilmTimes
 from depthcrafter_cli.types import Size, VideoInfo
 from depthcrafter_cli.workflows.film import check_cuts, film_of
 from depthcrafter_cli.workflows.memory import machine_for
@@ -35,45 +33,10 @@ from depthcrafter_cli.workflows.queues import queued_bytes
 from depthcrafter_cli.workflows.rates import ByRate, known_rate
 from depthcrafter_cli.workflows.request import FROM_SOURCE, NO_CUTS, RunRequest
 from depthcrafter_cli.workflows.state import RunState, SavedRun
+from depthcrafter_cli.workflows.video import Video
 
 # For a pixel of an output, until it is measured: H.264 of 640x360 on one busy core.
 _WRITE_SECONDS = 5e-8
-
-
-@dataclass(frozen=True)
-class Video:
-    """What a run reads: ``info`` is of the whole video, ``reading`` selects its frames.
-
-    ``rate`` labels them. ``frames`` is how many they are: an estimate from the container, None
-    where it says nothing, exact where they were ``counted``. ``cuts`` are the frames before which
-    a film is cut, which only one that is counted has, ``times`` what outputs must know of its shots
-    before they are computed, None where that is not known, or it has one.
-    """
-
-    info: VideoInfo
-    reading: ReadOptions
-    rate: Fraction
-    frames: int | None
-    counted: bool = False
-    cuts: tuple[int, ...] = ()
-    times: FilmTimes | None = None
-
-    def held_by(self, request: RunRequest) -> int:
-        """How many frames' disparity a run holds at a time: of two shots, where they go early.
-
-        One is written while the next is computed.
-        """
-        shots = [0 if frames is None else frames for frames in self.shots]
-        if self.times is None or not writes_early(request):
-            return sum(shots)
-        return max(map(sum, pairwise([0, *shots])))
-
-    @property
-    def shots(self) -> list[int | None]:
-        """The frames of each shot, as far as ``frames`` tells."""
-        if self.frames is None:
-            return [None]
-        return [stop - start for start, stop in pairwise((0, *self.cuts, self.frames))]
 
 
 @dataclass(frozen=True)
@@ -125,11 +88,10 @@ class RunPlan:
         card, frames = self.machine.card, self.video.frames
         if frames is None:
             return None
-        told = None if card is None else self.method.time_on(card, frames)
-        rate = known_rate(self.model, self.machine)
-        if told is not None or rate is None:
+        if card is not None and (told := self.method.time_on(card, frames)) is not None:
             return told
-        return ByRate(self.operations / rate.operations, rate)
+        rate = known_rate(self.model, self.machine)
+        return None if rate is None else ByRate(self.operations / rate.operations, rate)
 
     @property
     def model(self) -> str:

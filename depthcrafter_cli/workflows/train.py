@@ -105,8 +105,7 @@ def train(
     )
     with claimed([work, out] if session.leads else []):
         require_origin(work, config, note=False)
-        told = require_same_stages(work, config)
-        for sentence in told if session.leads else ():
+        for sentence in require_same_stages(work, config) if session.leads else ():
             warn(sentence)
         if export is not None:
             config = _until_exported(config, export, work)
