@@ -1,5 +1,7 @@
 """High dynamic range: what PQ and HLG store, turned into the SDR that models were trained on."""
 
+import sys
+
 import numpy as np
 import numpy.typing as npt
 
@@ -23,7 +25,7 @@ _CHROMATICITIES = {
     12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), _D65),
 }
 _ROWS = 32  # converted at a time: they stay in the processor's caches
-_STEPS = 4095  # of the table of display levels, which is by the square root of light
+_HIGH_HALF = 1 if sys.byteorder == "little" else 0  # of the two 16-bit halves of a float
 
 
 def hdr_of(transfer: int, primaries: int) -> Hdr | None:
@@ -50,12 +52,9 @@ class ToSdr:
         shown = np.empty(stored.shape, np.uint8)
         for top in range(0, len(stored), _ROWS):
             rows = slice(top, top + _ROWS)
-            light = np.take(self._light, stored[rows]) @ self._to_bt709.T
-            np.clip(light, 0, 1, out=light)
-            np.sqrt(light, out=light)
-            light *= np.float32(_STEPS)
-            light += np.float32(0.5)
-            np.take(_SDR_LEVELS, light.astype(np.uint16), out=shown[rows], mode="clip")
+            light = np.take(self._light, stored[rows], mode="clip") @ self._to_bt709.T
+            halves = light.view(np.uint16)[..., _HIGH_HALF::2]
+            np.take(_SDR_LEVELS, halves, out=shown[rows], mode="clip")
         return shown
 
 
@@ -87,6 +86,14 @@ def _to_xyz(primaries: int) -> npt.NDArray[np.float64]:
     return np.asarray(columns * np.linalg.solve(columns, white))
 
 
-_SDR_LEVELS: RgbImage = np.rint(255 * (np.arange(_STEPS + 1) / _STEPS) ** (2 / _SDR_GAMMA)).astype(
-    np.uint8
-)
+def _sdr_levels() -> RgbImage:
+    """The display's levels of light, by the upper 16 bits of its float32, which are as many as matter.
+
+    They round light to a part in 256, hence levels by a third at most; light below 0 is black.
+    """
+    middles = (np.arange(1 << 16, dtype=np.uint32) << 16 | 0x8000).view(np.float32)
+    light = np.clip(np.nan_to_num(middles), 0, 1).astype(np.float64)
+    return np.asarray(np.rint(255 * light ** (1 / _SDR_GAMMA)).astype(np.uint8))
+
+
+_SDR_LEVELS = _sdr_levels()
