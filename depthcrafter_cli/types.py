@@ -45,6 +45,8 @@ class Frame:
 class Hdr:
     """How an HDR video stores light: by the ``transfer`` ``pq`` or ``hlg``.
 
+    ``dolby`` is Dolby Vision whose pictures are shown by its own metadata alone (profile 5).
+
     ``primaries`` is the code of its colours, ITU-T H.273, by default that of BT.2020.
     """
 

@@ -3,6 +3,7 @@
 python tests/awkward.py FOLDER   makes all of them.
 """
 
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -171,6 +172,61 @@ def _lying_photo(path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3
     Image.fromarray(truth(0)).save(path, exif=exif, quality=98)
+
+
+def _with_box(name: bytes, content: bytes, *coded: str) -> Make:
+    """MP4 or MOV with one more box in the description of its pictures."""
+
+    def made(path: Path) -> None:
+        data = bytearray(encode(path, *coded).read_bytes())
+        box = struct.pack(">I4s", 8 + len(content), name) + content
+        at = data.index(b"moov") - 4
+        assert data.index(b"mdat") < at  # else the places of pictures would change
+        for outer in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd"):
+            at = data.index(outer, at) - 4
+            _grow(data, at, len(box))
+        entry = at + 16
+        _grow(data, entry, len(box))
+        end = entry + int.from_bytes(data[entry : entry + 4], "big") - len(box)
+        data[end:end] = box
+        path.write_bytes(data)
+
+    return made
+
+
+def _grow(data: bytearray, at: int, by: int) -> None:
+    size = int.from_bytes(data[at : at + 4], "big") + by
+    data[at : at + 4] = size.to_bytes(4, "big")
+
+
+def _aperture(*numbers: int) -> bytes:
+    """Width, height and how far the middle is right of and below that of what is stored."""
+    return struct.pack(">8i", *(part for number in numbers for part in (number, 1)))
+
+
+def _dolby_vision(profile: int, base_layer: int) -> bytes:
+    """A configuration record."""
+    return bytes([1, 0, profile << 1, 0x0D, base_layer << 4]) + bytes(19)
+
+
+def _with_elements(elements: bytes, *coded: str, of_pictures: bool = False) -> Make:
+    """Matroska that says more of its track, or of its pictures, in place of the track's title."""
+
+    def made(path: Path) -> None:
+        title = "n" * (len(elements) - 3)
+        data = bytearray(encode(path, *coded, "-metadata:s:v", f"title={title}").read_bytes())
+        at = data.index(b"\x53\x6e" + bytes([0x80 | len(title)]))
+        del data[at : at + len(elements)]
+        if of_pictures:
+            at = data.index(b"\xe0", data.index(b"\x16\x54\xae\x6b")) + 1
+            length = 9 - data[at].bit_length()
+            size = int.from_bytes(data[at : at + length], "big") + len(elements)
+            data[at : at + length] = size.to_bytes(length, "big")
+            at += length
+        data[at:at] = elements
+        path.write_bytes(data)
+
+    return made
 
 
 def _holding(text: bytes) -> Make:
@@ -345,6 +401,17 @@ CASES = {
     "cut-at-the-left.mp4": Case(
         _said("crop_left=8:crop_top=4:crop_right=2"), shown=lambda rgb: rgb[4:, 8:-2]
     ),
+    # What the container alone says is not to be shown.
+    "clean-aperture.mov": Case(
+        _with_box(b"clap", _aperture(52, 40, 2, -1), *X264), shown=lambda rgb: rgb[3:-5, 8:-4]
+    ),
+    "cropped.mkv": Case(
+        _with_elements(
+            b"\x54\xcc\x81\x05\x54\xdd\x81\x03\x54\xbb\x81\x04\x54\xaa\x81\x02",
+            *LOSSLESS, of_pictures=True,
+        ),
+        shown=lambda rgb: rgb[4:-2, 5:-3], error=0,
+    ),
     "wide.mkv": Case(("-vf", "setsar=2", *X264), shown=lambda rgb: np.repeat(rgb, 2, axis=1)),
     "odd.mkv": Case(LOSSLESS, size=Size(49, 65), error=0),
     "odd.mp4": Case((*X264, "-pix_fmt", "yuv444p"), size=Size(49, 65)),
@@ -364,6 +431,17 @@ CASES = {
     ),
     "ycgco.mp4": Case(
         _said("matrix_coefficients=8"), error=9, told="names colours that cannot be converted"
+    ),
+    "dolby-vision-5.mp4": Case(
+        _with_box(b"dvcC", _dolby_vision(5, 0), *X265),
+        refused="Dolby's metadata alone tell (profile 5)",
+    ),
+    "dolby-vision-8.mp4": Case(_with_box(b"dvvC", _dolby_vision(8, 1), *X265)),
+    "dolby-vision-5.mkv": Case(
+        _with_elements(
+            b"\x41\xe4\xa2\x41\xe7\x84dvcC\x41\xed\x98" + _dolby_vision(5, 0), *X265
+        ),
+        refused="Dolby's metadata alone tell (profile 5)",
     ),
     "pq.mkv": Case(_hdr("smpte2084"), told="HDR (PQ)"),
     "hlg.mkv": Case(_hdr("arib-std-b67"), told="HDR (HLG)"),

@@ -13,6 +13,8 @@ import av.filter
 
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.timestamps import REORDERED, rate_of, seconds_of
+from depthcrafter_cli.media.track_facts import Crop
+from depthcrafter_cli.types import Size
 
 _TRIED_BYTES = 1 << 24  # more than FFmpeg reads ahead
 
@@ -181,40 +183,56 @@ def progressive(pictures: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
 
     Combed edges would be read as texture. Progressive video passes untouched.
     """
-    merge: _Merge | None = None
+    merge: _Filter | None = None
     for picture in pictures:
         if merge is not None and merge.shape != _shape(picture):
             yield from merge.rest()
             merge = None
         if merge is None and picture.interlaced_frame:
-            merge = _Merge(picture)
+            merge = _Filter(picture, "bwdif", "mode=send_frame:deint=interlaced")
         if merge is None:
             yield picture
         else:
-            yield from merge.merged(picture)
+            yield from merge.filtered(picture)
     if merge is not None:
         yield from merge.rest()
 
 
-class _Merge:
-    """The fields of pictures of one shape."""
+def cropped(pictures: Iterator[av.VideoFrame], crop: Crop | None) -> Iterator[av.VideoFrame]:
+    """Pictures without what a ``crop`` takes away, which copies nothing.
 
-    def __init__(self, first: av.VideoFrame) -> None:
+    Those that are too small for it pass untouched.
+    """
+    cut: _Filter | None = None
+    for picture in pictures:
+        named = crop and crop.filter(Size(picture.height, picture.width))
+        if not named:
+            yield picture
+            continue
+        if cut is None or cut.shape != _shape(picture):
+            cut = _Filter(picture, *named)
+        yield from cut.filtered(picture)
+
+
+class _Filter:
+    """One of FFmpeg's filters for pictures of one shape."""
+
+    def __init__(self, first: av.VideoFrame, name: str, arguments: str) -> None:
         self.shape = _shape(first)
         self._graph = av.filter.Graph()
         source = self._graph.add_buffer(
             width=first.width, height=first.height, format=first.format, time_base=first.time_base
         )
-        merge = self._graph.add("bwdif", "mode=send_frame:deint=interlaced")
-        self._graph.link_nodes(source, merge, self._graph.add("buffersink")).configure()
+        node = self._graph.add(name, arguments)
+        self._graph.link_nodes(source, node, self._graph.add("buffersink")).configure()
 
-    def merged(self, picture: av.VideoFrame) -> Iterator[av.VideoFrame]:
-        """Those that are whole with this one."""
+    def filtered(self, picture: av.VideoFrame) -> Iterator[av.VideoFrame]:
+        """Those that are ready with this one."""
         self._graph.push(picture)
         yield from self._pulled()
 
     def rest(self) -> Iterator[av.VideoFrame]:
-        """Those that are whole because nothing follows."""
+        """Those that are ready because nothing follows."""
         self._graph.push(None)
         yield from self._pulled()
 

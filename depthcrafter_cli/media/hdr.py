@@ -87,7 +87,7 @@ def _to_xyz(primaries: int) -> npt.NDArray[np.float64]:
 
 
 def _sdr_levels() -> RgbImage:
-    """The display's levels of light, by the upper 16 bits of its float32, which are as many as matter.
+    """The levels of light by the upper 16 bits of its float32, which are as many as matter.
 
     They round light to a part in 256, hence levels by a third at most; light below 0 is black.
     """

@@ -1,20 +1,23 @@
 """Single pictures: which kinds of files are read, and how. To add one, add an entry to _KINDS."""
 
-import struct
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from PIL import Image, ImageOps
 
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.decoding import require_regular
+from depthcrafter_cli.media.float_tiff import (
+    is_float_tiff,
+    read_float_tiff,
+    size_of_float_tiff,
+)
 from depthcrafter_cli.media.openexr import aspect_of_exr, displayed, read_exr, size_of_exr
 from depthcrafter_cli.media.pyav_reader import VideoFile
 from depthcrafter_cli.media.resize import require_sane
@@ -25,7 +28,6 @@ _WHITE = 65535  # of 16-bit gray
 _ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # EXIF 2.3, section 4.6.4
 _FILMS = ("PNG", "TIFF", "WEBP")
 _SUBFILE, _NO_PAGE = 254, 1 | 4  # TIFF 6.0: a reduced copy, or a mask, of another page
-_SAMPLE_FORMAT, _IEEE_FLOAT = 339, 3  # TIFF 6.0 as well
 _PHOTOMETRIC, _BLACK_ON_WHITE = 262, 0  # TIFF 6.0: 0 is white
 _BITS, _COMPRESSION, _PLANES, _NONE, _APART = 258, 259, 284, 1, 2  # TIFF 6.0 as well
 
@@ -63,7 +65,7 @@ def is_picture(path: Path) -> bool:
 
 def may_hold_several(path: Path) -> bool:
     """Whether a file is of a kind that can be a film as well, by its suffix."""
-    return is_picture(path) and _KINDS[path.suffix.lower()].read is _read_by_pillow
+    return is_picture(path) and _KINDS[path.suffix.lower()].read in _BY_PILLOW
 
 
 def kinds_read() -> str:
@@ -110,25 +112,10 @@ def opened_image(file: Path) -> Iterator[Image.Image]:
     except InputError:
         raise
     except Exception as error:  # Pillow lets through whatever its parsers stumble over
-        if isinstance(error, UnidentifiedImageError) and _is_tiff_of_floats(file):
-            raise InputError(
-                f"{file} holds colours as floating-point numbers, expected 8 or 16 bits a channel "
-                "in a TIFF: write OpenEXR, whose floats are read as linear light, or 16 bits."
-            ) from error
         raise InputError(
             f"{file} cannot be read as an image ({str(error) or type(error).__name__}), expected "
             "a complete one: replace or remove it."
         ) from error
-
-
-def _is_tiff_of_floats(file: Path) -> bool:
-    """Whether a file is a TIFF of IEEE floats, which Pillow knows of one channel alone."""
-    with file.open("rb") as opened, suppress(SyntaxError, struct.error, OSError):
-        tags = ImageFileDirectory_v2(opened.read(8))
-        opened.seek(tags.next)
-        tags.load(opened)
-        return _IEEE_FLOAT in tags.get(_SAMPLE_FORMAT, ())
-    return False
 
 
 def pages_in(image: Image.Image) -> list[int]:
@@ -194,7 +181,18 @@ def _read_by_pillow(file: Path, _exposure: float) -> Picture:
         pages = len(pages_in(image))
         if pages == 1 and _mixes_channels(image):
             return _read_by_ffmpeg(file, _exposure)
-        return Picture(av.VideoFrame.from_ndarray(rgb_of(image, file), format="rgb24"), pages)
+        return _as_picture(rgb_of(image, file), pages)
+
+
+def _size_of_tiff(file: Path) -> Size:
+    return size_of_float_tiff(file) if is_float_tiff(file) else _size_by_pillow(file)
+
+
+def _read_tiff(file: Path, exposure: float) -> Picture:
+    if is_float_tiff(file):
+        rgb, pages = read_float_tiff(file, exposure)
+        return _as_picture(rgb, pages)
+    return _read_by_pillow(file, exposure)
 
 
 def _size_by_ffmpeg(file: Path) -> Size:
@@ -224,8 +222,8 @@ def _read_openexr(file: Path, exposure: float) -> Picture:
     return _as_picture(read_exr(file, exposure))
 
 
-def _as_picture(shown: RgbImage) -> Picture:
-    return Picture(av.VideoFrame.from_ndarray(shown, format="rgb24"))
+def _as_picture(shown: RgbImage, pages: int = 1) -> Picture:
+    return Picture(av.VideoFrame.from_ndarray(shown, format="rgb24"), pages)
 
 
 def _aspect_by_ffmpeg(file: Path) -> Fraction:
@@ -244,7 +242,7 @@ def _formats() -> list[str]:
     By a file's content it would choose any parser, among them one that hands PostScript to
     Ghostscript.
     """
-    by_pillow = (kind.name for kind in _KINDS.values() if kind.read is _read_by_pillow)
+    by_pillow = (kind.name for kind in _KINDS.values() if kind.read in _BY_PILLOW)
     return list(dict.fromkeys(by_pillow))
 
 
@@ -252,14 +250,16 @@ def _by_ffmpeg(name: str) -> _Kind:
     return _Kind(name, _size_by_ffmpeg, _read_by_ffmpeg, _aspect_by_ffmpeg)
 
 
+_BY_PILLOW = _read_by_pillow, _read_tiff
+_TIFF = _Kind("TIFF", _size_of_tiff, _read_tiff)
 _KINDS: Mapping[str, _Kind] = {
     ".png": _by_pillow("PNG"),
     ".jpg": _by_pillow("JPEG"),
     ".jpeg": _by_pillow("JPEG"),
     ".jpe": _by_pillow("JPEG"),
     ".jfif": _by_pillow("JPEG"),
-    ".tif": _by_pillow("TIFF"),
-    ".tiff": _by_pillow("TIFF"),
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
     ".bmp": _by_pillow("BMP"),
     ".webp": _by_pillow("WEBP"),
     ".ppm": _by_pillow("PPM"),

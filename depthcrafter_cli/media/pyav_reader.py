@@ -14,7 +14,13 @@ from av.container import Flags
 from av.stream import Disposition
 
 from depthcrafter_cli.errors import InputError, UsageError
-from depthcrafter_cli.media.decoding import Decoder, progressive, require_readable, require_regular
+from depthcrafter_cli.media.decoding import (
+    Decoder,
+    cropped,
+    progressive,
+    require_readable,
+    require_regular,
+)
 from depthcrafter_cli.media.hdr import hdr_of
 from depthcrafter_cli.media.resize import MOST_PIXELS, as_shown, require_sane
 from depthcrafter_cli.media.scale import swaps_sides, upright_filters
@@ -31,8 +37,9 @@ from depthcrafter_cli.media.timestamps import (
     timed,
     with_durations,
 )
+from depthcrafter_cli.media.track_facts import TrackFacts, track_facts
 from depthcrafter_cli.progress import Warn, ignore
-from depthcrafter_cli.types import Anamorphic, Size, VideoInfo
+from depthcrafter_cli.types import Anamorphic, Hdr, Size, VideoInfo
 
 # Containers whose index makes a seek to a time exact; others are read from the beginning.
 _INDEXED_FORMATS = ("mov", "matroska")
@@ -87,10 +94,13 @@ class VideoFile:
                 )
             count = picture_count(stream, length_of(container, stream, seconds_of(first)))
             rates = rate_of(stream), peak_rate_of(stream)
+            facts = self._facts(container, stream)
+            first = next(cropped(iter([first]), facts.crop))
             size, anamorphic = _shape(stream, first)
             require_sane(self.path, size)
             context = stream.codec_context
             hdr = hdr_of(context.color_trc, context.color_primaries)
+            hdr = Hdr("dolby") if facts.only_by_dolby else hdr
             return VideoInfo(self.path, size, *rates, count, hdr, anamorphic)
 
     def first_shown(self) -> tuple[Fraction, str]:
@@ -186,7 +196,8 @@ class VideoFile:
                 read = time + duration
                 return duration
 
-            whole = progressive(self._with_the_last(pictures, decoder, zero))
+            crop = self._facts(container, stream).crop
+            whole = cropped(progressive(self._with_the_last(pictures, decoder, zero)), crop)
             end = expected_seconds(container, stream)
             placed = timed(whole, zero, 1 / rate_of(stream), end, decoder.jumped)
             yield from with_durations(on_grid(placed, stream), last)
@@ -239,6 +250,10 @@ class VideoFile:
                 f"{stream.width}x{stream.height} pixels: choose another one with "
                 f"{' or '.join(others)}."
             )
+
+    def _facts(self, container: av.container.InputContainer, stream: av.VideoStream) -> TrackFacts:
+        number = container.streams.video.index(stream)
+        return track_facts(self.path, container.format.name, number)
 
     @contextmanager
     def _opened(

@@ -28,9 +28,22 @@ _WHOLE = ReadOptions()
 def probe(path: Path, options: ReadOptions = _WHOLE) -> VideoInfo:
     """What ``path`` holds: a video file, a folder of images, a ``%04d`` pattern or one image.
 
-    Raises InputError if it is missing, empty, damaged from the start, or holds no video.
+    Raises InputError if it is missing, empty, damaged from the start, or holds no video, or none
+    whose colours can be told.
     """
-    return _source(path, options).info()
+    return _info(_source(path, options), options)
+
+
+def _info(source: Source, options: ReadOptions) -> VideoInfo:
+    info = source.info()
+    if info.hdr is not None and info.hdr.transfer == "dolby" and options.tonemap == "auto":
+        raise InputError(
+            f"{info.path} is Dolby Vision whose colours Dolby's metadata alone tell (profile 5), "
+            "expected SDR, PQ or HLG: convert it with ffmpeg -i IN -vf libplacebo=colorspace=bt709:"
+            'color_primaries=bt709:color_trc=bt709:format=yuv420p OUT, or pass `tonemap="none"` to '
+            "read it as it is stored, in false colours."
+        )
+    return info
 
 
 def settled(path: Path, options: ReadOptions, info: VideoInfo) -> ReadOptions:
@@ -135,7 +148,7 @@ def read_frames(
 def _opened(path: Path, options: ReadOptions) -> tuple[Source, VideoInfo, ReadOptions]:
     """What a path holds, and which part of it is asked for in seconds."""
     source = _source(path, options)
-    info = source.info()
+    info = _info(source, options)
     return source, info, _settled(source, options, info)
 
 
@@ -165,7 +178,8 @@ def _hdr_to_map(info: VideoInfo, options: ReadOptions, warn: Warn) -> Hdr | None
         return replace(info.hdr, transfer=options.tonemap) if info.hdr else Hdr(options.tonemap)
     if info.hdr is None:
         return None
-    said = f"{info.path} is HDR ({info.hdr.transfer.upper()}), and the model, which knows SDR only,"
+    name = "Dolby Vision" if info.hdr.transfer == "dolby" else info.hdr.transfer.upper()
+    said = f"{info.path} is HDR ({name}), and the model, which knows SDR only,"
     if options.tonemap == "none":
         warn(f"{said} sees it as it is stored, rather flat.")
         return None

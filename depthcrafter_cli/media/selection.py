@@ -135,8 +135,8 @@ class ReadOptions:
     )
     exposure: float = option(
         0.0,
-        help="Stops to brighten pictures in linear light by (OpenEXR, Radiance HDR). Default: "
-        "{default}.",
+        help="Stops to brighten pictures in linear light by (OpenEXR, Radiance HDR, TIFF of "
+        "floats). Default: {default}.",
         part="depth",
         unit="stops",
         minimum=-50,

@@ -1,0 +1,128 @@
+"""TIFF of floating-point numbers: linear light, as compositors and cameras' developers write it."""
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from depthcrafter_cli.errors import InputError
+from depthcrafter_cli.media.decoding import require_regular
+from depthcrafter_cli.media.files import missing_package
+from depthcrafter_cli.media.openexr import displayed
+from depthcrafter_cli.types import RgbImage, Size
+
+# Tags and their values, TIFF 6.0.
+_SAMPLE_FORMAT, _IEEE_FLOAT = 339, 3
+_PHOTOMETRIC, _ORIENTATION = 262, 274
+_WHITE_IS_0, _BLACK_IS_0, _RGB = 0, 1, 2
+# How the first page's place, the number of its entries and an entry are stored, by version: that
+# of TIFF, and that of BigTIFF. An entry ends with its values or their place.
+_FORMS = {42: ("4xI", "H", "HHII"), 43: ("8xQ", "Q", "HHQQ")}
+_VALUE_AT = {42: 8, 43: 12}
+_LYING = (5, 6, 7, 8)  # of orientations: rows are shown as columns
+_MIRRORED, _UPSIDE_DOWN = (2, 3, 6, 7), (3, 4, 7, 8)  # after that
+
+
+def is_float_tiff(file: Path) -> bool:
+    """Whether a file is a TIFF, or BigTIFF, of floats, by the header of its first page.
+
+    Raises InputError for what is no file.
+    """
+    require_regular(file)
+    with suppress(struct.error, OSError), file.open("rb") as opened:
+        return _sample_format(opened) == _IEEE_FLOAT
+    return False
+
+
+def _sample_format(file: BinaryIO) -> int:
+    """What kind of numbers a TIFF's first page holds, 0 where it is not said.
+
+    Raises struct.error for a file that is cut off.
+    """
+    head = file.read(16)
+    order = ">" if head[:2] == b"MM" else "<"
+    (version,) = struct.unpack(order + "H", head[2:4])
+    if version not in _FORMS:
+        return 0
+    first, count, entry = (struct.Struct(order + form) for form in _FORMS[version])
+    file.seek(*first.unpack_from(head))
+    (entries,) = count.unpack(file.read(count.size))
+    for _ in range(entries):
+        stored = file.read(entry.size)
+        tag, _kind, values, place = entry.unpack(stored)
+        if tag == _SAMPLE_FORMAT:
+            value = stored[_VALUE_AT[version] :]  # where a place would be, if there is room
+            if 2 * values > len(value):
+                file.seek(place)
+                value = file.read(2)
+            return int(*struct.unpack_from(order + "H", value))
+    return 0
+
+
+def size_of_float_tiff(file: Path) -> Size:
+    """The size as it is shown. Raises InputError."""
+    with _first_page(file) as (page, _count):
+        height, width = page.imagelength, page.imagewidth
+        return Size(width, height) if _tag(page, _ORIENTATION) in _LYING else Size(height, width)
+
+
+def read_float_tiff(file: Path, exposure: float) -> tuple[RgbImage, int]:
+    """What is shown, upright, with ``exposure`` stops more light, and how many pages there are.
+
+    Raises InputError for a broken file, and for colours that are neither RGB nor gray.
+    """
+    with _first_page(file) as (page, count):
+        meaning = _tag(page, _PHOTOMETRIC, _BLACK_IS_0)
+        if meaning not in (_WHITE_IS_0, _BLACK_IS_0, _RGB):
+            raise InputError(
+                f"{file} holds {page.photometric.name} as floating-point numbers, expected RGB or "
+                "gray: convert it first."
+            )
+        # Planes, depth, height, width, channels: one of the first and the last is 1.
+        planes = page.asarray(maxworkers=1).reshape(page.shaped)[:, 0].astype(np.float32)
+        _planes, height, width, _channels = planes.shape
+        light = planes.transpose(1, 2, 3, 0).reshape(height, width, -1)
+        light = light[..., :3] if meaning == _RGB else np.repeat(light[..., :1], 3, axis=-1)
+        if meaning == _WHITE_IS_0:
+            light = 1 - light
+        return _upright(displayed(light, exposure), _tag(page, _ORIENTATION)), count
+
+
+@contextmanager
+def _first_page(file: Path) -> Iterator[tuple[Any, int]]:
+    """A file's first page and how many there are; inside, what is wrong with it is InputError."""
+    otherwise = "convert it to OpenEXR or 16-bit TIFF"
+    for package in ("tifffile", "imagecodecs"):
+        if lacking := missing_package(file, package, "tiff", otherwise):
+            raise InputError(lacking)
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(file) as opened:
+            yield opened.pages.first, len(opened.pages)
+    except InputError:
+        raise
+    except Exception as error:  # the packages let through whatever their parsers stumble over
+        raise InputError(
+            f"{file} cannot be read as an image ({str(error) or type(error).__name__}), expected "
+            "a complete one: replace or remove it."
+        ) from error
+
+
+def _tag(page: Any, code: int, missing: int = 1) -> int:
+    return int(page.tags.valueof(code, missing))
+
+
+def _upright(stored: RgbImage, orientation: int) -> RgbImage:
+    """A picture [H, W, 3] turned and mirrored as its EXIF orientation says."""
+    shown = stored
+    if orientation in _LYING:
+        shown = shown.swapaxes(0, 1)
+    if orientation in _MIRRORED:
+        shown = shown[:, ::-1]
+    if orientation in _UPSIDE_DOWN:
+        shown = shown[::-1]
+    return np.ascontiguousarray(shown)
