@@ -159,7 +159,7 @@ class Simulated:
     def decode(self, _decoder: object, latents: Tensor, *_given: object) -> Tensor:
         """As the VAE's decoder."""
         self.wait(len(latents), "decode")
-        return self._decoded[: len(latents)]
+        return self._decoded[: len(latents)].clone()
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

@@ -84,7 +84,9 @@ class Simulation:
                 denoise(start, velocity, None, schedule, 1.0, lambda _: None)
             del velocity, items, start
             stages["denoise"] = tracker.restart()
+            window = latents(frames)
             decode_rgb(components, latents(workload.decode_chunk))
+            del window
             stages["decode"] = tracker.restart()
         return stages
 

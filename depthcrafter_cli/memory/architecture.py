@@ -28,7 +28,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Architecture:
-    """All networks of a model, and how many parameters each has."""
+    """All networks of a model, and how many parameters each has.
+
+    A half of the autoencoder that gives what it is given has no layers.
+    """
 
     unet: tuple[Layer, ...]
     encoder: tuple[Layer, ...]
@@ -54,7 +57,8 @@ class Architecture:
     ) -> "Architecture":
         """Read from the ``config.json`` of each network.
 
-        ``silent`` names the layers of ``unet`` and ``vae`` that end a branch which adds nothing.
+        ``silent`` names the layers of ``unet`` and ``vae`` that end a branch which adds nothing,
+        and the halves of ``vae`` that give what they are given.
         """
         in_unet, in_vae = ((silent or {}).get(name, ()) for name in ("unet", "vae"))
         layers = tuple(_unet_layers(unet, in_unet))
@@ -62,8 +66,8 @@ class Architecture:
         cross = unet.get("cross_attention_dim", 1024)
         return Architecture(
             unet=layers,
-            encoder=tuple(_encoder_layers(vae, in_vae)),
-            decoder=tuple(_decoder_layers(vae, in_vae)),
+            encoder=() if "encoder" in in_vae else tuple(_encoder_layers(vae, in_vae)),
+            decoder=() if "decoder" in in_vae else tuple(_decoder_layers(vae, in_vae)),
             level_width=level,
             cross_width=cross,
             unet_parameters=_unet_parameters(unet, layers, level, cross),

@@ -135,6 +135,8 @@ def _encode(model: Architecture, workload: Workload, plan: MemoryPlan) -> int:
     wide = 4 if model.upcast_encoder else workload.itemsize
     pixels, batch = workload.size.height * workload.size.width, plan.encode_batch
     pictures = 2 * 3 * wide * batch * pixels
+    if not model.encoder:
+        return pictures
     whole = all(layer.space for layer in model.encoder)
     if whole and not (plan.encode_by_rows or workload.in_pieces):
         # The residual block's input, norm, activation and convolution; its caller keeps one more.
@@ -160,6 +162,8 @@ def _denoise(model: Architecture, workload: Workload, plan: MemoryPlan) -> int:
 def _decode(model: Architecture, workload: Workload, plan: MemoryPlan) -> int:
     height, width = workload.latent_size(model)
     frames = workload.decode_chunk
+    if not model.decoder:  # a chunk's latents as they are, and scaled
+        return 8 * model.latent_channels * frames * height * width
     walk = Walk(
         frames, height, width, workload.itemsize, plan.chunk_values,
         recompute=plan.recompute_decode, in_pieces=workload.in_pieces,

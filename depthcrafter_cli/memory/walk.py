@@ -67,8 +67,11 @@ class Walk:
             next((size for size in needed[index + 1 :] if size), 0) for index in range(len(each))
         ]
         return max(
-            self._step(layer) + own + following
-            for layer, own, following in zip(each, needed, coming, strict=True)
+            (
+                self._step(layer) + own + following
+                for layer, own, following in zip(each, needed, coming, strict=True)
+            ),
+            default=0,
         )
 
     def _step(self, layer: Layer) -> int:

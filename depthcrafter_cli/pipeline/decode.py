@@ -27,11 +27,14 @@ def on_grid(latents: Iterable[Tensor], chunk: int) -> Iterator[Tensor]:
 
 
 def decode_rgb(components: Components, latents: Tensor) -> Tensor:
-    """VAE decoder's output, float32 [n, 3, H, W], about [-1, 1], for one chunk of latents."""
+    """VAE decoder's output, float32 [n, 3, H, W], about [-1, 1], for one chunk of latents.
+
+    It is the caller's, to be written to.
+    """
     decoder = components.vae.decoder
     scaled = latents / components.vae.config.scaling_factor
     with components.on_device(decoder):
-        on_device = scaled.to(components.device, next(decoder.parameters()).dtype)
+        on_device = scaled.to(components.device)
         return decode_latents(decoder, on_device, components.plan, components.offload).float()
 
 
@@ -43,4 +46,4 @@ def decode_disparity(components: Components, latents: Tensor) -> Tensor:
     rgb = decode_rgb(components, latents)
     # Before what is infinite is taken for the nearest or the farthest depth.
     require_numbers(rgb, components.dtype, "in decoding")
-    return (rgb / 2 + 0.5).clamp(0, 1).mean(dim=1).cpu()
+    return rgb.div_(2).add_(0.5).clamp_(0, 1).mean(dim=1).cpu()

@@ -18,6 +18,7 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from depthcrafter_cli.media.files import write_whole
+from depthcrafter_cli.models.identity import CHANNELS, VALUES, identity_ends
 from depthcrafter_cli.models.layout import NETWORK_STEMS, weight_files
 from depthcrafter_cli.models.published import Configs, Networks
 from depthcrafter_cli.models.unet import DepthUNet
@@ -26,8 +27,6 @@ from depthcrafter_cli.pipeline.schedule import SIGMA_MAX, SIGMA_MIN
 from depthcrafter_cli.training.config import ImageEncoderConfig, UnetConfig, VaeConfig
 
 PIXELS_SCALE = 2.0  # brings disparity in [-1, 1], whose deviation is about 1/2, to unit variance
-_IDENTITY_CHANNELS = 128  # four in each of the 32 groups that the norms have
-_LARGE, _DEVIATION = 478.0, 338.0  # in the ratio of sqrt(2) to 1e-5, and exact in every precision
 
 
 def trainable_networks(configs: Configs) -> Networks:
@@ -62,17 +61,9 @@ def build_vae(config: VaeConfig) -> AutoencoderKLTemporalDecoder:
 
 @torch.no_grad()
 def identity_vae() -> AutoencoderKLTemporalDecoder:
-    """An autoencoder whose latents are the pixels themselves: built, not trained.
-
-    It has one level, and every branch ends in zeros. What is left on each way is a convolution,
-    a GroupNorm, SiLU and a convolution. Each value x travels as the pair x and -x, for
-    silu(x) - silu(-x) = x. In each of the norm's groups it has company from two large constants,
-    M and -M, which fix the group's mean at 0 and its deviation at M / sqrt(2) whatever x is; the
-    norm's weight undoes the division. The error is below 1e-5 in float32; in float16 and bfloat16
-    it is what rounding the pixels costs, and up to twice as much again.
-    """
+    """An autoencoder whose latents are the pixels themselves; :mod:`models.identity` tells how."""
     vae = AutoencoderKLTemporalDecoder(
-        block_out_channels=(_IDENTITY_CHANNELS,), layers_per_block=1, latent_channels=3,
+        block_out_channels=(CHANNELS,), layers_per_block=1, latent_channels=VALUES,
         scaling_factor=PIXELS_SCALE,
     )  # fmt: skip
     for parameter in vae.parameters():
@@ -80,16 +71,9 @@ def identity_vae() -> AutoencoderKLTemporalDecoder:
     for module in vae.modules():
         if isinstance(module, nn.GroupNorm):
             nn.init.ones_(module.weight)
-    for half in (vae.encoder, vae.decoder):
-        for value in range(3):
-            pair = slice(4 * value, 4 * value + 2)  # in a group of its own, of four channels
-            signs = torch.tensor([1.0, -1.0])
-            half.conv_in.weight[pair, value, 1, 1] = signs
-            half.conv_out.weight[value, pair, 1, 1] = signs
-        half.conv_in.bias[2::4], half.conv_in.bias[3::4] = _LARGE, -_LARGE
-        half.conv_norm_out.weight.fill_(_DEVIATION)
-    vae.quant_conv.weight.copy_(torch.eye(6)[:, :, None, None])
-    vae.decoder.time_conv_out.weight[range(3), range(3), 1, 0, 0] = 1.0
+    tensors = vae.state_dict()
+    for name, values in (identity_ends("encoder") | identity_ends("decoder")).items():
+        tensors[name].copy_(torch.from_numpy(values))
     return vae
 
 

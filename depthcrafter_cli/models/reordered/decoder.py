@@ -10,16 +10,21 @@ from depthcrafter_cli.models.offload import Offload
 from depthcrafter_cli.models.reordered.hidden import HiddenLayer
 from depthcrafter_cli.models.reordered.layers import convolve_time, to_images, to_tokens
 from depthcrafter_cli.models.residency import Residency
+from depthcrafter_cli.models.silent import is_silent
 from depthcrafter_cli.types import MemoryPlan
 
 
 def decode_latents(
     decoder: Any, latents: Tensor, plan: MemoryPlan, offload: Offload | None = None
 ) -> Tensor:
-    """Pictures [n, 3, H, W] of scaled latents [n, c, h, w], decoded together.
+    """Pictures [n, 3, H, W] of scaled latents [n, c, h, w], decoded together in the decoder's type.
 
-    ``offload`` takes layers that wait on the host.
+    ``offload`` takes layers that wait on the host. Where latents are the pixels nothing runs, and
+    the result is ``latents`` in the type they have.
     """
+    if is_silent(decoder):
+        return latents
+    latents = latents.to(decoder.conv_in.weight.dtype)
     layer = HiddenLayer(
         lambda span: to_tokens(decoder.conv_in(latents[span])),
         len(latents),

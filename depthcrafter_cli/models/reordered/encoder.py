@@ -21,8 +21,11 @@ def encode_images(vae: Any, images: Tensor, plan: MemoryPlan) -> Tensor:
     The encoder of ``vae`` sees each frame on its own. Its own forward runs where memory allows: in
     float32 on a CPU, PyTorch's GroupNorm of large pictures is off by 1e-4, ours is not, and
     published results contain that error. Where attention forms all products, memory does not allow
-    it; branches that add nothing it would compute.
+    it; branches that add nothing it would compute. Where latents are the pixels nothing runs, and
+    the result is ``images``.
     """
+    if is_silent(vae.encoder):
+        return images
     whole = not any(map(is_silent, vae.encoder.modules()))
     if whole and not (plan.encode_by_rows or attends_in_pieces(images.device)):
         return _mode(vae, vae.encoder(images))
