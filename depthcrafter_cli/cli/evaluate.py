@@ -74,10 +74,12 @@ def evaluate(
         console.keep_log_apart(out)
         from depthcrafter_cli.workflows.evaluate import evaluate as carry_out
 
-        request = EvaluationRequest(
-            dataset, root, tuple(out), settings=settings, **how_scored, **asked
-        )
-        tell = partial(_tell, console)
+        request = build(
+            EvaluationRequest, how_scored, dataset=dataset, root=root, outputs=tuple(out),
+            settings=settings, **asked,
+        )  # fmt: skip
+        goes_on = any(path.suffix.lower() == ".json" for path in out)
+        tell = partial(_tell, console, goes_on)
         if workers:
             from depthcrafter_cli.workflows.batches.clips import on_engine
 
@@ -91,12 +93,12 @@ def evaluate(
         _show(console, report, out)
 
 
-def _tell(console: Console, score: "ClipScore") -> None:
+def _tell(console: Console, goes_on: bool, score: "ClipScore") -> None:
     steady = "" if score.temporal is None else f"  temporal {score.temporal:.3f}"
     metrics = score.metrics
     text = f"AbsRel {metrics.abs_rel:.3f}  δ1 {metrics.delta1:.3f}{steady}  {score.name}"
     console.say("clip", score.values(), Line(text))
-    console.hint = "Go on with: the same command."
+    console.hint = "Go on with: the same command." if goes_on else ""
 
 
 def _show(console: Console, report: "EvaluationReport", out: list[Path]) -> None:

@@ -9,6 +9,7 @@ these all frames are used.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,6 +23,7 @@ from depthcrafter_cli.datasets.recorded import Crop, Map, Place, RecordedClip, i
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.evaluation.consistency import Camera
 from depthcrafter_cli.media.images import opened_image
+from depthcrafter_cli.media.numbered import files_in
 from depthcrafter_cli.structured import content_errors
 
 Layout = Callable[[Path, int], list[Place]]
@@ -29,6 +31,7 @@ ReadDepth = Callable[[Path], npt.NDArray[np.floating]]
 _Where = TypeVar("_Where")
 
 _SINTEL_TAG = 202021.25
+_NUMBERS = re.compile(r"\d+")
 
 
 def sintel(root: Path, frames: int) -> list[Place]:
@@ -49,7 +52,7 @@ def sintel(root: Path, frames: int) -> list[Place]:
 
 
 def scannet(root: Path, frames: int) -> list[Place]:
-    """``SCENE/color/N.jpg`` and ``SCENE/depth/N.png``, every third frame of 100 scenes.
+    """``SCENE/color/N.jpg`` and ``SCENE/depth/N.png``, every third frame of the 100 test scenes.
 
     ``SCENE/pose/N.txt`` and ``SCENE/intrinsic/intrinsic_depth.txt`` are its cameras, if there.
     """
@@ -63,14 +66,15 @@ def scannet_long(root: Path, frames: int) -> list[Place]:
 
 def _scannet(root: Path, frames: int, step: int) -> list[Place]:
     def scene_clip(scene: Path) -> RecordedClip:
-        maps = _numbered(scene / "depth", "*.png")[: step * frames : step]
-        pictures = _numbered(scene / "color", "*.jpg")[: step * frames : step]
-        clip = paired_clip(scene.name, pictures, maps, _millimetres, Crop(8, -8, 11, -11))
+        maps = _numbered(scene / "depth", ".png")[: step * frames : step]
+        pictures = _numbered(scene / "color", ".jpg")[: step * frames : step]
+        _require_same_numbers(scene.name, pictures, maps)
+        clip = paired_clip(scene.name, pictures, maps, millimetres, Crop(8, -8, 11, -11))
         return replace(clip, camera=_scannet_camera(scene, maps))
 
     return [
         opened_by(scene_clip, scene, scene.name, (scene / "color", scene / "depth"))
-        for scene in _folders(root)[:100]
+        for scene in _published(_folders(root), _SCANNET_SCENES)[:100]
     ]
 
 
@@ -95,7 +99,7 @@ def _matrix(path: Path) -> npt.NDArray[np.float64]:
 def kitti(root: Path, frames: int) -> list[Place]:
     """``val/DRIVE/proj_depth/groundtruth/image_02/*.png`` beside the raw ``DATE/DRIVE/...``.
 
-    Sides are made even.
+    These may be in a folder ``raw``. Sides are made even.
     """
     return _drives(root, frames)
 
@@ -107,14 +111,15 @@ def kitti_long(root: Path, frames: int) -> list[Place]:
 
 def _drives(root: Path, frames: int, crop: Crop | None = None) -> list[Place]:
     def drive_clip(drive: Path) -> RecordedClip:
-        maps = sorted(_kitti_maps(drive).glob("*.png"))[:frames]
-        raw = root / drive.name[:10] / drive.name / "image_02" / "data"
+        maps = _Files(_kitti_maps(drive), "*.png", slice(frames)).paths()
+        inner = Path(drive.name[:10]) / drive.name / "image_02" / "data"
+        raw = root / "raw" / inner if (root / "raw").is_dir() else root / inner
         used = crop or Crop()
         if maps and crop is None:
             with opened_image(maps[0]) as first:
                 used = Crop(0, first.height // 2 * 2, 0, first.width // 2 * 2)
         pictures = [raw / path.name for path in maps]
-        return paired_clip(drive.name, pictures, maps, lambda path: _png(path) / 256, used)
+        return paired_clip(drive.name, pictures, maps, lambda path: read_png(path) / 256, used)
 
     return [
         opened_by(drive_clip, drive, drive.name, (_kitti_maps(drive),))
@@ -127,60 +132,50 @@ def _kitti_maps(drive: Path) -> Path:
 
 
 def bonn(root: Path, frames: int) -> list[Place]:
-    """``SEQUENCE/rgb/*.png`` and ``SEQUENCE/depth/*.png`` from frame 30 on, paired by index."""
-    return _pairs(root, slice(30, 30 + frames), 5000)
+    """``SEQUENCE/rgb/*.png`` and ``SEQUENCE/depth/*.png`` from frame 30 on, paired by index.
+
+    Of the whole set, the paper's five sequences.
+    """
+    return pairs(root, slice(30, 30 + frames), 5000, _BONN_SEQUENCES)
 
 
 def bonn_long(root: Path, frames: int) -> list[Place]:
     """As :func:`bonn`, from the first frame on."""
-    return _pairs(root, slice(frames), 5000)
+    return pairs(root, slice(frames), 5000, _BONN_SEQUENCES)
 
 
-def _pairs(
+_SCANNET_SCENES = [f"scene{number:04}_00" for number in range(707, 807)]
+_BONN_SEQUENCES = [
+    f"rgbd_bonn_{name}"
+    for name in ("synchronous", "person_tracking", "crowd2", "crowd3", "balloon2")
+]
+
+
+def _published(scenes: Sequence[Path], names: Sequence[str]) -> Sequence[Path]:
+    """Those that results are published on, where all of them are there; else all there are."""
+    found = [scene for scene in scenes if scene.name in names]
+    return found if len(found) == len(names) else scenes
+
+
+def pairs(
     root: Path,
     chosen: slice,
     factor: float,
-    names: Sequence[str] = (),
+    published: Sequence[str],
     crop: Crop = Crop(),  # noqa: B008
 ) -> list[Place]:
-    """Clips ``NAME/rgb/*.png`` and ``NAME/depth/*.png``, of some names or of all."""
+    """Clips ``NAME/rgb/*.png`` and ``NAME/depth/*.png``, paired by index: names may be times."""
     return [
         _place(
             scene.name,
             _Files(scene / "rgb", "*.png", chosen),
             _Files(scene / "depth", "*.png", chosen),
-            lambda path: _png(path) / factor,
+            lambda path: read_png(path) / factor,
             crop,
+            by_number=False,
         )
-        for scene in _folders(root)
-        if not names or scene.name in names
+        for scene in _published(_folders(root), published)
     ]
-
-
-def nyuv2(root: Path, _frames: int) -> list[Place]:
-    """``rgb/*.png`` and ``depth/*.png``, each a clip of one frame."""
-    pictures, maps = (sorted((root / name).glob("*.png")) for name in ("rgb", "depth"))
-    _require_pairs(str(root), pictures, maps)
-    crop = Crop(45, 471, 41, 601)
-
-    def pair_clip(pair: tuple[Path, Path]) -> RecordedClip:
-        picture, depth = pair
-        return paired_clip(picture.stem, [picture], [depth], _millimetres, crop)
-
-    return [
-        opened_by(pair_clip, pair, pair[0].stem, pair) for pair in zip(pictures, maps, strict=True)
-    ]
-
-
-_NYU_SCENES = (
-    "basement_0001a", "bookstore_0001a", "cafe_0001a", "classroom_0001a", "kitchen_0003",
-    "office_0004", "playroom_0002", "study_0002",
-)  # fmt: skip
-
-
-def nyuv2_long(root: Path, frames: int) -> list[Place]:
-    """``SCENE/rgb/*.png`` and ``SCENE/depth/*.png`` of eight raw scenes, depth times 6000."""
-    return _pairs(root, slice(frames), 6000, _NYU_SCENES, Crop(45, 471, 41, 601))
 
 
 def tartanair(root: Path, frames: int) -> list[Place]:
@@ -197,7 +192,7 @@ def vkitti2(root: Path, frames: int) -> list[Place]:
     """
 
     def read(path: Path) -> npt.NDArray[np.float32]:
-        stored = _png(path)
+        stored = read_png(path)
         stored[stored == 65535] = np.inf
         return np.divide(stored, 100, dtype=np.float32)
 
@@ -230,7 +225,7 @@ def point_odyssey(root: Path, frames: int) -> list[Place]:
     """
 
     def read(path: Path) -> npt.NDArray[np.float32]:
-        stored = _png(path)
+        stored = read_png(path)
         stored[stored > 65500] = 0
         return np.multiply(stored, 1000 / 65535, dtype=np.float32)
 
@@ -256,7 +251,11 @@ class _Files:
     chosen: slice
 
     def paths(self) -> list[Path]:
-        return sorted(self.folder.glob(self.pattern))[self.chosen]
+        found = (path for path in self.folder.glob(self.pattern) if path.name[0] != ".")
+        return sorted(found)[self.chosen]
+
+    def __str__(self) -> str:
+        return str(self.folder / self.pattern)
 
 
 def _place(
@@ -265,9 +264,19 @@ def _place(
     maps: _Files,
     read: ReadDepth,
     crop: Crop = Crop(),  # noqa: B008
+    *,
+    by_number: bool = True,
 ) -> Place:
     def opened() -> RecordedClip:
-        return paired_clip(name, pictures.paths(), maps.paths(), read, crop)
+        shown, known = pictures.paths(), maps.paths()
+        if not (shown and known):
+            raise InputError(
+                f"got {len(shown)} pictures {pictures} and {len(known)} depth files {maps} for the "
+                f"clip {name}, expected some of both: complete it or take it out."
+            )
+        if by_number:
+            _require_same_numbers(name, shown, known)
+        return paired_clip(name, shown, known, read, crop)
 
     return Place(name, opened, lambda: (pictures.folder, maps.folder))
 
@@ -309,10 +318,25 @@ def paired_clip(
     return RecordedClip(name, count, pictures[:count], disparity, files, crop)
 
 
+def _require_same_numbers(name: str, pictures: Sequence[Path], maps: Sequence[Path]) -> None:
+    """Raise InputError where a frame lacks its picture or its depth and another one follows.
+
+    Which it is tells the last number in both names. A picture, or depth, may be of no frame at the
+    end.
+    """
+    for picture, depth in zip(pictures, maps, strict=False):
+        shown, known = (_NUMBERS.findall(path.stem) for path in (picture, depth))
+        if shown and known and int(shown[-1]) != int(known[-1]):
+            raise InputError(
+                f"got the picture {picture.name} beside the depth {depth.name} in the clip {name}, "
+                "expected one number: a file between is missing, complete it or take it out."
+            )
+
+
 def _folders(root: Path) -> list[Path]:
     if not root.is_dir():
         raise InputError(f"got no folder {root}, expected the data set's own layout: check it.")
-    return sorted(path for path in root.iterdir() if path.is_dir())
+    return sorted(path for path in files_in(root) if path.is_dir() and path.name != "__MACOSX")
 
 
 def _sequences(
@@ -345,9 +369,9 @@ def places_below(root: Path, pattern: str, up: int = 0) -> list[Path]:
     return [path.parents[up - 1] if up else path for path in found]
 
 
-def _numbered(folder: Path, pattern: str) -> list[Path]:
+def _numbered(folder: Path, suffix: str) -> list[Path]:
     """By the number that is the name: 2 before 10."""
-    found = list(folder.glob(pattern))
+    found = [path for path in files_in(folder) if path.suffix == suffix]
     if other := [path for path in found if not path.stem.isdecimal()]:
         raise InputError(
             f"got {other[0]}, expected numbers for names, as the data set's own tool writes them: "
@@ -356,15 +380,7 @@ def _numbered(folder: Path, pattern: str) -> list[Path]:
     return sorted(found, key=lambda path: int(path.stem))
 
 
-def _require_pairs(name: str, pictures: Sequence[Path], maps: Sequence[Path]) -> None:
-    if len(pictures) != len(maps):
-        raise InputError(
-            f"got {len(pictures)} pictures and {len(maps)} depth files in {name}, expected pairs: "
-            "complete it."
-        )
-
-
-def _png(path: Path) -> npt.NDArray[np.float32]:
+def read_png(path: Path) -> npt.NDArray[np.float32]:
     with opened_image(path) as image:
         return np.asarray(image).astype(np.float32)
 
@@ -374,6 +390,6 @@ def _array(path: Path) -> npt.NDArray[np.float32]:
     return depth
 
 
-def _millimetres(path: Path) -> npt.NDArray[np.float32]:
-    metres: npt.NDArray[np.float32] = _png(path) / np.float32(1000)
+def millimetres(path: Path) -> npt.NDArray[np.float32]:
+    metres: npt.NDArray[np.float32] = read_png(path) / np.float32(1000)
     return metres

@@ -13,27 +13,46 @@ import numpy as np
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.depth_files import array_of, read_exr
 from depthcrafter_cli.media.images import opened_image
-from depthcrafter_cli.media.numbered import natural_order
+from depthcrafter_cli.media.numbered import (
+    by_pattern,
+    files_in,
+    missing_from,
+    natural_order,
+    step_of,
+)
 from depthcrafter_cli.structured import content_errors, npz_arrays
 from depthcrafter_cli.types import Disparity
 
 
-def read_prediction(root: Path, clip: str) -> Disparity:
-    """Return what lies below ``root`` for a clip, [T, h, w]; float32 is kept as a memory map.
+def prediction_of(root: Path, clip: str) -> Path:
+    """Return the file or folder below ``root`` that holds a clip's result.
 
-    It is a file or folder with the clip's name, or with that name, ``_`` and more, such as
-    ``NAME_depths.npz`` of Video Depth Anything. Raises InputError for none, for several, and for
-    files that cannot be read.
+    It has the clip's name, or that name, ``_`` and more, such as ``NAME_depths.npz`` of Video Depth
+    Anything. Raises InputError for none, and for several.
     """
-    named = [path for path in sorted(root.iterdir()) if _is_of(path, clip)]
+    named = [path for path in sorted(files_in(root)) if _is_of(path, clip)]
     exact = [path for path in named if clip in (path.name, path.stem)]
     found = exact or named
     if len(found) != 1:
         raise InputError(
             f"got {len(found)} predictions of the clip {clip} in {root}, expected one file "
-            f"({', '.join(_READERS)}) or folder of frames with its name: name it so."
+            f"({', '.join(_READERS)}) or folder of frames with its name: name it so, or pass the "
+            "clips that are there as `only`."
         )
-    return _read_folder(found[0]) if found[0].is_dir() else _checked(_read(found[0]), found[0])
+    return found[0]
+
+
+def read_prediction(path: Path) -> Disparity:
+    """Return a clip's result, [T, h, w]; float32 is kept as a memory map.
+
+    Raises InputError for files that cannot be read, and for frames that a folder lacks.
+    """
+    return _read_folder(path) if path.is_dir() else _checked(_read(path), path)
+
+
+def files_of(path: Path) -> list[Path]:
+    """The file, or the files of the folder, that a clip's result is read from."""
+    return _frames_in(path) if path.is_dir() else [path]
 
 
 def _is_of(path: Path, clip: str) -> bool:
@@ -98,15 +117,36 @@ _READERS: dict[str, Callable[[Path], np.ndarray[Any, Any]]] = {
 """By suffix; of a folder with several kinds, as arrays and pictures of them, the first counts."""
 
 
-def _read_folder(folder: Path) -> Disparity:
-    """Frames in the order of the numbers in their names."""
-    found = [*folder.iterdir()]
+def _frames_in(folder: Path) -> list[Path]:
+    """Files of one kind, in the order of the numbers in their names."""
+    found = [*files_in(folder)]
     files: list[Path] = []
     for suffix in _READERS:
         files = files or [path for path in found if path.suffix.lower() == suffix]
     if not files:
         raise InputError(f"got no frames in {folder}, expected {', '.join(_READERS)}: add them.")
-    frames = [_checked(_read(path), path) for path in sorted(files, key=natural_order)]
+    return sorted(files, key=natural_order)
+
+
+def _require_all(files: list[Path]) -> None:
+    """Raise InputError where the count of frames in names has a gap: all after it would be others.
+
+    Names may be times, or numbers of every third frame.
+    """
+    counts = by_pattern(files)
+    numbers = [number for number, _file in next(iter(counts.values()))]
+    step = step_of(numbers) if len(counts) == 1 else None
+    if step is not None and (gaps := missing_from(numbers, step)):
+        raise InputError(
+            f"got no frame {gaps[0].start} in {files[0].parent}, expected all from {numbers[0]} to "
+            f"{numbers[-1]}: predict the clip again."
+        )
+
+
+def _read_folder(folder: Path) -> Disparity:
+    files = _frames_in(folder)
+    _require_all(files)
+    frames = [_checked(_read(path), path) for path in files]
     sizes = {frame.shape[1:] for frame in frames}
     if len(sizes) > 1:
         raise InputError(f"got frames of the sizes {sorted(sizes)} in {folder}, expected one.")

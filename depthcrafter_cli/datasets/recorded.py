@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -32,21 +32,33 @@ _Image = TypeVar("_Image", Map, npt.NDArray[np.uint8])
 
 ReadMaps = Callable[[range], Iterator[Map]]
 """Disparity of frames of a clip by number, 0 infinitely far, negative or not finite unknown."""
+ReadPictures = Callable[[range], Iterator[npt.NDArray[np.uint8]]]
+"""Pictures [H, W, 3] of frames of a clip by number."""
 
 
 @dataclass(frozen=True)
 class Crop:
-    """Rows and columns of a stored frame that are used, as Python slices them."""
+    """Rows and columns of a stored map that are used, as Python slices them."""
 
     top: int = 0
     bottom: int | None = None
     left: int = 0
     right: int | None = None
 
+    def scaled(self, rows: float, columns: float) -> Crop:
+        """The same part of a picture that has so many times the rows and columns."""
+        by = (rows, rows, columns, columns)
+        sides = (self.top, self.bottom, self.left, self.right)
+        top, bottom, left, right = (
+            side if side is None else round(side * ratio)
+            for side, ratio in zip(sides, by, strict=True)
+        )
+        return Crop(top or 0, bottom, left or 0, right)
+
 
 @dataclass(frozen=True)
 class RecordedClip:
-    """``pictures`` are one video, or one image a frame; both they and the maps are cropped.
+    """``pictures`` are one video, one image a frame, or what reads them; they and maps are cropped.
 
     ``files`` are all that it is read from. ``camera`` gives that of a frame by number, in pixels of
     the stored maps, None where it was lost; there is none of sets without poses.
@@ -54,7 +66,7 @@ class RecordedClip:
 
     name: str
     frames: int
-    pictures: Path | Sequence[Path]
+    pictures: Path | Sequence[Path] | ReadPictures
     disparity: ReadMaps
     files: Sequence[Path]
     crop: Crop = Crop()
@@ -63,10 +75,23 @@ class RecordedClip:
     @property
     def size(self) -> Size:
         """The size of the cropped pictures, by the first of them. Raises InputError."""
-        first = self.pictures if isinstance(self.pictures, Path) else self.pictures[0]
-        whole = probe(first).size
-        rows = range(whole.height)[self.crop.top : self.crop.bottom]
-        return Size(len(rows), len(range(whole.width)[self.crop.left : self.crop.right]))
+        whole, crop = self._stored, self.picture_crop
+        rows = range(whole.height)[crop.top : crop.bottom]
+        return Size(len(rows), len(range(whole.width)[crop.left : crop.right]))
+
+    @cached_property
+    def _stored(self) -> Size:
+        if callable(self.pictures):
+            return Size(*next(self.pictures(range(1))).shape[:2])
+        return probe(self.pictures if isinstance(self.pictures, Path) else self.pictures[0]).size
+
+    @cached_property
+    def picture_crop(self) -> Crop:
+        """The crop of pictures: ScanNet's are twice as large as its maps. Raises InputError."""
+        if self.crop == Crop():
+            return self.crop
+        height, width = next(self.disparity(range(1))).shape
+        return self.crop.scaled(self._stored.height / height, self._stored.width / width)
 
     def pictures_at(self, size: Size, frames: int) -> npt.NDArray[np.uint8]:
         """Return the first ``frames`` pictures, cropped and resized, uint8 [T, H, W, 3].
@@ -76,7 +101,7 @@ class RecordedClip:
         images = _read(self, range(frames))
         if len(images) < frames:
             raise _too_few(self, len(images))
-        crop = self.crop
+        crop = self.picture_crop
         parts = [image[crop.top : crop.bottom, crop.left : crop.right] for image in images]
         shown = torch.stack([_picture(part, size) for part in parts])
         pictures: npt.NDArray[np.uint8] = shown.numpy()
@@ -159,19 +184,17 @@ class RecordedClips:
 
     def version(self, index: int) -> str:
         clip = self._clip(index)
-        digest = hashlib.sha256(clip.name.encode())
-        for path in clip.files:
-            status = path.stat()
-            digest.update(f"\n{path.name} {status.st_size} {status.st_mtime_ns}".encode())
-        return digest.hexdigest()[:16]
+        return digest_of(clip.name, clip.files)
 
     def read(self, index: int, frames: range, place: float = 0.5) -> Sample:
         clip, size = self._clip(index), self._size
         images = _read(clip, frames)
         if len(images) < len(frames):
             raise _too_few(clip, frames.start + len(images) * frames.step)
-        rgb = torch.stack([_picture(self._part(image, clip, place), size) for image in images])
-        maps = [_map(self._part(map_, clip, place), size) for map_ in clip.disparity(frames)]
+        rgb = torch.stack(
+            [_picture(self._part(image, clip.picture_crop, place), size) for image in images]
+        )
+        maps = [_map(self._part(map_, clip.crop, place), size) for map_ in clip.disparity(frames)]
         disparity = torch.stack(maps)
         valid = torch.isfinite(disparity) & (disparity >= 0)
         return Sample(rgb, torch.where(valid, disparity, 0.0), valid)
@@ -182,9 +205,8 @@ class RecordedClips:
         aspects = whole.width * self._size.height, whole.height * self._size.width
         return 1 - min(aspects) / max(aspects)
 
-    def _part(self, image: _Image, clip: RecordedClip, place: float) -> _Image:
+    def _part(self, image: _Image, crop: Crop, place: float) -> _Image:
         """A stored picture or map without what is cropped, by the set and for the aspect."""
-        crop = clip.crop
         image = image[crop.top : crop.bottom, crop.left : crop.right]
         if not self._keeps_aspect:
             return image
@@ -193,6 +215,15 @@ class RecordedClips:
         columns = min(width, round(height * self._size.width / self._size.height))
         top, left = round((height - rows) * place), round((width - columns) * place)
         return image[top : top + rows, left : left + columns]
+
+
+def digest_of(name: str, files: Iterable[Path]) -> str:
+    """16 letters that are others once one of these files is written again, or another is there."""
+    digest = hashlib.sha256(name.encode())
+    for path in files:
+        status = path.stat()
+        digest.update(f"\n{path.name} {status.st_size} {status.st_mtime_ns}".encode())
+    return digest.hexdigest()[:16]
 
 
 def _too_few(clip: RecordedClip, pictures: int) -> InputError:
@@ -204,6 +235,8 @@ def _too_few(clip: RecordedClip, pictures: int) -> InputError:
 
 def _read(clip: RecordedClip, wanted: range) -> list[npt.NDArray[np.uint8]]:
     """uint8 [H, W, 3] each, uncropped, in the size they are stored in."""
+    if callable(clip.pictures):
+        return [*clip.pictures(wanted)]
     if isinstance(clip.pictures, Path):
         size = probe(clip.pictures).size
         stream = read_frames(clip.pictures, size, first=wanted.start)

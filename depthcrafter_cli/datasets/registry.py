@@ -4,13 +4,16 @@ those to train on.
 To add one: write its layout in :mod:`~depthcrafter_cli.datasets.layouts`, and its entry here.
 """
 
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from depthcrafter_cli.datasets import layouts, rendered
+from depthcrafter_cli.datasets import layouts, nyuv2, rendered
 from depthcrafter_cli.datasets.folder import folder_places
 from depthcrafter_cli.datasets.recorded import Place, RecordedClip
-from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.types import Size
 
 _ALL = 1_000_000  # frames
@@ -41,22 +44,72 @@ class Dataset:
         """Where clips may lie below ``root``, whole or not. Raises InputError where none can."""
         return self.layout(root, self.max_frames)
 
-    def clips(self, root: Path, *, long: bool = False) -> list[RecordedClip]:
+    def clips(
+        self, root: Path, *, long: bool = False, only: Collection[str] = ()
+    ) -> list[RecordedClip]:
         """The clips below ``root``, in the paper's length, or the first 500 frames of ``long``.
 
-        Raises InputError, and UsageError for a set without long clips.
+        Names may say which. Raises InputError, and UsageError for a set without long clips or a
+        name of none.
         """
-        if not long:
-            return [place.open() for place in self.places(root)]
-        if self.long_layout is None:
+        if long and self.long_layout is None:
             raise UsageError(
                 "got `long` for a set of short clips, expected scannet, kitti, bonn, nyuv2 or "
                 "folder: leave it out."
             )
-        return [place.open() for place in self.long_layout(root, LONG_FRAMES)]
+        try:
+            places = self._places(root, long)
+            names = [place.name for place in places]
+            if unknown := [name for name in only if name not in names]:
+                raise UsageError(
+                    f"got `only` {unknown[0]}, expected names of {', '.join(names[:_TOLD])}"
+                    f"{' and others' * (len(names) > _TOLD)}: correct it."
+                )
+            return [place.open() for place in places if not only or place.name in only]
+        except InputError:
+            near = [] if self._lies_in(root, long) else self._near(root, long)
+            if near:
+                raise InputError(
+                    f"got {root}, expected the folder that holds this set, which may be {near[0]}: "
+                    "name that."
+                ) from None
+            raise
+
+    def _places(self, root: Path, long: bool) -> list[Place]:
+        """Where clips may lie. Raises InputError where there is none."""
+        if long and self.long_layout is not None:
+            places = self.long_layout(root, LONG_FRAMES)
+        else:
+            places = self.places(root)
+        if not places:
+            raise InputError(f"got no clip in {root}, expected those of the set: check the path.")
+        return places
+
+    def _lies_in(self, root: Path, long: bool) -> bool:
+        """Whether one of the first clips in a folder is whole."""
+        try:
+            places = self._places(root, long)[:_LOOKED_AT]
+        except InputError:
+            return False
+        for place in places:
+            with suppress(InputError):
+                place.open()
+                return True
+        return False
+
+    def _near(self, root: Path, long: bool) -> list[Path]:
+        """The folders above one and in it, down to the second level, that hold the set."""
+        above = [*root.absolute().parents][:_LEVELS]
+        below = [path for depth in ("*", "*/*") for path in islice(root.glob(depth), _MOST_NEAR)]
+        folders = (path for path in (*sorted(below), *above) if path.is_dir())
+        return [path for path in folders if self._lies_in(path, long)]
 
 
 LONG_FRAMES = 500
+_TOLD = 12  # names in a sentence
+_LOOKED_AT = 5  # clips, to tell whether a folder holds the set
+_LEVELS = 3  # above a folder that does not
+_MOST_NEAR = 200
 
 
 def _folder(root: Path, _frames: int) -> list[Place]:
@@ -68,7 +121,7 @@ DATASETS = {
     "scannet": Dataset(layouts.scannet, 10.0, 90, Size(640, 832), long_layout=layouts.scannet_long),
     "kitti": Dataset(layouts.kitti, 80.0, 110, Size(384, 1280), long_layout=layouts.kitti_long),
     "bonn": Dataset(layouts.bonn, 10.0, 110, Size(512, 640), long_layout=layouts.bonn_long),
-    "nyuv2": Dataset(layouts.nyuv2, 10.0, 1, Size(448, 640), long_layout=layouts.nyuv2_long),
+    "nyuv2": Dataset(nyuv2.nyuv2, 10.0, 1, Size(448, 640), long_layout=nyuv2.nyuv2_long),
     "tartanair": Dataset(layouts.tartanair, 80.0, _ALL),
     "vkitti2": Dataset(layouts.vkitti2, 80.0, _ALL),
     "dynamic-replica": Dataset(layouts.dynamic_replica, 20.0, _ALL),

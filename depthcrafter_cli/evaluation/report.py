@@ -48,13 +48,17 @@ class Protocol:
 
 @dataclass(frozen=True)
 class ClipScore:
-    """The metrics of one clip; ``temporal`` is None for a single frame."""
+    """The metrics of one clip; ``temporal`` is None for a single frame.
+
+    ``version`` is another one once the clip's truth, or its prediction, is written again.
+    """
 
     name: str
     frames: int
     metrics: DepthMetrics
     temporal: float | None
     consistency: Consistency = field(default_factory=Consistency)
+    version: str = ""
 
     def values(self) -> dict[str, Any]:
         """Return the clip's row by column."""
@@ -113,9 +117,15 @@ class EvaluationReport:
             means.append(sum(known) / len(known) if known else None)
         return means
 
-    def continues(self, other: "EvaluationReport") -> bool:
-        """Whether both are of the same clips, estimates and protocol."""
-        return self.identity() == other.identity()
+    def differs(self, other: "EvaluationReport") -> str:
+        """What of clips, estimates and protocol is another; empty where both are of the same."""
+        ours, theirs = self.identity(), other.identity()
+        names = {key for key in (*ours, *theirs) if ours.get(key) != theirs.get(key)}
+        for whole in names & {"made", "protocol"}:
+            parts = {*ours[whole], *theirs[whole]}
+            changed = {key for key in parts if ours[whole].get(key) != theirs[whole].get(key)}
+            names = names - {whole} | changed
+        return ", ".join(sorted(names))
 
     def identity(self) -> dict[str, Any]:
         """Return all that the scores depend on, as plain values."""
@@ -192,14 +202,27 @@ def _markdown(report: EvaluationReport) -> str:
         f"{report.dataset}: {len(report.clips)} of {len(report.names)} clips, "
         f"{sum(clip.frames for clip in report.clips)} frames\n\n"
     )
-    shown = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    shown = "".join(
+        f"| {' | '.join(cell.replace('|', _BAR) for cell in line)} |\n" for line in lines
+    )
     return f"{head}{shown}\n{NOTE}\n"
 
 
 def _latex(report: EvaluationReport) -> str:
-    _, rows = table(report)
-    return "".join(f"{' & '.join(cell.replace('_', chr(92) + '_') for cell in row)} \\\\\n"
-                   for row in rows)  # fmt: skip
+    titles, rows = table(report)
+    lines = [f"{' & '.join(map(_in_latex, row))} \\\\\n" for row in rows]
+    return "".join([f"% {' & '.join(titles)}\n", *lines])
+
+
+_BAR = "\\|"  # as Markdown has it in a cell
+_LATEX = {each: f"\\{each}" for each in "&%$#_{}"} | {
+    "[": "{[}",  # behind \\ it would begin an argument
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+}  # fmt: skip
+
+
+def _in_latex(text: str) -> str:
+    return "".join(_LATEX.get(letter, letter) for letter in text)
 
 
 FORMATS: dict[str, Callable[[EvaluationReport], str]] = {

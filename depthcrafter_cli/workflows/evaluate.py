@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,20 +55,23 @@ def evaluate(
     """
     outputs = _checked(request)
     clips = request.clips()
+    found = _estimates(request, ignore)
+    versions = {clip.name: found.version_of(clip) for clip in clips}
     report = EvaluationReport(
         dataset=request.dataset,
         root=str(request.root.resolve()),
-        made=_estimates(request, ignore).made,
+        made=found.made,
         protocol=request.protocol,
         names=tuple(clip.name for clip in clips),
     )
     places = {name: at for at, name in enumerate(report.names)}
     with claimed(outputs):
         kept = next((path for path in outputs if path.suffix.lower() == ".json"), None)
-        report = _begun(report, outputs, kept, request.overwrite)
+        report = _begun(report, versions, outputs, kept, request.overwrite)
         done = {score.name for score in report.clips}
         lacking = [clip for clip in clips if clip.name not in done]
         for score in (elsewhere or score_here)(request, lacking, observer, warn):
+            score = dataclasses.replace(score, version=versions[score.name])
             scores = sorted((*report.clips, score), key=lambda each: places[each.name])
             report = dataclasses.replace(report, clips=tuple(scores))
             if kept is not None:
@@ -90,7 +93,7 @@ def score_here(
     estimates = _estimates(request, warn, model)
     for clip in clips:
         frames = request.frames_of(clip)
-        yield _score(clip, frames, estimates(clip, frames, observer), request)
+        yield _score(clip, frames, estimates(clip, frames, observer), request, warn)
 
 
 def _estimates(
@@ -103,6 +106,7 @@ def _checked(request: EvaluationRequest) -> list[Path]:
     """The outputs. Raises UsageError for options out of range, OutputError for places to write."""
     from depthcrafter_cli.evaluation.flow import require_flow
 
+    request.check()
     if request.flow:
         require_flow()
     outputs = [path.absolute() for path in request.outputs]
@@ -124,11 +128,16 @@ def _content(report: EvaluationReport, suffix: str) -> bytes:
 
 
 def _begun(
-    report: EvaluationReport, outputs: list[Path], kept: Path | None, overwrite: bool
+    report: EvaluationReport,
+    versions: Mapping[str, str],
+    outputs: list[Path],
+    kept: Path | None,
+    overwrite: bool,
 ) -> EvaluationReport:
     """The report as an earlier call left it, where that was of the same evaluation.
 
-    Raises OutputError if files are there that are of none, or of another one.
+    Clips that are of other ``versions`` now are not done. Raises OutputError if files are there
+    that are of none, or of another one.
     """
     taken = [path for path in outputs if path.exists()]
     if overwrite or not taken:
@@ -139,12 +148,14 @@ def _begun(
             before = read_report(kept)
         except InputError:
             before = None
-    if before is None or not report.continues(before):
+    if before is None or (differs := report.differs(before)):
+        other = f" and differs in {differs}" if before is not None else ""
         raise OutputError(
-            f"{taken[0]} exists, expected a free name or the report of this very evaluation: "
-            "choose another, or pass `overwrite=True`."
+            f"{taken[0]} exists{other}, expected a free name or the report of this very "
+            "evaluation: choose another, or pass `overwrite=True`."
         )
-    return before
+    current = [score for score in before.clips if score.version in ("", versions[score.name])]
+    return dataclasses.replace(before, clips=tuple(current))
 
 
 class _Method:
@@ -192,6 +203,12 @@ class _Method:
         disparity: Disparity = depth.disparity
         return disparity
 
+    def version_of(self, clip: RecordedClip) -> str:
+        """Another one once the clip is written again."""
+        from depthcrafter_cli.datasets.recorded import digest_of
+
+        return digest_of(clip.name, clip.files)
+
 
 class _Predictions:
     """Estimates that lie in a folder, one file or folder for each clip."""
@@ -204,33 +221,49 @@ class _Predictions:
                 f"got no folder {self._root}, expected one with a file or folder for each clip: "
                 "check the path."
             )
-        self._shifted = request.align_by == "scale-shift"
+        self._shifted = request.protocol.align_by == "scale-shift"
+        self._per_metre = request.per_metre
         self.made: dict[str, Any] = {
             "name": self._root.resolve().name,
             "predictions": str(self._root.resolve()),
             "convention": request.convention,
+            **({"per_metre": request.per_metre} if request.per_metre != 1 else {}),
         }
+
+    def version_of(self, clip: RecordedClip) -> str:
+        """Another one once the clip, or its result, is written again.
+
+        Raises InputError where there is no result.
+        """
+        from depthcrafter_cli.datasets.predictions import files_of, prediction_of
+        from depthcrafter_cli.datasets.recorded import digest_of
+
+        return digest_of(clip.name, (*clip.files, *files_of(prediction_of(self._root, clip.name))))
 
     def __call__(self, clip: RecordedClip, frames: int, _observer: Observer) -> Disparity:
         import numpy as np
 
-        from depthcrafter_cli.datasets.predictions import read_prediction
+        from depthcrafter_cli.datasets.predictions import prediction_of, read_prediction
         from depthcrafter_cli.evaluation.alignment import FLOOR
 
-        found = read_prediction(self._root, clip.name)
+        found = read_prediction(prediction_of(self._root, clip.name))
         if len(found) < frames:
             raise InputError(
                 f"got {len(found)} predicted frames of the clip {clip.name}, expected {frames}: "
                 "predict the rest, or pass a smaller `max_frames`."
             )
-        found = found[:frames]
+        found = found[:frames] if self._per_metre == 1 else found[:frames] / self._per_metre
         if self._shifted and (low := float(found.min())) < 0:
             found = found - np.float32(low - FLOOR)  # the protocol lets nothing below it through
         return found
 
 
 def _score(
-    clip: RecordedClip, frames: int, estimate: Disparity, request: EvaluationRequest
+    clip: RecordedClip,
+    frames: int,
+    estimate: Disparity,
+    request: EvaluationRequest,
+    warn: Warn,
 ) -> ClipScore:
     """Compare an estimate [T, h, w] with the clip's truth. Raises InputError."""
     import numpy as np
@@ -242,9 +275,14 @@ def _score(
     from depthcrafter_cli.types import Size
 
     depth, protocol = clip.depth(frames), request.protocol
+    if request.convention == "metric":
+        _warn_of_unit(clip.name, estimate, depth, warn)
     if not request.set.metric:  # the unit may be any: take the clip's median
         known = depth[depth > 0]
-        depth = depth / np.float32(np.median(known) if known.size else 1)
+        unit = np.float32(np.median(known) if known.size else 1)
+        depth = depth / unit
+        if protocol.align_by == "none":
+            estimate = estimate * unit if protocol.domain == "depth" else estimate / unit
     alignment = Alignment(protocol.align_by, protocol.loss)  # type: ignore[arg-type]
     how: dict[str, Any] = {
         "max_depth": protocol.max_depth, "domain": protocol.domain, "alignment": alignment,
@@ -271,3 +309,21 @@ def _score(
         raise InputError(f"the clip {clip.name} cannot be scored: {error}") from error
     values = {item.name: getattr(mean, item.name) for item in dataclasses.fields(DepthMetrics)}
     return ClipScore(clip.name, frames, DepthMetrics(**values), steady, more)
+
+
+def _warn_of_unit(name: str, estimate: Disparity, depth: Disparity, warn: Warn) -> None:
+    """Tell of results that are so far from the truth that their unit must be another."""
+    import numpy as np
+
+    ours, true = (
+        np.median(each[each > 0]) if (each > 0).any() else 1 for each in (estimate, depth)
+    )
+    ratio = float(ours / true)
+    if not 1 / _MOST_APART < ratio < _MOST_APART:
+        warn(
+            f"The results of {name} are {ratio:.3g} times the truth, expected metres: pass "
+            "`per_metre`, such as 1000 for millimetres."
+        )
+
+
+_MOST_APART = 30

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from depthcrafter_cli.errors import InputError, UsageError
+from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.options import check_options, option
 from depthcrafter_cli.text import expanded, video_path
 
@@ -106,6 +106,9 @@ class FigureRequest:
         check_options(self)
 
 
+_OF_METHODS = ("method", "weights", "max_res", "device", "dtype", "max_vram", "max_ram")
+
+
 @dataclass(frozen=True)
 class EvaluationRequest:
     """What is to be evaluated, on what, and where the scores go.
@@ -131,18 +134,31 @@ class EvaluationRequest:
         "folder of frames (.png, .tif, .npy) for each clip.",
         read=expanded,
     )
-    convention: Literal["disparity", "depth"] = option(
+    convention: Literal["disparity", "depth", "metric"] = option(
         "disparity",
-        help="What the results are: disparity (default; larger is nearer) or depth.",
+        help="What the results are: disparity (default; larger is nearer), depth, or metric: depth "
+        "in metres, to which nothing is fitted.",
+    )
+    per_metre: float = option(
+        1.0,
+        help="How many units of metric results are a metre: 1000 for millimetres. Default: 1.",
+        above=0,
+    )
+    only: tuple[str, ...] = option(
+        (),
+        help="The clips to score, by name, with commas between. Default: all.",
+        read=lambda text: tuple(filter(None, text.split(","))),
+        accepts=lambda _names: True,
+        form="names with commas between",
     )
     fit: Literal["clip", "frame"] = option(
         "clip",
         help="Fit scale and shift to each clip (default, as published) or to each frame.",
     )
-    align_by: Literal["scale-shift", "scale", "none"] = option(
-        "scale-shift",
-        help="What is fitted: scale-shift (default, as published), scale, or none for results in "
-        "metres.",
+    align_by: Literal["auto", "scale-shift", "scale", "none"] = option(
+        "auto",
+        help="What is fitted: scale-shift, scale or none. Default: auto, which is none for metric "
+        "results, else scale-shift, as published.",
     )
     loss: Literal["squares", "absolute"] = option(
         "squares", help="Fit by least squares (default, as published) or absolute deviations."
@@ -183,22 +199,44 @@ class EvaluationRequest:
         return Protocol(
             self.set.max_depth,
             self.max_frames or (LONG_FRAMES if self.long else self.set.max_frames),
-            "disp" if self.predictions and self.convention == "depth" else "depth",
+            "depth" if self.convention == "disparity" else "disp",
             self.fit == "frame",
-            self.align_by,
+            self._fitted,
             self.loss,
             self.long,
             self.flow,
         )
 
     def clips(self) -> list[RecordedClip]:
-        """All clips of the set. Raises InputError for none."""
-        clips = self.set.clips(self.root, long=self.long)
-        if not clips:
-            raise InputError(
-                f"got no clip in {self.root}, expected those of {self.dataset}: check the path."
+        """All clips that are asked for. Raises InputError for none, UsageError for other names."""
+        return self.set.clips(self.root, long=self.long, only=self.only)
+
+    @property
+    def _fitted(self) -> str:
+        if self.align_by != "auto":
+            return self.align_by
+        return "none" if self.convention == "metric" else "scale-shift"
+
+    def check(self) -> None:
+        """Raise UsageError for options that contradict each other, or would not be read."""
+        if self.predictions is not None:
+            defaults = {each.name: each.default for each in fields(self)}
+            unread = [name for name in _OF_METHODS if getattr(self, name) != defaults[name]]
+            if unread := [*unread, *self.settings]:
+                raise UsageError(
+                    f"got `{unread[0]}` with `predictions`, which are there already, expected only "
+                    "options that do something: leave one of them out."
+                )
+        elif self.convention != "disparity":
+            raise UsageError(
+                f"got `convention` {self.convention} without `predictions`, expected those which "
+                "it tells of: leave it out."
             )
-        return clips
+        if self.per_metre != 1 and self.convention != "metric":
+            raise UsageError(
+                f"got `per_metre` {self.per_metre:g} for `convention` {self.convention}, expected "
+                'metric results: pass `convention="metric"`.'
+            )
 
     def frames_of(self, clip: RecordedClip) -> int:
         """How many frames of a clip are used."""

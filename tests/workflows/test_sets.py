@@ -145,6 +145,10 @@ BROKEN = {
             lambda root: first(root, "training/depth/*/*.dpt").write_bytes(b"PIEH"),
             "no Sintel depth",
         ),
+        (
+            lambda root: (root / "training/clean/alley_1/frame_0002.png").unlink(),
+            "got the picture frame_0003.png beside the depth frame_0002.dpt in the clip alley_1",
+        ),
     ],
     "scannet": [
         (lambda root: shutil.rmtree(root / "scene0707_00/depth"), "scene0707_00"),
@@ -153,6 +157,10 @@ BROKEN = {
             "a.jpg, expected numbers",
         ),
         (lambda root: first(root, "*/pose/*.txt").write_text("lost"), "pose/0.txt"),
+        (
+            lambda root: (root / "scene0708_00/color/1.jpg").unlink(),
+            "got the picture 4.jpg beside the depth 3.png in the clip scene0708_00",
+        ),
     ],
     "kitti": [
         (lambda root: shutil.rmtree(root / "val"), "val"),

@@ -22,9 +22,8 @@ class ClipTask(Task):
     request: EvaluationRequest
 
     def carry_out(self, device: str, model: LoadedModel, observer: Observer, warn: Warn) -> Outcome:
-        request = replace(self.request, device=device)
-        clips = [clip for clip in request.clips() if clip.name == self.name]
-        (score,) = score_here(request, clips, observer, warn, model)
+        request = replace(self.request, device=device, only=(self.name,))
+        (score,) = score_here(request, request.clips(), observer, warn, model)
         return Outcome(score.frames, value=score)
 
     def absolute(self) -> "ClipTask":

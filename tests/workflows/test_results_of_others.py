@@ -1,0 +1,173 @@
+"""Results of other methods as users have them: parts missing, other units, written again."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import sets
+from PIL import Image
+
+from depthcrafter_cli.datasets.registry import DATASETS
+
+FRAMES = 4
+CLIPS = ("alley_1", "temple_2")
+
+
+@pytest.fixture(scope="module")
+def sintel(tmp_path_factory):
+    root = tmp_path_factory.mktemp("MPI-Sintel")
+    sets.sintel(root, FRAMES)
+    return root
+
+
+@pytest.fixture
+def results(sintel, tmp_path):
+    """Disparity of each clip as NPY, right up to scale and shift."""
+    (tmp_path / "results").mkdir()
+    for clip in DATASETS["sintel"].clips(sintel):
+        np.save(tmp_path / "results" / f"{clip.name}.npy", 0.4 / clip.depth(FRAMES) + 0.1)
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def metres(sintel):
+    return {clip.name: clip.depth(FRAMES) for clip in DATASETS["sintel"].clips(sintel)}
+
+
+def evaluated(cli, out, *arguments):
+    done = cli("evaluate", "sintel", *arguments, "--out", out)
+    assert done.code == 0, done.err
+    return json.loads(out.read_text()), done
+
+
+def refused(cli, tmp_path, *arguments):
+    done = cli("evaluate", "sintel", *arguments, "--out", tmp_path / "refused.json")
+    assert done.code and done.err.count("\n") == 1 and not (tmp_path / "refused.json").exists()
+    return done.err
+
+
+def test_millimetres_are_metres_times_a_thousand(cli, sintel, metres, tmp_path):
+    for name, depth in metres.items():
+        (tmp_path / "mm" / name).mkdir(parents=True)
+        for index, each in enumerate(1.1 * depth):
+            sets.levels(tmp_path / "mm" / name / f"{index:04}.png", each, 1000)
+    told = [sintel, "--predictions", tmp_path / "mm", "--convention", "metric"]
+    report, done = evaluated(cli, tmp_path / "mm.json", *told, "--per-metre", 1000)
+    assert report["mean"]["abs_rel"] == pytest.approx(0.1, rel=1e-3) and "times" not in done.err
+    assert report["protocol"]["align_by"] == "none" and report["made"]["per_metre"] == 1000
+    wrong, done = evaluated(cli, tmp_path / "wrong.json", *told)
+    assert wrong["mean"]["delta1"] == 0
+    assert "The results of alley_1 are 1.1e+03 times the truth" in done.err
+    assert "pass --per-metre" in done.err
+    scaled, _ = evaluated(cli, tmp_path / "scaled.json", *told, "--align-by", "scale")
+    assert scaled["mean"]["abs_rel"] < 1e-3
+
+
+def test_metric_results_of_your_own_clips_are_compared_in_their_unit(cli, tmp_path):
+    home = tmp_path / "clips" / "a"
+    (home / "rgb").mkdir(parents=True)
+    depth = np.linspace(2, 5, 48, dtype=np.float32)[None, :, None].repeat(64, 2)
+    Image.new("RGB", (64, 48)).save(home / "rgb" / "0.png")
+    np.savez(home / "disparity.npz", depth=depth)
+    (tmp_path / "own").mkdir()
+    np.save(tmp_path / "own" / "a.npy", 1.2 * depth)
+    done = cli("evaluate", "folder", tmp_path / "clips", "--predictions", tmp_path / "own",
+               "--convention", "metric", "--out", tmp_path / "s.json")  # fmt: skip
+    assert done.code == 0, done.err
+    report = json.loads((tmp_path / "s.json").read_text())
+    assert report["mean"]["abs_rel"] == pytest.approx(0.2, rel=1e-4)
+
+
+def test_results_of_some_clips_are_scored_by_name(cli, sintel, results, tmp_path):
+    (results / "temple_2.npy").unlink()
+    told = [sintel, "--predictions", results]
+    says = refused(cli, tmp_path, *told)
+    assert "got 0 predictions of the clip temple_2" in says and "as --only" in says
+    report, _ = evaluated(cli, tmp_path / "s.json", *told, "--only", "alley_1")
+    assert report["names"] == ["alley_1"] and report["complete"]
+    assert "got --only alley, expected names of alley_1, temple_2" in refused(
+        cli, tmp_path, *told, "--only", "alley"
+    )
+
+
+def test_a_result_that_is_written_again_is_scored_again_and_no_other(
+    cli, sintel, results, tmp_path
+):
+    told = [sintel, "--predictions", results, "--json"]
+    before, _ = evaluated(cli, tmp_path / "s.json", *told)
+    path = results / "temple_2.npy"
+    np.save(path, np.load(path)[:, ::-1])
+    os.utime(path, ns=(1, 1))
+    after, done = evaluated(cli, tmp_path / "s.json", *told)
+    events = [json.loads(line) for line in done.out.splitlines()]
+    assert [event["clip"] for event in events if event["event"] == "clip"] == ["temple_2"]
+    one, other = after["clips"]
+    assert one == before["clips"][0] and other["metrics"]["abs_rel"] > 0.01
+
+
+@pytest.mark.parametrize("more", [[], ["--max-frames", 3]])
+def test_a_frame_that_is_missing_shifts_no_other(cli, sintel, results, tmp_path, more):
+    frames = np.load(results / "alley_1.npy")
+    (results / "alley_1.npy").unlink()
+    (results / "alley_1").mkdir()
+    for index in (0, 2, 3):
+        np.save(results / "alley_1" / f"frame_{index + 1:04}_pred.npy", frames[index])
+    says = refused(cli, tmp_path, sintel, "--predictions", results, *more)
+    assert "got no frame 2 in" in says and "expected all from 1 to 4" in says
+    np.save(results / "alley_1" / "frame_0002_pred.npy", frames[1])
+    (results / "alley_1" / "._frame_0001_pred.npy").write_bytes(b"macOS")
+    report, _ = evaluated(cli, tmp_path / "s.json", sintel, "--predictions", results, *more)
+    assert report["mean"]["abs_rel"] < 1e-5
+
+
+def test_frames_may_be_named_by_every_third_number_or_by_times(cli, sintel, results, tmp_path):
+    for clip, names in (
+        ("alley_1", ["0", "3", "6", "9"]),
+        ("temple_2", [f"1548266469.{part}" for part in ("75931", "79314", "82633", "86024")]),
+    ):
+        (results / clip).mkdir()
+        for name, frame in zip(names, np.load(results / f"{clip}.npy"), strict=True):
+            np.save(results / clip / f"{name}.npy", frame)
+        (results / f"{clip}.npy").unlink()
+    report, _ = evaluated(cli, tmp_path / "s.json", sintel, "--predictions", results)
+    assert report["mean"]["abs_rel"] < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--predictions", "{results}", "--method", "marigold"], "got --method with --predictions"),
+        (["--predictions", "{results}", "--steps", 3], "got --steps with --predictions"),
+        (["--predictions", "{results}", "--device", "cpu"], "got --device with --predictions"),
+        (["--convention", "depth"], "got --convention depth without --predictions"),
+        (["--predictions", "{results}", "--per-metre", 1000], "pass --convention metric"),
+        (["--predictions", "{results}", "--per-metre", 0], "--per-metre"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(cli, sintel, results, tmp_path, arguments, says):
+    told = [str(word).format(results=results) for word in arguments]
+    assert says in refused(cli, tmp_path, sintel, *told)
+
+
+def test_tables_hold_results_of_any_name(cli, sintel, results, tmp_path):
+    name = "[v2] a_b | 50% & more {x}"
+    results.rename(tmp_path / name)
+    out = [tmp_path / f"my [scores] 1.{kind}" for kind in ("md", "tex", "csv", "png")]
+    told = [word for path in out for word in ("--out", path)]
+    done = cli("evaluate", "sintel", sintel, "--predictions", tmp_path / name, *told)
+    assert done.code == 0, done.err
+    table = out[0].read_text().splitlines()
+    widths = {line.replace(r"\|", "").count("|") for line in table if line.startswith("| ")}
+    assert len(widths) == 1 and r"| [v2] a_b \| 50% & more {x} | 0.000 |" in table[4]
+    latex = out[1].read_text()
+    assert r"{[}v2] a\_b | 50\% \& more \{x\} & 0.000 & 1.000" in latex
+    assert latex.startswith("% method & AbsRel & δ1 &")
+
+
+def test_only_what_is_kept_is_gone_on_with(cli, sintel, results, tmp_path):
+    np.save(results / "temple_2.npy", np.full((FRAMES, 6, 8), np.nan))
+    for kind, hints in (("md", False), ("json", True)):
+        done = cli("evaluate", "sintel", sintel, "--predictions", results, "--out",
+                   tmp_path / f"s.{kind}")  # fmt: skip
+        assert done.code == 3 and ("the same command" in done.err) == hints
