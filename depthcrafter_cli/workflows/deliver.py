@@ -67,8 +67,7 @@ class Delivery:
         self._fits = _fits(request, film)
         self._frames = film.shots[-1].stop
         self._is_given_up = False
-        shape = provenance.anamorphic
-        size = request.output_size(provenance.source_size, provenance.model_size, shape)
+        shape, size = provenance.anamorphic, provenance.output_size(request)
         self._resize = _resizer(request, size)
         self._named = request.per_shot or len(film.shots) > 1
         own = request.range_of == "shot" and request.normalization.depends_on_values
@@ -83,7 +82,7 @@ class Delivery:
             look=request.look,
             shots=ranges if self._named else (),
             own_ranges=own and len(film.shots) > 1,
-            metadata=self._metadata(size),
+            metadata=self.metadata,
             published=published,
             labels_of=partial(labels_for, request),
             dither=not request.reference,
@@ -216,19 +215,16 @@ class Delivery:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What the record says of the disparity that was written, and of how it is shown."""
-        request, provenance = self._request, self._provenance
-        sizes = provenance.source_size, provenance.model_size, provenance.anamorphic
-        return self._metadata(request.output_size(*sizes))
+        """What the record says of the disparity that was written, and of how it is shown.
 
-    def _metadata(self, size: Size) -> dict[str, Any]:
-        """As far as the shots' ranges are known, all; otherwise what is known without them."""
+        As far as the shots' ranges are known, all; otherwise what is known without them.
+        """
         fits, shots = self._fits, [self._ranges[index] for index in sorted(self._ranges)]
         told = {
             **self._provenance.to_json(),
             **({"metric": [fit.to_json() for fit in fits], "disparity": "metres"} if fits else {}),
             "frames": self._frames,
-            "output_size": str(size),
+            "output_size": str(self._provenance.output_size(self._request)),
             "normalize": self._request.normalization.mode,
         }
         if len(shots) < len(self._film.shots):

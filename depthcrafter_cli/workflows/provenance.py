@@ -8,6 +8,7 @@ from typing import Any
 import depthcrafter_cli
 from depthcrafter_cli.structured import plain, typed
 from depthcrafter_cli.types import Anamorphic, Size
+from depthcrafter_cli.workflows.request import RunRequest
 
 
 def program() -> str:
@@ -66,6 +67,10 @@ class Provenance:
             for name, value in vars(self).items()
             if value is not None and (value or name not in ("cuts", "cut_list"))
         }
+
+    def output_size(self, request: RunRequest) -> Size:
+        """The size of the results that a request makes of the disparity."""
+        return request.output_size(self.source_size, self.model_size, self.anamorphic)
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> "Provenance":

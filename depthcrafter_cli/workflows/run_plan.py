@@ -64,8 +64,7 @@ class RunPlan:
     @property
     def output_size(self) -> Size:
         """The size of the results in pixels."""
-        info = self.video.info
-        return self.request.output_size(info.size, self.method.size, info.anamorphic)
+        return self.video.output_size(self.request, self.method.size)
 
     @property
     def saved(self) -> SavedRun:
@@ -229,10 +228,9 @@ def _planned(
 
 def _queued(request: RunRequest, video: Video, method: MethodPlan) -> int:
     """Bytes of what is on its way to a method and from it."""
-    info, settings = video.info, method.settings
-    written = request.output_size(info.size, method.size, info.anamorphic)
-    batch, chunk = (int(settings.get(name, 1)) for name in ("encode_batch", "decode_chunk"))
-    return queued_bytes(info.size, method.size, written, batch, chunk, request.outputs)
+    source, written = video.info.size, video.output_size(request, method.size)
+    batch, chunk = (int(method.settings.get(name, 1)) for name in ("encode_batch", "decode_chunk"))
+    return queued_bytes(source, method.size, written, batch, chunk, request.outputs)
 
 
 def _settle(request: RunRequest) -> tuple[Video, MethodPlan]:
@@ -249,7 +247,8 @@ def _settle(request: RunRequest) -> tuple[Video, MethodPlan]:
             f"got `size` {request.size} with `reference`, which writes what the model gives, "
             "expected one of them: leave the other out."
         )
-    written = request.output_size(info.size, method.size, info.anamorphic)
+    video = Video(info, reading, rate, frames, counted=count is not None)
+    written = video.output_size(request, method.size)
     check_size(request.outputs, written, request.look)
     by_source = info.of_images and request.start_number == FROM_SOURCE
     numbers = frame_numbers(request.video, reading) if by_source else None
@@ -260,7 +259,7 @@ def _settle(request: RunRequest) -> tuple[Video, MethodPlan]:
         held = 0 if request.cuts != NO_CUTS and writes_early(request) else frames
         check_disk(request, frames, held, method, written)
     check_cuts(request)
-    return Video(info, reading, rate, frames, counted=count is not None), method
+    return video, method
 
 
 def _with_shots(request: RunRequest, video: Video, method: MethodPlan, observer: Observer) -> Video:
@@ -276,7 +275,7 @@ def _with_shots(request: RunRequest, video: Video, method: MethodPlan, observer:
     if request.per_shot:
         check_places(request, len(video.shots))
     if video.frames is not None:
-        written = request.output_size(video.info.size, method.size, video.info.anamorphic)
+        written = video.output_size(request, method.size)
         check_disk(request, video.frames, video.held_by(request), method, written)
     return video
 

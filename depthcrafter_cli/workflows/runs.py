@@ -301,8 +301,7 @@ def finish(
     own = {"outputs": tuple(outputs), "create_folders": True, "overwrite": False}
     request = laid_out(replace(saved.request, **{**own, **look}))
     check_results(request, 1 + len(made.cuts), overwrite=request.overwrite)
-    size = request.output_size(made.source_size, made.model_size, made.anamorphic)
-    check_size(request.outputs, size, request.look)
+    check_size(request.outputs, made.output_size(request), request.look)
     published = Published(overwrite=request.overwrite)
     if request.create_folders:
         _create_folders(request)

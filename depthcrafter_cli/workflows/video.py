@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.shots.shot import FilmTimes
-from depthcrafter_cli.types import VideoInfo
+from depthcrafter_cli.types import Size, VideoInfo
 from depthcrafter_cli.workflows.places import writes_early
 from depthcrafter_cli.workflows.request import RunRequest
 
@@ -38,6 +38,10 @@ class Video:
         if self.times is None or not writes_early(request):
             return sum(shots)
         return max(map(sum, pairwise([0, *shots])))
+
+    def output_size(self, request: RunRequest, model: Size) -> Size:
+        """The size of the results of a model that sees pictures of size ``model``."""
+        return request.output_size(self.info.size, model, self.info.anamorphic)
 
     @property
     def shots(self) -> list[int | None]:
