@@ -293,8 +293,11 @@ class RunRequest(Look):
         """Where the run keeps its state, such as ``depth.mp4.work`` beside ``depth.mp4``."""
         if self.work_dir is not None:
             return self.work_dir
+        from depthcrafter_cli.media.sinks.registry import is_numbered
+
         first = self.first_output.absolute()
-        return derived(first.with_name(NUMBER.sub("", first.name) or "depth"), ".work")
+        name = (NUMBER.sub("", first.name) or "depth") if is_numbered(first) else first.name
+        return derived(first.with_name(name), ".work")
 
     @cached_property
     def record_path(self) -> Path | None:

@@ -399,11 +399,13 @@ def test_only_what_is_a_file_a_frame_has_numbers_in_its_name(tmp_path, name):
     request = RunRequest(Path("in.mp4"), (out,))
     assert request.outputs == (out,)
     assert request.record_path == tmp_path / f"{name}.json"
+    assert request.work_folder == tmp_path / f"{name}.work"
     write(out, CONSTANT[:2])
     assert open_depth(out, ColourTable()).frames == 2
     images = RunRequest(Path("in.mp4"), (tmp_path / "a" / "d.####.png",))
     assert images.outputs[0].name == "d.%04d.png"
     assert images.record_path == tmp_path / "a.d.png.json"
+    assert images.work_folder == tmp_path / "a" / "d..png.work"
 
 
 def test_a_pause_that_no_mp4_can_hold_is_said_with_what_can(tmp_path):
