@@ -10,50 +10,14 @@ from depthcrafter_cli.cli.console import Reporting, reported
 from depthcrafter_cli.cli.options import Some, Values, spread
 from depthcrafter_cli.cli.streams import Line
 from depthcrafter_cli.text import expanded
+from depthcrafter_cli.workflows.looking import FitRequest
 from depthcrafter_cli.workflows.request import RunRequest
 
 Depth = Annotated[
     Path,
     typer.Argument(help="A result in .npz.", metavar="DEPTH.npz", parser=opt.past_click(expanded)),
 ]
-Points = Annotated[
-    Path | None,
-    opt.option(
-        "--points",
-        text="A CSV of frame,x,y,depth: pixels of the result, from 0, and metres.",
-        parser=expanded,
-    ),
-]
-Reference = Annotated[
-    Path | None,
-    opt.option("--reference", text="An .npz with true depth [T, H, W] in metres.", parser=expanded),
-]
-Colmap = Annotated[
-    Path | None,
-    opt.option(
-        "--colmap", text="A folder with a sparse model of COLMAP (sparse/0).", parser=expanded
-    ),
-]
-Images = Annotated[
-    Path | None,
-    opt.option(
-        "--images",
-        text="The folder of the images that COLMAP saw. Default: what DEPTH was made of.",
-        parser=expanded,
-    ),
-]
-Out = Annotated[
-    Path | None,
-    opt.option(
-        "--out",
-        "-o",
-        text="Where to write a and b. Default: DEPTH.npz.fit.json. A name depth_params.json is "
-        "written for Gaussian splatting.",
-        parser=expanded,
-    ),
-]
-
-NAMES = opt.NAMES | {name: f"--{name}" for name in ("points", "reference", "colmap", "images")}
+NAMES = opt.names_of(RunRequest, FitRequest)
 """The options that set what sentences name, of this command."""
 
 
@@ -61,11 +25,7 @@ NAMES = opt.NAMES | {name: f"--{name}" for name in ("points", "reference", "colm
 def fit(
     depth: Depth,
     *,
-    points: Points = None,
-    reference: Reference = None,
-    colmap: Colmap = None,
-    images: Images = None,
-    out: Out = None,
+    asked: Annotated[Values, Some(FitRequest)],
     writing: Annotated[Values, Some(RunRequest, names=("overwrite",))],
     how: Reporting,
 ) -> None:
@@ -81,15 +41,7 @@ def fit(
     with reported(**vars(how), names=NAMES) as console:
         from depthcrafter_cli import workflows
 
-        fits, place = workflows.fit(
-            depth,
-            points=points,
-            reference=reference,
-            colmap=colmap,
-            images=images,
-            out=out,
-            **writing,
-        )
+        fits, place = workflows.fit(FitRequest(depth, **asked, **writing))
         console.done(
             [place],
             *(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from depthcrafter_cli.workflows.batches.batch import BatchObserver, batch, find_tasks
     from depthcrafter_cli.workflows.batches.options import BatchOptions, Workers
+    from depthcrafter_cli.workflows.looking import FitRequest
     from depthcrafter_cli.workflows.metric import fit
     from depthcrafter_cli.workflows.request import RunRequest
     from depthcrafter_cli.workflows.run_plan import RunPlan, plan
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BatchObserver",
     "BatchOptions",
+    "FitRequest",
     "RunPlan",
     "RunRequest",
     "RunResult",
@@ -38,6 +40,7 @@ __all__ = [
 _MODULES = {
     "BatchObserver": "batches.batch",
     "BatchOptions": "batches.options",
+    "FitRequest": "looking",
     "RunPlan": "run_plan",
     "RunRequest": "request",
     "Workers": "batches.options",

@@ -1,4 +1,7 @@
-"""What the commands that look at results, and score them, are asked. Only options are imported."""
+"""What commands are asked that look at results, score them or fit metres to them.
+
+Only options are imported.
+"""
 
 from __future__ import annotations
 
@@ -107,6 +110,58 @@ class FigureRequest:
 
 
 _OF_METHODS = ("method", "weights", "max_res", "device", "dtype", "max_vram", "max_ram")
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """A result in NPZ, and what tells metres of it: one of ``points``, ``reference``, ``colmap``.
+
+    Points of the result are in pixels of it. Of a sparse model of COLMAP the images are those of
+    ``images``.
+    """
+
+    depth: Path
+    points: Path | None = option(
+        None,
+        help="A CSV of frame,x,y,depth: pixels of the result, from 0, and metres.",
+        read=expanded,
+    )
+    reference: Path | None = option(
+        None, help="An .npz with true depth [T, H, W] in metres.", read=expanded
+    )
+    colmap: Path | None = option(
+        None, help="A folder with a sparse model of COLMAP (sparse/0).", read=expanded
+    )
+    images: Path | None = option(
+        None,
+        help="The folder of the images that COLMAP saw. Default: what DEPTH was made of.",
+        read=expanded,
+    )
+    out: Path | None = option(
+        None,
+        help="Where to write a and b. Default: DEPTH.npz.fit.json. A name depth_params.json is "
+        "written for Gaussian splatting.",
+        read=expanded,
+        short="o",
+    )
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if (given := len(self._given)) != 1:
+            raise UsageError(
+                f"got {given} of `points`, `reference` and `colmap`, expected one: name one."
+            )
+
+    @property
+    def _given(self) -> list[Path]:
+        places = (self.points, self.reference, self.colmap)
+        return [place for place in places if place is not None]
+
+    @property
+    def known(self) -> Path:
+        """The file or folder that tells metres."""
+        return self._given[0]
 
 
 @dataclass(frozen=True)

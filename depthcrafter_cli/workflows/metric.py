@@ -22,6 +22,7 @@ from depthcrafter_cli.media.numbered import natural_order
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.structured import content_errors
 from depthcrafter_cli.text import decoded, delimiter_of
+from depthcrafter_cli.workflows.looking import FitRequest
 
 _SAMPLES = 400_000  # of a reference
 _EVERY = 8  # rows and columns of a frame for its extremes, which single pixels shall not be
@@ -35,59 +36,41 @@ Pairs = Mapping[int, npt.NDArray[np.float64]]
 """By frame: [n, 2], disparity and depth in metres."""
 
 
-def fit(
-    depth: Path,
-    *,
-    points: Path | None = None,
-    reference: Path | None = None,
-    colmap: Path | None = None,
-    images: Path | None = None,
-    out: Path | None = None,
-    overwrite: bool = False,
-) -> tuple[list[MetricFit], Path]:
-    """Solve 1 / depth = a * disparity + b for each shot of the NPZ ``depth``.
+def fit(request: FitRequest) -> tuple[list[MetricFit], Path]:
+    """Solve 1 / depth = a * disparity + b for each shot of a result.
 
     Returns what was found, and where it is kept.
 
-    Known depths are one of: ``points``, a CSV of frame, x, y (pixels of the result) and depth
-    (metres); ``reference``, an NPZ with true ``depth`` [T, H, W]; ``colmap``, a folder with a
-    sparse model, whose images are those of ``images`` (by default what ``depth`` was made of). An
-    ``out`` called ``depth_params.json`` is written as Gaussian splatting reads it.
-
-    Raises UsageError for none or several of them, InputError for files that make no sense and for a
-    shot without known depths, and OutputError for a name that is taken.
+    Raises UsageError for ``depth_params.json`` without COLMAP, InputError for files that make no
+    sense and for a shot without known depths, and OutputError for a name that is taken.
     """
-    given = [each for each in (points, reference, colmap) if each is not None]
-    if len(given) != 1:
-        raise UsageError(
-            f"got {len(given)} of `points`, `reference` and `colmap`, expected one: name one."
-        )
-    out = out or derived(depth, ".fit.json")
-    if out.exists() and not overwrite:
+    depth, out = request.depth, request.out or derived(request.depth, ".fit.json")
+    if out.exists() and not request.overwrite:
         raise OutputError(f"{out} exists, expected a free name: pass `overwrite=True`.")
     names: list[str] = []
     with content_errors(depth, InputError, _EXPECTED):
         result = _Result(_npz(depth))
-        if reference is not None:
-            pairs = _reference_pairs(result, reference)
-        elif points is not None:
-            pairs = _pairs(result, _points_of(points, result.depth))
+        if request.reference is not None:
+            pairs = _reference_pairs(result, request.reference)
+        elif request.points is not None:
+            pairs = _pairs(result, _points_of(request.points, result.depth))
         else:
-            assert colmap is not None
-            images = images or Path(str(result.metadata["input"]["path"]))
+            images = request.images or Path(str(result.metadata["input"]["path"]))
             names = _image_names(images, result.depth.frames)
-            pairs = _pairs(result, _points_of_colmap(read_colmap(colmap), names))
-    fits = _fitted(result, pairs, TRUSTED_POINTS if reference is None else TRUSTED_MAPS)
+            pairs = _pairs(result, _points_of_colmap(read_colmap(request.known), names))
+    trusted = TRUSTED_POINTS if request.reference is None else TRUSTED_MAPS
+    fits = _fitted(result, pairs, trusted)
     record: dict[str, Any] = {
         "depth": str(depth.absolute()),
-        "from": str(given[0].absolute()),
+        "from": str(request.known.absolute()),
         "shots": [fit.to_json() for fit in fits],
     }
     if out.name == "depth_params.json":
         if not names:
             raise UsageError("got depth_params.json to write, expected `colmap` for it: name it.")
         record = _splatting(result, fits, names)
-    Published(overwrite=overwrite).write_whole(out, (json.dumps(record, indent=2) + "\n").encode())
+    text = json.dumps(record, indent=2) + "\n"
+    Published(overwrite=request.overwrite).write_whole(out, text.encode())
     return fits, out
 
 
