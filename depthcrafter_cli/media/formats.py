@@ -11,12 +11,14 @@ class Format(NamedTuple):
     """``sink`` is the file in ``sinks/`` and the class in it that writes the format.
 
     ``holds`` says what is written, ``written`` how users name an output of it, if that is more than
-    the suffix; a format that is another spelling of one before holds nothing new.
+    the suffix; a format that is another spelling of one before holds nothing new. What ``finish``
+    alone writes needs options that no other command has.
     """
 
     sink: str
     holds: str = ""
     written: str = ""
+    finish_alone: bool = False
 
 
 FORMATS: Mapping[str, Format] = {
@@ -30,7 +32,7 @@ FORMATS: Mapping[str, Format] = {
     ".tiff": Format("tiff.TiffSink"),
     ".exr": Format("exr.ExrSink", "raw disparity, float32", "name.%04d.exr"),
     ".zip": Format("zarr.ZarrSink", "as .npz", ".zarr.zip"),
-    ".ply": Format("ply.PlySink", "points", "name.%04d.ply"),
+    ".ply": Format("ply.PlySink", "points", "name.%04d.ply", finish_alone=True),
     ".gif": Format("preview.PreviewSink", "a preview"),
     ".webp": Format("preview.PreviewSink", "a preview"),
     ".jpg": Format("sheet.SheetSink", "a contact sheet"),
@@ -56,8 +58,12 @@ def formats_in_words() -> str:
 
 
 def format_names() -> list[str]:
-    """What may be asked for by name, such as ``mp4``."""
-    return [suffix.removeprefix(".") for suffix, each in FORMATS.items() if each.holds]
+    """What a batch may be asked for by name, such as ``mp4``."""
+    return [
+        suffix.removeprefix(".")
+        for suffix, each in FORMATS.items()
+        if each.holds and not each.finish_alone
+    ]
 
 
 def _either(names: list[str]) -> str:
