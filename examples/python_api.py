@@ -1,4 +1,4 @@
-"""Depth of a video from Python, some frames at a time: nothing is held for the whole video.
+"""Depth of a video from Python, some frames at a time, as soon as they are final.
 
 python examples/python_api.py examples/bunny.mp4 depth.npy
 """
@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from depthcrafter_cli import DepthModel
+from depthcrafter_cli import DepthCrafterPipeline
 
 
 def main(video: Path, out: Path) -> None:
     chunks = []
-    with DepthModel(warn=print) as model:
-        for depth in model.stream(video):  # float32 [n, H, W], larger is nearer
+    with DepthCrafterPipeline.from_pretrained(warn=print) as pipeline:
+        for depth in pipeline.stream(video):  # float32 [n, H, W], larger is nearer
             chunks.append(depth.disparity)
             print(f"{sum(map(len, chunks))} frames, {depth.times[-1]:.2f} s", flush=True)
     np.save(out, np.concatenate(chunks))

@@ -1,8 +1,10 @@
 """Depth from Python: what may be handed over, what comes back, and the programs of the docs."""
 
+import ast
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -269,13 +271,38 @@ def test_what_is_wrong_is_an_error_of_the_call(model, video, options, error, say
 def test_the_programs_of_the_docs_run(tmp_path, program):
     make_clip(tmp_path / "clip.mp4", frames=10, size=Size(64, 96))
     (tmp_path / "program.py").write_text(PROGRAMS[program])
+    assert said_by("program.py", tmp_path)
+
+
+SCRIPTS = sorted(path for name in ("examples", "benchmarks") for path in (ROOT / name).glob("*.py"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_what_a_script_imports_of_the_package_is_there(script):
+    for node in ast.walk(ast.parse(script.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("depthcrafter_cli"):
+            module = import_module(node.module)
+            for name in (each.name for each in node.names):
+                assert hasattr(module, name) or import_module(f"{node.module}.{name}")
+
+
+@pytest.mark.slow
+def test_the_example_runs(tmp_path):
+    clip = make_clip(tmp_path / "clip.mp4", frames=10, size=Size(64, 96))
+    program = ROOT / "examples" / "python_api.py"
+    assert "10 frames" in said_by(program, tmp_path, clip, "depth.npy")
+    assert np.load(tmp_path / "depth.npy").shape == (10, 64, 96)
+
+
+def said_by(program, folder, *arguments):
+    """What a program prints that runs in a folder, and says nothing else."""
     done = subprocess.run(
-        [sys.executable, "program.py"],
-        cwd=tmp_path,
+        [sys.executable, program, *arguments],
+        cwd=folder,
         env=ENVIRONMENT,
         capture_output=True,
         text=True,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    assert done.stdout
+    return done.stdout
