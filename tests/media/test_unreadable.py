@@ -40,6 +40,7 @@ ssize_t read(int file, void *to, size_t count) {
     return real(file, to, count);
 }
 """
+FASTSTART = {"movflags": "faststart"}
 READ = """
 import sys
 from pathlib import Path
@@ -66,6 +67,18 @@ def shim(tmp_path_factory):
     return place / "read.so"
 
 
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory):
+    """Videos that are much longer than what is read ahead of their first pictures."""
+    folder = tmp_path_factory.mktemp("noise")
+    for name, index_first in (("noise.mp4", {}), ("noise.mkv", {}), ("faststart.mp4", FASTSTART)):
+        make_clip(
+            folder / name, frames=200, size=Size(512, 512), options={"crf": "1"},
+            container_options=index_first,
+        )  # fmt: skip
+    return folder
+
+
 def read_failing(shim, clip, at: int, number: int, times: int = 1 << 30) -> str:
     environment = {
         **ENVIRONMENT,
@@ -82,19 +95,13 @@ def read_failing(shim, clip, at: int, number: int, times: int = 1 << 30) -> str:
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT])
 @pytest.mark.parametrize("name", ["noise.mp4", "noise.mkv"])
-def test_a_video_that_cannot_be_read_further_may_be_tried_again(shim, tmp_path, name, number):
-    clip = make_clip(tmp_path / name, frames=200, size=Size(512, 512), options={"crf": "1"})
-    told = read_failing(shim, clip, 100_000, number)
+def test_a_video_that_cannot_be_read_further_may_be_tried_again(shim, noise, name, number):
+    told = read_failing(shim, noise / name, 100_000, number)
     assert f"cannot be read any further ({os.strerror(number)})" in told and "True" in told, told
 
 
-def test_where_reading_broke_off_once_what_was_decoded_is_kept(shim, tmp_path):
-    index_first = {"movflags": "faststart"}
-    clip = make_clip(
-        tmp_path / "noise.mp4", frames=200, size=Size(512, 512), options={"crf": "1"},
-        container_options=index_first,
-    )  # fmt: skip
-    told = read_failing(shim, clip, 100_000, errno.EIO, times=1)
+def test_where_reading_broke_off_once_what_was_decoded_is_kept(shim, noise):
+    told = read_failing(shim, noise / "faststart.mp4", 100_000, errno.EIO, times=1)
     # Threads are read again from where it broke off; one alone goes on behind the packet it missed.
     assert "damaged" in told and int(told.split()[-2]) in (199, 200), told
 
