@@ -18,8 +18,10 @@ from depthcrafter_cli.types import Size
 
 # Triton reads this once, when it is imported: its kernels are tested without a GPU.
 os.environ.setdefault("TRITON_INTERPRET", "1")
+# By which user_folder() finds the user's data on this system.
+USERS_DATA = {"win32": "LOCALAPPDATA", "darwin": "HOME"}.get(sys.platform, "XDG_DATA_HOME")
 # The rates of the tests' runs are no user's.
-os.environ["XDG_DATA_HOME"] = str(Path(tempfile.gettempdir(), f"depthcrafter-tests-{os.getpid()}"))
+os.environ[USERS_DATA] = str(Path(tempfile.gettempdir(), f"depthcrafter-tests-{os.getpid()}"))
 
 PARITY = Path(__file__).parent / "data" / "parity"
 
@@ -61,7 +63,7 @@ def pytest_configure(config):
 
 
 def pytest_sessionfinish(session):
-    shutil.rmtree(os.environ["XDG_DATA_HOME"], ignore_errors=True)
+    shutil.rmtree(os.environ[USERS_DATA], ignore_errors=True)
     log = Path(os.environ.get("DEPTHCRAFTER_WINDOWS_RULES", ""))
     asked = session.config.getoption("--windows-rules") and not of_worker(session.config)
     if asked and log.is_file():
@@ -142,7 +144,7 @@ def cli(monkeypatch, capfd) -> Callable[..., Finished]:
 def root(tmp_path, monkeypatch) -> Path:
     """An empty weights folder, the only one: neither this checkout's nor the user's are seen."""
     monkeypatch.setenv("DEPTHCRAFTER_WEIGHTS", str(tmp_path / "root"))
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv(USERS_DATA, str(tmp_path / "data"))
     monkeypatch.setattr(weights, "_PACKAGE", tmp_path / "site" / "depthcrafter_cli")
     monkeypatch.setattr(weights, "_CHECKOUT", tmp_path / "site")
     return tmp_path / "root"

@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+import tempfile
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from limits import file_size_limit
 
 from depthcrafter_cli import disk
-from depthcrafter_cli.disk import derived, part_path, replace, write_whole
+from depthcrafter_cli.disk import derived, part_path, replace, user_folder, write_whole
 
 KEPT = b"a night's render"
 ELSEWHERE = pytest.mark.skipif(disk.WINDOWS, reason="Windows waits, and counts names otherwise")
@@ -187,3 +188,7 @@ def test_what_a_full_disk_refuses_is_said_by_the_write_and_never_by_a_later_seek
         assert file.write(memoryview(np.arange(4.0))) == 32  # all its bytes, not its length
     with pytest.raises(FileExistsError):
         disk.NewFile(tmp_path / "depth")
+
+
+def test_the_tests_write_nothing_among_the_users_data():
+    assert Path(tempfile.gettempdir()) in user_folder("data").parents

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import USERS_DATA
 from fake_hub import REVISION, FakeHub, serve, use
 
 from depthcrafter_cli.models import weights
@@ -74,7 +75,7 @@ def test_named_weights_need_no_home(root, monkeypatch):
     def nowhere() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.delenv(USERS_DATA)
     monkeypatch.setattr(Path, "home", nowhere)
     assert weights.weights_roots()[0] == root
 

@@ -238,7 +238,6 @@ def test_a_cap_holds_the_card_that_a_run_is_on(monkeypatch, device, index):
 
 def test_plan_needs_neither_weights_nor_a_gpu(cli, tmp_path, monkeypatch):
     monkeypatch.setenv("DEPTHCRAFTER_WEIGHTS", str(tmp_path))
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     options = ["plan", CLIP, "--max-vram", "8", "--weights", "depthcrafter"]
     done = cli(*options, "--json")
     assert done.code == 0, done.err
