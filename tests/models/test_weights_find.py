@@ -198,13 +198,20 @@ def _flip(path: Path, offset: int) -> None:
     _sample_as_of.cache_clear()
 
 
-@pytest.mark.parametrize("offset", [0, 30 * 65_536 + 16_000_000 * 30 // 63 + 7, -1])
-def test_a_bit_that_flipped_in_a_sampled_block_is_found(tmp_path, monkeypatch, offset):
+@pytest.fixture
+def sampled(tmp_path, monkeypatch):
+    """A model with a file that is known by samples alone; its folder and that file."""
     monkeypatch.setattr("depthcrafter_cli.models.manifest._WHOLE_BYTES", 8 << 20)
     folder = Path(shutil.copytree(TINY, tmp_path / "model"))
     large = folder / "unet/diffusion_pytorch_model.safetensors"
     large.write_bytes(bytes(64 << 16) + bytes(16_000_000))
     write_manifest(folder, "nano")
+    return folder, large
+
+
+@pytest.mark.parametrize("offset", [0, 30 * 65_536 + 16_000_000 * 30 // 63 + 7, -1])
+def test_a_bit_that_flipped_in_a_sampled_block_is_found(sampled, offset):
+    folder, large = sampled
     before = file_hashes(folder)
     _flip(large, offset)
     with pytest.raises(WeightsError, match=r"has changed .* though its date has not"):
@@ -235,12 +242,8 @@ def test_a_folder_in_the_place_of_a_file_is_a_sentence(tmp_path):
         file_hashes(folder)
 
 
-def test_only_whole_reading_finds_a_bit_between_the_samples_of_a_large_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("depthcrafter_cli.models.manifest._WHOLE_BYTES", 8 << 20)
-    folder = Path(shutil.copytree(TINY, tmp_path / "model"))
-    large = folder / "unet/diffusion_pytorch_model.safetensors"
-    large.write_bytes(bytes(64 << 16) + bytes(16_000_000))
-    write_manifest(folder, "nano")
+def test_only_whole_reading_finds_a_bit_between_the_samples_of_a_large_file(sampled):
+    folder, large = sampled
     before = file_hashes(folder)
     _flip(large, 200_000)
     assert file_hashes(folder) == before and any(check.problem for check in verify(folder))

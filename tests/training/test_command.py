@@ -374,7 +374,6 @@ def test_fine_tuning_says_at_once_what_is_missing(cli, tmp_path, monkeypatch):
     recipe = Path("examples/fine-tune.toml").resolve()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DEPTHCRAFTER_WEIGHTS", str(tmp_path / "none"))
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "none"))
     train = ("train", recipe, "--out", "model", "--work-dir", "work", "--device", "cpu")
     write_clip(tmp_path / "clips" / "realistic" / "a", 0)
     write_clip(tmp_path / "clips" / "held-out" / "a", 1)
@@ -413,29 +412,24 @@ def test_an_optimiser_that_this_pytorch_lacks_is_refused_before_anything_is_made
     assert list(tmp_path.iterdir()) == [recipe]
 
 
-def test_an_optimiser_whose_library_is_not_installed_is_refused(cli, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("package", "extra", "asks", "options"),
+    [
+        ("bitsandbytes", "8bit", '\noptimizer = "adamw8bit"', []),
+        ("tensorboard", "tensorboard", "", ["--tensorboard"]),
+    ],
+)
+def test_a_library_that_is_not_installed_is_missed_before_anything_is_made(
+    cli, tmp_path, monkeypatch, package, extra, asks, options
+):
     own = importlib.util.find_spec
-    monkeypatch.setattr(
-        "importlib.util.find_spec", lambda name: name != "bitsandbytes" and own(name)
-    )
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name != package and own(name))
     recipe = tmp_path / "small.toml"
-    recipe.write_text(RECIPE.replace('trains = "all"', 'trains = "all"\noptimizer = "adamw8bit"'))
-    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work")
-    assert done.code == 2 and 'pip install "depthcrafter[8bit]"' in done.err
-    assert list(tmp_path.iterdir()) == [recipe]
-
-
-def test_without_tensorboard_its_option_is_refused(cli, tmp_path, monkeypatch):
-    own = importlib.util.find_spec
-    monkeypatch.setattr(
-        "importlib.util.find_spec", lambda name: name != "tensorboard" and own(name)
-    )
-    recipe = tmp_path / "small.toml"
-    recipe.write_text(RECIPE)
-    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", tmp_path / "work",
-               "--tensorboard")  # fmt: skip
-    assert done.code == 2 and 'pip install "depthcrafter[tensorboard]"' in done.err
-    assert "--tensorboard" in done.err and list(tmp_path.iterdir()) == [recipe]
+    recipe.write_text(RECIPE.replace('trains = "all"', f'trains = "all"{asks}'))
+    work = tmp_path / "work"
+    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", work, *options)
+    assert done.code == 2 and f'pip install "depthcrafter[{extra}]"' in done.err
+    assert all(option in done.err for option in options) and list(tmp_path.iterdir()) == [recipe]
 
 
 @pytest.mark.slow
