@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,8 +67,7 @@ def _is_identity(half: str, held: Mapping[str, _Values], found: Mapping[str, boo
     expected = identity_ends(half)
     own = {key for key in held if key.startswith(half) and not _IN_BRANCH.search(key)}
     return own == {key for key in expected if key.startswith(half)} and all(
-        key in held and np.array_equal(held[key].floats(key), tensor)
-        for key, tensor in expected.items()
+        key in held and held[key].equals(key, tensor) for key, tensor in expected.items()
     )
 
 
@@ -96,15 +95,15 @@ class _Values:
                     return False
         return True
 
-    def floats(self, key: str) -> NDArray[Any] | None:
-        """A tensor's values in its shape, None for those of a type that networks do not have."""
+    def equals(self, key: str, expected: NDArray[np.float32]) -> bool:
+        """Whether a tensor is of numbers that are exactly the expected ones."""
         (width, place, size), kind = self._lies(key), self._entries[key]["dtype"]
-        if kind not in _FLOATS:
-            return None
+        if kind not in _FLOATS or self._entries[key]["shape"] != [*expected.shape]:
+            return False
         values = np.fromfile(self._path, f"<u{width}", size, offset=place)
         if kind == "BF16":  # the upper half of a float32
             values, width = values.astype("<u4") << np.uint32(16), 4
-        return values.view(f"<f{width}").reshape(self._entries[key]["shape"])
+        return np.array_equal(values.view(f"<f{width}"), expected.ravel())
 
     def _lies(self, key: str) -> tuple[int, int, int]:
         """The width of a tensor's values in bytes, where they begin in the file, and how many."""

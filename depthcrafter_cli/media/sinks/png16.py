@@ -1,8 +1,9 @@
 """Normalised depth as 16-bit grayscale PNGs, one a frame."""
 
 import struct
-import zlib
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ from PIL import PngImagePlugin
 from depthcrafter_cli.media.sinks.base import DepthFrame
 from depthcrafter_cli.media.sinks.sequence import SequenceSink
 
+# A quarter of zlib's time, for files that are no larger; there wherever our dependencies have it.
+_DEFLATE = import_module("isal.isal_zlib" if find_spec("isal") else "zlib")
 # PNG, third edition, sections 5.2, 9.2 and 11.2.1.
 _SIGNATURE, _GRAY, _MINUS_ABOVE = b"\x89PNG\r\n\x1a\n", 0, 2
-_QUICKEST = 1  # level of zlib
+_QUICKEST = 1  # level of zlib; isal's 0 makes larger files, and 2 hardly smaller ones
 
 
 class PngSink(SequenceSink):
@@ -68,4 +71,5 @@ def _compressed(levels: npt.NDArray[np.uint16]) -> bytes:
     rows[:, 0] = _MINUS_ABOVE
     rows[0, 1:] = samples[0]
     np.subtract(samples[1:], samples[:-1], out=rows[1:, 1:])
-    return zlib.compress(rows.data, _QUICKEST)
+    compressed: bytes = _DEFLATE.compress(rows.data, _QUICKEST)
+    return compressed
