@@ -93,14 +93,14 @@ class RecordedClip:
         height, width = next(self.disparity(range(1))).shape
         return self.crop.scaled(self._stored.height / height, self._stored.width / width)
 
-    def pictures_at(self, size: Size, frames: int) -> npt.NDArray[np.uint8]:
-        """Return the first ``frames`` pictures, cropped and resized, uint8 [T, H, W, 3].
+    def pictures_at(self, size: Size, frames: int, first: int = 0) -> npt.NDArray[np.uint8]:
+        """Return ``frames`` pictures from ``first`` on, cropped and resized, uint8 [T, H, W, 3].
 
         Raises InputError if there are fewer.
         """
-        images = _read(self, range(frames))
+        images = _read(self, range(first, first + frames))
         if len(images) < frames:
-            raise _too_few(self, len(images))
+            raise _too_few(self, first + len(images))
         crop = self.picture_crop
         parts = [image[crop.top : crop.bottom, crop.left : crop.right] for image in images]
         shown = torch.stack([_picture(part, size) for part in parts])
@@ -116,8 +116,8 @@ class RecordedClip:
         intrinsics[:2, 2] -= self.crop.left, self.crop.top
         return Camera(intrinsics, camera.pose)
 
-    def depth(self, frames: int) -> Map:
-        """Return true depth of the first ``frames`` frames, cropped, float32 [T, H, W].
+    def depth(self, frames: int, first: int = 0) -> Map:
+        """Return true depth of ``frames`` frames from ``first`` on, cropped, float32 [T, H, W].
 
         It is negative where it is not known, or infinite.
         """
@@ -125,7 +125,8 @@ class RecordedClip:
             slice(self.crop.top, self.crop.bottom),
             slice(self.crop.left, self.crop.right),
         )
-        return np.stack([inverse(map_[rows, columns]) for map_ in self.disparity(range(frames))])
+        maps = self.disparity(range(first, first + frames))
+        return np.stack([inverse(map_[rows, columns]) for map_ in maps])
 
 
 @dataclass(frozen=True)

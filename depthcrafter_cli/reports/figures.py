@@ -21,27 +21,27 @@ class Cost:
     peak_bytes: float | None
 
 
-def error_against_length(reports: Sequence[EvaluationReport]) -> bytes:
+def error_against_length(reports: Sequence[tuple[str, EvaluationReport]]) -> bytes:
     """AbsRel by the number of the frame, each clip fitted as a whole: a line for each report."""
     figure, (axes,) = _figure(1)
-    for report in reports:
+    for name, report in reports:
         means = report.mean_by_frame()
         known = [(index, mean) for index, mean in enumerate(means) if mean is not None]
         if known:
-            axes.plot(*zip(*known, strict=True), label=_short(name_of(report)))
+            axes.plot(*zip(*known, strict=True), label=_short(name))
     axes.set(xlabel="frame", ylabel="AbsRel", ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     return _png(figure)
 
 
-def score_bars(reports: Sequence[EvaluationReport]) -> bytes:
+def score_bars(reports: Sequence[tuple[str, EvaluationReport]]) -> bytes:
     """AbsRel, delta1 and flicker: a panel for each, a bar for each report that has it."""
     figure, panels = _figure(len(_SCORES), rows=len(reports))
-    for axes, (name, title) in zip(panels, _SCORES.items(), strict=True):
-        values = [(name_of(report), report.mean_of(name)) for report in reports]
+    for axes, (score, title) in zip(panels, _SCORES.items(), strict=True):
+        values = [(name, report.mean_of(score)) for name, report in reports]
         _bars(axes, [(label, value) for label, value in values if value is not None], "{:.3f}")
-        axes.set_title(f"{title}, {'higher' if name == 'delta1' else 'lower'} is better")
+        axes.set_title(f"{title}, {'higher' if score == 'delta1' else 'lower'} is better")
     return _png(figure)
 
 

@@ -122,9 +122,9 @@ def _content(report: EvaluationReport, suffix: str) -> bytes:
     """A report as the content of a file: a figure, or text."""
     if suffix != FIGURE:
         return report_text(report, suffix).encode()
-    from depthcrafter_cli.reports.figures import error_against_length
+    from depthcrafter_cli.reports.figures import error_against_length, name_of
 
-    return error_against_length([report])
+    return error_against_length([(name_of(report), report)])
 
 
 def _begun(

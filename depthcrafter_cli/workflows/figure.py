@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,13 @@ from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.evaluation.report import read_report
 from depthcrafter_cli.media.files import claimed, require_new
 from depthcrafter_cli.media.published import Published
-from depthcrafter_cli.reports.figures import Cost, cost_bars, error_against_length, score_bars
+from depthcrafter_cli.reports.figures import (
+    Cost,
+    cost_bars,
+    error_against_length,
+    name_of,
+    score_bars,
+)
 from depthcrafter_cli.structured import content_errors, json_object
 from depthcrafter_cli.workflows.looking import FigureRequest
 
@@ -28,15 +35,28 @@ def figure(request: FigureRequest) -> None:
     require_new(request.out, overwrite=request.overwrite)
     draw = _OF_EVALUATIONS.get(request.kind)
     if draw is None:
-        content = cost_bars(_costs(request.inputs))
+        costs = _costs(request.inputs)
+        names = _told_apart(request.inputs, [cost.name for cost in costs])
+        content = cost_bars(
+            [replace(cost, name=name) for name, cost in zip(names, costs, strict=True)]
+        )
     else:
         reports = [read_report(path) for path in request.inputs]
         if empty := [path for path, each in zip(request.inputs, reports, strict=True)
                      if not each.clips]:  # fmt: skip
             raise InputError(f"{empty[0]} has no clip yet, expected some: go on with it first.")
-        content = draw(reports)
+        names = _told_apart(request.inputs, [name_of(each) for each in reports])
+        content = draw([*zip(names, reports, strict=True)])
     with claimed([request.out]):
         Published(overwrite=request.overwrite).write_whole(request.out, content)
+
+
+def _told_apart(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
+    """The names, with that of its file where several are the same."""
+    return [
+        name if names.count(name) == 1 else f"{path.stem}: {name}"
+        for path, name in zip(paths, names, strict=True)
+    ]
 
 
 def _costs(paths: Sequence[Path]) -> list[Cost]:

@@ -73,11 +73,12 @@ def _clip_pictures(scores: EvaluationReport, warn: Warn) -> dict[str, bytes]:
 
     found = {}
     try:
-        clips = DATASETS[scores.dataset].clips(Path(scores.root))
         wanted = {clip.name: clip.frames for clip in scores.clips}
+        clips = DATASETS[scores.dataset].clips(
+            Path(scores.root), long=scores.protocol.long, only=wanted
+        )
         for clip in clips:
-            if clip.name in wanted:
-                found[clip.name] = _clip_picture(clip, wanted[clip.name] // 2)
+            found[clip.name] = _clip_picture(clip, wanted[clip.name] // 2)
     except (DepthCrafterError, KeyError) as error:
         warn(f"The index of {scores.dataset} has no pictures: {error}")
     return found
@@ -87,10 +88,10 @@ def _clip_picture(clip: RecordedClip, index: int) -> bytes:
     from depthcrafter_cli.datasets.recorded import inverse
 
     size = Size(THUMBNAIL, max(1, round(THUMBNAIL * clip.size.width / clip.size.height)))
-    depth = clip.depth(index + 1)[index]
+    (depth,) = clip.depth(1, index)
     known, disparity = depth > 0, np.maximum(inverse(depth), 0)
     low, high = np.percentile(disparity[known], (2, 98)) if known.any() else (0, 1)
     levels = normalize(resize_disparity(disparity, size), ValueRange(float(low), float(high)))
-    picture = clip.pictures_at(size, index + 1)[index]
+    (picture,) = clip.pictures_at(size, 1, index)
     both = np.concatenate([picture, colorize(levels, "inferno")], 1)
     return webp(both, Size(size.height, 2 * size.width), 60)

@@ -1,6 +1,7 @@
 """Figures of evaluations and runs: they are drawn of what is there, and say what is not."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -59,6 +60,17 @@ def test_scores_and_errors_of_evaluations_are_drawn(cli, files):
     assert len(bars_in(drawn(cli, files, *told)[:, :616])) == 2
     picture = drawn(cli, files, *told, "--kind", "errors")
     assert (np.ptp(picture, axis=-1) > 60).sum() > 100  # two lines in colours
+
+
+@pytest.mark.parametrize("kind", ["scores", "errors"])
+def test_evaluations_of_one_name_are_told_apart_by_their_files(cli, files, kind):
+    pictures = []
+    for name in ("steps-1", "steps-5"):
+        shutil.copy(files / "bonn.json", files / f"{name}.json")
+        told = [files / "bonn.json", files / f"{name}.json", "--kind", kind]
+        pictures.append(drawn(cli, files, *told))
+    one, other = pictures
+    assert one.shape != other.shape or not np.array_equal(one, other)
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,9 @@ def test_longer_lists_take_all_frames_in_order(cli, tmp_path, roots):
     table = cli("evaluate", "nyuv2", raw, "--predictions", tmp_path / "own", "--long", "--out",
                 tmp_path / "t.md")  # fmt: skip
     assert "Video Depth Anything L * " in table.out and "0.062" in table.out
+    made = cli("report", tmp_path / "scores.json", "--out", tmp_path / "long.html")
+    assert made.code == 0 and "warning" not in made.err, made.err
+    assert "cafe_0001a and its true depth" in (tmp_path / "long.html").read_text()
     refused = cli("evaluate", "sintel", roots["sintel"], "--long", "--out", tmp_path / "s.json")
     assert refused.code == 2 and "got --long for a set of short clips" in refused.err
 
