@@ -2,6 +2,7 @@
 
     python benchmarks/nano.py [--model NAME=WEIGHTS ...] [--sources generated mujoco doom]
                               [--clips 20] [--frames 20] [--side 320] [--out nano-scores]
+    python benchmarks/nano.py --ablation [--out nano-ablation]
 
 Clips come from held-out seeds of the generator and from foreign renderers (foreign/README.md), and
 are written to OUT/clips as `depthcrafter evaluate folder` reads them. Each model is evaluated by
@@ -9,13 +10,20 @@ that very command, clip by clip, so a stopped call goes on: OUT/SOURCE-MODEL.jso
 for each source. Exit code 1 unless the AbsRel of the first model is below the best trivial
 predictor's by 45 % on generated clips and by 20 % on foreign ones, averaged.
 
-docs/ablation.md is the same with a model for each version. A call that has
-drawn MuJoCo's clips may end in a segmentation fault; the same command goes on with those clips.
+With --ablation come the tables of docs/ablation.md: the nano that ships, also frame by frame, and
+each former version, which is taken from this repository's history; 40 generated clips and 8 of each
+foreign source, of 3 frames, seen at 256. What is in OUT is not computed again, so that after a new
+nano only its own rows are: remove OUT/*-nano*.json first.
 """
 
 import argparse
+import filecmp
+import io
+import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
+from multiprocessing import get_context
 from pathlib import Path
 
 import foreign
@@ -36,17 +44,34 @@ SOURCES = ("generated", *foreign.SOURCES)
 GOALS = {"generated": 0.45, "foreign": 0.20}  # AbsRel below that of the best trivial predictor
 TRIVIAL = ("trivial-mean", "trivial-constant", "trivial-gradient")
 MEAN_CLIPS = 200
+VERSIONS = {  # commits of this repository whose weights/nano they are
+    "first version": "4bc4228", "nano 2": "d4cbb67", "nano 3": "7a3bf00", "nano 4": "192384e",
+    "nano 5": "c1a8f6f",
+}  # fmt: skip
+SHIPPED = "nano, which ships"
+SHOWN = ("AbsRel", "δ1", "flicker", "edge F1")
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", action="append", metavar="NAME=WEIGHTS")
     parser.add_argument("--sources", nargs="+", choices=SOURCES, default=SOURCES)
-    parser.add_argument("--clips", type=int, default=20)
-    parser.add_argument("--frames", type=int, default=20)
-    parser.add_argument("--side", type=int, default=320, help="the longest side that models see")
-    parser.add_argument("--out", type=Path, default=Path("nano-scores"))
-    return parser.parse_args()
+    parser.add_argument("--ablation", action="store_true", help="also all former versions")
+    parser.add_argument("--clips", type=int, help="of each source")
+    parser.add_argument("--frames", type=int)
+    parser.add_argument("--side", type=int, help="the longest side that models see")
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    frames, side, out = (3, 256, "nano-ablation") if given.ablation else (20, 320, "nano-scores")
+    given.frames, given.side = given.frames or frames, given.side or side
+    given.out = given.out or Path(out)
+    return given
+
+
+def clips_wanted(source: str, given: argparse.Namespace) -> int:
+    usual = 20 if not given.ablation else 40 if source == "generated" else 8
+    return int(given.clips or usual)
 
 
 def clips_of(source: str, count: int, frames: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -59,17 +84,27 @@ def clips_of(source: str, count: int, frames: int) -> Iterator[tuple[np.ndarray,
         yield clip.rgb.numpy(), clip.depth.numpy()
 
 
-def write_clips(source: str, count: int, frames: int, root: Path) -> Path:
-    """Write the clips that are not there yet, in the training format; returns their folder."""
+def clips_in(source: str, count: int, frames: int, root: Path) -> Path:
+    """The folder of these clips, in the training format; they are drawn if they are not there."""
     homes = [root / source / f"{number:03}" for number in range(count)]
-    if all((home / "disparity.npz").exists() for home in homes):
-        return root / source
+    if not all((home / "disparity.npz").exists() for home in homes):
+        # A process that has drawn MuJoCo's clips may end in a segmentation fault.
+        drawing = get_context("spawn").Process(target=draw, args=(source, homes, frames))
+        drawing.start()
+        drawing.join()
+    if lacking := [home for home in homes if not (home / "disparity.npz").exists()]:
+        raise SystemExit(f"{lacking[0]} was not drawn: is its renderer installed?")
+    return root / source
+
+
+def draw(source: str, homes: list[Path], frames: int) -> None:
+    """Write clips in the training format."""
+    count = len(homes)
     for home, (rgb, depth) in zip(homes, clips_of(source, count, frames), strict=True):
         (home / "rgb").mkdir(parents=True, exist_ok=True)
         for index, picture in enumerate(rgb):
             Image.fromarray(picture).save(home / "rgb" / f"{index:04}.png")
         np.savez_compressed(home / "disparity.npz", depth=depth.astype(np.float32))
-    return root / source
 
 
 def write_mean(path: Path) -> Path:
@@ -84,19 +119,42 @@ def write_mean(path: Path) -> Path:
     return path
 
 
+def former(out: Path) -> dict[str, str]:
+    """The folders of former versions, from this repository's history, but of that which ships."""
+    homes = {name: out / "versions" / commit for name, commit in VERSIONS.items()}
+    for home in homes.values():
+        if not (home / "weights/nano").exists():
+            told = ["git", "archive", home.name, "weights/nano"]
+            packed = subprocess.run(told, cwd=REPOSITORY, check=True, capture_output=True).stdout
+            with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+                archive.extractall(home, filter="data")
+    shipped, unet = REPOSITORY / "weights/nano", "unet/diffusion_pytorch_model.safetensors"
+    return {
+        name: str(home / "weights/nano") for name, home in homes.items()
+        if not filecmp.cmp(home / "weights/nano" / unet, shipped / unet, shallow=False)
+    }  # fmt: skip
+
+
 def scored(source: str, root: Path, given: argparse.Namespace) -> dict[str, EvaluationReport]:
     """The reports by name: of the models, then of the trivial predictors."""
-    models = dict(item.split("=", 1) for item in given.model or ["nano=nano"])
+    shipped = str(REPOSITORY / "weights/nano")
+    usual = {SHIPPED: shipped} | former(given.out) if given.ablation else {"nano": shipped}
+    models = dict(item.split("=", 1) for item in given.model or ()) or usual
     asked: dict[str, dict[str, object]] = {
         name: {"weights": weights, "max_res": given.side} for name, weights in models.items()
     }
+    if given.ablation:
+        first = next(iter(models))
+        one = {**asked[first], "settings": {"window": 1, "overlap": 0}}
+        asked[f"{first}, frame by frame"] = one
     for name in TRIVIAL:
         asked[name] = {"method": name}
     asked["trivial-mean"]["weights"] = str(write_mean(given.out / "mean.npy"))
     return {
         name: evaluate(
             EvaluationRequest(
-                "folder", root, (given.out / f"{source}-{name}.json",), max_frames=given.frames,
+                "folder", root, (given.out / f"{source}-{name.replace(' ', '-')}.json",),
+                max_frames=given.frames,
                 **how,
             )
         )
@@ -110,15 +168,20 @@ def main() -> int:
     given.out.mkdir(parents=True, exist_ok=True)
     margins: dict[str, list[float]] = {}
     for source in given.sources:
-        root = write_clips(source, given.clips, given.frames, given.out / "clips")
+        count = clips_wanted(source, given)
+        root = clips_in(source, count, given.frames, given.out / "clips")
         reports = scored(source, root, given)
-        print(f"\n## {source}: {given.clips} clips of {given.frames} frames\n")
+        print(f"\n## {source}: {count} clips of {given.frames} frames\n")
+        best = min(reports[name].mean.abs_rel for name in TRIVIAL)
         for number, (name, report) in enumerate(reports.items()):
             titles, (row, *_published) = table(report)
-            lines = [] if number else [titles, ["---"] * len(titles)]
-            for line in [*lines, [name, *row[1:]]]:
-                print(f"| {' | '.join(line)} |", flush=True)
-        best = min(reports[name].mean.abs_rel for name in TRIVIAL)
+            scores = dict(zip(titles, row, strict=True))
+            if not number:
+                print(f"| | {' | '.join(SHOWN)} | of the best trivial |")
+                print("| --- " * (len(SHOWN) + 2) + "|")
+            relative = f"{report.mean.abs_rel / best:.2f}"
+            cells = [name, *(scores.get(title, "") for title in SHOWN), relative]
+            print(f"| {' | '.join(cells)} |", flush=True)
         margin = 1 - next(iter(reports.values())).mean.abs_rel / best
         margins.setdefault("generated" if source == "generated" else "foreign", []).append(margin)
     print()

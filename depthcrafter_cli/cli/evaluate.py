@@ -24,7 +24,10 @@ _METHOD = ("method", "weights", "max_res", "device", "dtype", "max_vram", "max_r
 _SETTINGS = ("steps", "guidance", "window", "overlap", "align", "seed")
 
 Set = Annotated[
-    str, typer.Argument(help="sintel, scannet, kitti, bonn, nyuv2, or folder: clips of your own.")
+    str,
+    typer.Argument(
+        help="sintel, scannet, scannet-tae, kitti, bonn, nyuv2, or folder: clips of your own."
+    ),
 ]
 Root = Annotated[
     Path,

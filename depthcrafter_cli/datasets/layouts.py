@@ -56,18 +56,23 @@ def scannet(root: Path, frames: int) -> list[Place]:
 
     ``SCENE/pose/N.txt`` and ``SCENE/intrinsic/intrinsic_depth.txt`` are its cameras, if there.
     """
-    return _scannet(root, frames, step=3)
+    return _scannet(root, slice(0, 3 * frames, 3))
 
 
 def scannet_long(root: Path, frames: int) -> list[Place]:
     """As :func:`scannet`, every frame from the first on."""
-    return _scannet(root, frames, step=1)
+    return _scannet(root, slice(frames))
 
 
-def _scannet(root: Path, frames: int, step: int) -> list[Place]:
+def scannet_tae(root: Path, frames: int) -> list[Place]:
+    """As :func:`scannet`, every frame from 10 on, of the first 20 scenes."""
+    return _scannet(root, slice(10, 10 + frames))[:20]
+
+
+def _scannet(root: Path, chosen: slice) -> list[Place]:
     def scene_clip(scene: Path) -> RecordedClip:
-        maps = _numbered(scene / "depth", ".png")[: step * frames : step]
-        pictures = _numbered(scene / "color", ".jpg")[: step * frames : step]
+        maps = _numbered(scene / "depth", ".png")[chosen]
+        pictures = _numbered(scene / "color", ".jpg")[chosen]
         _require_same_numbers(scene.name, pictures, maps)
         clip = paired_clip(scene.name, pictures, maps, millimetres, Crop(8, -8, 11, -11))
         return replace(clip, camera=_scannet_camera(scene, maps))

@@ -119,6 +119,7 @@ def _folder(root: Path, _frames: int) -> list[Place]:
 DATASETS = {
     "sintel": Dataset(layouts.sintel, 70.0, 50, Size(448, 1024)),
     "scannet": Dataset(layouts.scannet, 10.0, 90, Size(640, 832), long_layout=layouts.scannet_long),
+    "scannet-tae": Dataset(layouts.scannet_tae, 10.0, 170, Size(640, 832)),
     "kitti": Dataset(layouts.kitti, 80.0, 110, Size(384, 1280), long_layout=layouts.kitti_long),
     "bonn": Dataset(layouts.bonn, 10.0, 110, Size(512, 640), long_layout=layouts.bonn_long),
     "nyuv2": Dataset(nyuv2.nyuv2, 10.0, 1, Size(448, 640), long_layout=nyuv2.nyuv2_long),

@@ -199,7 +199,9 @@ class Checker:
         frames = self._series.broken
         if not frames:
             return []
-        says = f"{len(frames)} frames, from {frames[0]} on, hold values that are not finite."
+        several = f"{len(frames)} frames, from {frames[0]} on, hold"
+        which = several if len(frames) > 1 else f"Frame {frames[0]} holds"
+        says = f"{which} values that are not finite."
         return [Finding("not finite", frames[0], float(len(frames)), says)]
 
     def _jumps(self, shot: Measures) -> list[Finding]:

@@ -73,6 +73,18 @@ def test_poses_of_scannet_tell_flicker_of_a_plane(cli, tmp_path):
     )
 
 
+def test_published_tae_stands_beside_the_frames_that_it_is_of(cli, tmp_path):
+    sets.scannet(tmp_path / "set", 15, sets.plane_at)
+    clips = DATASETS["scannet-tae"].clips(tmp_path / "set")
+    assert {clip.frames for clip in clips} == {5}
+    assert clips[0].depth(1)[0, 0, 0] == pytest.approx(4 - 10 * sets.STEP)
+    told = [tmp_path / "set", "--method", "trivial-constant", "--out"]
+    done = cli("evaluate", "scannet-tae", *told, tmp_path / "tae.md")
+    assert "| DepthCrafter * |  |  |  |  |  |  |  | 0.639 |" in (tmp_path / "tae.md").read_text()
+    done = cli("evaluate", "scannet", *told, tmp_path / "scannet.json")
+    assert "0.123" in done.out and "0.639" not in done.out
+
+
 def test_what_is_fitted_is_said_and_changes_the_scores(cli, tmp_path, roots):
     root = roots["bonn"]
     write_results(tmp_path / "own", "bonn", root, lambda depth: 1.2 * depth)
