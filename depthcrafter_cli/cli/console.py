@@ -140,6 +140,7 @@ class Console:
             return
         predicted = result.predicted_peak
         expected = "" if predicted is None else f" (predicted {predicted / 1e9:.2f})"
+        took = in_words(result.seconds) if result.seconds >= 10 else f"{result.seconds:.1f} s"
         seams = []
         if result.seams is not None:
             before, after = result.seams
@@ -147,7 +148,7 @@ class Console:
         self.done(
             result.outputs,
             Line(
-                f"{counted(result.frames, 'frame')} in {in_words(result.seconds)} "
+                f"{counted(result.frames, 'frame')} in {took} "
                 f"({result.frames_per_second:.2f} frames/s) on {result.device}, "
                 f"peak {result.peak.kind} {result.peak.bytes / 1e9:.2f} GB{expected}"
             ),

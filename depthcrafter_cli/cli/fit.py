@@ -49,7 +49,7 @@ def fit(
                     f"from frame {fit.first_frame} on: "
                     * (len(fits) > 1)
                     + f"1 / depth = {fit.a:.6g} * disparity + {fit.b:.6g}, from {fit.points} "
-                    f"points, which are {fit.error:.1%} off in the middle"
+                    f"points: half of them are less than {fit.error:.1%} off"
                 )
                 for fit in fits
             ),

@@ -220,8 +220,13 @@ def speed(reading: Reading) -> str:
     if reading.rate is None or reading.event.total == 1:
         return ""
     if reading.event.unit == "bytes":
-        return f"{reading.rate / 1e6:.3g} MB/s"
-    return f"{reading.rate:.3g} {reading.event.unit}/s"
+        return f"{_three_figures(reading.rate / 1e6)} MB/s"
+    return f"{_three_figures(reading.rate)} {reading.event.unit}/s"
+
+
+def _three_figures(rate: float) -> str:
+    """A rate with as many figures as it needs, and no exponent."""
+    return f"{rate:.0f}" if rate >= 999.5 else f"{rate:.3g}"
 
 
 def in_words(seconds: float) -> str:

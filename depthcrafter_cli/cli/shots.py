@@ -53,12 +53,10 @@ def shots(
             film = find_shots(request, observer, console.warn)
             write_shots(film, out, overwrite=request.overwrite)
         lengths = [len(shot) for shot in film.shots]
+        each = f", of {min(lengths)} to {max(lengths)} frames" * (len(lengths) > 1)
         console.done(
             out,
-            Line(
-                f"{counted(len(lengths), 'shot')} in {counted(sum(lengths), 'frame')}, of "
-                f"{min(lengths)} to {max(lengths)} frames"
-            ),
+            Line(f"{counted(len(lengths), 'shot')} in {counted(sum(lengths), 'frame')}{each}"),
             frames=sum(lengths),
             shots=[[shot.start, shot.stop] for shot in film.shots],
         )

@@ -34,7 +34,7 @@ class Line(NamedTuple):
             return whole
         if command:
             return f"{Line(self.text, self.label).shown(width)}\n{command}"
-        indent = min(len(label), width // 3)
+        indent = len(label) if len(label) <= width // 2 else width // 3
         return textwrap.fill(
             text,
             width,

@@ -17,12 +17,12 @@ _MOST_MISSING = 10  # for each file there is: beyond that, numbers are times or 
 
 
 def numbered_files(pattern: Path) -> list[Path]:
-    """The files that are there under a pattern such as ``depth_%05d.png``."""
+    """The files that are there under a pattern such as ``depth_%05d.png``, sorted by name."""
     before, after = NUMBER.split(pattern.name, maxsplit=1)
     name = re.compile(re.escape(before) + r" *\d+" + re.escape(after))
     if not pattern.parent.is_dir():
         return []
-    return [file for file in pattern.parent.iterdir() if name.fullmatch(file.name)]
+    return sorted(file for file in pattern.parent.iterdir() if name.fullmatch(file.name))
 
 
 def has_places(name: str) -> bool:

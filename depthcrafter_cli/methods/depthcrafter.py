@@ -253,13 +253,10 @@ class DepthCrafterPlan(MethodPlan):
         yield f"{'stage':<15}{'peak':>9}  ", "how"
         for stage, peak, how in rows:
             yield f"{stage:<15}{peak / 1e9:>6.2f} GB  ", how
-        yield (
-            "",
-            (
-                f"device {memory.measured_as / 1e9:.2f} GB, host {memory.peaks.host / 1e9:.2f} GB, "
-                f"{memory.peaks.bus_bytes / 1e9:.2f} GB over the bus per denoising step"
-            ),
-        )
+        whole = f"{memory.measured_as / 1e9:.2f} GB"
+        host, bus = memory.peaks.host / 1e9, memory.peaks.bus_bytes / 1e9
+        apart = f"device {whole}, host {host:.2f} GB, {bus:.2f} GB over the bus per denoising step"
+        yield "", f"{whole} of RAM in all" if memory.device == "cpu" else apart
         for sentence in memory.concessions:
             yield "- ", sentence
 

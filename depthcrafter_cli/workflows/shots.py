@@ -34,8 +34,8 @@ def _sheet(film: Film) -> bytes:
 
     size = picture_size(probe(film.video, film.reading).size, _THUMBNAIL)
     width, height = 3 * size.width + _GAP, size.height + _CAPTION + _GAP
-    rows = -(-len(film.shots) // _SHOTS_A_ROW)
-    sheet = Image.new("RGB", (_SHOTS_A_ROW * width - _GAP, rows * height), (24, 24, 24))
+    columns, rows = min(len(film.shots), _SHOTS_A_ROW), -(-len(film.shots) // _SHOTS_A_ROW)
+    sheet = Image.new("RGB", (columns * width - _GAP, rows * height), (24, 24, 24))
     draw = ImageDraw.Draw(sheet)
     frames = read_frames(film.video, size, film.reading)
     for shot in film.shots:

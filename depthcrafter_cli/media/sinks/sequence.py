@@ -86,7 +86,7 @@ class SequenceSink(DisparitySink):
         kind = cls.suffix[1:].upper()
         proposed = out.with_name(f"{NUMBER.sub('', out.stem).rstrip('_')}_%05d{cls.suffix}")
         raise UsageError(
-            f"Got {out} for a {kind} a frame, expected one number pattern in its name, and "
+            f"Got {out} for one {kind} a frame, expected one number pattern in its name, and "
             f"{cls.suffix} after it: use {proposed}."
         )
 
