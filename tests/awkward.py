@@ -149,6 +149,24 @@ def _joined(path: Path) -> None:
     path.write_bytes(first.read_bytes() + second.read_bytes())
 
 
+def _twice(path: Path) -> None:
+    """Two files behind each other."""
+    path.write_bytes(2 * encode(path, *LOSSLESS).read_bytes())
+
+
+def _of_two_sizes(path: Path) -> None:
+    """The second half is larger, and shown at the size of the first one."""
+    parts = [
+        encode(path.with_name(f"{width}.264"), *X264, "-vf", f"scale={width}:-1").read_bytes()
+        for width in (SIZE.width, 2 * SIZE.width)
+    ]
+    path.write_bytes(b"".join(parts))
+
+
+def _after_garbage(path: Path) -> None:
+    path.write_bytes(bytes(1000) + encode(path, *X264).read_bytes())
+
+
 def _two_videos(path: Path) -> None:
     video = encode(path.with_name("video.mp4"), *X264)
     still = path.with_name("still.png")
@@ -405,6 +423,11 @@ CASES = {
     "clean-aperture.mov": Case(
         _with_box(b"clap", _aperture(52, 40, 2, -1), *X264), shown=lambda rgb: rgb[3:-5, 8:-4]
     ),
+    "aperture-between-pixels.mov": Case(
+        _with_box(b"clap", struct.pack(">8i", 105, 2, 81, 2, 1, 2, 0, 1), *X264),
+        shown=lambda rgb: rgb[3:-4, 6:-6],
+    ),
+    "aperture-beyond.mov": Case(_with_box(b"clap", _aperture(60, 44, 10, 0), *X264)),
     "cropped.mkv": Case(
         _with_elements(
             b"\x54\xcc\x81\x05\x54\xdd\x81\x03\x54\xbb\x81\x04\x54\xaa\x81\x02",
@@ -480,6 +503,16 @@ CASES = {
     "deep.exr": Case(_exr("deepscanline", "ZIPS"), refused="is a deep image"),
     "deep-tiles.exr": Case(_exr("deeptile", "ZIPS"), refused="is a deep image"),
     "lying.jpg": Case(_lying_photo, numbers=(0,), shown=_turned(2)),
+    # Others that nobody thinks of
+    "av1.obu": Case(
+        ("-c:v", "libaom-av1", "-crf", "10", "-cpu-used", "8", "-b:v", "0", "-pix_fmt", "yuv444p"),
+        rate=Fraction(25),
+    ),
+    "joined.mkv": Case(
+        _twice, numbers=(*range(FRAMES), *range(FRAMES)), told="clock jumps 1", error=0
+    ),
+    "size-changes.264": Case(_of_two_sizes, numbers=(*range(FRAMES), *range(FRAMES))),
+    "garbage-first.ts": Case(_after_garbage),
     # Damage
     "cut-off.mkv": Case(
         _cut(0.7, "-c:v", "ffv1", "-pix_fmt", "bgr0"), numbers=tuple(range(8)), error=0,

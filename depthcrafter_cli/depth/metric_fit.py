@@ -21,7 +21,8 @@ _LEAST = 1e-6  # 1 / metres
 _UNLIKELY = 1e-4  # relative to the most likely line
 _NARROW = 0.1  # of the logarithm of depth
 _LINES, _PLACES = 250, 16  # of which lines, at which of the known places, one is chosen
-_OFF = (-0.017, 1 / 6), (0.0, 2 / 3), (0.017, 1 / 6)  # a disparity of its range, and how likely
+# By how many deviations a disparity is off, and how likely: three stand for all of a normal one.
+_OFF = (-(3**0.5), 1 / 6), (0.0, 2 / 3), (3**0.5, 1 / 6)
 _BEYOND = 0.3  # of the known 1 / depth, the least that counts
 _SUITS, _EXACT, _STEPS = 4.0, 1e-3, 10
 _HUBER = 1.345 * 1.4826  # times the median error: nearly as sharp as least squares
@@ -90,56 +91,66 @@ def _best_line(places: Floats, depth: Floats, trusted: float) -> tuple[Floats, f
         ends = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
         ends = ends[ends[:, 1] - ends[:, 0] > _LEAST]
         steps = np.diff(bounds, axis=1)[:, 0] / (_GRID - 1)
-        weights = _likelihood(np.exp(ends), steps, places, logs, trusted)
+        weights, off = _likelihood(np.exp(ends), steps, places, logs, trusted)
         likely = ends[weights > _UNLIKELY]
         bounds = np.stack([likely.min(axis=0) - steps, likely.max(axis=0) + steps], axis=1)
     most = np.argsort(-weights)[:_LINES]
-    lines, weights = np.exp(ends[most]), weights[most] / weights[most].sum()
+    lines, weights, off = np.exp(ends[most]), weights[most] / weights[most].sum(), off[most]
     some = np.quantile(places, np.linspace(0, 1, _PLACES))
-    expected = _expected_errors(lines, weights, some, _BEYOND / float(np.quantile(depth, 0.9)))
+    least = _BEYOND / float(np.quantile(depth, 0.9))
+    expected = _expected_errors(lines, weights, off, some, least)
     return lines[expected.argmin()], float(np.diff(bounds, axis=1).max())
 
 
-def _expected_errors(lines: Floats, weights: Floats, places: Floats, least: float) -> Floats:
+def _expected_errors(
+    lines: Floats, weights: Floats, off: Floats, places: Floats, least: float
+) -> Floats:
     """By how much each line's depth is off, relative to the true one, if another one is right.
 
-    That is as likely as its weight, and disparity is off as well. 1 / depth is at ``least`` that.
+    That is as likely as its weight, and disparity is ``off`` as well, by what is expected of that
+    line. 1 / depth is at ``least`` that.
     """
     expected = np.zeros(len(lines))
+    rise = np.diff(lines, axis=1)[:, 0]
     for place in places:
-        told = np.maximum(lines @ (1 - place, place), least)
-        for off, share in _OFF:
-            true = np.maximum(lines @ (1 - place - off, place + off), least)
+        inverse = lines @ (1 - place, place)
+        told = np.maximum(inverse, least)
+        for deviations, share in _OFF:
+            true = np.maximum(inverse + deviations * off * rise, least)
             expected += share * np.abs(true / told[:, None] - 1) @ weights
     return expected
 
 
 def _likelihood(
     ends: Floats, steps: Floats, places: Floats, logs: Floats, trusted: float
-) -> Floats:
+) -> tuple[Floats, Floats]:
     """How likely each line [m] makes the points, relative to the best line: [m].
 
+    With it comes by how much disparity is off, as expected of each line: [m], of the range.
+
     ``ends`` [m, 2] are 1 / depth at the places 0 and 1, and ``steps`` by how much neighbouring
-    lines differ in its logarithm there. Wrong depths may be anything. The farthest disparity of
-    the shot is hardly beyond infinity.
+    lines differ in its logarithm there. A disparity that is off moves 1 / depth by as much
+    everywhere, and so, far away, depth by a lot; a measurement is off relative to itself. Wrong
+    depths may be anything. The farthest disparity of the shot is hardly beyond infinity.
     """
     first, rise = ends[:, :1], np.diff(ends, axis=1)
-    inverse = np.maximum(first + rise * places, _LEAST)
-    squared = (np.log(inverse) + logs) ** 2
-    share = first * (1 - places) / inverse
-    between = ((share * steps[0]) ** 2 + ((1 - share) * steps[1]) ** 2) / 12
+    told, known = first + rise * places, np.exp(-logs)
+    squared, seen = (known - told) ** 2, np.maximum(told, 0) ** 2
+    moved = first * (1 - places) * steps[0], ends[:, 1:] * places * steps[1]
+    between = (moved[0] ** 2 + moved[1] ** 2) / 12
     wrong = (1 - trusted) / (max(float(np.ptp(logs)), 0.5) + 2)
     lowest = (first - rise * (_FAR / (1 - _FAR)))[:, 0] / rise[:, 0]
-    found = []
+    found, supposed = [], []
     for estimated in _ESTIMATED:
         beyond = -np.logaddexp(0, -1.7 * np.clip(lowest / estimated + 1, -50, 50))
         for measured in _MEASURED:
-            variance = measured**2 + (estimated * rise / inverse) ** 2 + between
-            right = np.exp(-squared / (2 * variance)) / np.sqrt(2 * np.pi * variance)
+            variance = measured**2 * seen + (estimated * rise) ** 2 + between
+            right = known * np.exp(-squared / (2 * variance)) / np.sqrt(2 * np.pi * variance)
             found.append(np.log(trusted * right + wrong).sum(axis=1) + beyond)
+            supposed.append(estimated)
     total = np.logaddexp.reduce(found, axis=0)
-    likelihood: Floats = np.exp(total - total.max())
-    return likelihood
+    off = np.exp(np.array(found) - total).T @ supposed
+    return np.exp(total - total.max()), off
 
 
 def _errors(line: Floats, disparity: Floats, depth: Floats) -> Floats:

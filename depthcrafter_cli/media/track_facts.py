@@ -4,6 +4,7 @@ ISO/IEC 14496-12 (boxes, clean aperture), RFC 9559 (Matroska), and the configura
 "Dolby Vision Streams Within the ISO Base Media File Format".
 """
 
+import math
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
@@ -130,7 +131,8 @@ def _clean_aperture(told: bytes, stored: Size) -> Crop | None:
         return None
     left, top = (stored.width - width) / 2 + across, (stored.height - height) / 2 + down
     right, bottom = stored.width - width - left, stored.height - height - top
-    crop = Crop(*(int(side) for side in (left, right, top, bottom)))
+    # FFmpeg shows what is between pixels so.
+    crop = Crop(math.floor(left), math.ceil(right), math.floor(top), math.ceil(bottom))
     return crop if any(crop) else None
 
 
