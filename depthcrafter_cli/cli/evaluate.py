@@ -20,8 +20,14 @@ from depthcrafter_cli.workflows.request import RunRequest
 if TYPE_CHECKING:
     from depthcrafter_cli.evaluation.report import ClipScore, EvaluationReport
 
-_METHOD = ("method", "weights", "max_res", "device", "dtype", "max_vram", "max_ram", "overwrite")
-_SETTINGS = ("steps", "guidance", "window", "overlap", "align", "seed")
+_METHOD = (
+    "method", "weights", "max_res", "reference", "device", "dtype", "max_vram", "max_ram",
+    "overwrite",
+)  # fmt: skip
+_SETTINGS = (
+    "steps", "guidance", "window", "overlap", "noise_aug", "decode_chunk", "encode_batch", "align",
+    "seed",
+)  # fmt: skip
 
 Set = Annotated[
     str,

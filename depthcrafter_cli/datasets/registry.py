@@ -89,10 +89,10 @@ class Dataset:
         """Whether one of the first clips in a folder is whole."""
         try:
             places = self._places(root, long)[:_LOOKED_AT]
-        except InputError:
+        except (InputError, OSError):  # what lies around may not be readable
             return False
         for place in places:
-            with suppress(InputError):
+            with suppress(InputError, OSError):
                 place.open()
                 return True
         return False

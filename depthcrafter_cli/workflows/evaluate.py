@@ -164,7 +164,8 @@ class _Method:
     def __init__(
         self, request: EvaluationRequest, warn: Warn, model: LoadedModel | None = None
     ) -> None:
-        from depthcrafter_cli.methods.base import MethodRequest
+        from depthcrafter_cli.methods.base import MethodRequest, refuse
+        from depthcrafter_cli.methods.registry import DEPTHCRAFTER as OF_NETWORKS
         from depthcrafter_cli.methods.registry import method_named
         from depthcrafter_cli.models.pretrained import Pretrained
         from depthcrafter_cli.models.registry import DEPTHCRAFTER
@@ -177,6 +178,10 @@ class _Method:
         if max_res is None and self._size is not None and found and found.spec == DEPTHCRAFTER:
             max_res = max(self._size.height, self._size.width)
         self._max_res, self._settings = max_res, dict(request.settings)
+        if request.reference:
+            if method.name != OF_NETWORKS:
+                refuse(method.name, "reference")
+            self._settings["noise"] = "reference"
         asked = MethodRequest(
             weights=request.weights, max_res=max_res, settings=self._settings, dtype=request.dtype
         )

@@ -109,7 +109,9 @@ class FigureRequest:
         check_options(self)
 
 
-_OF_METHODS = ("method", "weights", "max_res", "device", "dtype", "max_vram", "max_ram")
+_OF_METHODS = (
+    "method", "weights", "max_res", "reference", "device", "dtype", "max_vram", "max_ram"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,7 @@ class EvaluationRequest:
         max_res: the longest side that the method sees, in pixels; None is the set's published
             one for the published model, and the model's own for others.
         settings: of the method, by name.
+        reference: whether noise and windows are those of the reference program.
         overwrite: whether files of another evaluation are replaced.
     """
 
@@ -225,6 +228,7 @@ class EvaluationRequest:
     )
     max_res: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    reference: bool = False
     device: str = "auto"
     dtype: str = "auto"
     max_vram: float | None = None

@@ -287,6 +287,19 @@ def test_an_evaluation_on_two_workers_one_of_which_dies_has_the_same_table(
     assert one.read_bytes() == other.read_bytes()
 
 
+def test_the_reference_is_a_setting_of_the_networks(cli, sintel, tiny_folder, tmp_path):
+    told = ["sintel", sintel, "--max-res", 128, "--only", "alley", "--window", 2, "--overlap", 1]
+    networks = ["--weights", tiny_folder, "--steps", 1, "--noise-aug", 0.1]
+    usual = scores(cli, tmp_path, *told, *networks)
+    report = scores(cli, tmp_path, *told, *networks, "--reference", "--overwrite")
+    kinds = [each["made"]["settings"]["noise"] for each in (usual, report)]
+    assert kinds == ["frame", "reference"] and report["made"]["settings"]["noise_aug"] == 0.1
+    assert report["mean"]["abs_rel"] != usual["mean"]["abs_rel"]
+    refused = cli("evaluate", "sintel", sintel, "--method", "trivial-gradient", "--reference",
+                  "--out", tmp_path / "r.json")  # fmt: skip
+    assert refused.code == 2 and "got --reference with --method trivial-gradient" in refused.err
+
+
 def test_clips_of_your_own_are_scored_in_their_medians(cli, tmp_path):
     home = tmp_path / "clips" / "a"
     (home / "rgb").mkdir(parents=True)
