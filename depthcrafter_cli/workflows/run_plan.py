@@ -143,17 +143,18 @@ def plan(
             the run later.
     """
     video, method = _settle(request)
+    on = machine_for(request, warn, card)
     if _goes_on(request):
         try:
             saved = (state := RunState(request.work_folder)).saved()
             kept = request.keep_work or saved.request.keep_work
             require_same_outputs(request, saved, state)
-            return _planned(replace(request, keep_work=kept), video, method, warn, saved)
+            return _planned(replace(request, keep_work=kept), video, method, on, saved)
         except (UsageError, InputError):
             if not request.overwrite or request.resume_only:
                 raise
     video = _with_shots(request, video, method, observer)
-    return _planned(request, video, method, warn, known=card)
+    return _planned(request, video, method, on)
 
 
 def check_run(request: RunRequest) -> Video:
@@ -169,9 +170,8 @@ def _planned(
     request: RunRequest,
     video: Video,
     method: MethodPlan,
-    warn: Warn,
+    on: Machine,
     saved: SavedRun | None = None,
-    known: Card | None = None,
 ) -> RunPlan:
     """What depends on the machine settled; ``saved`` is the run that is to go on.
 
@@ -179,7 +179,6 @@ def _planned(
         MemoryLimitError: nothing fits, or not with the settings that ``saved`` began with.
         UsageError, InputError: the disparity of ``saved`` is another.
     """
-    on = machine_for(request, warn, known)
     if on.device == "cpu":
         on = replace(on, budget=on.budget.beside(_queued(request, video, method)))
     spec, weights = method.spec, method.weights

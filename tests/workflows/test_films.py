@@ -70,6 +70,13 @@ def test_a_shot_has_the_same_disparity_in_the_film_and_alone(cli, film, options,
     assert list(made["range"]) == [made["depth"].min(), made["depth"].max()]
 
 
+def test_a_device_that_is_not_there_is_said_before_cuts_are_looked_for(cli, film, tmp_path):
+    for device, code in (("cuda:99", 2), ("cpu", 0)):
+        command = ["run", film, "--out", tmp_path / "d.npz", *TRIVIAL, "--device", device, "--json"]
+        done = cli(*command)
+        assert done.code == code and ('"stage": "read"' in done.out) is (device == "cpu"), done
+
+
 def test_one_shot_is_written_as_if_nobody_had_looked_for_cuts(cli, film, tmp_path):
     part = ["--start", "0.37", "--end", "0.87", *TRIVIAL]
     for name, cuts in (("auto", []), ("none", ["--cuts", "none"])):
