@@ -5,8 +5,9 @@ They are made from the results' files and need no model.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ def report(request: ReportRequest, observer: Observer = ignore, warn: Warn = ign
                 _video_row(each, request, pages / f"{at:04}", observer, warn)
                 for at, each in enumerate(videos)
             ]
-            sections.append(_videos_table(videos, rows))
+            sections.append(_videos_table(rows))
             written = [pages]
         sections += chain.from_iterable(evaluation_tables(each, warn) for each in scores)
         held = ((len(videos), "video"), (len(scores), "evaluation"))
@@ -267,16 +268,17 @@ def _without_folders(value: Any) -> Any:
 
 def _video_row(
     video: _Video, request: ReportRequest, stem: Path, observer: Observer, warn: Warn
-) -> tuple[Cell, Cell, Cell]:
-    """The picture and depth of a video, and its name, which leads to its page.
+) -> tuple[_Video, Cell, Cell, Cell]:
+    """A video, its picture and depth, its name, which leads to its page, and how many frames.
 
-    That is called ``stem``, and after the video.
+    A result that cannot be read is told of. The page is called ``stem``, and after the video.
     """
     if video.result is not None:
         try:
             view = _view(find_result(video.result), request, observer, warn)
         except DepthCrafterError as error:
             warn(f"{video.name} has no page: {error}")
+            video = replace(video, status="not read", error=str(error))
         else:
             with output_errors(stem.parent):
                 stem.parent.mkdir(exist_ok=True)
@@ -285,12 +287,13 @@ def _video_row(
             link = f"{own.parent.name}/{own.name}"
             picture = _smaller(view.poster)
             return (
+                video,
                 Cell(f"{video.name} and its depth", link=link, picture=picture),
                 Cell(video.name, link=link, kind="name"),
                 Cell(str(view.total), view.total),
             )
     frames = "" if video.frames is None else str(video.frames)
-    return Cell(), Cell(video.name, kind="name"), Cell(frames, video.frames)
+    return video, Cell(), Cell(video.name, kind="name"), Cell(frames, video.frames)
 
 
 def _flat(name: str) -> str:
@@ -307,12 +310,16 @@ def _smaller(poster: bytes) -> bytes:
         return webp(np.asarray(image.convert("RGB")), Size(THUMBNAIL, width), 60)
 
 
-def _videos_table(videos: Sequence[_Video], rows: Sequence[tuple[Cell, Cell, Cell]]) -> IndexTable:
+_FOLDERS = re.compile(r"(?<!\S)(?:[A-Za-z]:)?[/\\](?=\S)(?:[^\s/\\]+[/\\])*")
+
+
+def _videos_table(rows: Sequence[tuple[_Video, Cell, Cell, Cell]]) -> IndexTable:
     lines = []
-    for video, (picture, name, frames) in zip(videos, rows, strict=True):
+    for video, picture, name, frames in rows:
         seconds = Cell() if video.seconds is None else Cell(f"{video.seconds:.1f}", video.seconds)
+        remark = Cell(_FOLDERS.sub("", video.error), kind="long")  # pages are shown to others
         status = Cell(video.status, kind="good" if video.status in _MADE else "bad")
-        lines.append([picture, name, status, frames, seconds, Cell(video.error, kind="long")])
+        lines.append([picture, name, status, frames, seconds, remark])
     titles = ["", "Video", "Status", "Frames", "Seconds", "Remarks"]
     kept = [
         at for at in range(len(titles)) if at < 3 or any(line[at].text for line in lines)

@@ -188,6 +188,14 @@ def test_what_no_page_can_be_made_of_is_one_sentence(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_result_that_cannot_be_read_is_not_done(cli, made, tmp_path):
+    (tmp_path / "cut.npz").write_bytes(b"PK")
+    done = cli("report", made / "depth.npz", tmp_path / "cut.npz", "--out", tmp_path / "i.html")
+    assert done.code == 0 and "cut.npz has no page" in done.err
+    page = (tmp_path / "i.html").read_text()
+    assert "not read" in page and "cut.npz cannot be read" in page and str(tmp_path) not in page
+
+
 def test_a_batch_has_an_index_of_pages(cli, tmp_path):
     shots = tmp_path / "shots"
     shots.mkdir()
@@ -205,6 +213,7 @@ def test_a_batch_has_an_index_of_pages(cli, tmp_path):
     assert len(links) == 2 and all((tmp_path / link).is_file() for link in links)
     assert page.count('src="data:image/webp') == 2
     assert "failed" in page and "broken" in page
+    assert str(tmp_path) not in page
     again = cli("report", tmp_path / "report.json", "--out", tmp_path / "index.html")
     assert again.code == 6 and "exists" in again.err
 
