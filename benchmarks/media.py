@@ -31,7 +31,7 @@ from depthcrafter_cli.types import Disparity, Size, ValueRange
 
 HEIGHTS = {576: Size(576, 1024), 1080: Size(1080, 1920)}
 RATE = Fraction(24)
-LIMIT, IMAGES_LIMIT, HDR_LIMIT = 1.15, 1.3, 1.3
+LIMIT, IMAGES_LIMIT = 1.15, 1.3
 Work = Callable[[], object]
 VIDEOS = {"h264": ".mp4", "hevc-10": ".mp4", "prores": ".mov", "ffv1": ".mkv"}
 IMAGES = {
@@ -81,13 +81,10 @@ def _rows(
     h264 = ("-c:v", "libx264", "-crf", "18", *_tagged("yuv420p", "bt709", "bt709", "bt709"))
     pq = _tagged("yuv420p10le", "bt2020", "smpte2084", "bt2020nc")
     hevc = ("-c:v", "libx265", "-x265-params", "log-level=none", *pq)
-    for name, coded, filters, limit in (
-        ("read h264", h264, "", LIMIT),
-        ("read hdr", hevc, f",{TO_SDR}", HDR_LIMIT),
-    ):
+    for name, coded, filters in (("read h264", h264, ""), ("read hdr", hevc, f",{TO_SDR}")):
         if wanted(name):
             source = _source(folder / f"{name.split()[1]}-{size}.mkv", size, long, coded)
-            yield name, *_reading(source, HEIGHTS[576], filters), long, limit
+            yield name, *_reading(source, HEIGHTS[576], filters), long, LIMIT
     depth = [_depth(index, size) for index in range(frames)]
     for name, suffix in VIDEOS.items():
         if wanted(name):

@@ -26,6 +26,12 @@ _LYING = (5, 6, 7, 8)  # of orientations: rows are shown as columns
 _MIRRORED, _UPSIDE_DOWN = (2, 3, 6, 7), (3, 4, 7, 8)  # after that
 
 
+def is_tiff(file: Path) -> bool:
+    """Whether a file begins as a TIFF, or BigTIFF, does. Raises OSError."""
+    with file.open("rb") as opened:
+        return opened.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
 def is_float_tiff(file: Path) -> bool:
     """Whether a file is a TIFF, or BigTIFF, of floats, by the header of its first page.
 

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 import av
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.decoding import require_regular
 from depthcrafter_cli.media.float_tiff import (
     is_float_tiff,
+    is_tiff,
     read_float_tiff,
     size_of_float_tiff,
 )
@@ -112,6 +113,11 @@ def opened_image(file: Path) -> Iterator[Image.Image]:
     except InputError:
         raise
     except Exception as error:  # Pillow lets through whatever its parsers stumble over
+        if isinstance(error, UnidentifiedImageError) and is_tiff(file):
+            raise InputError(
+                f"{file} cannot be read as an image (a TIFF that is damaged or of a rare kind), "
+                "expected 8 or 16 bits a channel, or floats: replace or convert it."
+            ) from error
         raise InputError(
             f"{file} cannot be read as an image ({str(error) or type(error).__name__}), expected "
             "a complete one: replace or remove it."

@@ -148,6 +148,13 @@ def test_numbers_that_no_picture_has_are_refused(tmp_path):
         probe(tmp_path / "a.tif")
 
 
+def test_a_tiff_of_a_kind_that_is_not_read_is_called_so(tmp_path):
+    colours = picture(3).astype(np.uint32) << 24
+    tifffile.imwrite(tmp_path / "a.tif", colours, photometric="rgb")
+    with pytest.raises(InputError, match=r"of a rare kind.*expected 8 or 16 bits a channel"):
+        probe(tmp_path / "a.tif")
+
+
 def test_images_of_two_sizes_are_refused(folder):
     Image.fromarray(picture(0, Size(20, 30))).save(folder / "shot_12.png")
     with pytest.raises(InputError, match=r"shot_12.png is 30x20, expected 64x48"):
