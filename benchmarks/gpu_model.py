@@ -121,7 +121,9 @@ class Recorder(Tracker):
         elif kind == "norm":
             norms, extra = len(args[0]) * args[1 if name == "group_norm" else 6], _bytes(args[0])
             kernels = 3
-        reads = given[1:] if name == "copy_" else given
+        kept = _tensors((kwargs or {}).get("out"))
+        read = [tensor for tensor in given if all(tensor is not out for out in kept)]
+        reads = read[1:] if name == "copy_" else read
         self.note(kind, reads, made, count, norms, extra, kernels)
 
     def note(
@@ -149,6 +151,13 @@ class Kernels:
         result = torch.empty_like(tokens)
         self._note("other", [tokens], [result])
         return result
+
+    def add_normalize(
+        self, part: Tensor, tokens: Tensor, context: Tensor | None, norm: Any
+    ) -> tuple[Tensor, Tensor]:
+        total, normed = torch.empty_like(part), torch.empty_like(part)
+        self._note("other", [part, tokens], [total, normed])
+        return total, normed
 
     def gated(self, lifted: Tensor) -> Tensor:
         result = torch.empty_like(lifted[..., : lifted.shape[-1] // 2].contiguous())

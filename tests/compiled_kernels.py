@@ -13,6 +13,7 @@ TARGETS = (
     GPUTarget("cuda", 75, 32), GPUTarget("cuda", 80, 32), GPUTarget("cuda", 90, 32),
     GPUTarget("cuda", 120, 32), GPUTarget("hip", "gfx1100", 32),
 )  # fmt: skip
+_ADDED = ("part", "context", "total", "normed")
 # Triton takes an integer that is 1 for a constant; so may all of these be.
 ONES: tuple[dict[str, int], ...] = (
     {},
@@ -23,7 +24,9 @@ ONES: tuple[dict[str, int], ...] = (
 def build(kernel: Any, target: GPUTarget, dtype: str, constants: dict[str, Any]) -> None:
     """Compile a kernel for tokens of a ``dtype``."""
     pointers = {"by_channel": "*fp32", "mean": "*fp32", "m2": "*fp32"}
-    pointers |= dict.fromkeys(("tokens", "result", "weight", "bias", "lifted"), f"*{dtype}")
+    pointers |= dict.fromkeys(
+        ("tokens", "result", "weight", "bias", "lifted", *_ADDED), f"*{dtype}"
+    )
     pointers |= {"group_mean": "*fp32", "group_m2": "*fp32", "share": "fp32", "eps": "fp32"}
     names = kernel.arg_names
     constants = {name: value for name, value in constants.items() if name in names}
@@ -39,7 +42,8 @@ for target, dtype, ones in product(TARGETS, ("fp16", "bf16", "fp32"), ONES):
         continue
     sizes = {"ROWS": 32, "CHANNELS": 128, "VALUES": 256, "TILES": 2, "channel_stride": 1, **ones}
     for flag in (False, True):
-        for kernel in (kernels._by_channel, kernels._normalize):
-            build(kernel, target, dtype, {**sizes, "TOGETHER": flag, "SILU": flag})
+        flags = dict.fromkeys(("TOGETHER", "SILU", "CONTEXT"), flag)
+        for kernel in (kernels._by_channel, kernels._normalize, kernels._add_normalize):
+            build(kernel, target, dtype, {**sizes, **flags})
     for kernel in (kernels._by_group, kernels._gated):
         build(kernel, target, dtype, sizes)

@@ -52,8 +52,12 @@ def _try(kernels: Any, device: torch.device) -> None:
     given = kernels.normalize(tokens, norm, count, mean, m2, silu=True)
     expected = F.silu(norm(tokens.transpose(1, 2))).transpose(1, 2)
     value, gate = tokens.chunk(2, dim=-1)
+    layer = nn.LayerNorm(192, device=device, dtype=tokens.dtype)
+    total, normed = kernels.add_normalize(tokens, tokens, tokens[:, :1], layer)
+    added = tokens + tokens + tokens[:, :1]
     for ours, theirs in (
         (given, expected), (kernels.gated(tokens), value * F.gelu(gate)),
+        (total, added), (normed, layer(added)),
     ):  # fmt: skip
         if not (ours - theirs).abs().max() <= _TOLERANCE * theirs.abs().max():
             raise ValueError("its results are wrong")

@@ -44,7 +44,9 @@ def test_the_kernels_give_what_pytorch_gives(by_kernels, dtype, limit, together)
     """Of large means, of rows and channels that fill no tile, of tokens in any order in memory."""
     whole = torch.randn(2, 45, 160, generator=torch.Generator().manual_seed(0)) * 2 + 9
     norm = nn.GroupNorm(4, 160, dtype=dtype).requires_grad_(False)
-    nn.init.normal_(norm.weight), nn.init.normal_(norm.bias)
+    row_norm = nn.LayerNorm(160, dtype=dtype).requires_grad_(False)
+    for each in (norm, row_norm):
+        nn.init.normal_(each.weight), nn.init.normal_(each.bias)
     layer = SimpleNamespace(net=[SimpleNamespace(proj=nn.Identity()), None, nn.Identity()])
 
     def results() -> list[torch.Tensor]:
@@ -54,6 +56,9 @@ def test_the_kernels_give_what_pytorch_gives(by_kernels, dtype, limit, together)
             moments = layers.Moments.gathered(tokens, 4, pieces, together=together)
             made.append(layers.normalize(tokens, norm, moments, silu=True))
             made.append(layers.feed_forward(tokens, layer))
+            for context in (None, tokens[:, :1], tokens[:1, 1:2]):
+                part = (tokens - 9).mul(2).contiguous()
+                made += layers.add_normalize(part, tokens, context, row_norm)
         return made
 
     expected = results()

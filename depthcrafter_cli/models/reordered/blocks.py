@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from depthcrafter_cli.models.reordered.layers import (
     ImageSize,
     Moments,
+    add_normalize,
     attend,
     chunks,
     convolve_normalized,
@@ -133,11 +134,13 @@ def transformer(model: Any, hidden: Tensor, context: Context, chunk_values: int)
     for span in frame_spans:
         part = hidden[span]
         part = normalize(part, model.norm, Moments.of(part, model.norm.num_groups))
-        inner[span] = model.proj_in(part)
+        weight, bias = model.proj_in.weight, model.proj_in.bias
+        torch.addmm(bias, part.flatten(0, 1), weight.t(), out=inner[span].flatten(0, 1))
     layers = zip(model.transformer_blocks, model.temporal_transformer_blocks, context, strict=True)
     for spatial, temporal, (in_space, in_time) in layers:
         for span in frame_spans:
-            inner[span] = _attend_in_space(spatial, inner[span], in_space[span], chunk_values)
+            part = inner[span]
+            _attend_in_space(spatial, part, in_space[span], chunk_values, part)
         for span in [] if still else pixel_spans:
             part = inner[:, span]
             seen = (part + positions).transpose(0, 1)
@@ -158,30 +161,44 @@ def is_still(model: Any) -> bool:
     return is_silent(embedding, *chain(*ends)) and all(block.is_res for block in blocks)
 
 
-def _attend_in_space(block: Any, tokens: Tensor, context: Tensor, chunk_values: int) -> Tensor:
-    tokens = _attended(block, tokens, context, chunk_values)
-    return _lifted(tokens, block.norm3, block.ff, True)
+def _attend_in_space(
+    block: Any, tokens: Tensor, context: Tensor, chunk_values: int, result: Tensor
+) -> None:
+    """Some frames' ``tokens``, into ``result``, which may lie where they do."""
+    tokens, normed = _attended(block, tokens, block.norm1(tokens), context, chunk_values)
+    if is_silent(block.ff.net[2]):
+        result.copy_(tokens)
+    else:
+        torch.add(feed_forward(normed, block.ff), tokens, out=result)
 
 
 def _attend_in_time(block: Any, tokens: Tensor, context: Tensor, chunk_values: int) -> Tensor:
     """Tokens [p, T, c]: all frames of some pixels."""
-    tokens = _lifted(tokens, block.norm_in, block.ff_in, block.is_res)
-    tokens = _attended(block, tokens, context, chunk_values)
-    return _lifted(tokens, block.norm3, block.ff, block.is_res)
-
-
-def _attended(block: Any, tokens: Tensor, context: Tensor, chunk_values: int) -> Tensor:
-    if is_silent(block.attn1.to_out[0]):
-        return tokens + context
-    return attend(block.norm1(tokens), block.attn1, chunk_values).add_(tokens).add_(context)
-
-
-def _lifted(tokens: Tensor, norm: nn.Module, layer: Any, is_added: bool) -> Tensor:
-    """Through a feed-forward layer, whose result may be added to what it is given."""
-    if is_added and is_silent(layer.net[2]):
+    lifted = _lifted(block.norm_in(tokens), block.ff_in, block.is_res)
+    if block.is_res:
+        tokens, normed = add_normalize(lifted, tokens, None, block.norm1)
+    else:
+        tokens, normed = lifted, block.norm1(lifted)
+    del lifted  # or it would lie beside what follows
+    tokens, normed = _attended(block, tokens, normed, context, chunk_values)
+    lifted = _lifted(normed, block.ff, block.is_res)
+    if lifted is None:
         return tokens
-    lifted = feed_forward(norm(tokens), layer)
-    return lifted.add_(tokens) if is_added else lifted
+    return lifted.add_(tokens) if block.is_res else lifted
+
+
+def _attended(
+    block: Any, tokens: Tensor, normed: Tensor, context: Tensor, chunk_values: int
+) -> tuple[Tensor, Tensor]:
+    """Tokens after attention, and after the norm that follows; ``normed`` are those before it."""
+    silent = is_silent(block.attn1.to_out[0])
+    mixed = None if silent else attend(normed, block.attn1, chunk_values)
+    return add_normalize(mixed, tokens, context, block.norm3)
+
+
+def _lifted(normed: Tensor, layer: Any, is_added: bool) -> Tensor | None:
+    """What a feed-forward layer gives; None if that is nothing, and only added to something."""
+    return None if is_added and is_silent(layer.net[2]) else feed_forward(normed, layer)
 
 
 def cross_attention(model: Any, embeds: Tensor) -> Context:

@@ -1,5 +1,7 @@
 """Norms and gates as Triton kernels: statistics in one pass over memory, the rest in another.
 
+A LayerNorm, whose statistics are of one token, takes one pass with the sums before it.
+
 Importing this needs Triton; :mod:`depthcrafter_cli.models.fused` decides where it is used. Tokens
 are [n, s, C] of any strides and of at most 32 bits a value; all sums are in float32. The names in
 the kernels' annotations are quoted: Triton reads them as code.
@@ -55,6 +57,25 @@ def normalize(
         SILU=silu, ROWS=_ROWS, CHANNELS=_CHANNELS,
     )  # fmt: skip
     return result
+
+
+def add_normalize(
+    part: Tensor, tokens: Tensor, context: Tensor | None, norm: nn.LayerNorm
+) -> tuple[Tensor, Tensor]:
+    """Sum of ``part``, ``tokens`` and ``context`` [n or 1, 1, C] if there is one, and its norm."""
+    items, each, channels = tokens.shape
+    part = part.contiguous()
+    total, normed = torch.empty_like(part), torch.empty_like(part)
+    wide = triton.next_power_of_2(channels)
+    rows = max(1, _ROWS * _CHANNELS // wide)
+    added = part if context is None else context.contiguous()
+    per_item = channels if len(added) == items else 0
+    _add_normalize[(triton.cdiv(items * each, rows),)](
+        part, tokens, added, norm.weight, norm.bias, total, normed, items * each, each, channels,
+        *tokens.stride(), per_item, norm.eps, 1 / channels,
+        CONTEXT=context is not None, ROWS=rows, CHANNELS=wide,
+    )  # fmt: skip
+    return total, normed
 
 
 def gated(lifted: Tensor) -> Tensor:
@@ -173,3 +194,32 @@ def _gated(
     gate = tl.load(place + channels, mask=inside, other=0).to(tl.float32)
     gate *= 0.5 * (1 + tl.erf(gate * 0.7071067811865476))
     tl.store(result + row[:, None] * channels + channel[None], value * gate, mask=inside)
+
+
+@triton.jit
+def _add_normalize(
+    part: "Any", tokens: "Any", context: "Any", weight: "Any", bias: "Any", total: "Any",
+    normed: "Any", rows: "Any", each: "Any", channels: "Any", item_stride: "Any",
+    row_stride: "Any", channel_stride: "Any", per_item: "Any", eps: "Any", share: "Any",
+    CONTEXT: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
+) -> None:  # fmt: skip
+    """Whole rows, so that their statistics never leave the processor."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    channel = tl.arange(0, CHANNELS)
+    known = channel < channels
+    inside = (row < rows)[:, None] & known[None]
+    item = row // each
+    place = (item * item_stride + (row % each) * row_stride)[:, None]
+    out = row[:, None] * channels + channel[None]
+    value = tl.load(part + out, mask=inside, other=0).to(tl.float32)
+    value += tl.load(tokens + place + channel[None] * channel_stride, mask=inside, other=0)
+    if CONTEXT:
+        place = (item * per_item)[:, None] + channel[None]
+        value += tl.load(context + place, mask=inside, other=0)
+    tl.store(total + out, value, mask=inside)
+    mean = tl.sum(value, 1) * share
+    apart = tl.where(inside, value - mean[:, None], 0.0)
+    scale = 1 / tl.sqrt(tl.sum(apart * apart, 1) * share + eps)
+    apart *= scale[:, None] * tl.load(weight + channel, mask=known, other=0.0)[None]
+    apart += tl.load(bias + channel, mask=known, other=0.0)[None]
+    tl.store(normed + out, apart, mask=inside)

@@ -189,6 +189,25 @@ def attend(tokens: Tensor, attention: Any, chunk_values: int) -> Tensor:
     return attention.to_out[0](mixed.transpose(1, 2).flatten(2))
 
 
+def add_normalize(
+    part: Tensor | None, tokens: Tensor, context: Tensor | None, norm: nn.LayerNorm
+) -> tuple[Tensor, Tensor]:
+    """The sum of ``part`` and ``tokens`` [n, s, C] and of ``context`` [n or 1, 1, C], and its norm.
+
+    What is None is left out; ``part`` may be overwritten.
+    """
+    if part is None:
+        total = tokens if context is None else tokens + context
+        return total, norm(total)
+    if kernels := _kernels(tokens):
+        total, normed = kernels.add_normalize(part, tokens, context, norm)
+        return total, normed
+    total = part.add_(tokens)
+    if context is not None:
+        total.add_(context)
+    return total, norm(total)
+
+
 def feed_forward(tokens: Tensor, layer: Any) -> Tensor:
     """Return the GEGLU feed-forward layer's result."""
     lifted = layer.net[0].proj(tokens)
