@@ -12,6 +12,7 @@ from levels.things import Studio, put_things
 
 Rng = np.random.Generator
 _TEXEL = 0.7  # units of a level, of a texture of usual size
+_LAMPS = 0.35  # of all frames are lit anew, most of them dark but for a few places
 
 
 class Rays:
@@ -58,6 +59,8 @@ def frame(
     if seen is None:
         return None
     put_things(studio, level, rng, seen)
+    if rng.random() < _LAMPS:
+        _put_lamps(rng, seen)
     _finish(rng, seen)
     inverse = np.where(np.isfinite(seen.depth), 1 / np.maximum(seen.depth, 1e-3), 0)
     inverse /= np.median(inverse[inverse > 0])
@@ -130,6 +133,29 @@ def _lit(
         light[mapped] = sample([level.light_maps], level.light[which][mapped], place, finest)
         light[mapped] *= 2.2 / 255
     return base * (light + rng.uniform(0.08, 0.45))
+
+
+def _put_lamps(rng: Rng, seen: Seen) -> None:
+    """Dim what is seen, and light it from up to five places, near or far; now and then by a torch.
+
+    So what is bright is near as often as far.
+    """
+    depth = np.minimum(seen.depth, 2 * seen.far)[:, None]
+    solid = np.flatnonzero(~seen.sky)
+    light = np.full(depth.shape, rng.uniform(0.05, 0.5))
+    for _ in range(int(rng.integers(1, 6))):
+        hit = int(rng.choice(solid))
+        # Before the surface that it lights, off the line of sight.
+        lamp = seen.rays.ways[hit] * depth[hit] * rng.uniform(0.6, 1) + rng.normal(size=3) * (
+            0.15 * depth[hit]
+        )
+        reach = depth[hit] * rng.uniform(0.1, 0.6)
+        tint = 1 + rng.normal(size=3) * 0.25 * rng.random()
+        apart = ((seen.rays.ways * depth - lamp) ** 2).sum(1, keepdims=True)
+        light = light + np.clip(tint, 0.2, 2) * rng.uniform(0.5, 3) / (1 + apart / reach**2)
+    if rng.random() < 0.2:
+        light = light * np.exp(-depth / (rng.uniform(0.3, 2) * seen.middle))
+    seen.colour[solid] *= light[solid].astype(np.float32)
 
 
 def _finish(rng: Rng, seen: Seen) -> None:

@@ -59,6 +59,10 @@ def recoloured(pictures: Tensor, rng: Rng) -> Tensor:
     """``pictures`` [T, 3, h, w] from 0 to 1 in other light, by another camera, or worse kept."""
     if rng.random() < 0.8:
         pictures = _graded(pictures, rng)
+    if rng.random() < 0.4:
+        pictures = pictures * _light(pictures.shape[2:], rng)
+    if rng.random() < 0.2:
+        pictures = _redrawn(pictures.clamp(0, 1), rng)
     if rng.random() < 0.07:
         pictures = pictures.mean(1, keepdim=True).expand(-1, 3, -1, -1)
     if rng.random() < 0.2:
@@ -69,6 +73,23 @@ def recoloured(pictures: Tensor, rng: Rng) -> Tensor:
         grain = torch.from_numpy(rng.standard_normal(pictures.shape, np.float32))
         pictures = pictures + grain * float(0.05 * rng.random() ** 2)
     return pictures.clamp(0, 1)
+
+
+def _light(size: torch.Size, rng: Rng) -> Tensor:
+    """Light [1, 3, h, w] that falls unevenly, bright and dark wherever, a little tinted."""
+    coarse = rng.normal(size=(1, 1, *rng.integers(2, 7, 2))) + 0.2 * rng.normal(size=(1, 3, 1, 1))
+    field = torch.from_numpy(coarse.astype(np.float32))
+    smooth = F.interpolate(field, size, mode="bicubic", align_corners=True)
+    return (smooth * float(rng.uniform(0.2, 1.0))).exp()
+
+
+def _redrawn(pictures: Tensor, rng: Rng) -> Tensor:
+    """Brightness by any curve, a negative's among them: so that bright does not mean near."""
+    knots = np.sort(rng.random(5))[:: 1 if rng.random() < 0.5 else -1] + rng.normal(size=5) * 0.1
+    place = pictures * 4
+    low = place.long().clamp_max(3)
+    values = torch.from_numpy(knots.astype(np.float32))
+    return torch.lerp(values[low], values[low + 1], place - low).clamp(0, 1)
 
 
 def _graded(pictures: Tensor, rng: Rng) -> Tensor:
