@@ -319,6 +319,13 @@ def _check_stage(stage: StageConfig, require: Require) -> None:
         "mend it",
     )
     require(
+        all(0 <= share < 1 for share in stage.skip_dropout)
+        and not (stage.skip_dropout and stage.trains == "decoder"),
+        f"{name} has skip_dropout = {stage.skip_dropout}, expected for a stage of the denoiser "
+        "shares of less than 1",
+        "mend it",
+    )
+    require(
         stage.name.replace("-", "").replace("_", "").isalnum(),
         f"{name} becomes a file name, expected letters, digits, - and _ only",
         "rename it",
@@ -376,6 +383,11 @@ def _check_optimisation(plan: Optimisation, name: str, require: Require) -> None
         f"{name} has learning_rate = {rates[0]}, clip_norm = {rates[1]} and weight_decay = "
         f"{plan.weight_decay}, expected the first two above 0 and the last not below",
         "mend them (a large clip_norm clips nothing)",
+    )
+    require(
+        all(0 < share <= 1 for share in plan.rates.values()),
+        f"{name} has rates = {plan.rates}, expected shares of the learning rate above 0, up to 1",
+        "mend them (what is not to learn is frozen)",
     )
     require(
         len(plan.betas) == 2 and all(0 <= beta < 1 for beta in plan.betas),

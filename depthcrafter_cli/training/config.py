@@ -20,7 +20,8 @@ class Optimisation:
     With ``constant_rate`` it stays where it is, as the paper's.
     ``optimizer`` is AdamW, the paper's; AdamW that keeps its state in 8 bits, a quarter of the
     memory; or Muon, which needs fewer steps to train from nothing. ``betas`` are AdamW's, also for
-    what Muon leaves to it. ``ema`` is the decay of the averaged weights that are kept (0: no
+    what Muon leaves to it. Parameters whose names contain a key of ``rates`` learn at that share of
+    the learning rate. ``ema`` is the decay of the averaged weights that are kept (0: no
     average), ``ema_on`` says whether on the ``device`` or ``host``. So does ``optimizer_on`` of
     AdamW's state: on the host it steps there, on a copy of the weights. ``clip_norm`` is the
     largest gradient norm, ``save_every`` the checkpoint interval in steps, ``keep_last`` how many
@@ -37,6 +38,7 @@ class Optimisation:
     betas: list[float] = field(default_factory=lambda: [0.9, 0.99])
     ema: float = 0.998
     ema_on: Literal["device", "host"] = "device"
+    rates: dict[str, float] = field(default_factory=dict)
     clip_norm: float = 1.0
     save_every: int = 200
     keep_last: int = 0
@@ -75,8 +77,10 @@ class StageConfig(Optimisation):
     With ``strides`` the frames of a step are so many apart, 1, 2 or 3 of ``[1, 2, 3]`` alike often,
     as far as clips are long enough.
     The share ``condition_dropout`` of a denoiser's samples is denoised without its pictures, which
-    is the branch that ``--guidance`` compares with. With ``sampled_truth`` the latents of disparity
-    are drawn from the VAE's posterior, anew in every step, instead of being its mode.
+    is the branch that ``--guidance`` compares with. The shares ``skip_dropout`` of them, one for
+    each level from the finest on, go without that level's skips, so that shape comes from the deep
+    levels. With ``sampled_truth`` the latents of disparity are drawn from the VAE's posterior, anew
+    in every step, instead of being its mode.
     ``micro_batch`` clips at a time go through the network (0: all at once), and their gradients are
     added up.
     ``checkpointing`` computes activations twice instead of keeping them. With ``views`` a step
@@ -97,6 +101,7 @@ class StageConfig(Optimisation):
     views: ViewsConfig | None = None
     strides: list[int] = field(default_factory=list)
     condition_dropout: float = 0.0
+    skip_dropout: list[float] = field(default_factory=list)
     sampled_truth: bool = False
 
 

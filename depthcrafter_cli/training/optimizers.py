@@ -39,8 +39,18 @@ def require_optimizers(recipe: TrainingConfig) -> None:
         raise UsageError(lacking)
 
 
-def optimizer_of(plan: Optimisation, parameters: Sequence[nn.Parameter]) -> Optimizer:
-    """The optimiser a stage's recipe names, over the parameters that it trains."""
+def groups_of(plan: Optimisation, network: nn.Module) -> list[dict[str, Any]]:
+    """What a plan trains of a network, a group for each ``share`` of the learning rate."""
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            shares = [share for part, share in plan.rates.items() if part in name]
+            groups.setdefault(min(shares, default=1.0), []).append(parameter)
+    return [{"params": groups[share], "share": share} for share in groups]
+
+
+def optimizer_of(plan: Optimisation, parameters: Sequence[Any]) -> Optimizer:
+    """The optimiser a stage's recipe names, over parameters or :func:`groups_of` them."""
     if plan.optimizer == "muon":
         return MuonWithAdamW(parameters, plan)
     if plan.optimizer == "adamw8bit":
@@ -63,18 +73,26 @@ class AdamWOnHost(Optimizer):
     In every step gradients go there, and weights come back. Its state is that of AdamW.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], plan: Optimisation) -> None:
-        self._copies = [nn.Parameter(p.detach().to("cpu", copy=True)) for p in parameters]
-        self._adamw = _adamw(self._copies, plan)
+    def __init__(self, parameters: Sequence[Any], plan: Optimisation) -> None:
         super().__init__(parameters, {"lr": plan.learning_rate})
+        copies = [
+            [nn.Parameter(p.detach().to("cpu", copy=True)) for p in group["params"]]
+            for group in self.param_groups
+        ]
+        self._adamw = _adamw([{"params": group} for group in copies], plan)
+        self._copies = [copy for group in copies for copy in group]
+
+    def _trained(self) -> list[nn.Parameter]:
+        return [parameter for group in self.param_groups for parameter in group["params"]]
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:
-        """One step, at the learning rate of the first parameter group."""
-        parameters = self.param_groups[0]["params"]
+        """One step, at the learning rates of the parameter groups."""
+        parameters = self._trained()
         for copy, parameter in zip(self._copies, parameters, strict=True):
             copy.grad = None if parameter.grad is None else parameter.grad.to("cpu")
-        self._adamw.param_groups[0]["lr"] = self.param_groups[0]["lr"]
+        for group, ours in zip(self._adamw.param_groups, self.param_groups, strict=True):
+            group["lr"] = ours["lr"]
         self._adamw.step()
         for copy, parameter in zip(self._copies, parameters, strict=True):
             parameter.copy_(copy)
@@ -89,7 +107,7 @@ class AdamWOnHost(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from what :meth:`state_dict` returned, with the weights as they are now."""
         self._adamw.load_state_dict(state_dict)
-        for copy, parameter in zip(self._copies, self.param_groups[0]["params"], strict=True):
+        for copy, parameter in zip(self._copies, self._trained(), strict=True):
             copy.copy_(parameter)
 
 
@@ -102,41 +120,46 @@ class MuonWithAdamW(Optimizer):
     AdamW's, so one learning rate serves both.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], plan: Optimisation) -> None:
-        self._whole = [p for p in parameters if is_matrix(p)]
-        # A view shares its parameter's memory: a step on the one is a step on the other.
-        self._matrices = [nn.Parameter(p.detach().view(len(p), -1)) for p in self._whole]
-        rest = [p for p in parameters if not is_matrix(p)]
-        self._parts: list[Optimizer] = []
-        if self._matrices:
-            muon = torch.optim.Muon(
-                self._matrices, lr=plan.learning_rate, weight_decay=plan.weight_decay,
-                adjust_lr_fn="match_rms_adamw",
-            )  # fmt: skip
-            self._parts.append(muon)
-        if rest:
-            self._parts.append(_adamw(rest, plan))
+    def __init__(self, parameters: Sequence[Any], plan: Optimisation) -> None:
         super().__init__(parameters, {"lr": plan.learning_rate})
+        self._whole: list[nn.Parameter] = []
+        self._matrices: list[nn.Parameter] = []
+        self._parts: list[tuple[dict[str, Any], Optimizer]] = []
+        for group in self.param_groups:
+            whole = [p for p in group["params"] if is_matrix(p)]
+            # A view shares its parameter's memory: a step on the one is a step on the other.
+            matrices = [nn.Parameter(p.detach().view(len(p), -1)) for p in whole]
+            rest = [p for p in group["params"] if not is_matrix(p)]
+            if matrices:
+                muon = torch.optim.Muon(
+                    matrices, lr=plan.learning_rate, weight_decay=plan.weight_decay,
+                    adjust_lr_fn="match_rms_adamw",
+                )  # fmt: skip
+                self._parts.append((group, muon))
+            if rest:
+                self._parts.append((group, _adamw(rest, plan)))
+            self._whole += whole
+            self._matrices += matrices
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:
-        """One step of each, at the learning rate of the first parameter group."""
+        """One step of each, at the learning rates of the parameter groups."""
         for whole, matrix in zip(self._whole, self._matrices, strict=True):
             matrix.grad = None if whole.grad is None else whole.grad.view(len(whole), -1)
-        for part in self._parts:
-            for group in part.param_groups:
-                group["lr"] = self.param_groups[0]["lr"]
+        for group, part in self._parts:
+            for own in part.param_groups:
+                own["lr"] = group["lr"]
             part.step()
         for matrix in self._matrices:
             matrix.grad = None  # or it would outlive the parameter's
 
     def state_dict(self) -> dict[str, Any]:
-        """Those of Muon and of AdamW, in this order."""
-        return {"parts": [part.state_dict() for part in self._parts]}
+        """Those of Muon and of AdamW, in this order, group by group."""
+        return {"parts": [part.state_dict() for _, part in self._parts]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from what :meth:`state_dict` returned."""
-        for part, state in zip(self._parts, state_dict["parts"], strict=True):
+        for (_, part), state in zip(self._parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
 
 
@@ -154,7 +177,7 @@ def is_matrix(parameter: Tensor) -> bool:
     return bool(parameter.ndim > 1 and min(parameter.flatten(1).shape) >= NARROWEST)
 
 
-def _adamw(parameters: Sequence[nn.Parameter], plan: Optimisation) -> AdamW:
+def _adamw(parameters: Sequence[Any], plan: Optimisation) -> AdamW:
     return AdamW(
         parameters, lr=plan.learning_rate, weight_decay=plan.weight_decay,
         betas=(plan.betas[0], plan.betas[1]), fused=True,

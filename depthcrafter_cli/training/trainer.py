@@ -26,7 +26,7 @@ from depthcrafter_cli.training.config import Optimisation, StageConfig
 from depthcrafter_cli.training.data.rejects import Rejects
 from depthcrafter_cli.training.ema import MovingAverage
 from depthcrafter_cli.training.journal import Journal
-from depthcrafter_cli.training.optimizers import optimizer_of
+from depthcrafter_cli.training.optimizers import groups_of, optimizer_of
 from depthcrafter_cli.training.sharding import gather, in_full, release, shard
 
 REPORT_EVERY = 20  # steps
@@ -72,8 +72,7 @@ def new_state(
     network: nn.Module, plan: Optimisation, seed: int, earlier: Sequence[Settings] = ()
 ) -> TrainingState:
     """Optimiser and average for a stage about to start, after ``earlier`` ones."""
-    trained = [p for p in network.parameters() if p.requires_grad]
-    optimizer = optimizer_of(plan, trained)
+    optimizer = optimizer_of(plan, groups_of(plan, network))
     place = torch.device("cpu") if plan.ema_on == "host" else None
     average = MovingAverage(network, plan.ema, place)
     return TrainingState(network, optimizer, average, settings_of(plan, seed, earlier))
@@ -95,7 +94,7 @@ def train_step(
         UsageError: the loss or a gradient is not a finite number; the weights are as they were.
     """
     for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate(plan, state.step)
+        group["lr"] = learning_rate(plan, state.step) * group.get("share", 1.0)
     state.optimizer.zero_grad(set_to_none=True)
     total = torch.zeros((), device=accelerator.device)
     for number, piece in enumerate(pieces):

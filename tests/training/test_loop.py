@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +23,12 @@ from depthcrafter_cli.training.checkpoint import steps_done
 from depthcrafter_cli.training.config import Optimisation, StageConfig
 from depthcrafter_cli.training.ema import MovingAverage
 from depthcrafter_cli.training.journal import Journal
-from depthcrafter_cli.training.optimizers import optimizer_of, require_optimizers, state_bytes
+from depthcrafter_cli.training.optimizers import (
+    groups_of,
+    optimizer_of,
+    require_optimizers,
+    state_bytes,
+)
 from depthcrafter_cli.training.recipe import load_recipe
 from depthcrafter_cli.training.trainer import Session, new_state, train
 
@@ -182,6 +188,36 @@ def test_betas_of_a_stage_are_those_of_its_adamw(name):
     assert torch.allclose(ours, other)
 
 
+@pytest.mark.parametrize("change", [
+    {}, {"optimizer_on": "host"},
+    pytest.param({"optimizer": "muon"}, marks=pytest.mark.skipif(
+        not hasattr(torch.optim, "Muon"), reason="PyTorch has it from 2.9 on")),
+])  # fmt: skip
+def test_parameters_with_a_share_of_the_rate_learn_as_with_that_rate(tmp_path, change):
+    plan = replace(PLAN, learning_rate=0.001, weight_decay=0.0, clip_norm=1e9, **change)
+    network = nn.ModuleDict({"slow": nn.Linear(32, 32), "fast": nn.Linear(32, 32)})
+    twins = deepcopy(network)
+    groups = groups_of(replace(plan, rates={"slow": 0.25, "slow.bias": 0.125}), network)
+    ours = optimizer_of(plan, groups)
+    assert sorted(group["share"] for group in groups) == [0.125, 0.25, 1.0]
+    for group in ours.param_groups:
+        group["lr"] = plan.learning_rate * group["share"]
+    single = [
+        optimizer_of(replace(plan, learning_rate=plan.learning_rate * share), [parameter])
+        for share, parameter in zip(
+            (0.25, 0.125, 1.0, 1.0), twins.parameters(), strict=True
+        )
+    ]  # fmt: skip
+    for _ in range(2):
+        for one, other in zip(network.parameters(), twins.parameters(), strict=True):
+            one.grad = torch.randn(one.shape)
+            other.grad = one.grad.clone()
+        for optimizer in (ours, *single):
+            optimizer.step()
+    pairs = zip(network.parameters(), twins.parameters(), strict=True)
+    assert all(torch.allclose(*pair, atol=1e-7) for pair in pairs)
+
+
 def resumes_to_the_bit(plan, tmp_path, whole, stopped, resumed):
     train(whole, plan, session(tmp_path / "whole"))
     stopped.stops_at = 26
@@ -194,7 +230,7 @@ def resumes_to_the_bit(plan, tmp_path, whole, stopped, resumed):
 
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="PyTorch has it from 2.9 on")
 def test_resumed_stage_equals_uninterrupted_stage_with_muon(tmp_path):
-    plan = replace(PLAN, optimizer="muon", learning_rate=0.001)
+    plan = replace(PLAN, optimizer="muon", learning_rate=0.001, rates={"bias": 0.5})
     resumes_to_the_bit(plan, tmp_path, Wide(), Wide(), Wide())
 
 
@@ -494,6 +530,8 @@ def test_unknown_key_is_an_error(tmp_path):
         ("nano", "batch_frames = 96", "betas = [0.9, 1.0]", "betas"),
         ("nano", "batch_frames = 96", "condition_dropout = 1.0", "dropout = 1.0"),
         ("nano", "batch_frames = 96", "sampled_truth = true", "sampled_truth"),
+        ("nano", "batch_frames = 96", "skip_dropout = [1.0]", "skip_dropout"),
+        ("nano", "batch_frames = 96", "rates = { conv_in = 0.0 }", "rates"),
     ],
 )
 def test_values_that_cannot_work_are_refused(tmp_path, example, old, new, named):

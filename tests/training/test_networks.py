@@ -1,5 +1,6 @@
 """Networks built from a recipe survive their folder, and the autoencoder's loss reaches them."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -217,3 +218,26 @@ def test_a_stage_drops_the_condition_and_samples_the_truth_as_it_says(tiny):
     assert torch.equal(sampled.image, plain.image)
     assert not torch.allclose(sampled.noisy, plain.noisy)
     assert torch.equal(sampled.noisy, shown(sampled_truth=True).noisy)
+
+
+def test_a_stage_withholds_the_skips_of_the_finest_levels_as_it_says(tiny):
+    encoder = Encoder(tiny.vae, tiny.image_encoder, torch.float32)
+    piece = Piece([DRAWN.read(0, range(2))] * 2, [[0, k] for k in range(2)], 1.0, 4)
+
+    def skips_used(shares):
+        """Of the resnets of each way up, from the finest, whether weights of skips learn."""
+        config = stage_config("all", skip_dropout=shares)
+        steps = Steps(config, {"drawn": StreamedClips(DRAWN)}, 0, Share())
+        unet = deepcopy(tiny.unet).requires_grad_(True)
+        stage = DenoiserStage(config, unet, encoder, OBJECTIVE, steps, EXACT)
+        stage.loss(unet, piece).backward()
+        last = [block.resnets[-1].spatial_res_block.conv1 for block in reversed(unet.up_blocks)]
+        taken = [bool(one.weight.grad[:, one.out_channels :].any()) for one in last]
+        stage.loss(unet, piece)
+        return taken
+
+    every = skips_used([])
+    assert all(every) and len(every) > 1
+    assert skips_used([0.0] * len(every)) == every
+    assert skips_used([0.999999]) == [False, *every[1:]]
+    assert not any(skips_used([0.999999] * len(every)))

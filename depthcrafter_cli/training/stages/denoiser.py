@@ -9,8 +9,10 @@ on the truth.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from contextlib import contextmanager
+from functools import cached_property, partial
 from itertools import count
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,6 +54,7 @@ class DenoiserStage(ClipStage):
         recompute_blocks(unet, config.checkpointing)
         keep_blind(unet)
         self._objective, self._condition_dropout = objective, config.condition_dropout
+        self._skip_dropout = config.skip_dropout
 
     def loss(self, network: nn.Module, piece: Piece) -> Tensor:
         """Weighted error of the clean latents, each clip at a noise level of its own.
@@ -81,13 +84,28 @@ class DenoiserStage(ClipStage):
             start = clean.clone()
             start[imagined] = estimate[imagined[asked]]
         noisy = start + sigma * noise
-        velocity = velocity_of(network, noisy, sigma, batch, self._precision)
+        with self._skips_dropped(rngs, clean.shape[1]):
+            velocity = velocity_of(network, noisy, sigma, batch, self._precision)
         matching = loss.score_matching_loss(noisy, velocity, clean, sigma, batch.mask)
         if not self._objective.depth:
             return matching
         estimate = loss.clean_estimate(noisy, velocity, sigma) / self._encoder.scaling_factor
         error = depth_error(self._reading(estimate), batch.inverse_depth)
         return matching + self._objective.depth * error.mean()
+
+    @contextmanager
+    def _skips_dropped(self, rngs: list[np.random.Generator], frames: int) -> Iterator[None]:
+        """Withhold skips of the finest levels from clips, each from its share of them."""
+        hooks = []
+        for block, share in zip(reversed(self.network.up_blocks), self._skip_dropout, strict=False):
+            kept = torch.tensor([rng.random() >= share for rng in rngs]).repeat_interleave(frames)
+            hook = partial(_without_skips, kept.float().view(-1, 1, 1, 1))
+            hooks.append(block.register_forward_pre_hook(hook, with_kwargs=True))
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     @cached_property
     def _reading(self) -> DepthReading:
@@ -114,6 +132,13 @@ class DenoiserStage(ClipStage):
         level = int(rng.choice(len(plan.levels), p=shares))
         sigma = plan.levels[level] * float(np.exp(plan.level_spread * rng.normal()))
         return sigma, level == len(plan.levels) - 2 and rng.random() < plan.rollout
+
+
+def _without_skips(
+    kept: Tensor, _block: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    skips = tuple(skip * kept.to(skip) for skip in named["res_hidden_states_tuple"])
+    return inputs, named | {"res_hidden_states_tuple": skips}
 
 
 def train_denoiser(
