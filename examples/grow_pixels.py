@@ -52,7 +52,8 @@ from depthcrafter_cli.training.shortcuts import (
 )
 from depthcrafter_cli.training.trainer import learning_rate
 
-FINER = [32, 32, 64]  # channels of the new levels, from the finest
+FINER = 3  # levels, from pixels to latents
+NARROW = 32  # channels of the finest; the last has those that the old denoiser begins with
 SIGMA = 700.0  # the one noise level that nano is asked at
 BATCH = 4
 VIEWS = ViewsConfig([ViewSize(128, 256), ViewSize(128, 128)])
@@ -102,7 +103,7 @@ def main(
         network.requires_grad_(False)
     recompute_blocks(unet, False)  # leaves out the temporal halves, which sleep
     reached = len(old_model.unet.up_blocks)
-    way_down = nn.ModuleList([unet.conv_in, *unet.down_blocks[: len(FINER)]])
+    way_down = nn.ModuleList([unet.conv_in, *unet.down_blocks[:FINER]])
     way_up = nn.ModuleList(
         [*unet.up_blocks[reached - 1].upsamplers, *unet.up_blocks[reached:],
          unet.conv_norm_out, unet.conv_out]
@@ -120,9 +121,11 @@ def grown(old: Components) -> nn.Module:
     attends = ["CrossAttn" in kind for kind in config.down_block_types]
     unet = build_unet(
         UnetConfig(
-            channels=[*FINER, *config.block_out_channels],
-            heads=[1] * len(FINER) + [*config.num_attention_heads],
-            attention=[False] * len(FINER) + attends,
+            channels=[
+                *[NARROW] * (FINER - 1), config.block_out_channels[0], *config.block_out_channels
+            ],
+            heads=[1] * FINER + [*config.num_attention_heads],
+            attention=[False] * FINER + attends,
             asleep=True,
             deterministic=True,
         ),
@@ -152,7 +155,7 @@ def _source(name: str) -> str:
     part, _, rest = name.partition(".")
     if part == "down_blocks":
         number, _, rest = rest.partition(".")
-        return f"down_blocks.{int(number) - len(FINER)}.{rest}" if int(number) >= len(FINER) else ""
+        return f"down_blocks.{int(number) - FINER}.{rest}" if int(number) >= FINER else ""
     return name if part in ("mid_block", "up_blocks") else ""
 
 
@@ -176,7 +179,7 @@ def entered(unet: nn.Module, old: Components, seen: Tensor) -> Answers:
     hidden = unet.conv_in(torch.cat([torch.zeros_like(seen), seen], 1))
     level = hidden.new_zeros(len(seen), unet.time_embedding.linear_2.out_features)
     alone = hidden.new_zeros(len(seen), 1)
-    for block in unet.down_blocks[: len(FINER)]:
+    for block in unet.down_blocks[:FINER]:
         hidden, _ = block(hidden, temb=level, image_only_indicator=alone)
     return hidden, wanted
 
