@@ -30,9 +30,10 @@ from depthcrafter_cli.training.networks import (
 SCRIPT = Path(__file__).parents[2] / "examples" / "grow_pixels.py"
 CPU = torch.device("cpu")
 
-pytestmark = pytest.mark.skipif(
-    not hasattr(torch.optim, "Muon"), reason="PyTorch has Muon from 2.9 on"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="PyTorch has it from 2.9 on"),
+]
 
 
 def loaded(folder):

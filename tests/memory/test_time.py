@@ -20,29 +20,37 @@ from depthcrafter_cli.memory.planner import choose
 from depthcrafter_cli.memory.work import Work, forward
 from depthcrafter_cli.models.layout import network_configs
 from depthcrafter_cli.models.reordered.decoder import decode_latents
+from depthcrafter_cli.models.reordered.encoder import encode_images
 from depthcrafter_cli.models.reordered.unet import WindowForward
 from depthcrafter_cli.models.residency import Residency
 from depthcrafter_cli.types import MemoryPlan, Size
 
 NANO = Path(__file__).parents[2] / "weights" / "nano"
-CLIP = Path(__file__).parents[1] / "data" / "parity" / "video" / "clip_a.mp4"
+PARITY = Path(__file__).parents[1] / "data" / "parity"
+CLIP = PARITY / "video" / "clip_a.mp4"
 BLOCKS = "depthcrafter_cli.models.reordered.blocks"
 FULL = Architecture.of(**network_configs(CONFIGS))
 WORKLOAD = Workload(Size(576, 1024), 110, 8, 2)
 
 
-def test_operations_are_those_pytorch_counts():
-    simulation, workload = Simulation(NANO), Workload(Size(192, 256), 6, 4, 2)
+@pytest.mark.parametrize("model", [NANO, PARITY / "tiny_model"])
+def test_operations_are_those_pytorch_counts(model):
+    simulation, workload = Simulation(model), Workload(Size(192, 256), 6, 4, 2)
     unet, vae, image_encoder = simulation.networks
     plan, like = MemoryPlan(10**12), {"device": DEVICE, "dtype": simulation.dtype}
-    window, ids = torch.empty(6, 8, 24, 32, **like), torch.empty(1, 3, **like)
+    inside = workload.latent_size(simulation.architecture)
+    window, ids = (
+        torch.empty(6, unet.config.in_channels, *inside, **like),
+        torch.empty(1, 3, **like),
+    )
+    latents = torch.empty(4, unet.config.out_channels, *inside, **like)
     embeds = torch.empty(6, 1, simulation.architecture.cross_width, **like)
     works = {
         "denoise": lambda: WindowForward(unet, embeds, plan, Residency(DEVICE, offloaded=False))(
             window, torch.empty(1, device=DEVICE), ids
         ),
-        "decode": lambda: decode_latents(vae.decoder, torch.empty(4, 4, 24, 32, **like), plan),
-        "encode": lambda: vae.encoder(torch.empty(1, 3, 192, 256, device=DEVICE)),
+        "decode": lambda: decode_latents(vae.decoder, latents, plan),
+        "encode": lambda: encode_images(vae, torch.empty(1, 3, 192, 256, device=DEVICE), plan),
         "image_encoder": lambda: image_encoder(torch.empty(1, 3, 224, 224, **like)),
     }
     counted = Work.of(simulation.architecture, workload)
@@ -132,7 +140,10 @@ def test_norms_and_launches_are_those_of_the_real_code():
     workload = Workload(Size(192, 256), 6, 4, 2)
     unet, inside = simulation.networks[0], workload.latent_size(simulation.architecture)
     like = {"device": DEVICE, "dtype": simulation.dtype}
-    window, ids = torch.empty(6, 8, *inside, **like), torch.empty(1, 3, **like)
+    window, ids = (
+        torch.empty(6, unet.config.in_channels, *inside, **like),
+        torch.empty(1, 3, **like),
+    )
     embeds = torch.empty(6, 1, simulation.architecture.cross_width, **like)
     with torch.inference_mode(), simulated():
         step = WindowForward(unet, embeds, plan, Residency(DEVICE, offloaded=False))
