@@ -288,7 +288,7 @@ def test_ten_clips_adapt_nano_to_their_held_out_relatives(cli, tmp_path):
     lines = [json.loads(line) for line in (work / "log.jsonl").open()]
     scores = [line["abs_rel"] for line in lines if "abs_rel" in line]
     print("AbsRel on held-out clips every 20 steps:", scores)
-    assert scores[-1] < 0.8 * scores[0]
+    assert scores[-1] < 0.9 * scores[0]
     assert (tmp_path / "own" / ADAPTER_WEIGHTS).stat().st_size < 4e6
 
 
