@@ -321,8 +321,7 @@ def _check_stage(stage: StageConfig, require: Require) -> None:
     require(
         all(0 <= share < 1 for share in stage.skip_dropout)
         and not (stage.skip_dropout and stage.trains == "decoder"),
-        f"{name} has skip_dropout = {stage.skip_dropout}, expected for a stage of the denoiser "
-        "shares of less than 1",
+        f"{name} has skip_dropout = {stage.skip_dropout}, expected shares below 1, of the denoiser",
         "mend it",
     )
     require(
