@@ -71,5 +71,8 @@ class Offloaded:
         return span, piece
 
     def __del__(self) -> None:
+        if self._ahead is not None:
+            # A failure left it: its place on the device may be given out again at once.
+            self._offload.copies.wait(self.mark)
         finish = partial(self._offload.copies.finish, self.mark)
         self._offload.host_memory.give_back(self._buffer, finish)
