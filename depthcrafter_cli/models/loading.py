@@ -92,7 +92,8 @@ def load_components(
     def places_for(tensors: Sequence[Tensor]) -> list[Tensor]:
         if plan.offloaded:
             return host_like(tensors, device, host_memory)
-        return [torch.empty_like(tensor, device=device) for tensor in tensors]
+        # Not empty_like, for which PyTorch imports SymPy where a tensor has no memory.
+        return [torch.empty(each.shape, dtype=each.dtype, device=device) for each in tensors]
 
     for name, network in networks._asdict().items():
         dtype_of = vae_dtype if name == "vae" else lambda _: dtype
@@ -131,7 +132,7 @@ def _fill(
     samples: dict[str, bytes] = {}
     files = weight_files(folder, name)
     expected = {
-        key: torch.empty_like(tensor, dtype=dtype_of(key))
+        key: torch.empty(tensor.shape, dtype=dtype_of(key), device=tensor.device)
         for key, tensor in network.state_dict().items()
     }
     shapes = {key: tuple(tensor.shape) for key, tensor in expected.items()}

@@ -6,11 +6,13 @@ forward pass here. To import those libraries takes longer than all else before t
 what trains networks does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple, TypeVar
 
 import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from depthcrafter_cli.models.published.image_encoder import ImageEncoder, ImageEncoderConfig
 from depthcrafter_cli.models.published.unet import UNet, UNetConfig
@@ -33,12 +35,31 @@ def empty_networks(configs: Configs) -> Networks:
 
     Raises ValueError or TypeError for what is no network of Stable Video Diffusion.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _Uninitialised():
         return Networks(
             UNet(_read(UNetConfig, configs["unet"])),
             Vae(_read(VaeConfig, configs["vae"])),
             ImageEncoder(_read(ImageEncoderConfig, configs["image_encoder"])),
         )
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Inside, new layers draw no first weights.
+
+    On the meta device there is nothing to draw, and PyTorch would import its decompositions, SymPy
+    among them, to find that out: a second of every start.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if getattr(func, "__module__", "") == nn.init.__name__:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def _read(kind: type[Kind], config: Mapping[str, Any]) -> Kind:
