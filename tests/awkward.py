@@ -459,6 +459,10 @@ CASES = {
         _with_box(b"dvcC", _dolby_vision(5, 0), *X265),
         refused="Dolby's metadata alone tell (profile 5)",
     ),
+    "early-dolby-vision-5.mp4": Case(
+        _with_box(b"dvcC", _dolby_vision(5, 0)[:4], *X265),
+        refused="Dolby's metadata alone tell (profile 5)",
+    ),
     "dolby-vision-8.mp4": Case(_with_box(b"dvvC", _dolby_vision(8, 1), *X265)),
     "dolby-vision-5.mkv": Case(
         _with_elements(

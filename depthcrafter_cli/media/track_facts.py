@@ -137,12 +137,14 @@ def _clean_aperture(told: bytes, stored: Size) -> Crop | None:
 
 
 def _dolby_vision(record: bytes) -> tuple[int, int]:
-    return record[2] >> 1, record[4] >> 4
+    """The profile, and by what its base layer can be shown, which early records do not tell."""
+    profile, base = struct.unpack("2xBxB", record[:5].ljust(5, b"\0"))
+    return profile >> 1, base >> 4
 
 
 def _of_elements(file: BinaryIO, video: int) -> TrackFacts:
     whole = (0, file.seek(0, 2))
-    segment = next(span for name, span in _elements(file, whole) if name == _SEGMENT)
+    segment = next((span for name, span in _elements(file, whole) if name == _SEGMENT), (0, 0))
     tracks: list[dict[int, list[Span]]] = []
     for name, span in _elements(file, segment):
         if name == _CLUSTER:
