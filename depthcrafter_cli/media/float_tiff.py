@@ -38,7 +38,8 @@ def is_float_tiff(file: Path) -> bool:
     Raises InputError for what is no file.
     """
     require_regular(file)
-    with suppress(struct.error, OSError), file.open("rb") as opened:
+    # ValueError: a place that no file reaches.
+    with suppress(struct.error, OSError, ValueError), file.open("rb") as opened:
         return _sample_format(opened) == _IEEE_FLOAT
     return False
 

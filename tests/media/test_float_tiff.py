@@ -1,6 +1,7 @@
 """TIFF of floating-point numbers is linear light, however it is stored."""
 
 import importlib.util
+import struct
 
 import numpy as np
 import pytest
@@ -136,6 +137,13 @@ def test_a_broken_one_ends_the_result_with_a_warning(tmp_path):
     assert len(told) == 1 and "2.tif cannot be read as an image" in told[0]
     with pytest.raises(InputError, match="cannot be read as an image"):
         probe(broken)
+
+
+def test_a_page_beyond_all_files_is_an_error_of_the_input(tmp_path):
+    head = struct.pack("<2sHHHQ", b"II", 43, 8, 0, (1 << 64) - 1)
+    (tmp_path / "a.tif").write_bytes(head)
+    with pytest.raises(InputError, match="cannot be read as an image"):
+        probe(tmp_path / "a.tif")
 
 
 def test_other_colours_and_a_missing_package_are_told(tmp_path, monkeypatch):
