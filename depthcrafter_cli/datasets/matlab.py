@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.files import missing_package
-from depthcrafter_cli.structured import content_errors
+from depthcrafter_cli.structured import archive_errors, content_errors
 
 Array = npt.NDArray[np.generic]
 _KINDS = {
@@ -36,7 +36,8 @@ def matlab_array(path: Path, name: str, index: int | None = None) -> Array:
     Given an ``index``, only that part along the last axis is read, where the file allows it. Raises
     InputError for a file that has no such array, or cannot be read.
     """
-    with content_errors(path, InputError, "expected one of MATLAB: copy it again"):
+    expected = "expected one of MATLAB: copy it again"
+    with content_errors(path, InputError, expected), archive_errors():
         if is_hdf5(path):
             return _of_hdf5(path, name, index)
         for found, array in _arrays(path.read_bytes()):
