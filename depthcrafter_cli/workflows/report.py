@@ -310,7 +310,12 @@ def _smaller(poster: bytes) -> bytes:
         return webp(np.asarray(image.convert("RGB")), Size(THUMBNAIL, width), 60)
 
 
-_FOLDERS = re.compile(r"(?<!\S)(?:[A-Za-z]:)?[/\\](?=\S)(?:[^\s/\\]+[/\\])*")
+# Windows' paths, whose folders may have spaces in their names, though not at the end; then any.
+_FOLDERS = re.compile(
+    r"(?<![^\s'\"(])"
+    r"(?:(?:[A-Za-z]:|\\)\\(?:[^\\/:*?\"<>|\n]*[^\\/:*?\"<>|\s]\\)*"
+    r"|(?:[A-Za-z]:)?[/\\](?=\S)(?:[^\s/\\]+[/\\])*)"
+)
 
 
 def _videos_table(rows: Sequence[tuple[_Video, Cell, Cell, Cell]]) -> IndexTable:

@@ -218,6 +218,21 @@ def test_a_batch_has_an_index_of_pages(cli, tmp_path):
     assert again.code == 6 and "exists" in again.err
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (r"C:\My Films\sc 1\a b.mp4 holds 24000/1001", "a b.mp4 holds 24000/1001"),
+        (r"D:\x\a.mp4 and \\nas\films\b.mp4 differ", "a.mp4 and b.mp4 differ"),
+        ("got (/srv/films/a.mp4) and C:/x/b.mp4", "got (a.mp4) and b.mp4"),
+    ],
+)
+def test_remarks_name_no_folders(cli, tmp_path, said, shown):
+    row = {"name": "a", "status": "failed", "outputs": [], "frames": None, "seconds": None}
+    (tmp_path / "r.json").write_text(json.dumps({"videos": [{**row, "error": said}]}))
+    done = cli("report", tmp_path / "r.json", "--out", tmp_path / "i.html")
+    assert done.code == 0 and f">{shown}<" in (tmp_path / "i.html").read_text(), done.err
+
+
 # In a browser.
 
 CHROMIUM = next(
