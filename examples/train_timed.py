@@ -5,11 +5,11 @@
       --levels 9 --drawn 4 --workers 3
 
 For machines that are there for minutes only: no stage has a length, the rate falls with the time
-that is left, and the model is saved every minute, so that at most one is lost. ``MODEL`` is what
-depthcrafter train examples/nano-pixels.toml makes in its first stage, or what an earlier call left
-in ``OUT``. Stacks that are there already (``--stacks``) are used from the first second; so many
-processes record ``--levels`` of the game in ``--data`` and ``--drawn`` scenes beside them, and
-``--workers`` cut views of them. Small views come first, large ones in the last third of the time.
+that is left, and the model is saved every minute, so that at most one is lost. ``MODEL`` is
+weights/nano, what examples/grow_pixels.py makes, or what an earlier call left in ``OUT``. Stacks
+that are there already (``--stacks``) are used from the first second; so many processes record
+``--levels`` of the game in ``--data`` and ``--drawn`` scenes beside them, and ``--workers`` cut
+views of them. Small views come first, large ones in the last third of the time.
 """
 
 import shutil

@@ -1,4 +1,4 @@
-"""Clips with true depth, drawn by ray casting: the only data nano has ever seen.
+"""Clips with true depth, drawn by ray casting: most of what nano has seen.
 
 ``textures`` and ``palette`` paint surfaces, ``plants``, ``figures`` and ``buildings`` make things
 of ``solids``, ``scenes``, ``indoors``, ``landscapes`` and ``closeups`` arrange them, ``foreground``
