@@ -52,10 +52,13 @@ def figure(request: FigureRequest) -> None:
 
 
 def _told_apart(paths: Sequence[Path], names: Sequence[str]) -> list[str]:
-    """The names, with that of its file where several are the same."""
+    """The names; where several are the same with that of the file, and of folders if need be."""
+    places = [path.absolute().with_suffix("").parts for path in paths]
+    depths = range(1, max(map(len, places)) + 1)
+    enough = next((n for n in depths if len({place[-n:] for place in places}) == len(places)), 1)
     return [
-        name if names.count(name) == 1 else f"{path.stem}: {name}"
-        for path, name in zip(paths, names, strict=True)
+        name if names.count(name) == 1 else f"{'/'.join(place[-enough:])}: {name}"
+        for place, name in zip(places, names, strict=True)
     ]
 
 

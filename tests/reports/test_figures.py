@@ -63,11 +63,14 @@ def test_scores_and_errors_of_evaluations_are_drawn(cli, files):
 
 
 @pytest.mark.parametrize("kind", ["scores", "errors"])
-def test_evaluations_of_one_name_are_told_apart_by_their_files(cli, files, kind):
+@pytest.mark.parametrize("name", ["steps-{}.json", "steps-{}/bonn.json"])
+def test_evaluations_of_one_name_are_told_apart_by_their_files(cli, files, kind, name):
     pictures = []
-    for name in ("steps-1", "steps-5"):
-        shutil.copy(files / "bonn.json", files / f"{name}.json")
-        told = [files / "bonn.json", files / f"{name}.json", "--kind", kind]
+    for steps in (1, 5):
+        other = files / name.format(steps)
+        other.parent.mkdir(exist_ok=True)
+        shutil.copy(files / "bonn.json", other)
+        told = [files / "bonn.json", other, "--kind", kind]
         pictures.append(drawn(cli, files, *told))
     one, other = pictures
     assert one.shape != other.shape or not np.array_equal(one, other)
