@@ -66,7 +66,7 @@ class Dataset:
                     f"{' and others' * (len(names) > _TOLD)}: correct it."
                 )
             return [place.open() for place in places if not only or place.name in only]
-        except InputError:
+        except (InputError, UsageError):
             near = [] if self._lies_in(root, long) else self._near(root, long)
             if near:
                 raise InputError(

@@ -13,7 +13,7 @@ from PIL import Image
 from depthcrafter_cli.datasets.matlab import matlab_array
 from depthcrafter_cli.datasets.recorded import RecordedClips
 from depthcrafter_cli.datasets.registry import DATASETS
-from depthcrafter_cli.errors import InputError
+from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.types import Size
 
 
@@ -43,6 +43,14 @@ def test_the_folder_that_was_meant_is_named(cli, tmp_path, name):
         done = cli("evaluate", name, given, "--method", "trivial-gradient", "--out",
                    tmp_path / "s.json")  # fmt: skip
         assert done.code == 3 and f"may be {tmp_path / 'unpacked/it'}: name that" in done.err
+
+
+def test_the_folder_that_was_meant_is_named_to_who_wants_some_clips_alone(tmp_path):
+    sets.bonn(tmp_path / "it", 3)
+    with pytest.raises(InputError, match=r"may be .*it: name that"):
+        DATASETS["bonn"].clips(tmp_path, only=["rgbd_bonn_crowd2"])
+    with pytest.raises(UsageError, match="got `only` crowd9, expected names of rgbd_bonn_crowd2"):
+        DATASETS["bonn"].clips(tmp_path / "it", only=["crowd9"])
 
 
 def test_what_systems_leave_beside_clips_is_no_clip(tmp_path):
