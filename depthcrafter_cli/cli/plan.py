@@ -201,7 +201,7 @@ def _time_lines(planned: "RunPlan") -> Iterator[Line]:
             "seconds of video; --card NAME tells of another one"
         )
         if (name, dtype) == ("cpu", "float32") and multiplies_bfloat16():
-            yield Line("--dtype bf16 takes less here (nano 0.84 to 0.89), and changes depth", "  ")
+            yield Line("--dtype bf16 takes less here (nano 0.72 to 0.75), and changes depth", "  ")
         return
 
     assert planned.video.frames is not None

@@ -40,7 +40,17 @@ def require_optimizers(recipe: TrainingConfig) -> None:
 
 
 def groups_of(plan: Optimisation, network: nn.Module) -> list[dict[str, Any]]:
-    """What a plan trains of a network, a group for each ``share`` of the learning rate."""
+    """What a plan trains of a network, a group for each ``share`` of the learning rate.
+
+    Raises UsageError for a key of ``rates`` that is part of no name.
+    """
+    names = [name for name, _ in network.named_parameters()]
+    for part in plan.rates:
+        if not any(part in name for name in names):
+            raise UsageError(
+                f"got a rate of {part!r}, expected a part of parameters' names, such as "
+                f"{names[0]!r}: correct it."
+            )
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:

@@ -197,6 +197,8 @@ def test_parameters_with_a_share_of_the_rate_learn_as_with_that_rate(tmp_path, c
     plan = replace(PLAN, learning_rate=0.001, weight_decay=0.0, clip_norm=1e9, **change)
     network = nn.ModuleDict({"slow": nn.Linear(32, 32), "fast": nn.Linear(32, 32)})
     twins = deepcopy(network)
+    with pytest.raises(UsageError, match=r"'slo\.', expected a part"):
+        groups_of(replace(plan, rates={"slo.": 0.25}), network)
     groups = groups_of(replace(plan, rates={"slow": 0.25, "slow.bias": 0.125}), network)
     ours = optimizer_of(plan, groups)
     assert sorted(group["share"] for group in groups) == [0.125, 0.25, 1.0]

@@ -241,3 +241,5 @@ def test_a_stage_withholds_the_skips_of_the_finest_levels_as_it_says(tiny):
     assert skips_used([0.0] * len(every)) == every
     assert skips_used([0.999999]) == [False, *every[1:]]
     assert not any(skips_used([0.999999] * len(every)))
+    with pytest.raises(UsageError, match="skip_dropout"):
+        skips_used([0.5] * (len(every) + 1))

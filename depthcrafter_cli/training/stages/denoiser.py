@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from depthcrafter_cli.datasets.clip import ClipSource
+from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.training import loss
 from depthcrafter_cli.training.checkpoint import earlier_stages
 from depthcrafter_cli.training.config import ObjectiveConfig, StageConfig, TrainingConfig
@@ -55,6 +56,11 @@ class DenoiserStage(ClipStage):
         keep_blind(unet)
         self._objective, self._condition_dropout = objective, config.condition_dropout
         self._skip_dropout = config.skip_dropout
+        if len(config.skip_dropout) > len(unet.up_blocks):
+            raise UsageError(
+                f"got skip_dropout = {config.skip_dropout} in stage {config.name!r}, expected at "
+                f"most one share for each of the {len(unet.up_blocks)} levels: shorten it."
+            )
 
     def loss(self, network: nn.Module, piece: Piece) -> Tensor:
         """Weighted error of the clean latents, each clip at a noise level of its own.
