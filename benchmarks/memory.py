@@ -31,15 +31,15 @@ import psutil
 LIMIT, SAMPLED = 1.05, 3  # every so many events, open files are counted: some are open briefly
 
 
-def write_clip(path: Path, frames: int, side: int) -> None:
+def write_clip(path: Path, frames: int, height: int, width: int) -> None:
     """A drifting pattern: cheap to encode, never the same twice."""
-    ramp = np.arange(side, dtype=np.uint16)
+    down, across = (np.arange(side, dtype=np.uint16) for side in (height, width))
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(25), options={"preset": "ultrafast"})
-        stream.width = stream.height = side
+        stream.width, stream.height = width, height
         stream.pix_fmt = "yuv420p"
         for index in range(frames):
-            plane = ((ramp[:, None] * 3 + ramp[None] * 2 + index) % 256).astype(np.uint8)
+            plane = ((down[:, None] * 3 + across[None] * 2 + index) % 256).astype(np.uint8)
             picture = av.VideoFrame.from_ndarray(np.dstack([plane] * 3), format="rgb24")
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
@@ -91,7 +91,7 @@ def _tenths(decoded: list[tuple[int, float]]) -> tuple[float, float]:
 def run_batch(folder: Path, arguments: argparse.Namespace) -> bool:
     """Print what a batch of small clips needs after each tenth of it, and whether that stays."""
     (folder / "in").mkdir()
-    write_clip(folder / "in" / "clip0.mp4", arguments.frames[0], arguments.side)
+    write_clip(folder / "in" / "clip0.mp4", arguments.frames[0], arguments.side, arguments.side)
     for number in range(1, arguments.clips):
         shutil.copy(folder / "in" / "clip0.mp4", folder / "in" / f"clip{number}.mp4")
     command = [sys.executable, "-m", "depthcrafter_cli", "batch", folder / "in", "--json"]
@@ -143,7 +143,7 @@ def main() -> int:
             return int(not run_batch(Path(folder), arguments))
         for frames in arguments.frames:
             clip = Path(folder) / f"{frames}.mp4"
-            write_clip(clip, frames, arguments.side)
+            write_clip(clip, frames, arguments.side, arguments.side)
             done = run(clip, clip.with_suffix(".npz"), arguments)
             made.append(
                 (done["peak_memory_bytes"], done["open_files"], done["cpu_seconds"] / frames)
