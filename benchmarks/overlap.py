@@ -3,11 +3,12 @@
     python benchmarks/overlap.py                 # two cores, some minutes
     python benchmarks/overlap.py --part launch   # or only --part run
 
-In place of nano's networks stands a pause of so many milliseconds a frame, in this benchmark only;
-all else is real: reading, noise, windows, checkpoints, spool and outputs. What a GPU would compute
-before and after its networks, from pictures that it was given to disparity, counts as the model's.
-The run is of a film of shots, which are written while the next one is computed, and of a single
-shot, whose range is known after its last frame; its wall time is given relative to the pauses.
+In place of a tiny model's networks stands a pause of so many milliseconds a frame, in this
+benchmark only; all else is real: reading, noise, windows, checkpoints, spool and outputs. What a
+GPU would compute before and after its networks, from pictures that it was given to disparity,
+counts as the model's. The run is of a film of shots, which are written while the next one is
+computed, and of a single shot, whose range is known after its last frame; its wall time is given
+relative to the pauses.
 """
 
 import argparse
@@ -33,6 +34,7 @@ from depthcrafter_cli.types import Size
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.runs import run
 
+TINY_MODEL = Path(__file__).parents[1] / "tests" / "data" / "parity" / "tiny_model"
 LAUNCH, FULL = Size(576, 1024), Size(1080, 1920)
 STEPS = 2
 SETTINGS = {"window": 16, "overlap": 4, "steps": STEPS}
@@ -101,11 +103,11 @@ def overlapped(folder: Path, frames: int, shots: int, pause: float) -> None:
 
 
 def request(film: Path, out: Path, **more: Any) -> RunRequest:
-    """A run of nano, at the size of the published model, to one output."""
+    """A run of a tiny model of latents, at the size of the published model, to one output."""
     out.parent.mkdir(parents=True, exist_ok=True)
     return RunRequest(
-        film, (out,), weights="nano", max_res=LAUNCH.width, settings=SETTINGS, device="cpu",
-        create_folders=True, **more,
+        film, (out,), weights=str(TINY_MODEL), max_res=LAUNCH.width, settings=SETTINGS,
+        device="cpu", create_folders=True, **more,
     )  # fmt: skip
 
 

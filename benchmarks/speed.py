@@ -3,7 +3,7 @@
     python benchmarks/speed.py                  # GPU: the published size, random weights
     python benchmarks/speed.py --part stages    # or only --part levers: either takes minutes
     python benchmarks/speed.py --compile        # and the levers fused by torch.compile
-    OMP_NUM_THREADS=1 python benchmarks/speed.py --cpu  # nano and a model of 62 M parameters
+    OMP_NUM_THREADS=1 python benchmarks/speed.py --cpu  # a tiny model and one of 62 M parameters
 
 Plain is what the reference program runs: fp16, fp32 VAE encode, 8 frames a chunk. Runs of both
 kinds alternate; a line gives the best time of each (CPU time on a CPU), their ratio, the largest
@@ -33,7 +33,7 @@ from depthcrafter_cli.pipeline.conditioning import clip_pixels, encode_embeds, e
 from depthcrafter_cli.training.networks import trainable_networks
 from depthcrafter_cli.types import MemoryPlan
 
-NANO = Path(__file__).parents[1] / "weights" / "nano"
+TINY = Path(__file__).parents[1] / "tests" / "data" / "parity" / "tiny_model"
 STEPS, WINDOW, OVERLAP = 5, 110, 25
 LIMIT = 0.95
 
@@ -51,12 +51,12 @@ def main() -> int:
 
 
 def on_cpu(part: str, rounds: int, compiled: bool) -> int:
-    """nano's stages and the denoiser of 62 M parameters, float32, one thread."""
+    """The stages of a tiny model and the denoiser of 62 M parameters, float32, one thread."""
     torch.set_num_threads(1)
     print("CPU time, one thread, float32")
     header()
-    nano = load_components(
-        NANO, device=torch.device("cpu"), dtype=torch.float32, build=trainable_networks
+    tiny = load_components(
+        TINY, device=torch.device("cpu"), dtype=torch.float32, build=trainable_networks
     )
     failed = False
     if part != "levers":
@@ -69,15 +69,15 @@ def on_cpu(part: str, rounds: int, compiled: bool) -> int:
         ).eval()
         note_shares(medium)
         pairs = [
-            denoiser("nano denoise", nano.unet, (24, 24, 40), nano.plan, rounds),
-            denoiser("62 M denoise", medium, (16, 24, 32), nano.plan, rounds),
+            denoiser("tiny denoise", tiny.unet, (24, 24, 40), tiny.plan, rounds),
+            denoiser("62 M denoise", medium, (16, 24, 32), tiny.plan, rounds),
         ]
-        vae_stages("nano ", nano, 192, 320, rounds)
+        vae_stages("tiny ", tiny, 192, 320, rounds)
         largest = max(pair.ratio for pair in pairs)
         print(f"largest denoiser ratio {largest:.3f} (limit {LIMIT})")
         failed = largest > LIMIT
     if part != "stages":
-        levers(nano, (24, 24, 40), rounds, compiled=compiled)
+        levers(tiny, (24, 24, 40), rounds, compiled=compiled)
     return int(failed)
 
 
