@@ -77,20 +77,6 @@ def identity_vae() -> AutoencoderKLTemporalDecoder:
     return vae
 
 
-@torch.no_grad()
-def is_identity(vae: nn.Module) -> bool:
-    """Whether latents are the pixels themselves, found out by encoding and decoding a picture."""
-    if vae.config.latent_channels != 3 or len(vae.config.block_out_channels) != 1:
-        return False
-    weight = vae.encoder.conv_in.weight
-    picture = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)).to(weight) * 2 - 1
-    latents = vae.encode(picture).latent_dist.mode()
-    picture, decoder = picture.float(), vae.decoder
-    seen = decoder(latents.to(decoder.conv_in.weight), latents.new_zeros(1, 1), num_frames=1)
-    near = 1e-4 if weight.dtype == torch.float32 else 2e-2
-    return all(bool((one.float() - picture).abs().max() < near) for one in (latents, seen))
-
-
 def build_image_encoder(config: ImageEncoderConfig) -> CLIPVisionModelWithProjection:
     """Return an untrained CLIP vision tower."""
     return CLIPVisionModelWithProjection(

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from depthcrafter_cli.datasets.clip import Sample
+from depthcrafter_cli.models.silent import is_silent
 from depthcrafter_cli.pipeline.conditioning import clip_pixels
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.training.data.targets import (
@@ -17,7 +18,6 @@ from depthcrafter_cli.training.data.targets import (
     latent_mask,
     target_disparity,
 )
-from depthcrafter_cli.training.networks import is_identity
 
 NOISE_AUG = PipelineConfig.noise_aug
 ENCODE_BATCH = 8  # frames; bounds memory only
@@ -72,7 +72,7 @@ class Encoder:
         self._vae, self._image_encoder, self._dtype = vae, image_encoder, dtype
         self._far = far
         # A third of the time of training on pixels would go into copying them.
-        self._is_identity = is_identity(vae)
+        self._is_identity = is_silent(vae.encoder, vae.decoder)
         for part in (vae.encoder, vae.quant_conv):
             part.to(dtype=dtype, memory_format=torch.channels_last)
         nn.Module.to(image_encoder, dtype)
