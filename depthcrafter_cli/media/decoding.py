@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
@@ -159,6 +160,20 @@ def require_regular(path: Path) -> os.stat_result:
             "it holds in one."
         )
     return status
+
+
+@contextmanager
+def image_errors(file: Path, kinds: tuple[type[Exception], ...] = (Exception,)) -> Iterator[None]:
+    """Inside, what a library of images raises, of such ``kinds``, becomes InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except kinds as error:
+        raise InputError(
+            f"{file} cannot be read as an image ({str(error) or type(error).__name__}), expected "
+            "a complete one: replace or remove it."
+        ) from error
 
 
 def require_readable(path: Path, *positions: int) -> None:

@@ -9,20 +9,20 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from depthcrafter_cli.errors import InputError
-from depthcrafter_cli.media.decoding import require_regular
+from depthcrafter_cli.media.decoding import image_errors, require_regular
 from depthcrafter_cli.media.files import missing_package
 from depthcrafter_cli.media.openexr import displayed
 from depthcrafter_cli.types import RgbImage, Size
 
 # Tags and their values, TIFF 6.0.
 _SAMPLE_FORMAT, _IEEE_FLOAT = 339, 3
-_PHOTOMETRIC, _ORIENTATION = 262, 274
-_WHITE_IS_0, _BLACK_IS_0, _RGB = 0, 1, 2
+PHOTOMETRIC, ORIENTATION = 262, 274
+WHITE_IS_0, _BLACK_IS_0, _RGB = 0, 1, 2
 # How the first page's place, the number of its entries and an entry are stored, by version: that
 # of TIFF, and that of BigTIFF. An entry ends with its values or their place.
 _FORMS = {42: ("4xI", "H", "HHII"), 43: ("8xQ", "Q", "HHQQ")}
 _VALUE_AT = {42: 8, 43: 12}
-_LYING = (5, 6, 7, 8)  # of orientations: rows are shown as columns
+LYING = (5, 6, 7, 8)  # of orientations: rows are shown as columns
 _MIRRORED, _UPSIDE_DOWN = (2, 3, 6, 7), (3, 4, 7, 8)  # after that
 
 
@@ -73,7 +73,7 @@ def size_of_float_tiff(file: Path) -> Size:
     """The size as it is shown. Raises InputError."""
     with _first_page(file) as (page, _count):
         height, width = page.imagelength, page.imagewidth
-        return Size(width, height) if _tag(page, _ORIENTATION) in _LYING else Size(height, width)
+        return Size(width, height) if _tag(page, ORIENTATION) in LYING else Size(height, width)
 
 
 def read_float_tiff(file: Path, exposure: float) -> tuple[RgbImage, int]:
@@ -82,8 +82,8 @@ def read_float_tiff(file: Path, exposure: float) -> tuple[RgbImage, int]:
     Raises InputError for a broken file, and for colours that are neither RGB nor gray.
     """
     with _first_page(file) as (page, count):
-        meaning = _tag(page, _PHOTOMETRIC, _BLACK_IS_0)
-        if meaning not in (_WHITE_IS_0, _BLACK_IS_0, _RGB):
+        meaning = _tag(page, PHOTOMETRIC, _BLACK_IS_0)
+        if meaning not in (WHITE_IS_0, _BLACK_IS_0, _RGB):
             raise InputError(
                 f"{file} holds {page.photometric.name} as floating-point numbers, expected RGB or "
                 "gray: convert it first."
@@ -93,9 +93,9 @@ def read_float_tiff(file: Path, exposure: float) -> tuple[RgbImage, int]:
         _planes, height, width, _channels = planes.shape
         light = planes.transpose(1, 2, 3, 0).reshape(height, width, -1)
         light = light[..., :3] if meaning == _RGB else np.repeat(light[..., :1], 3, axis=-1)
-        if meaning == _WHITE_IS_0:
+        if meaning == WHITE_IS_0:
             light = 1 - light
-        return _upright(displayed(light, exposure), _tag(page, _ORIENTATION)), count
+        return _upright(displayed(light, exposure), _tag(page, ORIENTATION)), count
 
 
 @contextmanager
@@ -107,16 +107,9 @@ def _first_page(file: Path) -> Iterator[tuple[Any, int]]:
             raise InputError(lacking)
     import tifffile
 
-    try:
-        with tifffile.TiffFile(file) as opened:
-            yield opened.pages.first, len(opened.pages)
-    except InputError:
-        raise
-    except Exception as error:  # the packages let through whatever their parsers stumble over
-        raise InputError(
-            f"{file} cannot be read as an image ({str(error) or type(error).__name__}), expected "
-            "a complete one: replace or remove it."
-        ) from error
+    # The packages let through whatever their parsers stumble over.
+    with image_errors(file), tifffile.TiffFile(file) as opened:
+        yield opened.pages.first, len(opened.pages)
 
 
 def _tag(page: Any, code: int, missing: int = 1) -> int:
@@ -126,7 +119,7 @@ def _tag(page: Any, code: int, missing: int = 1) -> int:
 def _upright(stored: RgbImage, orientation: int) -> RgbImage:
     """A picture [H, W, 3] turned and mirrored as its EXIF orientation says."""
     shown = stored
-    if orientation in _LYING:
+    if orientation in LYING:
         shown = shown.swapaxes(0, 1)
     if orientation in _MIRRORED:
         shown = shown[:, ::-1]

@@ -12,8 +12,12 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from depthcrafter_cli.errors import InputError
-from depthcrafter_cli.media.decoding import require_regular
+from depthcrafter_cli.media.decoding import image_errors, require_regular
 from depthcrafter_cli.media.float_tiff import (
+    LYING,
+    ORIENTATION,
+    PHOTOMETRIC,
+    WHITE_IS_0,
     is_float_tiff,
     is_tiff,
     read_float_tiff,
@@ -26,10 +30,8 @@ from depthcrafter_cli.types import RgbImage, Size
 
 _MOST_ASPECT, _FINEST_ASPECT = Fraction(10), 10_000  # of pixels: what is beyond means nothing
 _WHITE = 65535  # of 16-bit gray
-_ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # EXIF 2.3, section 4.6.4
 _FILMS = ("PNG", "TIFF", "WEBP")
 _SUBFILE, _NO_PAGE = 254, 1 | 4  # TIFF 6.0: a reduced copy, or a mask, of another page
-_PHOTOMETRIC, _BLACK_ON_WHITE = 262, 0  # TIFF 6.0: 0 is white
 _BITS, _COMPRESSION, _PLANES, _NONE, _APART = 258, 259, 284, 1, 2  # TIFF 6.0 as well
 
 
@@ -102,26 +104,22 @@ def pixel_aspect(file: Path) -> Fraction:
 @contextmanager
 def opened_image(file: Path) -> Iterator[Image.Image]:
     """An image, inside which whatever is wrong with it raises InputError, naming the file."""
-    try:
+    with image_errors(file):  # Pillow lets through whatever its parsers stumble over
         require_regular(file)
-        with warnings.catch_warnings():
-            # What is too large is refused by us.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(file, formats=_formats())
-        with image:
-            yield image
-    except InputError:
-        raise
-    except Exception as error:  # Pillow lets through whatever its parsers stumble over
-        if isinstance(error, UnidentifiedImageError) and is_tiff(file):
+        try:
+            with warnings.catch_warnings():
+                # What is too large is refused by us.
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                image = Image.open(file, formats=_formats())
+            with image:
+                yield image
+        except UnidentifiedImageError as error:
+            if not is_tiff(file):
+                raise
             raise InputError(
                 f"{file} cannot be read as an image (a TIFF that is damaged or of a rare kind), "
                 "expected 8 or 16 bits a channel, or floats: replace or convert it."
             ) from error
-        raise InputError(
-            f"{file} cannot be read as an image ({str(error) or type(error).__name__}), expected "
-            "a complete one: replace or remove it."
-        ) from error
 
 
 def pages_in(image: Image.Image) -> list[int]:
@@ -155,7 +153,7 @@ def rgb_of(opened: Image.Image, file: Path) -> RgbImage:
     if image.mode[0] not in "IF":
         return np.asarray(image.convert("RGB"))
     gray = np.asarray(image)  # Pillow would clip it to 255
-    if opened.format == "TIFF" and opened.getexif().get(_PHOTOMETRIC) == _BLACK_ON_WHITE:
+    if opened.format == "TIFF" and opened.getexif().get(PHOTOMETRIC) == WHITE_IS_0:
         gray = _WHITE - gray  # which Pillow does for 8 bits alone
     if gray.dtype.kind == "f" or gray.min() < 0 or gray.max() > _WHITE:
         raise InputError(
@@ -177,7 +175,7 @@ def _size_by_pillow(file: Path) -> Size:
     with opened_image(file) as image:
         size = Size(image.height, image.width)
         in_header = image.format != "PNG" or "exif" in image.info  # or all of it would be decoded
-        if in_header and image.getexif().get(_ORIENTATION) in _LYING:
+        if in_header and image.getexif().get(ORIENTATION) in LYING:
             size = Size(image.width, image.height)
     return size
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depthcrafter_cli.errors import InputError
-from depthcrafter_cli.media.decoding import require_regular
+from depthcrafter_cli.media.decoding import image_errors, require_regular
 from depthcrafter_cli.media.files import missing_package
 from depthcrafter_cli.types import RgbImage, Size
 
@@ -90,19 +90,12 @@ def _opened_exr(file: Path, *, header_only: bool) -> Iterator[Any]:
         raise InputError(lacking)
     import OpenEXR
 
-    try:
+    with image_errors(file, (RuntimeError, ValueError, TypeError, KeyError)):
         with redirect_stdout(StringIO()):  # where it says itself what it stumbles over
             name = os.fsencode(file)  # as text, only UTF-8
             image = OpenEXR.File(name, separate_channels=True, header_only=header_only)
         with image:
             yield image
-    except InputError:
-        raise
-    except (RuntimeError, ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            f"{file} cannot be read as an image ({error}), expected a complete one: replace or "
-            "remove it."
-        ) from error
 
 
 def _colour_channels(names: Iterable[str]) -> list[str]:
