@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from depthcrafter_cli.text import numbered
-
 NUMBER = re.compile(r"%0?\d*d")  # in a pattern such as frame_%05d.png
 _PLACES = re.compile(r"%0?\d*d|#+|\*|\?")
 # Seconds of the clock with micro- or nanoseconds, as robots name pictures, are one number.
@@ -39,16 +37,6 @@ def is_number_pattern(path: Path) -> bool:
     """Whether a path names files by ``%04d`` or ``####`` alone, which no shell knows."""
     places = _PLACES.findall(path.name)
     return is_pattern(path) and all(place[0] in "%#" for place in places)
-
-
-def output_named(path: Path) -> Path:
-    """An output as typed, in whose name ``####`` counts frames where each is a file."""
-    pattern = numbered(path)
-    if pattern != path:
-        from depthcrafter_cli.media.sinks.registry import is_numbered
-
-        return pattern if is_numbered(pattern) else path
-    return path
 
 
 def files_under(pattern: Path) -> Iterator[tuple[Path, tuple[int, ...]]]:

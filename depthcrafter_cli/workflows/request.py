@@ -16,7 +16,7 @@ from depthcrafter_cli.depth.normalize import NORMALIZATIONS, Normalization, read
 from depthcrafter_cli.disk import derived, nearest_folder
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.look import Look
-from depthcrafter_cli.media.numbered import NUMBER, output_named, without_places
+from depthcrafter_cli.media.numbered import NUMBER, without_places
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.options import check_options, documented, option, options_of, settings_of
 from depthcrafter_cli.pipeline.config import PipelineConfig
@@ -232,6 +232,8 @@ class RunRequest(Look):
     only_shots: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        from depthcrafter_cli.media.sinks.registry import output_named
+
         check_options(self)
         object.__setattr__(self, "outputs", tuple(map(output_named, self.outputs)))
         for place in (*self.outputs, *([self.work_dir] if self.work_dir else [])):
@@ -249,12 +251,9 @@ class RunRequest(Look):
         """
         if not self.reference:
             return self.reading
-        matrix, tonemap = self.reading.matrix, self.reading.tonemap
-        return replace(
-            self.reading,
-            matrix="bt601" if matrix == "auto" else matrix,
-            tonemap="none" if tonemap == "auto" else tonemap,
-        )
+        own: dict[str, Any] = {"matrix": "bt601", "tonemap": "none"}
+        told = {name: own[name] for name in own if getattr(self.reading, name) == "auto"}
+        return replace(self.reading, **told)
 
     @property
     def cut_list(self) -> Path | None:

@@ -15,6 +15,7 @@ from depthcrafter_cli.media.look import CODECS, Look, can_encode, require_holder
 from depthcrafter_cli.media.numbered import NUMBER, numbered_files, place_of_input
 from depthcrafter_cli.media.sinks.base import DisparitySink, SinkSettings
 from depthcrafter_cli.media.sinks.sequence import SequenceSink
+from depthcrafter_cli.text import numbered
 from depthcrafter_cli.types import Size
 
 
@@ -212,6 +213,12 @@ def is_numbered(out: Path) -> bool:
     found = NUMBERED.get(suffix) or FORMATS.get(suffix)
     has_number = NUMBER.search(out.name) is not None
     return has_number and found is not None and issubclass(_class(found), SequenceSink)
+
+
+def output_named(path: Path) -> Path:
+    """An output as typed, in whose name ``####`` counts frames where each is a file."""
+    pattern = numbered(path)
+    return pattern if is_numbered(pattern) else path
 
 
 def place_of(path: Path) -> Path:
