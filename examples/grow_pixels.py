@@ -13,7 +13,6 @@ much as two samples of its noise do.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,9 +33,11 @@ from depthcrafter_cli.models.manifest import write_manifest
 from depthcrafter_cli.models.published.unet import embed_time
 from depthcrafter_cli.pipeline.conditioning import clip_pixels
 from depthcrafter_cli.pipeline.denoise import FPS_ID, MOTION_BUCKET_ID
+from depthcrafter_cli.pipeline.schedule import SIGMA_MAX
 from depthcrafter_cli.training.config import Optimisation, UnetConfig, ViewsConfig, ViewSize
 from depthcrafter_cli.training.data.latents import NOISE_AUG
 from depthcrafter_cli.training.data.views import drawn_size, view
+from depthcrafter_cli.training.loss import noise_label
 from depthcrafter_cli.training.networks import (
     PIXELS_SCALE,
     build_unet,
@@ -54,7 +55,7 @@ from depthcrafter_cli.training.trainer import learning_rate
 
 FINER = 3  # levels, from pixels to latents
 NARROW = 32  # channels of the finest; the last has those that the old denoiser begins with
-SIGMA = 700.0  # the one noise level that nano is asked at
+SIGMA = torch.tensor([SIGMA_MAX])  # the one noise level that nano is asked at
 BATCH = 4
 VIEWS = ViewsConfig([ViewSize(128, 256), ViewSize(128, 128)])
 CPU = torch.device("cpu")
@@ -132,7 +133,7 @@ def grown(old: Components) -> nn.Module:
         config.cross_attention_dim, latents=3,
     )  # fmt: skip
     ids = torch.tensor([[FPS_ID, MOTION_BUCKET_ID, NOISE_AUG]])
-    level = embed_time(old.unet, torch.tensor([math.log(SIGMA) / 4]), ids, torch.float32)
+    level = embed_time(old.unet, noise_label(SIGMA), ids, torch.float32)
     known = old.unet.state_dict()
     for name in [name for name in known if name.endswith("time_emb_proj.weight")]:
         # The embedding of the only level is a constant; here it has another width.
@@ -187,12 +188,11 @@ def entered(unet: nn.Module, old: Components, seen: Tensor) -> Answers:
 def shown(unet: nn.Module, old: Components, seen: Tensor) -> Answers:
     """Disparity from -1 to 1 of pictures [B, 3, h, w], by the new model and by the old one."""
     embeds = old.image_encoder(clip_pixels(seen)).image_embeds[:, None]
-    label = torch.full((1,), math.log(SIGMA) / 4)
     ids = torch.tensor([[FPS_ID, MOTION_BUCKET_ID, NOISE_AUG]]).expand(len(seen), -1)
 
     def velocity(network: nn.Module, latents: Tensor) -> Tensor:
         sample = torch.cat([torch.zeros_like(latents), latents], 1)[:, None]
-        result: Tensor = network(sample, label, embeds, ids)[:, 0]
+        result: Tensor = network(sample, noise_label(SIGMA), embeds, ids)[:, 0]
         return result
 
     with torch.no_grad():

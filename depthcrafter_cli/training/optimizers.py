@@ -44,15 +44,14 @@ def groups_of(plan: Optimisation, network: nn.Module) -> list[dict[str, Any]]:
 
     Raises UsageError for a key of ``rates`` that is part of no name.
     """
-    names = [name for name, _ in network.named_parameters()]
+    named, groups = dict(network.named_parameters()), dict[float, list[nn.Parameter]]()
     for part in plan.rates:
-        if not any(part in name for name in names):
+        if not any(part in name for name in named):
             raise UsageError(
                 f"got a rate of {part!r}, expected a part of parameters' names, such as "
-                f"{names[0]!r}: correct it."
+                f"{next(iter(named))!r}: correct it."
             )
-    groups: dict[float, list[nn.Parameter]] = {}
-    for name, parameter in network.named_parameters():
+    for name, parameter in named.items():
         if parameter.requires_grad:
             shares = [share for part, share in plan.rates.items() if part in name]
             groups.setdefault(min(shares, default=1.0), []).append(parameter)
