@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from depthcrafter_cli.training.config import StageConfig, TrainingConfig
     from depthcrafter_cli.training.precision import Precision
     from depthcrafter_cli.training.trainer import Session
+    from depthcrafter_cli.workflows.training_request import TrainingRequest
 
 
 _SHARDED = "ACCELERATE_USE_FSDP"
@@ -37,36 +38,21 @@ _LAUNCHED = "ACCELERATE_MIXED_PRECISION"  # set by accelerate launch
 
 
 def train(
-    config: "TrainingConfig",
-    name: str,
-    work: Path,
-    out: Path,
-    observer: Observer,
-    warn: Warn = ignore,
-    *,
-    device: str = "auto",
-    resume: bool = False,
-    time_limit: float = math.inf,
-    export: Path | None = None,
-    share_model: bool = False,
-    tensorboard: bool = False,
-    recipe: str = "",
+    config: "TrainingConfig", request: "TrainingRequest", observer: Observer, warn: Warn = ignore
 ) -> "ModelSpec":
-    """Train a model and write its folder ``out``, and one after every stage into ``work``.
+    """Carry out ``config``, the recipe of ``request``: a model, and one after every stage.
 
     What is returned is known of the weights that it began as, and whose licences it has.
 
     Started by ``accelerate launch`` or ``torchrun``, processes share the batch, with
-    ``share_model`` the network too. ``warn`` is told of a GPU that is there and not used. After
-    ``time_limit`` seconds the run stops as if asked to. With ``export``, a checkpoint of ``work``,
-    nothing is trained: its model is written. With ``tensorboard`` the log is also written for that
-    program. The model's card tells ``recipe``, a recipe's text.
+    ``share_model`` the network too. ``warn`` is told of a GPU that is there and not used. With
+    ``export`` nothing is trained. The model's card holds the recipe's text.
 
     Raises:
         Interrupted: it was asked to stop; the step it was at is saved.
         MemoryLimitError: memory ran out; what was saved before is kept.
-        OutputError: ``out`` is not free, or another run is at work in ``work`` or makes ``out``.
-        UsageError: ``resume`` and ``work`` holds no checkpoint, or it was begun with other data
+        OutputError: ``out`` is not free, or another run is at work in ``work_dir`` or on ``out``.
+        UsageError: ``resume`` and ``work_dir`` holds no checkpoint, or it was begun with other data
             or stages, or a package or PyTorch lacks what is asked for, or processes cannot share
             the network.
         InputError: clips that any of the stages needs are missing or not complete.
@@ -83,33 +69,35 @@ def train(
 
     if int(os.environ.get("RANK", "0")):
         warn = ignore  # one of several processes speaks for all
-    _require_free(out, work)
-    out, work = out.resolve(), work.resolve()
-    if resume and not any((work / f"{name}.ckpt").exists() for name in config.stage_names):
+    _require_free(request.out, request.work_dir)
+    out, work = request.out.resolve(), request.work_dir.resolve()
+    request = replace(request, out=out, work_dir=work)
+    recipe = request.recipe.read_text(encoding="utf-8")
+    if request.resume and not any((work / f"{name}.ckpt").exists() for name in config.stage_names):
         raise UsageError(
             f"got `resume=True`, expected a checkpoint in {work}, and there is none: leave it out."
         )
     require_optimizers(config)
     require_adapters(config)
-    if tensorboard:
+    if request.tensorboard:
         require_tensorboard()
     rejects = Rejects(config.bad_clips, warn)
     clips = open_sources(config, rejects)
     for sentence in (*leaks(config), *notes(config, clips)):
         warn(sentence)
     session = replace(
-        _session(config, work, observer, device, share_model, tensorboard, warn),
+        _session(config, request, observer, warn),
         rejects=rejects,
-        deadline=time.monotonic() + time_limit,
-        export=export,
+        deadline=time.monotonic() + (request.time_limit or math.inf),
+        export=request.export,
     )
     with claimed([work, out] if session.leads else []):
         require_origin(work, config, note=False)
         for sentence in require_same_stages(work, config) if session.leads else ():
             warn(sentence)
-        if export is not None:
-            config = _until_exported(config, export, work)
-        began_as = _carry_out(config, name, clips, out, session, recipe, warn)
+        if request.export is not None:
+            config = _until_exported(config, request.export, work)
+        began_as = _carry_out(config, request, recipe, clips, session, warn)
         if names := _of_all_processes(rejects.names):
             warn(f"Left out in all, for they cannot be used: {', '.join(names)}.")
         if session.leads:
@@ -120,11 +108,10 @@ def train(
 
 def _carry_out(
     config: "TrainingConfig",
-    name: str,
-    clips: "dict[str, ClipSource]",
-    out: Path,
-    session: "Session",
+    request: "TrainingRequest",
     recipe: str,
+    clips: "dict[str, ClipSource]",
+    session: "Session",
     warn: Warn,
 ) -> "ModelSpec":
     from depthcrafter_cli.models.manifest import MANIFEST_NAME
@@ -156,6 +143,7 @@ def _carry_out(
         session = session.validated(validate, config.validation.every)
     tuned = any(stage.trains == "decoder" for stage in config.stages)
     decoder = networks.vae.decoder if tuned else None
+    name = request.recipe.stem
     manifest = {"model": name, "settings": config.settings, "base": base_of(start.spec)}
 
     def save(folder: Path, share: float) -> None:
@@ -184,7 +172,7 @@ def _carry_out(
         if session.leads and _older(after / MANIFEST_NAME, session.folder / f"{stage.name}.ckpt"):
             deliver(after, overwrite=True)
     if session.leads:
-        deliver(out, share=config.start_share)
+        deliver(request.out, share=config.start_share)
     return start.spec
 
 
@@ -295,13 +283,7 @@ def _older(manifest: Path, checkpoint: Path) -> bool:
 
 
 def _session(
-    config: "TrainingConfig",
-    work: Path,
-    observer: Observer,
-    device: str,
-    share_model: bool,
-    tensorboard: bool,
-    warn: Warn,
+    config: "TrainingConfig", request: "TrainingRequest", observer: Observer, warn: Warn
 ) -> "Session":
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
@@ -317,10 +299,10 @@ def _session(
                 f"got {name}, expected processes that share the batch, or the model by FSDP alone: "
                 "launch it without."
             )
-    share_model |= os.environ.get(_SHARDED, "").lower() == "true"
+    share_model = request.share_model or os.environ.get(_SHARDED, "").lower() == "true"
     os.environ.pop(_SHARDED, None)  # or accelerate would do it, in its own way
     warnings: list[str] = []
-    chosen = pick_device(device, warnings.append)
+    chosen = pick_device(request.device, warnings.append)
     make_current(chosen)
     # Cross-attention to one token gives its queries no gradient (training/shortcuts.py).
     spread = DistributedDataParallelKwargs(find_unused_parameters=True)
@@ -341,8 +323,9 @@ def _session(
         )
     for sentence in warnings if leads else ():
         warn(sentence)
+    work = request.work_dir
     make_folder(work)
-    journal = Journal(work, active=leads, tensorboard=tensorboard)
+    journal = Journal(work, active=leads, tensorboard=request.tensorboard)
     return Session(accelerator, work, journal, config.seed, observer, shares_model=share_model)
 
 

@@ -28,6 +28,7 @@ from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.structured import content_errors
 from depthcrafter_cli.workflows.batches.options import BatchOptions
 from depthcrafter_cli.workflows.request import COLUMNS, RunRequest
+from depthcrafter_cli.workflows.training_request import TrainingRequest
 
 README = Path(__file__).parents[2] / "README.md"
 OF = {
@@ -89,18 +90,32 @@ def test_every_option_of_run_reaches_the_object_that_acts(tmp_path):
             assert getattr(acting, name) != OPTIONS[name].default, name
 
 
-def test_every_option_of_a_batch_reaches_the_object_that_acts():
-    app, called = command_with(BatchOptions)
-    typed = {
-        "formats": "npz", "retries": "0", "report": "a.csv", "shard": "2/8", "work_dir": "states",
-        "devices": "cpu", "engine": "local", "ray_address": "auto",
-    }  # fmt: skip
-    options = options_of(BatchOptions)
+BATCH = {
+    "formats": "npz", "retries": "0", "report": "a.csv", "shard": "2/8", "work_dir": "states",
+    "devices": "cpu", "engine": "local", "ray_address": "auto",
+}  # fmt: skip
+TRAINING = {"work_dir": "states", "time_limit": "1:30:00", "export": "1.best.ckpt"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "typed", "groups"),
+    [
+        (BatchOptions, BATCH, {}),
+        (TrainingRequest, TRAINING, {"recipe": Path("a.toml"), "out": Path("a")}),
+    ],
+)
+def test_every_option_of_a_batch_and_of_training_reaches_the_object_that_acts(kind, typed, groups):
+    app, called = command_with(kind, **groups)
+    options = options_of(kind)
     assert {*typed} == {name for name, each in options.items() if each.kind is not bool}
     for name, each in options.items():
         app([flag_of(each), *([typed[name]] if name in typed else [])], standalone_mode=False)
         acting = getattr(called[-1], each.owner) if each.owner else called[-1]
         assert getattr(acting, name) != each.default, name
+
+
+def test_what_a_batch_is_given_twice_is_done_once_and_a_part_that_is_none_refused():
+    app, called = command_with(BatchOptions)
     app(["--format", "npz", "-f", "mp4", "-f", "npz"], standalone_mode=False)
     assert called[-1].formats == ("npz", "mp4")
     for wrong in ("0/3", "4/3", "2", "a/b"):

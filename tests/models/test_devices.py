@@ -88,6 +88,9 @@ def test_training_and_runs_make_their_card_the_current_one_before_anything_else(
     cards, monkeypatch, tmp_path, tiny_folder
 ):
     from depthcrafter_cli.workflows.train import _session
+    from depthcrafter_cli.workflows.training_request import TrainingRequest
+
+    request = TrainingRequest(tmp_path / "a.toml", tmp_path / "model", device="cuda:1")
 
     class ReachedError(Exception):
         """Nothing was done before."""
@@ -97,7 +100,7 @@ def test_training_and_runs_make_their_card_the_current_one_before_anything_else(
 
     monkeypatch.setattr(torch.cuda, "set_device", stop)
     for begin in (
-        lambda: _session(None, tmp_path, print, "cuda:1", False, False, print),
+        lambda: _session(None, request, print, print),
         lambda: planned(tiny_folder).load(None, ignore, ignore),
     ):
         with pytest.raises(ReachedError, match="cuda:1"):
