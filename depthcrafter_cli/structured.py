@@ -117,7 +117,8 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
 
 def toml_table(path: Path) -> dict[str, Any]:
     """The TOML table that is a file's content. Raises OSError, ValueError or RecursionError."""
-    return tomllib.loads(_text(path), parse_float=_finite)
+    table: dict[str, Any] = tomllib.loads(_text(path), parse_float=_finite)
+    return table
 
 
 def _text(path: Path) -> str:

@@ -35,7 +35,7 @@ from depthcrafter_cli.pipeline.conditioning import clip_pixels
 from depthcrafter_cli.pipeline.denoise import FPS_ID, MOTION_BUCKET_ID
 from depthcrafter_cli.pipeline.schedule import SIGMA_MAX
 from depthcrafter_cli.training.config import Optimisation, UnetConfig, ViewsConfig, ViewSize
-from depthcrafter_cli.training.data.latents import NOISE_AUG
+from depthcrafter_cli.training.data.latents import NOISE_AUG, Latents
 from depthcrafter_cli.training.data.views import drawn_size, view
 from depthcrafter_cli.training.loss import noise_label
 from depthcrafter_cli.training.networks import (
@@ -46,11 +46,13 @@ from depthcrafter_cli.training.networks import (
     trainable_networks,
 )
 from depthcrafter_cli.training.optimizers import optimizer_of
+from depthcrafter_cli.training.precision import Precision
 from depthcrafter_cli.training.shortcuts import (
     collapse_cross_attention,
     flatten_temporal_convolutions,
     recompute_blocks,
 )
+from depthcrafter_cli.training.stages.estimates import velocity_of
 from depthcrafter_cli.training.trainer import learning_rate
 
 FINER = 3  # levels, from pixels to latents
@@ -59,6 +61,7 @@ SIGMA = torch.tensor([SIGMA_MAX])  # the one noise level that nano is asked at
 BATCH = 4
 VIEWS = ViewsConfig([ViewSize(128, 256), ViewSize(128, 128)])
 CPU = torch.device("cpu")
+PRECISION = Precision("bf16", CPU)
 SLEEPS = re.compile("temporal|time_mixer|time_pos_embed|time_emb_proj.weight")
 Answers = tuple[Tensor, Tensor]
 """Of the new model and of the old one."""
@@ -187,19 +190,21 @@ def entered(unet: nn.Module, old: Components, seen: Tensor) -> Answers:
 
 def shown(unet: nn.Module, old: Components, seen: Tensor) -> Answers:
     """Disparity from -1 to 1 of pictures [B, 3, h, w], by the new model and by the old one."""
-    embeds = old.image_encoder(clip_pixels(seen)).image_embeds[:, None]
-    ids = torch.tensor([[FPS_ID, MOTION_BUCKET_ID, NOISE_AUG]]).expand(len(seen), -1)
+    embeds = old.image_encoder(clip_pixels(seen)).image_embeds[:, None]  # [B, 1, e]
 
-    def velocity(network: nn.Module, latents: Tensor) -> Tensor:
-        sample = torch.cat([torch.zeros_like(latents), latents], 1)[:, None]
-        result: Tensor = network(sample, noise_label(SIGMA), embeds, ids)[:, 0]
-        return result
+    def clean(network: nn.Module, image: Tensor) -> Tensor:
+        """From no noise at the first level, where what is estimated is the negative velocity."""
+        image = image[:, None]
+        nothing = torch.zeros_like(image)
+        batch = Latents(image, nothing, embeds, nothing, nothing)
+        sigma = SIGMA.expand(len(image)).view(-1, 1, 1, 1, 1)
+        return -velocity_of(network, nothing, sigma, batch, PRECISION)[:, 0]
 
     with torch.no_grad():
         latents = old.vae.encode(seen).latent_dist.mode()
-        estimate = -velocity(old.unet, latents) / old.vae.config.scaling_factor
+        estimate = clean(old.unet, latents) / old.vae.config.scaling_factor
         wanted = old.vae.decode(estimate, num_frames=1).sample.mean(1, keepdim=True)
-    return -velocity(unet, seen) / PIXELS_SCALE, wanted.expand(-1, 3, -1, -1)
+    return clean(unet, seen) / PIXELS_SCALE, wanted.expand(-1, 3, -1, -1)
 
 
 def teach(
@@ -217,7 +222,7 @@ def teach(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(plan, step)
         seen = views.batch()
-        with torch.autocast("cpu", torch.bfloat16):
+        with PRECISION():
             answer, wanted = answers(seen)
         error = F.mse_loss(answer.float(), wanted.float()) / wanted.float().var()
         optimizer.zero_grad()
