@@ -40,7 +40,13 @@ else:
 _LARGEST_BYTES = 64 << 20
 _LARGEST_INTEGER = 1 << 63
 _LONGEST_REASON = 200
-_SENSELESS = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, csv.Error)
+# NumPy reads the header of an array as an expression of Python.
+_DAMAGED = (
+    BadZipFile, EOFError, SyntaxError, TokenError, UnpicklingError, struct.error, zlib.error,
+)  # fmt: skip
+_SENSELESS = (
+    ValueError, TypeError, AttributeError, LookupError, ArithmeticError, csv.Error, *_DAMAGED,
+)  # fmt: skip
 
 
 @contextmanager
@@ -71,13 +77,11 @@ def content_errors(path: Path, kind: type[DepthCrafterError], expected: str) -> 
 def archive_errors() -> Iterator[None]:
     """Inside, whatever shows that a ZIP archive (an NPZ, a checkpoint) is damaged is a ValueError.
 
-    A flipped bit may say that it is encrypted or compressed in another way: a RuntimeError. NumPy
-    reads the header of an array as an expression of Python.
+    A flipped bit may say that it is encrypted or compressed in another way: a RuntimeError.
     """
-    damaged = (BadZipFile, EOFError, RuntimeError, UnpicklingError, struct.error, zlib.error)
     try:
         yield
-    except (*damaged, SyntaxError, TokenError) as error:
+    except (*_DAMAGED, RuntimeError) as error:
         raise ValueError(f"it is no whole archive: {error}") from error
 
 

@@ -184,7 +184,9 @@ def _opened(path: Path, name: str) -> Iterator[tuple[IO[bytes], _Header]]:
 
 
 def _shape(path: Path, name: str) -> Shape:
-    with _opened(path, name) as (_, (shape, *_)):
+    with _opened(path, name) as (_, (shape, _, dtype)):
+        if dtype.kind not in "biuf":
+            raise InputError(f"got {name} of {dtype} in {path}, expected numbers: write it again.")
         if len(shape) != 3:
             raise InputError(
                 f"got {name} of shape {shape} in {path}, expected [T, H, W]: reshape it."
@@ -197,7 +199,7 @@ def _frames(path: Path, name: str, wanted: range) -> Iterator[Array]:
     """Frames [H, W] of an array of an archive, of which no more than one is in memory."""
     _require_whole(path, name, path.stat().st_mtime_ns)
     with _opened(path, name) as (file, (shape, is_fortran, dtype)):
-        if is_fortran or dtype.kind not in "biuf":
+        if is_fortran:
             yield from npz_arrays(path, name)[0][wanted.start : wanted.stop : wanted.step]
             return
         begin, size = file.tell(), dtype.itemsize * shape[1] * shape[2]

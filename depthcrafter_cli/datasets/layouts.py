@@ -98,7 +98,10 @@ def _scannet_camera(scene: Path, maps: Sequence[Path]) -> Callable[[int], Camera
 
 def _matrix(path: Path) -> npt.NDArray[np.float64]:
     with content_errors(path, InputError, "expected a matrix of 4 x 4 numbers: copy it again"):
-        return np.loadtxt(path).reshape(4, 4)
+        matrix = np.array(path.read_text().split(), np.float64).reshape(4, 4)
+        if np.isfinite(matrix).all() and np.linalg.det(matrix) == 0:
+            raise ValueError("it has no inverse")
+        return matrix
 
 
 def kitti(root: Path, frames: int) -> list[Place]:
@@ -242,7 +245,7 @@ def read_dpt(path: Path) -> npt.NDArray[np.float32]:
     content = path.read_bytes()
     tag = np.frombuffer(content, "<f4", 1)[0] if len(content) >= 12 else 0
     width, height = np.frombuffer(content, "<i4", 2, 4) if len(content) >= 12 else (0, 0)
-    if tag != np.float32(_SINTEL_TAG) or len(content) != 12 + 4 * width * height:
+    if tag != np.float32(_SINTEL_TAG) or width < 1 or len(content) != 12 + 4 * width * height:
         raise InputError(f"got {path}, which is no Sintel depth file, expected one: copy it again.")
     return np.frombuffer(content, "<f4", offset=12).reshape(height, width).astype(np.float32)
 
@@ -307,11 +310,11 @@ def paired_clip(
             "expected some of both: complete it or take it out."
         )
 
-    missing = [picture for picture in pictures[:count] if not picture.is_file()]
-    if missing:
+    files = [*pictures[:count], *maps[:count]]
+    if missing := [path for path in files if not path.is_file()]:
         raise InputError(
-            f"got no picture {missing[0]}, expected one for each depth file of the clip {name}: "
-            "complete it or take it out."
+            f"got no file {missing[0]}, expected a picture and a depth file for each frame of the "
+            f"clip {name}: complete it or take it out."
         )
 
     def disparity(wanted: range) -> Iterator[Map]:
@@ -319,7 +322,6 @@ def paired_clip(
             with content_errors(maps[index], InputError, "expected a map of depth: copy it again"):
                 yield inverse(read(maps[index]))
 
-    files = [*pictures[:count], *maps[:count]]
     return RecordedClip(name, count, pictures[:count], disparity, files, crop)
 
 

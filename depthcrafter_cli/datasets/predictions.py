@@ -47,7 +47,7 @@ def read_prediction(path: Path) -> Disparity:
 
     Raises InputError for files that cannot be read, and for frames that a folder lacks.
     """
-    return _read_folder(path) if path.is_dir() else _checked(_read(path), path)
+    return _read_folder(path) if path.is_dir() else _single(_checked(_read(path), path))
 
 
 def files_of(path: Path) -> list[Path]:
@@ -147,21 +147,27 @@ def _read_folder(folder: Path) -> Disparity:
     files = _frames_in(folder)
     _require_all(files)
     frames = [_checked(_read(path), path) for path in files]
-    sizes = {frame.shape[1:] for frame in frames}
-    if len(sizes) > 1:
+    if len(sizes := {frame.shape[1:] for frame in frames}) > 1:
         raise InputError(f"got frames of the sizes {sorted(sizes)} in {folder}, expected one.")
-    return np.concatenate(frames)
+    if len(types := {str(frame.dtype) for frame in frames}) > 1:
+        raise InputError(f"got frames of the types {sorted(types)} in {folder}, expected one.")
+    return _single(np.concatenate(frames))
 
 
-def _checked(array: np.ndarray[Any, Any], path: Path) -> Disparity:
+def _single(array: np.ndarray[Any, Any]) -> Disparity:
+    with np.errstate(over="ignore"):  # what becomes infinite is refused
+        return array if array.dtype == np.float32 else array.astype(np.float32)
+
+
+def _checked(array: np.ndarray[Any, Any], path: Path) -> np.ndarray[Any, Any]:
     """Return [T, h, w] of what may have a last or second axis of one channel. Raises InputError."""
     if array.ndim == 4 and 1 in (array.shape[1], array.shape[3]):
         array = array[:, 0] if array.shape[1] == 1 else array[..., 0]
     if array.ndim == 2:
         array = array[None]
-    if array.ndim != 3 or array.dtype.kind not in "fiu":
+    if array.ndim != 3 or 0 in array.shape[1:] or array.dtype.kind not in "fiu":
         raise InputError(
             f"got an array of shape {list(array.shape)} and type {array.dtype} in {path}, expected "
             "numbers [frames, height, width]: write it so."
         )
-    return array if array.dtype == np.float32 else array.astype(np.float32)
+    return array

@@ -24,7 +24,9 @@ from torch import Tensor
 from depthcrafter_cli.datasets.clip import Sample, Shape
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.evaluation.consistency import Camera
+from depthcrafter_cli.media.decoding import require_regular
 from depthcrafter_cli.media.reader import probe, read_frames
+from depthcrafter_cli.structured import content_errors
 from depthcrafter_cli.types import Size
 
 Map = npt.NDArray[np.float32]  # [H, W]
@@ -103,6 +105,7 @@ class RecordedClip:
             raise _too_few(self, first + len(images))
         crop = self.picture_crop
         parts = [image[crop.top : crop.bottom, crop.left : crop.right] for image in images]
+        _require_some(self, parts)
         shown = torch.stack([_picture(part, size) for part in parts])
         pictures: npt.NDArray[np.uint8] = shown.numpy()
         return pictures
@@ -119,14 +122,21 @@ class RecordedClip:
     def depth(self, frames: int, first: int = 0) -> Map:
         """Return true depth of ``frames`` frames from ``first`` on, cropped, float32 [T, H, W].
 
-        It is negative where it is not known, or infinite.
+        It is negative where it is not known, or infinite. Raises InputError.
         """
         rows, columns = (
             slice(self.crop.top, self.crop.bottom),
             slice(self.crop.left, self.crop.right),
         )
         maps = self.disparity(range(first, first + frames))
-        return np.stack([inverse(map_[rows, columns]) for map_ in maps])
+        depth = [inverse(map_[rows, columns]) for map_ in maps]
+        _require_some(self, depth)
+        if len(sizes := {map_.shape for map_ in depth}) > 1:
+            raise InputError(
+                f"got maps of depth of the sizes {sorted(sizes)} in the clip {self.name}, expected "
+                "one: complete it or take it out."
+            )
+        return np.stack(depth)
 
 
 @dataclass(frozen=True)
@@ -219,12 +229,25 @@ class RecordedClips:
 
 
 def digest_of(name: str, files: Iterable[Path]) -> str:
-    """16 letters that are others once one of these files is written again, or another is there."""
-    digest = hashlib.sha256(name.encode())
+    """16 letters that are others once one of these files is written again, or another is there.
+
+    Raises InputError for what is no regular file, such as a link to a file that is gone.
+    """
+    digest = hashlib.sha256(os.fsencode(name))
     for path in files:
-        status = path.stat()
-        digest.update(f"\n{path.name} {status.st_size} {status.st_mtime_ns}".encode())
+        with content_errors(path, InputError, f"expected a file of the clip {name}: copy it again"):
+            status = require_regular(path)
+        digest.update(os.fsencode(f"\n{path.name} {status.st_size} {status.st_mtime_ns}"))
     return digest.hexdigest()[:16]
+
+
+def _require_some(clip: RecordedClip, parts: Sequence[npt.NDArray[np.generic]]) -> None:
+    """Raise InputError where the crop of a clip leaves nothing of its first picture or map."""
+    if parts and 0 in parts[0].shape:
+        raise InputError(
+            f"got the clip {clip.name}, of which nothing is left when it is cropped as its set is, "
+            "expected the publisher's size: copy it again."
+        )
 
 
 def _too_few(clip: RecordedClip, pictures: int) -> InputError:

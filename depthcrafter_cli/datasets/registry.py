@@ -74,6 +74,11 @@ class Dataset:
                     "name that."
                 ) from None
             raise
+        except OSError as error:
+            raise InputError(
+                f"{error.filename or root} cannot be read ({error.strerror or error}), expected a "
+                "set that can be: change its permissions."
+            ) from error
 
     def _places(self, root: Path, long: bool) -> list[Place]:
         """Where clips may lie. Raises InputError where there is none."""

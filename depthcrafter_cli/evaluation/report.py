@@ -13,6 +13,7 @@ from depthcrafter_cli.evaluation.consistency import Consistency
 from depthcrafter_cli.evaluation.metrics import DepthMetrics, mean_metrics
 from depthcrafter_cli.evaluation.published import SOURCE, published_rows
 from depthcrafter_cli.structured import content_errors, json_object, typed
+from depthcrafter_cli.text import counted, printable
 
 _FORMAT = 1
 _SHOWN = ("abs_rel", "delta1", "delta2", "delta3", "rmse", "log10")
@@ -169,7 +170,7 @@ def _csv(report: EvaluationReport) -> str:
     names = ["clip", "frames", *(each.name for each in fields(DepthMetrics)), *_LATER]
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(clip.values() for clip in report.clips)
+    writer.writerows({**clip.values(), "clip": printable(clip.name)} for clip in report.clips)
     return text.getvalue()
 
 
@@ -181,7 +182,8 @@ def table(report: EvaluationReport) -> tuple[Sequence[str], list[Sequence[str]]]
         name for name in own
         if own[name] is not None or any(name in row.scores for row in published)
     ]  # fmt: skip
-    rows: list[Sequence[str]] = [[str(report.made["name"]), *(_score(own[name]) for name in shown)]]
+    made = printable(str(report.made["name"]))
+    rows: list[Sequence[str]] = [[made, *(_score(own[name]) for name in shown)]]
     for row in published:
         scores = (_score(row.scores.get(name)) for name in shown)
         rows.append([f"{row.method} *", *scores])
@@ -199,13 +201,14 @@ def _markdown(report: EvaluationReport) -> str:
     titles, rows = table(report)
     lines = [titles, ["---"] * len(titles), *rows]
     head = (
-        f"{report.dataset}: {len(report.clips)} of {len(report.names)} clips, "
-        f"{sum(clip.frames for clip in report.clips)} frames\n\n"
+        f"{report.dataset}: {len(report.clips)} of {counted(len(report.names), 'clip')}, "
+        f"{counted(sum(clip.frames for clip in report.clips), 'frame')}\n\n"
     )
     shown = "".join(
-        f"| {' | '.join(cell.replace('|', _BAR) for cell in line)} |\n" for line in lines
+        f"| {' | '.join(cell.translate(_MARKDOWN) for cell in line)} |\n" for line in lines
     )
-    return f"{head}{shown}\n{NOTE}\n"
+    note = f"\n\\{NOTE}\n" if len(rows) > 1 else ""  # a star alone would begin a list
+    return f"{head}{shown}{note}"
 
 
 def _latex(report: EvaluationReport) -> str:
@@ -214,7 +217,7 @@ def _latex(report: EvaluationReport) -> str:
     return "".join([f"% {' & '.join(titles)}\n", *lines])
 
 
-_BAR = "\\|"  # as Markdown has it in a cell
+_MARKDOWN = {ord(each): f"\\{each}" for each in "|<"}
 _LATEX = {each: f"\\{each}" for each in "&%$#_{}"} | {
     "[": "{[}",  # behind \\ it would begin an argument
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",

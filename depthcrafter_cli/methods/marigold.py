@@ -45,7 +45,8 @@ class MarigoldMethod(PerFrameMethod):
         with content_errors(path, WeightsError, "expected a Marigold model's: pull it again"):
             steps = int(index.get("default_denoising_steps") or _STEPS)
             longest = int(index.get("default_processing_resolution") or _MAX_RES)
-        size = size_within(source, request.max_res or longest, _MULTIPLE)
+        longest = longest if request.max_res is None else request.max_res
+        size = size_within(source, longest, _MULTIPLE)
         config = configured(MarigoldConfig(steps=steps), request, self.name)
         return MarigoldPlan(
             weights=weights, spec=weights.spec, size=size, multiple=_MULTIPLE, config=config

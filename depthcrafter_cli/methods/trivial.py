@@ -72,7 +72,8 @@ class TrivialMethod:
                 'training set: pass `weights="mean.npy"`, an array [height, width].'
             )
         spec = ModelSpec(self.name, self.name, self.description, (), layout=Layout(()))
-        size = size_within(source, request.max_res or _MAX_RES, _MULTIPLE)
+        longest = _MAX_RES if request.max_res is None else request.max_res
+        size = size_within(source, longest, _MULTIPLE)
         mean = None if request.weights is None else expanded(request.weights)
         if mean is not None:
             _read(mean)

@@ -1,12 +1,14 @@
 """Figures of papers, as PNG."""
 
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from depthcrafter_cli.depth.colorize import own_matplotlib
 from depthcrafter_cli.evaluation.report import EvaluationReport
+from depthcrafter_cli.text import printable
 
 _SCORES = {"abs_rel": "AbsRel", "delta1": "δ1", "temporal": "flicker"}
 _LONGEST = 28  # letters of a name
@@ -72,6 +74,7 @@ def _bars(axes: Any, values: Sequence[tuple[str, float]], form: str) -> None:
 
 
 def _short(name: str) -> str:
+    name = printable(name).replace("$", r"\$")  # a pair of which would begin a formula
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
@@ -86,5 +89,7 @@ def _figure(panels: int, rows: int = 0) -> tuple[Any, Any]:
 
 def _png(figure: Any) -> bytes:
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=140)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # drawn as boxes
+        figure.savefig(file, format="png", dpi=140)
     return file.getvalue()

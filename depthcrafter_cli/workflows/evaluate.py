@@ -282,6 +282,11 @@ def _score(
     depth, protocol = clip.depth(frames), request.protocol
     if request.convention == "metric":
         _warn_of_unit(clip.name, estimate, depth, warn)
+    elif request.predictions and float(estimate.max()) < _LEAST_TOLD * FLOOR:
+        warn(
+            f"The results of {clip.name} are below {_LEAST_TOLD * FLOOR:g}, and the protocol takes "
+            f"what is below {FLOOR:g} for that, expected larger ones: multiply them by any number."
+        )
     if not request.set.metric:  # the unit may be any: take the clip's median
         known = depth[depth > 0]
         unit = np.float32(np.median(known) if known.size else 1)
@@ -332,3 +337,4 @@ def _warn_of_unit(name: str, estimate: Disparity, depth: Disparity, warn: Warn) 
 
 
 _MOST_APART = 30
+_LEAST_TOLD = 10

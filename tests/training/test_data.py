@@ -240,7 +240,7 @@ def test_kitti_layout_leaves_out_what_the_laser_did_not_hit(tmp_path):
     assert clip.valid.sum() == 1
     assert clip.disparity[0, 5, 6].item() == 0.5
     (tmp_path / "2011_09_26" / drive / "image_02" / "data" / "05.png").unlink()
-    with pytest.raises(InputError, match=r"got no picture .*05\.png"):
+    with pytest.raises(InputError, match=r"got no file .*05\.png"):
         opened(tmp_path, "kitti", 32, 40)
 
 

@@ -353,6 +353,9 @@ def coloured() -> bytes:
     [
         ("alley.npz", b"PK no archive", "alley.npz cannot be read"),
         ("alley.npy", b"\x93NUMPY", "alley.npy cannot be read"),
+        ("alley.npz", b"", "alley.npz cannot be read"),
+        ("alley.npy", b"", "alley.npy cannot be read"),
+        ("alley.npz", b"PK\x03\x04" + bytes(100), "alley.npz cannot be read"),
         ("alley/0.raw", struct.pack("<iiiQ", 48, 64, 5, 4) + bytes(100), "no matrix of OpenCV"),
         ("alley/0.raw", b"P6", "no matrix of OpenCV"),
         ("alley/0.png", b"GIF", "0.png"),

@@ -121,6 +121,38 @@ def test_a_frame_that_is_missing_shifts_no_other(cli, sintel, results, tmp_path,
     assert report["mean"]["abs_rel"] < 1e-5
 
 
+@pytest.mark.parametrize("what", ["link", "pipe"])
+def test_what_is_no_file_is_told_and_not_waited_for(cli, sintel, results, tmp_path, what):
+    path = results / "alley_1.npy"
+    path.unlink()
+    try:
+        path.symlink_to("gone.npy") if what == "link" else os.mkfifo(path)
+    except (AttributeError, OSError):
+        pytest.skip("this system makes none")
+    assert "alley_1.npy" in refused(cli, tmp_path, sintel, "--predictions", results)
+    path.unlink()
+    np.save(path, np.zeros((FRAMES, 0, 8)))
+    assert "of shape [4, 0, 8]" in refused(cli, tmp_path, sintel, "--predictions", results)
+
+
+def test_frames_of_two_types_are_refused(cli, sintel, results, tmp_path):
+    (results / "alley_1.npy").unlink()
+    (results / "alley_1").mkdir()
+    for index in range(FRAMES):
+        kind = np.uint8 if index == 1 else np.uint16
+        np.save(results / "alley_1" / f"{index}.npy", np.full((6, 8), 9, kind))
+    assert "types ['uint16', 'uint8']" in refused(cli, tmp_path, sintel, "--predictions", results)
+
+
+def test_disparity_that_the_protocol_would_flatten_is_told(cli, sintel, results, tmp_path):
+    told = [sintel, "--predictions", results]
+    assert "warning" not in evaluated(cli, tmp_path / "a.json", *told)[1].err
+    for path in results.iterdir():
+        np.save(path, np.load(path) * 1e-3)
+    done = evaluated(cli, tmp_path / "b.json", *told)[1]
+    assert "The results of alley_1 are below 0.01, and the protocol takes what is" in done.err
+
+
 def test_frames_may_be_named_by_every_third_number_or_by_times(cli, sintel, results, tmp_path):
     for clip, names in (
         ("alley_1", ["0", "3", "6", "9"]),
@@ -163,6 +195,26 @@ def test_tables_hold_results_of_any_name(cli, sintel, results, tmp_path):
     latex = out[1].read_text()
     assert r"{[}v2] a\_b | 50\% \& more \{x\} & 0.000 & 1.000" in latex
     assert latex.startswith("% method & AbsRel & δ1 &")
+
+
+def test_names_of_no_encoding_and_of_two_lines_stand_in_every_table(cli, tmp_path):
+    name, clip = os.fsdecode(b"$r\xe9s\n\xf0\x9f\xa6\x8a$"), os.fsdecode(b"cl\xefp")
+    try:
+        (tmp_path / name).mkdir()
+        (tmp_path / "clips" / clip / "rgb").mkdir(parents=True)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    depth = np.linspace(2, 5, 48, dtype=np.float32)[None, :, None].repeat(64, 2)
+    Image.new("RGB", (64, 48)).save(tmp_path / "clips" / clip / "rgb" / "0.png")
+    np.savez(tmp_path / "clips" / clip / "disparity.npz", depth=depth)
+    np.save(tmp_path / name / f"{clip}.npy", 1 / depth)
+    out = [tmp_path / f"s.{kind}" for kind in ("json", "csv", "md", "tex", "png")]
+    told = [word for path in out for word in ("--out", path)]
+    done = cli("evaluate", "folder", tmp_path / "clips", "--predictions", tmp_path / name, *told)
+    assert (done.code, "Glyph" in done.err) == (0, False), done.err
+    table = out[2].read_text(encoding="utf-8")
+    assert r"| $r\xe9s\n🦊$ | 0.000 |" in table and "published" not in table
+    assert out[1].read_text(encoding="utf-8").splitlines()[1].startswith(r"cl\xefp,1,")
 
 
 def test_only_what_is_kept_is_gone_on_with(cli, sintel, results, tmp_path):

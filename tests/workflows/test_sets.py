@@ -161,6 +161,12 @@ BROKEN = {
             "no Sintel depth",
         ),
         (
+            lambda root: sets.write_dpt(
+                root / "training/depth/alley_1/frame_0002.dpt", np.ones((4, 6), np.float32)
+            ),
+            "maps of depth of the sizes [(4, 6)",
+        ),
+        (
             lambda root: (root / "training/clean/alley_1/frame_0002.png").unlink(),
             "got the picture frame_0003.png beside the depth frame_0002.dpt in the clip alley_1",
         ),
@@ -172,6 +178,11 @@ BROKEN = {
             "a.jpg, expected numbers",
         ),
         (lambda root: first(root, "*/pose/*.txt").write_text("lost"), "pose/0.txt"),
+        (lambda root: first(root, "*/pose/*.txt").write_text("0 " * 16), "it has no inverse"),
+        (
+            lambda root: sets.levels(first(root, "*/depth/*.png"), np.ones((6, 8)), 1000),
+            "of which nothing is left",
+        ),
         (
             lambda root: (root / "scene0708_00/color/1.jpg").unlink(),
             "got the picture 4.jpg beside the depth 3.png in the clip scene0708_00",
@@ -179,7 +190,7 @@ BROKEN = {
     ],
     "kitti": [
         (lambda root: shutil.rmtree(root / "val"), "val"),
-        (lambda root: first(root, "2011_09_26/*/image_02/data/*.png").unlink(), "got no picture"),
+        (lambda root: first(root, "2011_09_26/*/image_02/data/*.png").unlink(), "got no file"),
     ],
     "bonn": [(lambda root: shutil.rmtree(root / "rgbd_bonn_crowd2/rgb"), "rgbd_bonn_crowd2")],
     "nyuv2": [(lambda root: first(root, "depth/*.png").unlink(), "2 pictures and 1 depth files")],

@@ -45,12 +45,12 @@ class _Worker(Worker):
         """Give it a video; its process is started if it has none."""
         if self.channel is None:
             context = get_context("spawn")
-            self.channel, theirs = context.Pipe()
+            ours, theirs = context.Pipe()
             arguments = (theirs, self.device, self.threads)
-            self.process = context.Process(target=_serve, args=arguments, name=self.name)
-            self.process.daemon = True
-            self.process.start()
+            process = context.Process(target=_serve, args=arguments, name=self.name, daemon=True)
+            process.start()
             theirs.close()  # so that its end is the end of the channel
+            self.channel, self.process = ours, process
         with suppress(OSError):  # its end is noticed by whoever listens
             self.channel.send(task)
 
