@@ -8,8 +8,8 @@
             check_options(self)
 
 An option stands beside the field that acts on it and nowhere else. The options of the commands,
-the columns of a list of videos, the table in the README and the class's own documentation are made
-of these fields, and :func:`build` gives what was typed back to them.
+the columns of a list of videos, the table in docs/options.md and the class's own documentation are
+made of these fields, and :func:`build` gives what was typed back to them.
 
 A message names a field in backquotes: ```window```, or with the value to pass, ```gaps="hold"```.
 That is how Python users write it; the command line shows the option instead.

@@ -381,7 +381,7 @@ def _model(spec: "ModelSpec") -> Row:
 
 _AGAIN = f"{_REINSTALL} ., in depthcrafter's folder"
 _TORCH = (
-    "install PyTorch again (README, 'Windows, macOS, NVIDIA'); on Windows it needs Microsoft's "
+    "install PyTorch again (docs/install.md); on Windows it needs Microsoft's "
     "Visual C++ Redistributable"
 )
 

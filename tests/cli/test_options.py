@@ -30,7 +30,7 @@ from depthcrafter_cli.workflows.batches.options import BatchOptions
 from depthcrafter_cli.workflows.request import COLUMNS, RunRequest
 from depthcrafter_cli.workflows.training_request import TrainingRequest
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
 OF = {
     "depth": "`run`, `batch`, CSV, `plan`",
     "memory": "`run`, `batch`, CSV, `plan`",
@@ -234,7 +234,7 @@ def _of_run(each):
     return each.owner == "workers" or each.name == "shard"
 
 
-def test_every_option_of_the_readme_is_that_of_a_field():
+def test_every_option_of_the_table_is_that_of_a_field():
     rows = [
         f"| `{NAMES[name]}`{f', {each.unit}' * bool(each.unit)} | {OF[each.part]} | {each.help} |"
         for name, each in OPTIONS.items()
@@ -243,11 +243,11 @@ def test_every_option_of_the_readme_is_that_of_a_field():
         f"| `{flag_of(each)}` | {'`run`, ' * _of_run(each)}`batch` | {each.help} |"
         for each in options_of(BatchOptions).values()
     ]
-    readme = README.read_text(encoding="utf-8")
-    lacking = [row for row in rows if row not in readme]
-    assert not lacking, "README.md lacks:\n" + "\n".join(lacking)
+    told = (ROOT / "docs" / "options.md").read_text(encoding="utf-8")
+    lacking = [row for row in rows if row not in told]
+    assert not lacking, "docs/options.md lacks:\n" + "\n".join(lacking)
     table = "\n".join(["| Option | Of | What it does |", "| --- | --- | --- |", *rows])
-    assert table in readme, f"README.md shall hold, in this order:\n{table}"
+    assert table in told, f"docs/options.md shall hold, in this order:\n{table}"
 
 
 def test_errors_are_those_of_python_that_callers_expect():
@@ -293,7 +293,7 @@ def test_a_path_that_is_none_is_refused_in_our_words(cli, arguments, code, says)
 
 def test_below_the_command_line_fields_are_named_not_options():
     """Only commands to be copied have options: of pip, of Ray, of this program."""
-    package, commands = README.parent / "depthcrafter_cli", ("pip ", "ray start", "`depthcrafter ")
+    package, commands = ROOT / "depthcrafter_cli", ("pip ", "ray start", "`depthcrafter ")
     for path in package.rglob("*.py"):
         if path.is_relative_to(package / "cli"):
             continue
