@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from depthcrafter_cli.errors import InputError
-from depthcrafter_cli.media.depth_files import array_of, read_exr
+from depthcrafter_cli.media.depth_files import array_of, read_exr, single
 from depthcrafter_cli.media.images import opened_image
 from depthcrafter_cli.media.numbered import (
     by_pattern,
@@ -47,7 +47,7 @@ def read_prediction(path: Path) -> Disparity:
 
     Raises InputError for files that cannot be read, and for frames that a folder lacks.
     """
-    return _read_folder(path) if path.is_dir() else _single(_checked(_read(path), path))
+    return _read_folder(path) if path.is_dir() else single(_checked(_read(path), path))
 
 
 def files_of(path: Path) -> list[Path]:
@@ -151,12 +151,7 @@ def _read_folder(folder: Path) -> Disparity:
         raise InputError(f"got frames of the sizes {sorted(sizes)} in {folder}, expected one.")
     if len(types := {str(frame.dtype) for frame in frames}) > 1:
         raise InputError(f"got frames of the types {sorted(types)} in {folder}, expected one.")
-    return _single(np.concatenate(frames))
-
-
-def _single(array: np.ndarray[Any, Any]) -> Disparity:
-    with np.errstate(over="ignore"):  # what becomes infinite is refused
-        return array if array.dtype == np.float32 else array.astype(np.float32)
+    return single(np.concatenate(frames))
 
 
 def _checked(array: np.ndarray[Any, Any], path: Path) -> np.ndarray[Any, Any]:

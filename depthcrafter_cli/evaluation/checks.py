@@ -15,7 +15,7 @@ import numpy as np
 
 from depthcrafter_cli.evaluation.alignment import Array
 from depthcrafter_cli.evaluation.flow import flow_back, warped
-from depthcrafter_cli.evaluation.frames import FrameCounter, FrameNumbers, range_of
+from depthcrafter_cli.evaluation.frames import FrameCounter, FrameNumbers, range_of, sound
 from depthcrafter_cli.types import Disparity, RgbImage, ValueRange
 
 JUMP, JUMP_TIMES = 0.02, 4.0  # of the range, and as many times the change around
@@ -98,9 +98,9 @@ class Checker:
     def add(self, depth: Disparity, picture: RgbImage | None = None) -> None:
         """Take the next frame: depth float32 [H, W], and its picture uint8 [H, W, 3]."""
         found = self._series
-        if not np.isfinite(depth).all():
+        given, depth = depth, sound(depth)
+        if depth is not given:
             found.broken.append(self._count)
-            depth = np.nan_to_num(depth, posinf=0, neginf=0)
         if self._count in self._shots:
             self._depths.clear()
             self._pictures.clear()
@@ -201,7 +201,7 @@ class Checker:
             return []
         several = f"{len(frames)} frames, from {frames[0]} on, hold"
         which = several if len(frames) > 1 else f"Frame {frames[0]} holds"
-        says = f"{which} values that are not finite."
+        says = f"{which} values that are not finite, or beyond 1e30."
         return [Finding("not finite", frames[0], float(len(frames)), says)]
 
     def _jumps(self, shot: Measures) -> list[Finding]:

@@ -9,12 +9,19 @@ import numpy as np
 from depthcrafter_cli.types import Disparity, ValueRange
 
 _MOST_PIXELS = 1 << 16  # of a frame: more would hardly move a percentile
+_LARGEST = 1e30  # beyond, sums and differences of float32 may be infinite
 _LOW, _HIGH = 2.0, 98.0  # percentiles: what lies beyond is a few pixels
 
 
 def every(pixels: int) -> int:
     """Every how many-th row and column is looked at, of a frame of so many pixels."""
     return max(1, round(math.sqrt(pixels / _MOST_PIXELS)))
+
+
+def sound(frame: Disparity) -> Disparity:
+    """The frame itself, or one with 0 where values are not finite or too large to count with."""
+    whole = np.abs(frame) < _LARGEST
+    return frame if whole.all() else np.where(whole, frame, np.float32(0))
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class FrameCounter:
     def add(self, frame: Disparity) -> None:
         """Take the next frame, float32 [H, W]."""
         step = every(frame.size)
-        part = frame[::step, ::step]
+        part = sound(frame[::step, ::step])
         low, median, high = np.percentile(part, (_LOW, 50, _HIGH))
         change = None
         if self._before is not None and len(self.numbers) not in self._shots:

@@ -19,7 +19,7 @@ from depthcrafter_cli.depth.colorize import depth_of_colours
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.files import missing_package
 from depthcrafter_cli.media.images import opened_image
-from depthcrafter_cli.media.numbered import NUMBER, natural_order, numbered_files
+from depthcrafter_cli.media.numbered import NUMBER, files_in, natural_order, numbered_files
 from depthcrafter_cli.media.reader import count_frames, probe, read_frames
 from depthcrafter_cli.structured import archive_errors, content_errors
 from depthcrafter_cli.types import Disparity, Size, ValueRange
@@ -125,13 +125,19 @@ def _npz(path: Path, _table: ColourTable | None) -> DepthFile:
                 (frames, height, width), kind = _header(member)
                 for _ in range(frames):
                     data = member.read(kind.itemsize * height * width)
-                    yield np.frombuffer(data, kind).reshape(height, width).astype(np.float32)
+                    yield single(np.frombuffer(data, kind).reshape(height, width))
 
     return DepthFile(
         path, shape[0], Size(*shape[1:]), read, is_raw=True, kind="raw disparity",
         times=tuple(times), shots=tuple(shots), metadata=metadata,
         ranges=tuple(ValueRange(float(low), float(high)) for low, high in ranges),
     )  # fmt: skip
+
+
+def single(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """The values as float32, infinite where they are too large for that."""
+    with np.errstate(over="ignore"):
+        return np.asarray(values, np.float32)
 
 
 def array_of(held: Sequence[str]) -> str:
@@ -150,7 +156,8 @@ def _header(member: IO[bytes]) -> tuple[tuple[int, int, int], np.dtype[Any]]:
         read = np.lib.format.read_array_header_2_0
     shape, fortran, kind = read(member)
     if len(shape) != 3 or 0 in shape or kind.kind not in "fiu" or fortran:
-        raise ValueError(f"it holds {kind} of the shape {list(shape)}")
+        order = ", stored in Fortran's order" * fortran
+        raise ValueError(f"it holds {kind} of the shape {list(shape)}{order}")
     frames, height, width = shape
     return (frames, height, width), kind
 
@@ -160,7 +167,8 @@ def _npy(path: Path, _table: ColourTable | None) -> DepthFile:
         shape, _kind = _header(file)
 
     def read() -> Iterator[Disparity]:
-        yield from (np.array(frame, np.float32) for frame in np.load(path, mmap_mode="r"))
+        with content_errors(path, InputError, _EXPECTED):
+            yield from map(single, np.load(path, mmap_mode="r"))
 
     size = Size(*shape[1:])
     return DepthFile(path, shape[0], size, read, is_raw=True, kind="raw disparity")
@@ -227,7 +235,7 @@ def _matte_frames(path: Path) -> Iterator[Disparity]:
 
 def _images(path: Path) -> DepthFile:
     """A folder or pattern of one image or array a frame, in the order of their numbers."""
-    found = path.iterdir() if path.is_dir() else numbered_files(path)
+    found = files_in(path) if path.is_dir() else numbered_files(path)
     files = sorted((file for file in found if file.suffix.lower() in _FRAMES), key=natural_order)
     if not files:
         raise InputError(
@@ -235,10 +243,14 @@ def _images(path: Path) -> DepthFile:
         )
 
     def frames(files: Sequence[Path]) -> Iterator[tuple[Disparity, "_Meaning"]]:
+        size = None
         for file in files:
             with content_errors(file, InputError, _EXPECTED):
                 shown, meaning = _FRAMES[file.suffix.lower()](file)
-                yield shown.astype(np.float32), meaning
+                size = size or shown.shape
+                if shown.shape != size:
+                    raise ValueError(f"it is of {Size(*shown.shape)}, the first of {Size(*size)}")
+                yield single(shown), meaning
 
     first, meaning = next(frames(files))
     told = [meaning] if meaning.shot is None else [each for _frame, each in frames(files)]

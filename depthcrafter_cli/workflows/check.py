@@ -11,7 +11,7 @@ from depthcrafter_cli.depth.normalize import normalize
 from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.evaluation.checks import Checker, Finding, Measures
 from depthcrafter_cli.evaluation.flow import flow_is_there
-from depthcrafter_cli.evaluation.frames import every
+from depthcrafter_cli.evaluation.frames import every, sound
 from depthcrafter_cli.media.files import claimed, require_new
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.scale import resize_disparity
@@ -72,7 +72,7 @@ def check(request: CheckRequest, observer: Observer = ignore, warn: Warn = ignor
         checker.add(frame[::step, ::step], picture)
         if wants_profiles:
             values = ranges[result.shot_at(index)] if ranges else None
-            shown = _coloured(frame, size, values, result.colormap)
+            shown = _coloured(sound(frame), size, values, result.colormap)
             profiles.add([shown] if picture is None else [picture, shown])
         observer(Progress("examine", index + 1, depth.frames))
     report = CheckReport(

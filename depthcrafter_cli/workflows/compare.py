@@ -13,7 +13,7 @@ from depthcrafter_cli.depth.colorize import check_colormap, colorize
 from depthcrafter_cli.depth.normalize import Normalization, normalize
 from depthcrafter_cli.disk import derived, make_folder
 from depthcrafter_cli.errors import InputError, UsageError
-from depthcrafter_cli.evaluation.frames import frame_numbers, range_of
+from depthcrafter_cli.evaluation.frames import frame_numbers, range_of, sound
 from depthcrafter_cli.media.files import claimed, require_new
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.reader import probe
@@ -127,7 +127,7 @@ def _shown(
             shown = [picture]
             for depth, own, (_name, film) in zip(maps, ranges, films, strict=True):
                 values = own[film.shot_at(index)]
-                levels = normalize(resize_disparity(depth, size), values)
+                levels = normalize(resize_disparity(sound(depth), size), values)
                 shown.append(colorize(levels, request.colormap))
             yield shown
 

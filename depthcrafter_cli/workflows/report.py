@@ -19,7 +19,7 @@ from depthcrafter_cli.depth.normalize import normalize
 from depthcrafter_cli.disk import derived
 from depthcrafter_cli.errors import DepthCrafterError, InputError, OutputError, UsageError
 from depthcrafter_cli.evaluation.checks import Checker
-from depthcrafter_cli.evaluation.frames import every, range_of
+from depthcrafter_cli.evaluation.frames import every, range_of, sound
 from depthcrafter_cli.evaluation.report import EvaluationReport, read_report
 from depthcrafter_cli.media.files import claimed, output_errors, require_folder
 from depthcrafter_cli.media.published import Published
@@ -188,8 +188,7 @@ def _read(
     for index, frame in enumerate(result.depth.read()):
         checker.add(frame[::step, ::step])
         if index in wanted:
-            finite = np.nan_to_num(frame, posinf=0, neginf=0)
-            small.append(resize_disparity(finite, size))
+            small.append(resize_disparity(sound(frame), size))
         observer(Progress("examine", index + 1, result.depth.frames))
     return checker, small
 

@@ -180,7 +180,14 @@ def _recorded(path: Path, record: dict[str, Any]) -> Result:
         only = replace(request, outputs=(out,))
         try:
             depth = joined([open_depth(part, table) for part in written(only, shots_in(record))])
-            break
+            if depth.frames == record.get("frames", depth.frames):
+                break
+            problems.append(
+                InputError(
+                    f"{out} holds {depth.frames} of the {record['frames']} frames that {path} "
+                    "tells of, expected all: run it again."
+                )
+            )
         except InputError as error:
             problems.append(error)
     else:

@@ -10,6 +10,7 @@ from PIL import Image
 from depthcrafter_cli.datasets.generated import HELD_OUT
 from depthcrafter_cli.evaluation.checks import Checker
 from depthcrafter_cli.evaluation.flow import flow_back, warped
+from depthcrafter_cli.structured import parse_object
 from depthcrafter_cli.synthetic import draw_clip
 from depthcrafter_cli.types import Size, ValueRange
 
@@ -176,6 +177,36 @@ def test_files_of_other_programs_are_checked_beside_their_video(cli, tmp_path):
     short = cli("check", tmp_path / "theirs_depths.npz", "--video",
                 make_clip(tmp_path / "short.mp4", frames=5, size=Size(48, 64)))  # fmt: skip
     assert short.code == 3 and "has 5 frames, expected 12" in short.err
+
+
+def test_values_that_cannot_be_counted_with_are_told_and_stay_out_of_the_report(cli, tmp_path):
+    depth = scene(4)[1]
+    depth[1], depth[2, 3], depth[3, 4] = 1e38, np.inf, np.nan
+    np.savez(tmp_path / "d.npz", depth=depth)
+    out = [tmp_path / "found.json", tmp_path / "found.png"]
+    done = cli("check", tmp_path / "d.npz", *(word for path in out for word in ("--out", path)))
+    assert done.code == 0 and "3 frames, from 1 on, hold values" in done.out, done.err
+    assert "RuntimeWarning" not in done.err
+    assert parse_object(out[0].read_text())["frames"] == 4  # which refuses Infinity and NaN
+    done = cli("report", tmp_path / "d.npz", "--out", tmp_path / "page.html")
+    assert (done.code, "RuntimeWarning" in done.err) == (0, False), done.err
+
+
+def test_a_folder_of_frames_has_one_size(cli, tmp_path):
+    for index, height in enumerate((8, 8, 9)):
+        Image.new("I;16", (12, height)).save(tmp_path / f"{index}.png")
+    (tmp_path / "._0.png").write_bytes(b"macOS")
+    done = cli("check", tmp_path)
+    assert done.code == 3 and "2.png cannot be read (it is of 12x9" in done.err
+
+
+def test_a_result_that_lacks_frames_of_its_record_is_told(cli, tmp_path):
+    clip = make_clip(tmp_path / "clip.mp4", frames=3, size=Size(48, 64))
+    out = tmp_path / "frames"
+    assert cli("run", clip, "--out", out, "--method", "trivial-gradient").code == 0
+    (out / "depth_00001.png").unlink()
+    done = cli("check", out)
+    assert done.code == 3 and "holds 2 of the 3 frames that" in done.err, done.err
 
 
 @pytest.mark.parametrize(
