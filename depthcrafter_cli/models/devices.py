@@ -161,7 +161,19 @@ def pick_dtype(name: str, device: torch.device, warn: Warn = ignore) -> torch.dt
             f"got the dtype bf16 on {card} of compute capability {capability[0]}.{capability[1]}, "
             "expected 8.0 or higher: leave `dtype` out."
         )
+    if name == "bf16" and emulates_bfloat16(device):
+        warn("This processor has no instructions for bfloat16, and takes several times as long: "
+             "leave `dtype` out.")  # fmt: skip
     return picked
+
+
+def emulates_bfloat16(device: torch.device) -> bool:
+    """Whether PyTorch works products of bfloat16 out number by number, 15 to 50 times as slow.
+
+    It does so on processors of x86 without AVX-512; with it, oneDNN computes them in float32.
+    """
+    capability = torch.backends.cpu.get_cpu_capability()
+    return device.type == "cpu" and capability in ("NO AVX", "AVX2")
 
 
 def _nvidia_card(device: torch.device) -> tuple[str, tuple[int, int] | None]:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
+from depthcrafter_cli.models.devices import emulates_bfloat16
+from depthcrafter_cli.progress import Warn
+
 
 @dataclass(frozen=True)
 class Precision:
@@ -28,3 +31,12 @@ class Precision:
         automatic: AbstractContextManager[object]
         automatic = torch.autocast(self.device.type, self.dtype, enabled=self.name == "bf16")
         return automatic
+
+
+def suited_precision(name: str, device: torch.device, warn: Warn) -> Precision:
+    """The precision of this name; ``fp32``, of which ``warn`` is told, where bf16 is emulated."""
+    if name == "bf16" and emulates_bfloat16(device):
+        warn("This processor has no instructions for bfloat16, and would train many times slower "
+             'in it: all is computed in float32, as by `precision = "fp32"`.')  # fmt: skip
+        name = "fp32"
+    return Precision(name, device)

@@ -121,13 +121,13 @@ def _carry_out(
     from depthcrafter_cli.training.checks import levels_apart
     from depthcrafter_cli.training.data.latents import Encoder
     from depthcrafter_cli.training.networks import average_with_start, save_trained
-    from depthcrafter_cli.training.precision import Precision
+    from depthcrafter_cli.training.precision import suited_precision
     from depthcrafter_cli.training.recipe import suited
     from depthcrafter_cli.training.stages.decoder import train_decoder
     from depthcrafter_cli.training.stages.denoiser import train_denoiser
     from depthcrafter_cli.workflows.validation import validator
 
-    precision = Precision(config.precision, session.accelerator.device)
+    precision = suited_precision(config.precision, session.accelerator.device, warn)
     start = _start(config, clips, precision, session)
     if config.foundation is None:
         config = suited(config, start.settings)

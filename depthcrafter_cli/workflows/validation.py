@@ -5,18 +5,19 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from depthcrafter_cli.errors import InputError, UsageError
+from depthcrafter_cli.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from torch import Tensor
 
     from depthcrafter_cli.datasets.clip import ClipSource, Sample, Shape
     from depthcrafter_cli.models.components import Components
     from depthcrafter_cli.pipeline.config import PipelineConfig
     from depthcrafter_cli.training.config import TrainingConfig
     from depthcrafter_cli.training.data.rejects import Rejects
-    from depthcrafter_cli.types import RgbImage
+    from depthcrafter_cli.types import RgbImage, Size
 
 
 def held_out(
@@ -61,9 +62,11 @@ def validator(
     Those of the sources in ``also`` are called ``NAME.abs_rel`` and so on. Clips of a single frame
     have no temporal score. ``show`` gets a picture of each source's first clip, by its name.
 
+    Clips whose sides the networks do not take are shown at the nearest ones, as by a run.
+
     Raises:
-        UsageError: the clips are of a size that the networks do not take.
-        InputError: later, more clips that cannot be used than ``rejects`` takes, or all of them.
+        InputError: a clip is smaller than any that the networks take; later, more clips that
+            cannot be used than ``rejects`` takes, or all of them.
     """
     import numpy as np
 
@@ -71,29 +74,25 @@ def validator(
     from depthcrafter_cli.evaluation.temporal import temporal_score
     from depthcrafter_cli.pipeline.pipeline import estimate_disparity
     from depthcrafter_cli.training.adapter import merged
+    from depthcrafter_cli.types import Size
 
     plan = config.validation
     assert plan is not None
-    multiple = networks.side_multiple
-    clips = held_out(config, sources)
-    for name, _, (_, height, width) in clips:
-        if height % multiple or width % multiple:
-            raise UsageError(
-                f"got clips of {width}x{height} pixels in the source {name!r}, expected "
-                f"sides divisible by {multiple} for validation: change its height and width."
-            )
+    clips, multiple = held_out(config, sources), networks.side_multiple
+    sizes = [_shown(Size(*shape[1:]), multiple) for _, _, shape in clips]
     settings = pipeline_settings(config)
 
     def scores() -> dict[str, float]:
         rows: dict[str, list[float]] = defaultdict(list)
-        for name, index, (frames, _, _) in clips:
+        for (name, index, (frames, _, _)), size in zip(clips, sizes, strict=True):
             kind = config.sources[name].kind
             clip = rejects.read(name, sources[name], index, range(frames))
             if clip is None:
                 continue
             depth = _depth(clip, metric=kind not in ("folder", "stacks"))
             prefix = "" if name == plan.source else f"{name}."
-            prediction = np.concatenate([*estimate_disparity(networks, settings, clip.rgb.numpy())])
+            shown = _resized(clip.rgb, size)
+            prediction = np.concatenate([*estimate_disparity(networks, settings, shown.numpy())])
             try:
                 metrics = evaluate_clip(prediction, depth, max_depth=plan.max_depth)
                 rows[prefix + "abs_rel"].append(metrics.abs_rel)
@@ -119,6 +118,24 @@ def validator(
             return scores()
 
     return of_merged
+
+
+def _shown(size: "Size", multiple: int) -> "Size":
+    """The size at which networks that take multiples see a clip of this size."""
+    from depthcrafter_cli.media.resize import model_size
+
+    return model_size(size, max(size.height, size.width, multiple), multiple)
+
+
+def _resized(rgb: "Tensor", size: "Size") -> "Tensor":
+    """``rgb`` uint8 [T, H, W, 3] at this size."""
+    import torch.nn.functional as F
+
+    if rgb.shape[1:3] == (size.height, size.width):
+        return rgb
+    pictures = rgb.permute(0, 3, 1, 2).float()
+    pictures = F.interpolate(pictures, (size.height, size.width), mode="bilinear", antialias=True)
+    return pictures.round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous()
 
 
 def _side_by_side(

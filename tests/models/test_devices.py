@@ -18,6 +18,7 @@ from depthcrafter_cli.methods.base import Machine, MethodRequest
 from depthcrafter_cli.methods.depthcrafter import DepthCrafterMethod
 from depthcrafter_cli.models.devices import pick_device, pick_dtype
 from depthcrafter_cli.progress import ignore
+from depthcrafter_cli.training.precision import suited_precision
 from depthcrafter_cli.types import MemoryPlan, Size
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
@@ -215,6 +216,23 @@ def test_bfloat16_is_refused_where_the_card_has_none(cards, monkeypatch):
         pick_dtype("bf16", CUDA)
     monkeypatch.setattr(torch.version, "hip", "6.4")  # AMD counts otherwise
     assert pick_dtype("bf16", CUDA) == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("capability", "is_slow"),
+    [("AVX2", True), ("NO AVX", True), ("AVX512", False), ("DEFAULT", False), ("SVE256", False)],
+)
+def test_a_processor_that_emulates_bfloat16_is_told_of(monkeypatch, capability, is_slow):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    cpu, told = torch.device("cpu"), []
+    assert pick_dtype("bf16", cpu, told.append) == torch.bfloat16
+    assert ["no instructions for bfloat16" in sentence for sentence in told] == [True] * is_slow
+    trained = suited_precision("bf16", cpu, told.append)
+    assert trained.dtype == (torch.float32 if is_slow else torch.bfloat16)
+    assert len(told) == 2 * is_slow
+    assert suited_precision("fp32", cpu, told.append).dtype == torch.float32
+    assert pick_dtype("bf16", CUDA, told.append) == torch.bfloat16
+    assert len(told) == 2 * is_slow
 
 
 @pytest.mark.parametrize(("frames", "told"), [(1, "1 frame in 1 window,"), (20, "20 frames in ")])

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from training_steps import three_stages, trained_weights, write_clip
 
 from depthcrafter_cli.disk import part_path
-from depthcrafter_cli.errors import MemoryLimitError, UsageError
+from depthcrafter_cli.errors import InputError, MemoryLimitError, UsageError
 from depthcrafter_cli.media.files import claimed
 from depthcrafter_cli.models.manifest import write_manifest
 from depthcrafter_cli.models.registry import DEPTHCRAFTER
@@ -399,6 +399,22 @@ def test_validation_does_not_depend_on_the_unit_of_a_folder(tiny, tiny_folder, t
         found.append(validator(config, tiny, open_sources(config, Rejects(0)), Rejects(0))())
     assert found[0]["abs_rel"] > 0
     assert found[1] == pytest.approx(found[0], rel=1e-3)
+
+
+def test_validation_shows_clips_of_any_size(tiny, tiny_folder, tmp_path):
+    recipe, found = tmp_path / "recipe.toml", []
+    for side in (64, 72, 4):
+        write_clip(tmp_path / str(side) / "a", 0, side=side)
+        text = three_stages(tiny_folder, tmp_path / str(side), 1)
+        recipe.write_text(text + "[validation]\nsource = 'mine'\nframes = 2\n")
+        config, rejects = load_recipe(recipe), Rejects(0)
+        try:
+            found.append(validator(config, tiny, open_sources(config, rejects), rejects)())
+        except InputError as error:
+            found.append(error)
+    whole, odd, small = found
+    assert odd["abs_rel"] == pytest.approx(whole["abs_rel"], abs=0.05)
+    assert "4x4" in str(small)
 
 
 def test_an_optimiser_that_this_pytorch_lacks_is_refused_before_anything_is_made(
