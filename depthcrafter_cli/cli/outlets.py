@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, Protocol, TextIO
 
@@ -226,7 +227,7 @@ def speed(reading: Reading) -> str:
 
 def _three_figures(rate: float) -> str:
     """A rate with as many figures as it needs, and no exponent."""
-    return f"{rate:.0f}" if rate >= 999.5 else f"{rate:.3g}"
+    return f"{rate:.0f}" if rate >= 999.5 else f"{Decimal(f'{rate:.3g}'):f}"
 
 
 def in_words(seconds: float) -> str:

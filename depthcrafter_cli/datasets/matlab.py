@@ -30,20 +30,39 @@ def is_hdf5(path: Path) -> bool:
     return _HDF5 in (head[: len(_HDF5)], head[512:])
 
 
-def matlab_array(path: Path, name: str, index: int | None = None) -> Array:
-    """Return an array of real numbers, with its axes as MATLAB has them.
+class MatlabFile:
+    """A file's arrays of real numbers, with their axes as MATLAB has them.
 
-    Given an ``index``, only that part along the last axis is read, where the file allows it. Raises
-    InputError for a file that has no such array, or cannot be read.
+    Those of version 5 are unpacked once, and stay in memory only if they are compressed.
     """
-    expected = "expected one of MATLAB: copy it again"
-    with content_errors(path, InputError, expected), archive_errors():
-        if is_hdf5(path):
-            return _of_hdf5(path, name, index)
-        for found, array in _arrays(path.read_bytes()):
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._unpacked: dict[str, Array] = {}
+
+    def array(self, name: str, index: int | None = None) -> Array:
+        """An array, or given an ``index`` only that part along its last axis.
+
+        Raises InputError for a file that has no such array, or cannot be read.
+        """
+        expected = "expected one of MATLAB: copy it again"
+        with content_errors(self._path, InputError, expected), archive_errors():
+            if name not in self._unpacked:
+                if is_hdf5(self._path):
+                    return _of_hdf5(self._path, name, index)
+                self._unpacked[name] = self._found(name)
+            array = self._unpacked[name]
+            return array if index is None else array[..., index]
+
+    def _found(self, name: str) -> Array:
+        for found, array in _arrays(self._path):
             if found == name:
-                return array if index is None else array[..., index]
-    raise InputError(f"got no array {name} in {path}, expected one: check which file it is.")
+                return array
+        raise _lacks(name, self._path)
+
+
+def _lacks(name: str, path: Path) -> InputError:
+    return InputError(f"got no array {name} in {path}, expected one: check which file it is.")
 
 
 def _of_hdf5(path: Path, name: str, index: int | None) -> Array:
@@ -53,30 +72,31 @@ def _of_hdf5(path: Path, name: str, index: int | None) -> Array:
 
     with h5py.File(path) as file:
         if name not in file:
-            raise InputError(f"got no array {name} in {path}, expected one: check the file.")
+            raise _lacks(name, path)
         stored = file[name]
         # HDF5 counts axes from the other end.
         array: Array = np.asarray(stored[()] if index is None else stored[index]).T
     return array
 
 
-def _arrays(content: bytes) -> Iterator[tuple[str, Array]]:
+def _arrays(path: Path) -> Iterator[tuple[str, Array]]:
     """The names and values of all arrays of real numbers in a file of version 5."""
-    order = {b"IM": "<", b"MI": ">"}.get(content[126:_HEAD])
+    content = memoryview(np.memmap(path, np.uint8, "r"))
+    order = {b"IM": "<", b"MI": ">"}.get(bytes(content[126:_HEAD]))
     if order is None:
         raise ValueError("it is no file of MATLAB, version 5 or newer")
     for kind, data in _elements(content[_HEAD:], order):
         if kind == _COMPRESSED:
-            ((kind, data),) = _elements(zlib.decompress(data), order)
+            ((kind, data),) = _elements(memoryview(zlib.decompress(data)), order)
         if kind == _MATRIX:
             _flags, shape, name, *values = _elements(data, order)
             if len(values) == 1 and values[0][0] in _KINDS:
                 array = np.frombuffer(values[0][1], order + _KINDS[values[0][0]])
                 sizes = np.frombuffer(shape[1], order + "i4")
-                yield name[1].decode("ascii"), array.reshape(sizes, order="F")
+                yield bytes(name[1]).decode("ascii"), array.reshape(sizes, order="F")
 
 
-def _elements(content: bytes, order: str) -> Iterator[tuple[int, bytes]]:
+def _elements(content: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
     """Kinds and data of what follows one upon the other."""
     at = 0
     while at + 8 <= len(content):

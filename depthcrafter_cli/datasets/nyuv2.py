@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depthcrafter_cli.datasets.layouts import millimetres, opened_by, paired_clip, pairs
-from depthcrafter_cli.datasets.matlab import matlab_array
+from depthcrafter_cli.datasets.matlab import MatlabFile
 from depthcrafter_cli.datasets.recorded import Crop, Map, Place, RecordedClip, inverse
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.numbered import files_in
@@ -82,16 +82,17 @@ def _labelled(path: Path, splits: Path) -> list[Place]:
             f"got no {splits.name} beside {path}, expected the publisher's file of that name, "
             "which tells the 654 test frames: copy it there."
         )
-    numbers = matlab_array(splits, "testNdxs").ravel().astype(int).tolist()
+    numbers = MatlabFile(splits).array("testNdxs").ravel().astype(int).tolist()
+    labelled = MatlabFile(path)
 
     def clip(number: int) -> RecordedClip:
         def pictures(wanted: range) -> Iterator[npt.NDArray[np.uint8]]:
             for _ in wanted:
-                yield np.ascontiguousarray(matlab_array(path, "images", number - 1), np.uint8)
+                yield np.ascontiguousarray(labelled.array("images", number - 1), np.uint8)
 
         def disparity(wanted: range) -> Iterator[Map]:
             for _ in wanted:
-                yield inverse(matlab_array(path, "depths", number - 1).astype(np.float32))
+                yield inverse(labelled.array("depths", number - 1).astype(np.float32))
 
         return RecordedClip(f"{number:04}", 1, pictures, disparity, (path, splits), _CROP)
 

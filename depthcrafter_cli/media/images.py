@@ -13,18 +13,18 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.decoding import image_errors, require_regular
-from depthcrafter_cli.media.float_tiff import (
+from depthcrafter_cli.media.openexr import aspect_of_exr, displayed, read_exr, size_of_exr
+from depthcrafter_cli.media.pyav_reader import VideoFile
+from depthcrafter_cli.media.rare_tiff import (
     LYING,
     ORIENTATION,
     PHOTOMETRIC,
     WHITE_IS_0,
-    is_float_tiff,
+    is_rare_tiff,
     is_tiff,
-    read_float_tiff,
-    size_of_float_tiff,
+    read_rare_tiff,
+    size_of_rare_tiff,
 )
-from depthcrafter_cli.media.openexr import aspect_of_exr, displayed, read_exr, size_of_exr
-from depthcrafter_cli.media.pyav_reader import VideoFile
 from depthcrafter_cli.media.resize import require_sane
 from depthcrafter_cli.types import RgbImage, Size
 
@@ -189,12 +189,12 @@ def _read_by_pillow(file: Path, _exposure: float) -> Picture:
 
 
 def _size_of_tiff(file: Path) -> Size:
-    return size_of_float_tiff(file) if is_float_tiff(file) else _size_by_pillow(file)
+    return size_of_rare_tiff(file) if is_rare_tiff(file) else _size_by_pillow(file)
 
 
 def _read_tiff(file: Path, exposure: float) -> Picture:
-    if is_float_tiff(file):
-        rgb, pages = read_float_tiff(file, exposure)
+    if is_rare_tiff(file):
+        rgb, pages = read_rare_tiff(file, exposure)
         return _as_picture(rgb, pages)
     return _read_by_pillow(file, exposure)
 

@@ -9,9 +9,9 @@ import av
 from PIL import Image
 
 from depthcrafter_cli.errors import InputError
-from depthcrafter_cli.media.float_tiff import is_float_tiff
 from depthcrafter_cli.media.image_sequence import tell_of_broken
 from depthcrafter_cli.media.images import opened_image, pages_in, rgb_of
+from depthcrafter_cli.media.rare_tiff import is_rare_tiff
 from depthcrafter_cli.media.resize import require_sane
 from depthcrafter_cli.media.selection import Timed
 from depthcrafter_cli.progress import Warn
@@ -95,7 +95,7 @@ def film_format(path: Path) -> str | None:
     None for a TIFF of floats as well, of which the first page is read. Raises InputError for what
     is no image.
     """
-    if is_float_tiff(path):
+    if is_rare_tiff(path):
         return None
     with opened_image(path) as image:
         return image.format if len(pages_in(image)) > 1 else None

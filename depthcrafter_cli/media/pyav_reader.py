@@ -29,6 +29,7 @@ from depthcrafter_cli.media.timestamps import (
     REORDERED,
     expected_seconds,
     length_of,
+    measured_count,
     on_grid,
     peak_rate_of,
     picture_count,
@@ -37,7 +38,7 @@ from depthcrafter_cli.media.timestamps import (
     timed,
     with_durations,
 )
-from depthcrafter_cli.media.track_facts import TrackFacts, track_facts
+from depthcrafter_cli.media.track_facts import track_facts
 from depthcrafter_cli.progress import Warn, ignore
 from depthcrafter_cli.types import Anamorphic, Hdr, Size, VideoInfo
 
@@ -93,8 +94,11 @@ class VideoFile:
                     "check that its download or copy finished."
                 )
             count = picture_count(stream, length_of(container, stream, seconds_of(first)))
+            if container.format.name == "mpeg":  # it tells when its last pack begins, at most
+                with self._opened() as again:
+                    count = measured_count(*again)
             rates = rate_of(stream), peak_rate_of(stream)
-            facts = self._facts(container, stream)
+            facts = track_facts(self.path, container, stream)
             first = next(cropped(iter([first]), facts.crop))
             size, anamorphic = _shape(stream, first)
             require_sane(self.path, size)
@@ -196,7 +200,7 @@ class VideoFile:
                 read = time + duration
                 return duration
 
-            crop = self._facts(container, stream).crop
+            crop = track_facts(self.path, container, stream).crop
             whole = cropped(progressive(self._with_the_last(pictures, decoder, zero)), crop)
             end = expected_seconds(container, stream)
             placed = timed(whole, zero, 1 / rate_of(stream), end, decoder.jumped)
@@ -250,10 +254,6 @@ class VideoFile:
                 f"{stream.width}x{stream.height} pixels: choose another one with "
                 f"{' or '.join(others)}."
             )
-
-    def _facts(self, container: av.container.InputContainer, stream: av.VideoStream) -> TrackFacts:
-        number = container.streams.video.index(stream)
-        return track_facts(self.path, container.format.name, number)
 
     @contextmanager
     def _opened(

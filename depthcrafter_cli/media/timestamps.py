@@ -13,6 +13,8 @@ FINEST = 1_000_000  # units a second: finer clocks are rounded
 _BARE = Fraction(1, 1_200_000)  # FFmpeg's unit of time for streams without a container
 _FASTEST = 480  # frames a second: a rate guessed above it is the unit of a clock
 _SLACK = Fraction(1)  # second: less than this out of order, or past the end, is no damage
+_SAMPLED, _TAIL = 240, 2  # pictures, and seconds
+_ROUNDED = Fraction(1, 100)  # of a picture: as closely do lengths tell how many there are
 REORDERED = 16  # pictures at most that H.264 and H.265 show in another order than they are stored
 
 
@@ -96,6 +98,8 @@ def expected_seconds(
 ) -> Fraction | None:
     """How long the container says that the video is, None where it does not."""
     whole = Fraction(container.duration, av.time_base) if (container.duration or 0) > 0 else None
+    if whole is not None and container.format.name == "nut":
+        whole += 1 / rate_of(stream)  # NUT tells when the last picture begins
     if (stream.duration or 0) > 0:
         own: Fraction = stream.duration * Fraction(stream.time_base)
         return min(own, whole) if whole else own  # an edit list may show less than is stored
@@ -123,9 +127,42 @@ def picture_count(stream: av.VideoStream, seconds: Fraction | None) -> int | Non
         return stream.frames or None
     rate = rate_of(stream)
     expected = round(seconds * rate)
+    if stream.frames > expected > 0:
+        # What was cut without encoding it anew keeps pictures that its edit list does not show, the
+        # one in the middle of which that begins among them.
+        return math.floor(seconds * rate + _ROUNDED)
     # A fragmented MP4 may count those of its first fragment alone.
-    is_likely = stream.frames > 0 and abs(stream.frames - expected) <= rate
-    return stream.frames if is_likely else expected
+    is_likely = 0 < expected - rate <= stream.frames
+    return stream.frames if is_likely or expected == stream.frames else expected
+
+
+def measured_count(container: av.container.InputContainer, stream: av.VideoStream) -> int | None:
+    """About how many pictures a video holds that was just opened, by the packets at both its ends.
+
+    It is for containers that tell no more than when they last stamped a picture. It is exact for
+    few pictures, and None where nothing is stamped.
+    """
+    first = list(islice(_decoded_at(container, stream), _SAMPLED + 1))
+    if len(first) <= _SAMPLED:
+        return len(first)
+    begin, end = first[0], first[-1]
+    if begin is None or end is None or not container.duration:
+        return None
+    # Telecined film has fewer pictures than its rate says.
+    usual = (end - begin) / _SAMPLED
+    seconds = Fraction(container.duration, av.time_base)
+    container.seek(int((begin + max(seconds - _TAIL, Fraction(0))) * av.time_base))
+    last = [time for time in _decoded_at(container, stream) if time is not None]
+    return round((max(last, default=begin + seconds - usual) - begin) / usual) + 1
+
+
+def _decoded_at(
+    container: av.container.InputContainer, stream: av.VideoStream
+) -> Iterator[Fraction | None]:
+    """When each packet is decoded, in seconds, as far as that is known."""
+    for packet in container.demux(stream):
+        if packet.size:
+            yield None if packet.dts is None else packet.dts * Fraction(stream.time_base)
 
 
 def timed(

@@ -12,10 +12,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeAlias
 
+import av
+
 from depthcrafter_cli.types import Size
 
 _BOX, _LONG_BOX = struct.Struct(">I4s"), struct.Struct(">Q")
 _SAMPLE_ENTRY = 78  # bytes of a picture's description before the boxes in it
+_TRACK_NUMBER, _TRACK_NUMBER_LONG = 12, 20  # where it stands, by the version of the header
 _DESCRIPTIONS = 8  # bytes before the list of descriptions
 _MOVIE = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
 # Profiles, with the base layer's kind, that have no colours of a standard: HEVC's and AV1's.
@@ -61,26 +64,32 @@ class TrackFacts(NamedTuple):
         return self.dolby_vision in _SHOWN_BY_NOTHING_ELSE
 
 
-def track_facts(path: Path, container: str, video: int) -> TrackFacts:
-    """What a file says of its video with this number, from 0; ``container`` is FFmpeg's name of it.
+def track_facts(
+    path: Path, container: av.container.InputContainer, stream: av.VideoStream
+) -> TrackFacts:
+    """What a file, which is open as ``container``, says of one of its videos.
 
     Nothing of other containers, and nothing where the file makes no sense.
     """
-    read = {"mov": _of_boxes, "matroska": _of_elements}.get(container.split(",")[0])
+    kind = container.format.name.split(",")[0]
     with suppress(struct.error, ValueError, ZeroDivisionError, OSError), path.open("rb") as file:
-        if read is not None:
-            return read(file, video)
+        if kind == "mov":
+            return _of_boxes(file, stream.id)
+        if kind == "matroska":
+            return _of_elements(file, container.streams.video.index(stream))
     return TrackFacts()
 
 
-def _of_boxes(file: BinaryIO, video: int) -> TrackFacts:
+def _of_boxes(file: BinaryIO, number: int) -> TrackFacts:
+    """Of the track with this number of its own: FFmpeg counts covers, which are none, as well."""
     end = file.seek(0, 2)
     descriptions = [
         span
         for track in _within(file, (0, end), _MOVIE[:2])
+        if _number_of_track(file, track) == number
         for span in _video_entries(file, track)
     ]
-    begin, end = descriptions[video] if video < len(descriptions) else (0, 0)
+    begin, end = descriptions[0] if descriptions else (0, 0)
     width, height = struct.unpack(">HH", _content(file, (begin + 24, begin + 28)))
     crop, dolby = None, None
     for name, span in _boxes(file, (begin + _SAMPLE_ENTRY, end)):
@@ -89,6 +98,14 @@ def _of_boxes(file: BinaryIO, video: int) -> TrackFacts:
         elif name in _DOLBY:
             dolby = _dolby_vision(_content(file, span))
     return TrackFacts(crop, dolby)
+
+
+def _number_of_track(file: BinaryIO, track: Span) -> int:
+    for header in _within(file, track, (b"tkhd",)):
+        told = _content(file, header)
+        at = _TRACK_NUMBER_LONG if told[:1] == b"\1" else _TRACK_NUMBER
+        return int.from_bytes(told[at : at + 4], "big")
+    return 0
 
 
 def _video_entries(file: BinaryIO, track: Span) -> Iterator[Span]:

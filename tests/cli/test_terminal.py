@@ -172,6 +172,8 @@ def test_a_line_of_progress_says_what_is_known():
     assert progress_line(Update(reading)) == (
         "download 0.50/4.00 GB, 20 MB/s, unet, about 2 min 55 s left"
     )
+    slow = Reading(Progress("denoise", 1, 9, "frames"), 5.234e-5, None)
+    assert "0.0000523 frames/s" in progress_line(Update(slow))
     assert [in_words(seconds) for seconds in (0.4, 59.6, 3600)] == ["0 s", "1 min 0 s", "1 h 0 min"]
 
 

@@ -1,5 +1,6 @@
 """When pictures are shown and for how long, from what is read to what is written."""
 
+import re
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +12,7 @@ from clips import SMALL, ffmpeg, index_of, make_clip, picture
 from PIL import Image
 
 from depthcrafter_cli.errors import UsageError
-from depthcrafter_cli.media.reader import probe, read_frames
+from depthcrafter_cli.media.reader import count_frames, probe, read_frames
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.media.sinks import DepthFrame, SinkSettings, sink_for
 from depthcrafter_cli.types import Size, ValueRange
@@ -88,6 +89,42 @@ def test_a_result_is_as_long_as_its_source(cli, tmp_path, tiny_folder, name):
         with av.open(str(made)) as container:
             assert abs(container.duration / av.time_base - 3.16) < 0.002
         assert [frame.duration for frame in read_frames(made, SMALL)] == [STEP] * 4 + [HELD]
+
+
+def telecined(path: Path, *source: str) -> None:
+    """Film of 23.976 pictures a second that says to be shown as 29.97, by repeating fields."""
+    film = path.with_suffix(".m2v")
+    ffmpeg(*source, "-c:v", "mpeg2video", "-bf", "2", "-flags", "+ildct", film)
+    data, pictures = bytearray(film.read_bytes()), 0
+    for match in re.finditer(rb"\x00\x00\x01(\xb3|\xb5[\x80-\x8f])", bytes(data)):
+        at = match.end()
+        if match[1] == b"\xb3":
+            data[at + 3] = data[at + 3] & 0xF0 | 4  # the rate 29.97
+        else:  # top field first, and the first one repeated
+            top, repeats = ((1, 1), (0, 0), (0, 1), (1, 0))[pictures % 4]
+            data[at + 2] = data[at + 2] & 0x7D | top << 7 | repeats << 1
+            pictures += 1
+    film.write_bytes(data)
+    ffmpeg("-i", film, "-c", "copy", "-f", "vob", path)
+
+
+@pytest.mark.parametrize("seconds", [3, 20])
+@pytest.mark.parametrize("name", ["a.nut", "a.vob", "a.mpg", "telecined.vob", "cut.mp4"])
+def test_as_many_frames_are_announced_as_are_read(tmp_path, name, seconds):
+    path, rate = tmp_path / name, "24000/1001" if name == "telecined.vob" else 24
+    source = "-f", "lavfi", "-i", f"testsrc2=s=64x48:r={rate}:d={seconds}"
+    if name == "telecined.vob":
+        telecined(path, *source)
+    elif name == "cut.mp4":
+        whole = tmp_path / "whole.mp4"
+        coded = "-x264-params", "open-gop=1:keyint=24:bframes=3:scenecut=0"
+        ffmpeg(*source, "-c:v", "libx264", *coded, whole)
+        ffmpeg("-ss", "1.3", "-i", whole, "-c", "copy", path)
+    elif name == "a.nut":
+        ffmpeg(*source, path)
+    else:
+        ffmpeg(*source, "-f", "lavfi", "-i", f"sine=d={seconds}", "-c:v", "mpeg2video", path)
+    assert probe(path).frame_count == count_frames(path)
 
 
 def written(path, times, end, rate, time_base):

@@ -10,7 +10,7 @@ import pytest
 import sets
 from PIL import Image
 
-from depthcrafter_cli.datasets.matlab import matlab_array
+from depthcrafter_cli.datasets.matlab import MatlabFile
 from depthcrafter_cli.datasets.recorded import RecordedClips
 from depthcrafter_cli.datasets.registry import DATASETS
 from depthcrafter_cli.errors import InputError, UsageError
@@ -121,16 +121,18 @@ def test_arrays_of_matlab_keep_their_axes_and_types(tmp_path, compressed, order)
     path = tmp_path / "a.mat"
     path.write_bytes(mat5(*arrays, compressed=compressed, order=order))
     for name, array in arrays:
-        assert np.array_equal(matlab_array(path, name), array)
-    assert np.array_equal(matlab_array(path, "x", 1), arrays[1][1][..., 1])
+        assert np.array_equal(MatlabFile(path).array(name), array)
+    assert np.array_equal(MatlabFile(path).array("x", 1), arrays[1][1][..., 1])
+    file = MatlabFile(path)
+    assert np.shares_memory(file.array("x", 0), file.array("x")), "it was unpacked once more"
     with pytest.raises(InputError, match="got no array none"):
-        matlab_array(path, "none")
+        MatlabFile(path).array("none")
     whole = path.read_bytes()
     zeros = whole[:136] + bytes(len(whole) - 136)  # which are sound where nothing is compressed
     for damaged in (whole[:150], *[zeros] * compressed):
         path.write_bytes(damaged)
         with pytest.raises(InputError, match="cannot be read"):
-            matlab_array(path, "x")
+            MatlabFile(path).array("x")
 
 
 def write_labelled(root, version):

@@ -1,4 +1,4 @@
-"""TIFF of floating-point numbers is linear light, however it is stored."""
+"""TIFF that Pillow cannot read: linear light however it is stored, and big-endian BigTIFF."""
 
 import importlib.util
 import struct
@@ -149,11 +149,25 @@ def test_a_page_beyond_all_files_is_an_error_of_the_input(tmp_path):
 def test_other_colours_and_a_missing_package_are_told(tmp_path, monkeypatch):
     light = linear(picture(3)).astype(np.float32)
     lab = write(tmp_path / "lab.tif", light, photometric="cielab")
-    with pytest.raises(InputError, match=r"holds CIELAB as floating-point numbers, expected RGB"):
+    with pytest.raises(InputError, match=r"holds CIELAB as float32, expected RGB"):
         probe(lab)
     own = importlib.util.find_spec
     monkeypatch.setattr(
         "importlib.util.find_spec", lambda name: name != "imagecodecs" and own(name)
     )
     with pytest.raises(InputError, match=r'pip install "depthcrafter\[tiff\]"'):
-        probe(write(tmp_path / "a.tif", light))
+        probe(write(tmp_path / "a.tif", light, compression="zlib"))
+    assert np.abs(shown(write(tmp_path / "a.tif", light)).astype(int) - picture(3)).max() <= 1
+
+
+@pytest.mark.parametrize("stored", STORED)
+def test_levels_of_a_big_endian_bigtiff_are_read(tmp_path, stored):
+    for kind, most in (("u1", 255), ("u2", 65535)):
+        levels = (picture(3) / 255 * most).round().astype(kind)
+        stored_so = {key: value for key, value in STORED[stored].items() if key != "predictor"}
+        path = write(tmp_path / "a.tif", levels, big=True, order=">", **stored_so)
+        assert probe(path).size == SMALL
+        assert np.array_equal(shown(path, exposure=1), picture(3))
+    odd = write(tmp_path / "odd.tif", picture(3).astype("i4"), big=True, order=">")
+    with pytest.raises(InputError, match="type int32, expected 8 or 16 bits"):
+        shown(odd)
