@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from depthcrafter_cli.errors import UsageError
-from depthcrafter_cli.evaluation.trivial import constant, mean_image, vertical_gradient
+from depthcrafter_cli.evaluation.alignment import Array, resize_bilinear
 from depthcrafter_cli.methods.base import (
     Estimator,
     Keep,
@@ -32,6 +32,24 @@ from depthcrafter_cli.types import Disparity, RgbImage, Size
 
 _MAX_RES, _MULTIPLE = 256, 8  # there is nothing to see in more
 _FRAMES = 8  # handed out together
+Shape = tuple[int, int, int]  # frames, height, width
+
+
+def constant(shape: Shape) -> Disparity:
+    """Everything equally far: the fit then finds the best single depth."""
+    return np.broadcast_to(np.float32(0.5), shape)
+
+
+def vertical_gradient(shape: Shape) -> Disparity:
+    """Far at the top, near at the bottom, as in most pictures that show a floor; in (0, 1)."""
+    height = shape[1]
+    rows = (np.arange(height, dtype=np.float32) + 0.5) / height
+    return np.broadcast_to(rows[:, np.newaxis], shape)
+
+
+def mean_image(shape: Shape, mean_disparity: Array) -> Disparity:
+    """``mean_disparity`` [h, w], the mean over a training set, resized for every frame."""
+    return np.broadcast_to(resize_bilinear(mean_disparity, Size(*shape[1:])), shape)
 
 
 @dataclass(frozen=True)

@@ -73,14 +73,12 @@ def pull(
     return opened(folder, spec)
 
 
-def find_repository(
-    name: str, warn: Warn = ignore, *, endpoint: str | None = None, token: str | None = None
-) -> tuple[ModelSpec, Mapping[str, int]]:
+def find_repository(name: str, warn: Warn = ignore) -> tuple[ModelSpec, Mapping[str, int]]:
     """A model or adapter in a repository of the hub, and its settings, by its manifest.
 
     Raises WeightsError as :func:`pull` does, and for a repository without a manifest.
     """
-    hub, file = Hub(endpoint, token, warn), HubFile(name, "main", MANIFEST_NAME, MANIFEST_NAME)
+    hub, file = Hub(None, None, warn), HubFile(name, "main", MANIFEST_NAME, MANIFEST_NAME)
     with tempfile.TemporaryDirectory(prefix="depthcrafter-") as folder:
         for offer in hub.offers([file]):
             obtain(hub, offer, Path(folder, MANIFEST_NAME), lambda _done: None)

@@ -18,14 +18,11 @@ def push(
     observer: Observer = ignore,
     *,
     private: bool = False,
-    endpoint: str | None = None,
-    token: str | None = None,
 ) -> str:
     """Upload a model or an adapter in one commit, and return the address of its page.
 
     The repository is made if there is none. The files are those of the manifest, the card and
-    licence texts. ``endpoint`` and ``token`` are as for
-    :func:`~depthcrafter_cli.models.download.pull`.
+    licence texts.
 
     Raises UsageError for a name that is none of a repository, and WeightsError for a folder that is
     not whole, or has no card, and where the hub cannot be reached or refuses it.
@@ -39,11 +36,11 @@ def push(
     total, done = sum(path.stat().st_size for path in files), 0
     # It uses another HTTP library, and raises other errors, in each major release.
     try:
-        from huggingface_hub import CommitOperationAdd, HfApi, constants
+        from huggingface_hub import CommitOperationAdd, HfApi
         from huggingface_hub.utils import disable_progress_bars
 
         disable_progress_bars()
-        hub = HfApi(endpoint or constants.ENDPOINT, token)
+        hub = HfApi()
         hub.create_repo(repository, exist_ok=True, private=private)
         added = [CommitOperationAdd(path.relative_to(folder).as_posix(), path) for path in files]
         for path, each in zip(files, added, strict=True):
@@ -58,7 +55,7 @@ def push(
             "sends what is lacking."
         ) from error
     observer(Progress("upload", total, total, "bytes"))
-    return f"{endpoint or constants.ENDPOINT}/{repository}"
+    return f"{hub.endpoint}/{repository}"
 
 
 def _files(folder: Path, observer: Observer) -> list[str]:

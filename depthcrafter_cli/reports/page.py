@@ -74,13 +74,11 @@ def page(
     return _LONE.sub(lambda found: printable(found.group()), text)
 
 
-def table(
-    titles: Sequence[str], rows: Sequence[Sequence[str]], *, own: Sequence[int] = (0,)
-) -> str:
-    """An HTML table of texts; the rows ``own`` are those of the user."""
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """An HTML table of texts; the first row is the user's own."""
     head = "".join(f'<th scope="col">{escape(title)}</th>' for title in titles)
     lines = (
-        f"<tr{' class=own' if index in own else ''}>"
+        f"<tr{'' if index else ' class=own'}>"
         + "".join(f"<td>{escape(cell)}</td>" for cell in row)
         + "</tr>"
         for index, row in enumerate(rows)

@@ -38,9 +38,8 @@ class BatchVideo:
 
 
 def draw_clip(
-    seed: int, frames: int, height: int, width: int, device: torch.device | str = "cpu",
-    *, style: Style = "realistic",
-) -> BatchVideo:  # fmt: skip
+    seed: int, frames: int, height: int, width: int, *, style: Style = "realistic"
+) -> BatchVideo:
     """The clip of a seed at 24 frames a second or slower; the same on every call.
 
     ``"realistic"`` adds the defects of lenses, sensors, codecs and artists; ``"precise"`` is the
@@ -48,7 +47,7 @@ def draw_clip(
     are drawn anew from the same random stream, at most ``ATTEMPTS`` times; then the best is taken.
     """
     rng = np.random.default_rng(seed)
-    atlas = _atlas(int(rng.integers(ATLASES))).to(device)
+    atlas = _atlas(int(rng.integers(ATLASES)))
     best, most = None, -1.0
     for _ in range(ATTEMPTS):
         image = _shot(rng, frames, height, width, atlas)

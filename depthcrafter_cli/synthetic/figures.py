@@ -117,9 +117,9 @@ def _arm(
     ]
 
 
-def person(rng: Rng, tallest: float = 1.95) -> list[Solid]:
+def person(rng: Rng) -> list[Solid]:
     """A human-like figure of random build, dress and posture."""
-    h = rng.uniform(1.0, tallest)
+    h = rng.uniform(1.0, 1.95)
     kind = "any" if rng.random() < 0.06 else "skin"
     skin = material(rng, kind, "plain fractal", contrast=0.15)
     shirt, legs = anything(rng, 1.5), anything(rng, 1.5)

@@ -17,12 +17,12 @@ Builder = Callable[[Rng], list[Solid]]
 
 def solid(
     shape: Shape, center: tuple[float, float, float], size: tuple[float, float, float],
-    made_of: Material, rotation: Vector | None = None, swing: Swing | None = None,
+    made_of: Material, rotation: Vector | None = None,
 ) -> Solid:  # fmt: skip
     """A solid from plain tuples."""
     return Solid(
         shape, np.array(center, float), np.array(size, float), made_of,
-        np.eye(3) if rotation is None else rotation, swing,
+        np.eye(3) if rotation is None else rotation,
     )  # fmt: skip
 
 

@@ -22,11 +22,6 @@ def clean_estimate(noisy: Tensor, velocity: Tensor, sigma: Tensor) -> Tensor:
     return noisy / (sigma**2 + 1) - velocity * sigma / (sigma**2 + 1).sqrt()
 
 
-def velocity_target(noisy: Tensor, clean: Tensor, sigma: Tensor) -> Tensor:
-    """The v from which :func:`clean_estimate` gives ``clean``."""
-    return (noisy / (sigma**2 + 1) - clean) * (sigma**2 + 1).sqrt() / sigma
-
-
 def noise_label(sigma: Tensor) -> Tensor:
     """The timestep given to the network: ``ln(sigma) / 4``."""
     return sigma.log() / 4

@@ -188,7 +188,7 @@ def test_a_method_without_weights_has_the_score_that_follows_from_its_definition
     out = [tmp_path / f"scores.{kind}" for kind in ("csv", "md", "tex")]
     report = scores(cli, tmp_path, *told, *(word for path in out for word in ("--out", path)))
     from depthcrafter_cli.evaluation.alignment import resize_bilinear
-    from depthcrafter_cli.evaluation.trivial import vertical_gradient
+    from depthcrafter_cli.methods.trivial import vertical_gradient
     from depthcrafter_cli.types import Size
 
     for clip in report["clips"]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from depthcrafter_cli.evaluation.metrics import evaluate_clip
-from depthcrafter_cli.evaluation.trivial import trivial_predictions
+from depthcrafter_cli.methods.trivial import constant, mean_image, vertical_gradient
 
 SHAPE = (3, 24, 40)
 
@@ -12,7 +12,11 @@ SHAPE = (3, 24, 40)
 @pytest.fixture
 def predictions():
     mean = np.random.default_rng(2).random((6, 10), dtype=np.float32)
-    return trivial_predictions(SHAPE, mean)
+    return {
+        "constant": constant(SHAPE),
+        "vertical gradient": vertical_gradient(SHAPE),
+        "mean image": mean_image(SHAPE, mean),
+    }
 
 
 def test_all_have_the_shape_asked_for_and_never_change_over_time(predictions):
