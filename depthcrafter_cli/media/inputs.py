@@ -1,6 +1,6 @@
 """What a Python caller hands over as a video: a path, or pictures in whatever form."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from fractions import Fraction
 from itertools import chain, count
 from pathlib import Path
@@ -10,12 +10,13 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from depthcrafter_cli.errors import InputError, UsageError
+from depthcrafter_cli.errors import InputError, UsageError, first_line
 from depthcrafter_cli.media.reader import probe, read_frames, settled
 from depthcrafter_cli.media.scale import PictureScaler
 from depthcrafter_cli.media.selection import ReadOptions, expected_frames
 from depthcrafter_cli.options import build
 from depthcrafter_cli.progress import Warn
+from depthcrafter_cli.text import expanded
 from depthcrafter_cli.types import RgbImage, Size, VideoInfo
 
 
@@ -66,7 +67,7 @@ def open_input(video: Any, reading: dict[str, Any], warn: Warn) -> VideoInput:
     """What a caller handed over. Raises InputError and UsageError."""
     options = build(ReadOptions, {name: _exact(value) for name, value in reading.items()})
     if isinstance(video, str | Path):
-        path = Path(video).expanduser()
+        path = expanded(str(video))
         info = probe(path, options)
         options = settled(path, options, info)
         stored = info.size if info.anamorphic is None else info.anamorphic.size
@@ -93,7 +94,7 @@ def _exact(value: Any) -> Any:
 def _pictures(video: Any) -> tuple[Iterator[RgbImage], int | None]:
     """Pictures uint8 [H, W, 3], and how many they are, None where that is not known.
 
-    Raises InputError for an array that holds no pictures.
+    Raises InputError for what holds no pictures.
     """
     if hasattr(video, "shape") or hasattr(video, "__array__"):
         array = _numpy(video)
@@ -105,15 +106,26 @@ def _pictures(video: Any) -> tuple[Iterator[RgbImage], int | None]:
                 "[T, 3, H, W] or [T, H, W]: stack them along the first axis."
             )
         return map(_rgb, array), len(array)
-    length = len(video) if hasattr(video, "__len__") else None
+    if not isinstance(video, Iterable) or isinstance(video, bytes | Mapping):
+        raise InputError(
+            f"got a video of type {type(video).__name__}, expected a path, an array, a tensor or "
+            "pictures one after the other: hand over one of these."
+        )
+    length = len(video) if isinstance(video, Sized) else None
     return (_rgb(_numpy(each)) for each in video), length
 
 
 def _numpy(array: Any) -> npt.NDArray[Any]:
-    if hasattr(array, "detach"):  # a tensor, on any device
-        array = array.detach().cpu()
-        array = array.float() if array.is_floating_point() else array
-    return np.asarray(array)
+    try:
+        if hasattr(array, "detach"):  # a tensor, on any device
+            array = array.detach().cpu()
+            array = array.float() if array.is_floating_point() else array
+        return np.asarray(array)
+    except (TypeError, RuntimeError, ValueError) as error:  # sparse, say, or lists of two lengths
+        raise InputError(
+            f"got a {type(array).__name__} that holds no numbers to read ({first_line(error)}), "
+            "expected an array or a tensor in memory: convert it first."
+        ) from error
 
 
 def _rgb(picture: npt.NDArray[Any]) -> RgbImage:
