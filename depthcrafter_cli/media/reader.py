@@ -225,6 +225,11 @@ def _source(path: Path, options: ReadOptions) -> Source:
             f"{path} cannot be opened (permission denied), expected a readable file or folder: "
             "check its permissions."
         ) from None
+    except OSError as error:  # a name that is too long, say
+        raise InputError(
+            f"{path} cannot be opened ({error.strerror or error}), expected a video file or a "
+            "folder of images: check the path."
+        ) from None
     film = film_format(path) if path.is_file() and may_hold_several(path) else None
     if film == "PNG":  # whose durations FFmpeg reads exactly
         return VideoFile(path, options.stream)

@@ -248,6 +248,7 @@ def test_other_methods_are_called_the_same_way():
         (torch.rand(2, 64, 64, 3).to_sparse(), {}, InputError, "Sparse"),
         (torch.empty(2, 64, 64, 3, device="meta"), {}, InputError, "no numbers to read"),
         ("", {}, UsageError, "empty path"),
+        ("x" * 300, {}, InputError, "cannot be opened|There is no x"),
         ([PICTURES[0], PICTURES[1][:40]], {}, InputError, "one size"),
         (PICTURES, {"stepps": 1}, UsageError, "stepps"),
         (PICTURES, {"steps": 0}, UsageError, "`steps`|steps"),
