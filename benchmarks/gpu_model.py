@@ -153,11 +153,14 @@ class Kernels:
         return result
 
     def add_normalize(
-        self, part: Tensor, tokens: Tensor, context: Tensor | None, norm: Any
+        self, part: Tensor | None, tokens: Tensor, context: Tensor | None, norm: Any
     ) -> tuple[Tensor, Tensor]:
-        total, normed = torch.empty_like(part), torch.empty_like(part)
-        self._note("other", [part, tokens], [total, normed])
+        total, normed = (tokens.new_empty(tokens.shape) for _ in range(2))
+        self._note("other", [tokens] if part is None else [part, tokens], [total, normed])
         return total, normed
+
+    def mix(self, hidden: Tensor, part: Tensor, tokens: Tensor, share: float) -> None:
+        self._note("other", [hidden, part, tokens], [hidden])
 
     def gated(self, lifted: Tensor) -> Tensor:
         result = torch.empty_like(lifted[..., : lifted.shape[-1] // 2].contiguous())

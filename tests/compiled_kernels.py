@@ -13,7 +13,7 @@ TARGETS = (
     GPUTarget("cuda", 75, 32), GPUTarget("cuda", 80, 32), GPUTarget("cuda", 90, 32),
     GPUTarget("cuda", 120, 32), GPUTarget("hip", "gfx1100", 32),
 )  # fmt: skip
-_ADDED = ("part", "context", "total", "normed")
+_ADDED = ("hidden", "part", "context", "total", "normed")
 # Triton takes an integer that is 1 for a constant; so may all of these be.
 ONES: tuple[dict[str, int], ...] = (
     {},
@@ -42,8 +42,8 @@ for target, dtype, ones in product(TARGETS, ("fp16", "bf16", "fp32"), ONES):
         continue
     sizes = {"ROWS": 32, "CHANNELS": 128, "VALUES": 256, "TILES": 2, "channel_stride": 1, **ones}
     for flag in (False, True):
-        flags = dict.fromkeys(("TOGETHER", "SILU", "CONTEXT"), flag)
+        flags = dict.fromkeys(("TOGETHER", "SILU", "PART", "CONTEXT"), flag)
         for kernel in (kernels._by_channel, kernels._normalize, kernels._add_normalize):
             build(kernel, target, dtype, {**sizes, **flags})
-    for kernel in (kernels._by_group, kernels._gated):
+    for kernel in (kernels._by_group, kernels._gated, kernels._mix):
         build(kernel, target, dtype, sizes)

@@ -54,10 +54,11 @@ def _try(kernels: Any, device: torch.device) -> None:
     value, gate = tokens.chunk(2, dim=-1)
     layer = nn.LayerNorm(192, device=device, dtype=tokens.dtype)
     total, normed = kernels.add_normalize(tokens, tokens, tokens[:, :1], layer)
-    added = tokens + tokens + tokens[:, :1]
+    added, mixed = tokens + tokens + tokens[:, :1], tokens.clone()
+    kernels.mix(mixed, tokens, tokens, 0.5)
     for ours, theirs in (
         (given, expected), (kernels.gated(tokens), value * F.gelu(gate)),
-        (total, added), (normed, layer(added)),
+        (total, added), (normed, layer(added)), (mixed, 1.5 * tokens),
     ):  # fmt: skip
         if not (ours - theirs).abs().max() <= _TOLERANCE * theirs.abs().max():
             raise ValueError("its results are wrong")

@@ -4,13 +4,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 from depthcrafter_cli.models import fused
+from depthcrafter_cli.models.published.layers import FeedForward
 from depthcrafter_cli.models.reordered import layers
 from depthcrafter_cli.models.reordered.decoder import decode_latents
 from depthcrafter_cli.models.reordered.unet import WindowForward
@@ -51,7 +51,7 @@ def test_the_kernels_give_what_pytorch_gives(by_kernels, dtype, limit, together)
     row_norm = nn.LayerNorm(160, dtype=dtype).requires_grad_(False)
     for each in (norm, row_norm):
         nn.init.normal_(each.weight), nn.init.normal_(each.bias)
-    layer = SimpleNamespace(net=[SimpleNamespace(proj=nn.Identity()), None, nn.Identity()])
+    layer = FeedForward(160).to(dtype).requires_grad_(False)
 
     def results() -> list[torch.Tensor]:
         made = []
@@ -62,7 +62,10 @@ def test_the_kernels_give_what_pytorch_gives(by_kernels, dtype, limit, together)
             made.append(layers.feed_forward(tokens, layer))
             for context in (None, tokens[:, :1], tokens[:1, 1:2]):
                 part = (tokens - 9).mul(2).contiguous()
-                made += layers.add_normalize(part, tokens, context, row_norm)
+                made += layers.add_normalize(part.clone(), tokens, context, row_norm)
+                made += layers.add_normalize(None, tokens, context, row_norm)
+            made.append(tokens.clone())
+            layers.mix(made[-1], part.flip(0), part, 0.3)
         return made
 
     expected = results()

@@ -19,6 +19,8 @@ from depthcrafter_cli.models.reordered.layers import (
     convolve_normalized,
     convolve_time,
     feed_forward,
+    linear,
+    mix,
     normalize,
 )
 from depthcrafter_cli.models.silent import is_silent
@@ -119,7 +121,7 @@ def _shortcut(block: Any, tokens: Tensor) -> Tensor:
     shortcut = block.conv_shortcut
     if shortcut is None:
         return tokens
-    return F.linear(tokens, shortcut.weight.flatten(1), shortcut.bias)
+    return linear(tokens, shortcut.weight.flatten(1), shortcut.bias)
 
 
 def transformer(model: Any, hidden: Tensor, context: Context, chunk_values: int) -> None:
@@ -142,12 +144,9 @@ def transformer(model: Any, hidden: Tensor, context: Context, chunk_values: int)
             part = inner[span]
             _attend_in_space(spatial, part, in_space[span], chunk_values, part)
         for span in [] if still else pixel_spans:
-            part = inner[:, span]
-            seen = (part + positions).transpose(0, 1)
-            seen = _attend_in_time(temporal, seen, in_time, chunk_values).transpose(0, 1)
-            part.lerp_(seen, share)
+            _attend_in_time(temporal, inner[:, span], positions, in_time, share, chunk_values)
     for span in pixel_spans:
-        hidden[:, span] += model.proj_out(inner[:, span])
+        hidden[:, span] += linear(inner[:, span], model.proj_out.weight, model.proj_out.bias)
 
 
 def is_still(model: Any) -> bool:
@@ -172,27 +171,32 @@ def _attend_in_space(
         torch.add(feed_forward(normed, block.ff), tokens, out=result)
 
 
-def _attend_in_time(block: Any, tokens: Tensor, context: Tensor, chunk_values: int) -> Tensor:
-    """Tokens [p, T, c]: all frames of some pixels."""
-    lifted = _lifted(block.norm_in(tokens), block.ff_in, block.is_res)
+def _attend_in_time(
+    block: Any, hidden: Tensor, positions: Tensor, context: Tensor, share: float, chunk_values: int
+) -> None:
+    """All frames of some pixels, ``hidden`` [T, p, c], take a ``share`` of the result, in place.
+
+    ``positions`` [T, 1, c] are of the frames.
+    """
+    tokens, normed = add_normalize(None, hidden, positions, block.norm_in)
+    lifted = _lifted(normed, block.ff_in, block.is_res)
     if block.is_res:
         tokens, normed = add_normalize(lifted, tokens, None, block.norm1)
     else:
         tokens, normed = lifted, block.norm1(lifted)
     del lifted  # or it would lie beside what follows
-    tokens, normed = _attended(block, tokens, normed, context, chunk_values)
+    tokens, normed = _attended(block, tokens, normed, context, chunk_values, in_time=True)
     lifted = _lifted(normed, block.ff, block.is_res)
-    if lifted is None:
-        return tokens
-    return lifted.add_(tokens) if block.is_res else lifted
+    mix(hidden, *((tokens, lifted) if block.is_res else (lifted, None)), share)
 
 
 def _attended(
-    block: Any, tokens: Tensor, normed: Tensor, context: Tensor, chunk_values: int
-) -> tuple[Tensor, Tensor]:
+    block: Any, tokens: Tensor, normed: Tensor, context: Tensor, chunk_values: int,
+    *, in_time: bool = False,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Tokens after attention, and after the norm that follows; ``normed`` are those before it."""
     silent = is_silent(block.attn1.to_out[0])
-    mixed = None if silent else attend(normed, block.attn1, chunk_values)
+    mixed = None if silent else attend(normed, block.attn1, chunk_values, in_time=in_time)
     return add_normalize(mixed, tokens, context, block.norm3)
 
 

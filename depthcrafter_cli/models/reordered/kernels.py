@@ -1,6 +1,7 @@
 """Norms and gates as Triton kernels: statistics in one pass over memory, the rest in another.
 
-A LayerNorm, whose statistics are of one token, takes one pass with the sums before it.
+A LayerNorm, whose statistics are of one token, takes one pass with the sums before it; so does the
+mix of a temporal branch.
 
 Importing this needs Triton; :mod:`depthcrafter_cli.models.fused` decides where it is used. Tokens
 are [n, s, C] of any strides and of at most 32 bits a value; all sums are in float32. The names in
@@ -60,22 +61,34 @@ def normalize(
 
 
 def add_normalize(
-    part: Tensor, tokens: Tensor, context: Tensor | None, norm: nn.LayerNorm
+    part: Tensor | None, tokens: Tensor, context: Tensor | None, norm: nn.LayerNorm
 ) -> tuple[Tensor, Tensor]:
-    """Sum of ``part``, ``tokens`` and ``context`` [n or 1, 1, C] if there is one, and its norm."""
+    """Sum of ``part``, ``tokens`` and ``context`` [n or 1, 1, C], and its norm.
+
+    ``part`` or ``context`` may be None.
+    """
     items, each, channels = tokens.shape
-    part = part.contiguous()
-    total, normed = torch.empty_like(part), torch.empty_like(part)
+    total, normed = tokens.new_empty(tokens.shape), tokens.new_empty(tokens.shape)
     wide = triton.next_power_of_2(channels)
     rows = max(1, _ROWS * _CHANNELS // wide)
-    added = part if context is None else context.contiguous()
+    added = tokens if context is None else context.contiguous()
     per_item = channels if len(added) == items else 0
     _add_normalize[(triton.cdiv(items * each, rows),)](
-        part, tokens, added, norm.weight, norm.bias, total, normed, items * each, each, channels,
-        *tokens.stride(), per_item, norm.eps, 1 / channels,
-        CONTEXT=context is not None, ROWS=rows, CHANNELS=wide,
+        tokens if part is None else part.contiguous(), tokens, added, norm.weight, norm.bias,
+        total, normed, items * each, each, channels, *tokens.stride(), per_item, norm.eps,
+        1 / channels, PART=part is not None, CONTEXT=context is not None, ROWS=rows, CHANNELS=wide,
     )  # fmt: skip
     return total, normed
+
+
+def mix(hidden: Tensor, part: Tensor, tokens: Tensor, share: float) -> None:
+    """``hidden`` takes a ``share`` of the sum of ``part`` and ``tokens``, in place."""
+    items, each, channels = hidden.shape
+    grid = (triton.cdiv(items * each, _ROWS), triton.cdiv(channels, _CHANNELS))
+    _mix[grid](
+        hidden, part.contiguous(), tokens.contiguous(), share, items * each, each, channels,
+        *hidden.stride(), ROWS=_ROWS, CHANNELS=_CHANNELS,
+    )  # fmt: skip
 
 
 def gated(lifted: Tensor) -> Tensor:
@@ -201,7 +214,7 @@ def _add_normalize(
     part: "Any", tokens: "Any", context: "Any", weight: "Any", bias: "Any", total: "Any",
     normed: "Any", rows: "Any", each: "Any", channels: "Any", item_stride: "Any",
     row_stride: "Any", channel_stride: "Any", per_item: "Any", eps: "Any", share: "Any",
-    CONTEXT: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
+    PART: tl.constexpr, CONTEXT: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr,
 ) -> None:  # fmt: skip
     """Whole rows, so that their statistics never leave the processor."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
@@ -211,8 +224,10 @@ def _add_normalize(
     item = row // each
     place = (item * item_stride + (row % each) * row_stride)[:, None]
     out = row[:, None] * channels + channel[None]
-    value = tl.load(part + out, mask=inside, other=0).to(tl.float32)
-    value += tl.load(tokens + place + channel[None] * channel_stride, mask=inside, other=0)
+    value = tl.load(tokens + place + channel[None] * channel_stride, mask=inside, other=0)
+    value = value.to(tl.float32)
+    if PART:
+        value += tl.load(part + out, mask=inside, other=0)
     if CONTEXT:
         place = (item * per_item)[:, None] + channel[None]
         value += tl.load(context + place, mask=inside, other=0)
@@ -223,3 +238,21 @@ def _add_normalize(
     apart *= scale[:, None] * tl.load(weight + channel, mask=known, other=0.0)[None]
     apart += tl.load(bias + channel, mask=known, other=0.0)[None]
     tl.store(normed + out, apart, mask=inside)
+
+
+@triton.jit
+def _mix(
+    hidden: "Any", part: "Any", tokens: "Any", share: "Any", rows: "Any", each: "Any",
+    channels: "Any", item_stride: "Any", row_stride: "Any", channel_stride: "Any",
+    ROWS: tl.constexpr, CHANNELS: tl.constexpr,
+) -> None:  # fmt: skip
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    channel = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    inside = (row < rows)[:, None] & (channel < channels)[None]
+    place = (row // each) * item_stride + (row % each) * row_stride
+    place = place[:, None] + channel[None] * channel_stride
+    out = row[:, None] * channels + channel[None]
+    value = tl.load(part + out, mask=inside, other=0).to(tl.float32)
+    value += tl.load(tokens + out, mask=inside, other=0)
+    before = tl.load(hidden + place, mask=inside, other=0).to(tl.float32)
+    tl.store(hidden + place, before + share * (value - before), mask=inside)

@@ -14,6 +14,7 @@ from depthcrafter_cli.models.devices import attends_in_pieces, lacks_operations
 from depthcrafter_cli.models.fused import fusion
 
 ImageSize = tuple[int, int]  # height, width
+_ONEDNN = torch.backends.mkldnn.is_available() and torch.backends.mkl.is_available()
 
 
 def chunks(length: int, values_each: int, chunk_values: int) -> list[slice]:
@@ -162,31 +163,49 @@ def convolve_time(tokens: Tensor, conv: nn.Conv3d, offset: Tensor | None = None)
 
     ``offset`` [1, C'] is added to the result.
     """
-    video = tokens.permute(2, 0, 1)[None]
+    # By its strides it must be channels-last memory, or it is copied to another layout and back.
+    video = tokens[None].permute(0, 3, 1, 2)
     padding = (int(conv.padding[0]), 0)
     bias = conv.bias if offset is None else conv.bias + offset[0]
     mixed = F.conv2d(video, conv.weight.flatten(3), bias, padding=padding)
     return mixed[0].permute(1, 2, 0)
 
 
-def attend(tokens: Tensor, attention: Any, chunk_values: int) -> Tensor:
-    """Multi-head self-attention over the middle axis of [n, s, C].
+def linear(tokens: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """[n, s, C] times the transposed ``weight`` [C', C], and ``bias`` [C'] added.
+
+    On a CPU in float32 as a convolution of one pixel, which oneDNN computes: PyTorch has MKL
+    multiply matrices, which is slower on AMD's processors.
+    """
+    if tokens.device.type != "cpu" or tokens.dtype != torch.float32 or not _ONEDNN:
+        return F.linear(tokens, weight, bias)
+    images = tokens[None].permute(0, 3, 1, 2)
+    return F.conv2d(images, weight[..., None, None], bias).permute(0, 2, 3, 1)[0]
+
+
+def attend(tokens: Tensor, attention: Any, chunk_values: int, *, in_time: bool = False) -> Tensor:
+    """Multi-head self-attention over the middle axis of [n, s, C], ``in_time`` over the first.
 
     Where PyTorch forms all products of queries and keys, for so many queries at a time that these
     are at most ``chunk_values``, but for one query at least.
     """
+    order = (1, 2, 0, 3) if in_time else (0, 2, 1, 3)  # to [items, heads, sequence, width]
     query, key, value = (
-        project(tokens).unflatten(2, (attention.heads, -1)).transpose(1, 2)
+        linear(tokens, project.weight, project.bias)
+        .unflatten(2, (attention.heads, -1))
+        .permute(order)
         for project in (attention.to_q, attention.to_k, attention.to_v)
     )
     if not attends_in_pieces(tokens.device):
         mixed = F.scaled_dot_product_attention(query, key, value)
     else:
         mixed = torch.empty_like(query)
-        each = len(tokens) * attention.heads * tokens.shape[1]
-        for span in chunks(tokens.shape[1], each, chunk_values):
+        each = query.shape[0] * query.shape[1] * query.shape[2]
+        for span in chunks(query.shape[2], each, chunk_values):
             mixed[:, :, span] = F.scaled_dot_product_attention(query[:, :, span], key, value)
-    return attention.to_out[0](mixed.transpose(1, 2).flatten(2))
+    last = attention.to_out[0]
+    back = (2, 0, 1, 3) if in_time else (0, 2, 1, 3)
+    return linear(mixed.permute(back).flatten(2), last.weight, last.bias)
 
 
 def add_normalize(
@@ -196,25 +215,40 @@ def add_normalize(
 
     What is None is left out; ``part`` may be overwritten.
     """
-    if part is None:
-        total = tokens if context is None else tokens + context
-        return total, norm(total)
+    if part is None and context is None:
+        return tokens, norm(tokens)
     if kernels := _kernels(tokens):
         total, normed = kernels.add_normalize(part, tokens, context, norm)
         return total, normed
-    total = part.add_(tokens)
+    total = tokens if part is None else part.add_(tokens)
     if context is not None:
-        total.add_(context)
+        total = total + context if part is None else total.add_(context)
     return total, norm(total)
+
+
+def mix(hidden: Tensor, tokens: Tensor, part: Tensor | None, share: float) -> None:
+    """``hidden`` [n, s, C] takes a ``share`` of the sum of ``tokens`` and ``part``, in place.
+
+    ``part`` may be None, and may be overwritten.
+    """
+    if part is None:
+        hidden.lerp_(tokens, share)
+    elif kernels := _kernels(hidden):
+        kernels.mix(hidden, part, tokens, share)
+    else:
+        hidden.lerp_(part.add_(tokens), share)
 
 
 def feed_forward(tokens: Tensor, layer: Any) -> Tensor:
     """Return the GEGLU feed-forward layer's result."""
-    lifted = layer.net[0].proj(tokens)
-    if kernels := _kernels(lifted):
-        return layer.net[2](kernels.gated(lifted))
-    value, gate = lifted.chunk(2, dim=-1)
-    return layer.net[2](F.gelu(gate).mul_(value))
+    lift = layer.net[0].proj
+    if kernels := _kernels(tokens):
+        return layer.net[2](kernels.gated(lift(tokens)))
+    # Apart, so that no half is read out of rows of both.
+    value, gate = (
+        linear(tokens, *half) for half in zip(lift.weight.chunk(2), lift.bias.chunk(2), strict=True)
+    )
+    return linear(F.gelu(gate).mul_(value), layer.net[2].weight, layer.net[2].bias)
 
 
 def _kernels(tokens: Tensor) -> Any:
