@@ -126,7 +126,9 @@ def find_result(path: Path) -> Result:
     Of the outputs of a record that are there the most exact is read; depth that no record tells
     of stands for itself. Raises InputError.
     """
-    if (path / "job.json").is_file():
+    with content_errors(path, InputError, "expected a result of a run: check the path"):
+        is_kept = (path / "job.json").is_file()  # fails for names that are too long
+    if is_kept:
         return _kept(path)
     if path.suffix.lower() == ".json":
         return _recorded(path, _record(path))

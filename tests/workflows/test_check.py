@@ -192,6 +192,11 @@ def test_values_that_cannot_be_counted_with_are_told_and_stay_out_of_the_report(
     assert (done.code, "RuntimeWarning" in done.err) == (0, False), done.err
 
 
+def test_a_name_that_is_too_long_is_no_result(cli, tmp_path):
+    done = cli("check", tmp_path / ("x" * 300))
+    assert done.code == 3 and "check the path" in done.err, done.err
+
+
 def test_a_folder_of_frames_has_one_size(cli, tmp_path):
     for index, height in enumerate((8, 8, 9)):
         Image.new("I;16", (12, height)).save(tmp_path / f"{index}.png")
