@@ -269,7 +269,8 @@ def identities(path: Path) -> set[Identity]:
     folder = nearest_folder(real.parent) or Path(real.anchor)
     below = tuple(map(fold, real.relative_to(folder).parts))
     by_name = (*_number(folder), *below)
-    return {by_name, _number(path)} if path.exists() else {by_name}
+    there = os.path.exists(path)  # noqa: PTH110 - catches names that are too long
+    return {by_name, _number(path)} if there else {by_name}
 
 
 def first_shared(groups: Sequence[Sequence[Path]]) -> tuple[int, int] | None:
