@@ -81,7 +81,7 @@ def _of_hdf5(path: Path, name: str, index: int | None) -> Array:
 
 def _arrays(path: Path) -> Iterator[tuple[str, Array]]:
     """The names and values of all arrays of real numbers in a file of version 5."""
-    content = memoryview(np.memmap(path, np.uint8, "r"))
+    content = np.memmap(path, np.uint8, "r").data
     order = {b"IM": "<", b"MI": ">"}.get(bytes(content[126:_HEAD]))
     if order is None:
         raise ValueError("it is no file of MATLAB, version 5 or newer")

@@ -10,7 +10,7 @@ Floats = npt.NDArray[np.float64]
 
 TRUSTED_POINTS, TRUSTED_MAPS = 0.75, 0.95
 """The share of known depths that is not wrong: a fifth of what people measure may be."""
-_MEASURED = 0.003, 0.01, 0.03, 0.1
+_MEASURED = 0.01, 0.03, 0.1
 """By how much a right depth may be off, relative to itself: each of them is thought possible."""
 _ESTIMATED = 0.001, 0.003, 0.01, 0.03
 """By how much a disparity may be off, relative to the shot's range."""
@@ -19,11 +19,13 @@ _GRID, _ZOOMS = 48, 4
 _FAR = 0.08  # of the shot's range, from its lowest: there 1 / depth must be above 0
 _LEAST = 1e-6  # 1 / metres
 _UNLIKELY = 1e-4  # relative to the most likely line
-_NARROW = 0.1  # of the logarithm of depth
+_NARROW = 0.15  # of the logarithm of depth
 _LINES, _PLACES = 250, 16  # of which lines, at which of the known places, one is chosen
 # By how many deviations a disparity is off, and how likely: three stand for all of a normal one.
 _OFF = (-(3**0.5), 1 / 6), (0.0, 2 / 3), (3**0.5, 1 / 6)
-_BEYOND = 0.3  # of the known 1 / depth, the least that counts
+# Neighbours share what is wrong with their disparity, so that points tell less than as many alone.
+_TOLD = 0.5  # of what points without common errors would tell
+_BEYOND = 0.1  # of the known 1 / depth, the least that counts
 _SUITS, _EXACT, _STEPS = 4.0, 1e-3, 10
 _HUBER = 1.345 * 1.4826  # times the median error: nearly as sharp as least squares
 
@@ -95,10 +97,10 @@ def _best_line(places: Floats, depth: Floats, trusted: float) -> tuple[Floats, f
         likely = ends[weights > _UNLIKELY]
         bounds = np.stack([likely.min(axis=0) - steps, likely.max(axis=0) + steps], axis=1)
     most = np.argsort(-weights)[:_LINES]
-    lines, weights, off = np.exp(ends[most]), weights[most] / weights[most].sum(), off[most]
+    lines, weights, off = np.exp(ends[most]), weights[most] ** _TOLD, off[most]
     some = np.quantile(places, np.linspace(0, 1, _PLACES))
     least = _BEYOND / float(np.quantile(depth, 0.9))
-    expected = _expected_errors(lines, weights, off, some, least)
+    expected = _expected_errors(lines, weights / weights.sum(), off, some, least)
     return lines[expected.argmin()], float(np.diff(bounds, axis=1).max())
 
 
