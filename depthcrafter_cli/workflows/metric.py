@@ -178,16 +178,21 @@ def _points_of(path: Path, result: DepthFile) -> Points:
     """A CSV's points; its columns are those of the header, or frame, x, y, depth."""
     found: defaultdict[int, list[tuple[float, float, float]]] = defaultdict(list)
     frames, height, width = result.frames, result.size.height, result.size.width
-    expected = "expected a CSV of frame,x,y,depth, in pixels and metres: correct it"
+    expected = "expected a CSV of frame,x,y,depth, in pixels and metres such as 2.5: correct it"
     with content_errors(path, InputError, expected):
         lines = [line for line in decoded(path.read_bytes()).splitlines() if line.strip()]
+        if not lines:
+            raise ValueError("it is empty")
         delimiter = delimiter_of(lines[0])
         head = [cell.strip().lower() for cell in lines[0].split(delimiter)]
         has_head = set(_COLUMNS) <= set(head)
         order = [head.index(name) if has_head else at for at, name in enumerate(_COLUMNS)]
         for number, line in enumerate(lines[has_head:], start=1 + has_head):
             cells = line.split(delimiter)
-            frame, x, y, depth = (float(cells[at]) for at in order)
+            try:
+                frame, x, y, depth = (float(cells[at]) for at in order)
+            except (ValueError, IndexError):
+                raise ValueError(f"line {number} is {line!r}") from None
             if not (0 <= frame < frames and 0 <= x < width and 0 <= y < height):
                 raise ValueError(
                     f"line {number} is at frame {frame:g}, pixel {x:g},{y:g} of {frames} frames of "

@@ -169,13 +169,20 @@ def test_splatting_reads_depth_that_was_fitted_to_colmap(cli, kept, binary):
         (["--points", "p.csv", "--reference", "d.npz"], 2, "got 2 of"),
         (["--points", "missing.csv"], 3, "missing.csv"),
         (["--points", "p.csv"], 3, "line 1 is at frame 9"),
+        (["--points", "empty.csv"], 3, "it is empty"),
+        (["--points", "short.csv"], 3, "line 2 is '0,1,2'"),
+        (["--points", "commas.csv"], 3, "line 1 is '0;1;1;2,5'"),
         (["--reference", "p.csv"], 3, "expected an NPZ"),
         (["--colmap", "."], 3, "expected a sparse model of COLMAP"),
     ],
 )
 def test_what_cannot_be_fitted_is_one_sentence(cli, kept, monkeypatch, options, code, says):
     monkeypatch.chdir(kept)
-    Path("p.csv").write_text("9,0,0,1\n")
+    for name, rows in (
+        ("p", "9,0,0,1\n"), ("empty", "\n"), ("short", "0,1,1,2\n0,1,2\n"),
+        ("commas", "0;1;1;2,5\n"),
+    ):  # fmt: skip
+        Path(f"{name}.csv").write_text(rows)
     refused = cli("fit", "d.npz", *options)
     assert refused.code == code and says.replace("`points`", "--points") in refused.err, refused.err
     cloud = cli("finish", "d.npz.work", "--out", "c.%04d.ply")
