@@ -267,14 +267,9 @@ class _Files:
 
 
 def _place(
-    name: str,
-    pictures: _Files,
-    maps: _Files,
-    read: ReadDepth,
-    crop: Crop = Crop(),  # noqa: B008
-    *,
-    by_number: bool = True,
-) -> Place:
+    name: str, pictures: _Files, maps: _Files, read: ReadDepth, crop: Crop = Crop(),  # noqa: B008
+    *, by_number: bool = True,
+) -> Place:  # fmt: skip
     def opened() -> RecordedClip:
         shown, known = pictures.paths(), maps.paths()
         if not (shown and known):

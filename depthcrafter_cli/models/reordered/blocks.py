@@ -187,7 +187,10 @@ def _attend_in_time(
     del lifted  # or it would lie beside what follows
     tokens, normed = _attended(block, tokens, normed, context, chunk_values, in_time=True)
     lifted = _lifted(normed, block.ff, block.is_res)
-    mix(hidden, *((tokens, lifted) if block.is_res else (lifted, None)), share)
+    if block.is_res:
+        mix(hidden, tokens, lifted, share)
+    else:
+        mix(hidden, lifted, None, share)
 
 
 def _attended(
