@@ -83,15 +83,26 @@ def test_two_networks_that_share_their_host_memory_have_no_race(tiny_folder):
     assert not depths(tiny_folder, EVERYTHING, guidance=2.0).races
 
 
-@pytest.mark.parametrize("fail_at", [(150,), (480,), (480, 520), (100, 300, 500)], ids=str)
-def test_where_memory_runs_out_there_is_no_race(tiny_folder, fail_at):
+@pytest.mark.parametrize(
+    ("fail_at", "stages"),
+    [
+        ((150,), ["denoise"]), ((270,), ["decode"]), ((270, 280), ["decode", "decode"]),
+        ((60, 120, 180), ["denoise"] * 3),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_where_memory_runs_out_there_is_no_race(tiny_folder, fail_at, stages):
     """In a step, in decoding, there under a smaller plan too, and where there is none any more."""
     plans = iter([EVERYTHING, MemoryPlan(30_000, 1, True, True, True, True, True)])
-    start = MemoryPlan(VALUES, offload_networks=True, offload_skips=True)
-    world = depths(
-        tiny_folder, start, fail_at=fail_at, fallback=lambda _plan, _stage: next(plans, None)
-    )
+    start, asked = MemoryPlan(VALUES, offload_networks=True, offload_skips=True), []
+
+    def smaller(_plan, stage):
+        asked.append(stage)
+        return next(plans, None)
+
+    world = depths(tiny_folder, start, fail_at=fail_at, fallback=smaller)
     assert not world.races and world.copies
+    assert asked == stages
 
 
 def test_the_gpu_is_waited_for_between_two_steps_and_not_in_them(tiny):
