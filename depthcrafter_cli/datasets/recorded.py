@@ -106,7 +106,7 @@ class RecordedClip:
         crop = self.picture_crop
         parts = [image[crop.top : crop.bottom, crop.left : crop.right] for image in images]
         _require_some(self, parts)
-        shown = torch.stack([_picture(part, size) for part in parts])
+        shown = torch.stack([resized_picture(part, size) for part in parts])
         pictures: npt.NDArray[np.uint8] = shown.numpy()
         return pictures
 
@@ -203,7 +203,7 @@ class RecordedClips:
         if len(images) < len(frames):
             raise _too_few(clip, frames.start + len(images) * frames.step)
         rgb = torch.stack(
-            [_picture(self._part(image, clip.picture_crop, place), size) for image in images]
+            [resized_picture(self._part(image, clip.picture_crop, place), size) for image in images]
         )
         maps = [_map(self._part(map_, clip.crop, place), size) for map_ in clip.disparity(frames)]
         disparity = torch.stack(maps)
@@ -273,7 +273,8 @@ def _read(clip: RecordedClip, wanted: range) -> list[npt.NDArray[np.uint8]]:
     return images
 
 
-def _picture(image: npt.NDArray[np.uint8], size: Size) -> Tensor:
+def resized_picture(image: npt.NDArray[np.uint8], size: Size) -> Tensor:
+    """Return a picture uint8 [H, W, 3] at this size, as networks learn from it."""
     whole = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
     resized = F.interpolate(whole, (size.height, size.width), mode="bilinear", antialias=True)
     return resized[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8)

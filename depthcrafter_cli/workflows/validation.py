@@ -10,7 +10,6 @@ from depthcrafter_cli.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-    from torch import Tensor
 
     from depthcrafter_cli.datasets.clip import ClipSource, Sample, Shape
     from depthcrafter_cli.models.components import Components
@@ -70,6 +69,7 @@ def validator(
     """
     import numpy as np
 
+    from depthcrafter_cli.datasets.recorded import resized_picture
     from depthcrafter_cli.evaluation.metrics import evaluate_clip
     from depthcrafter_cli.evaluation.temporal import temporal_score
     from depthcrafter_cli.pipeline.pipeline import estimate_disparity
@@ -91,8 +91,8 @@ def validator(
                 continue
             depth = _depth(clip, metric=kind not in ("folder", "stacks"))
             prefix = "" if name == plan.source else f"{name}."
-            shown = _resized(clip.rgb, size)
-            prediction = np.concatenate([*estimate_disparity(networks, settings, shown.numpy())])
+            shown = [resized_picture(frame, size).numpy() for frame in clip.rgb.numpy()]
+            prediction = np.concatenate([*estimate_disparity(networks, settings, shown)])
             try:
                 metrics = evaluate_clip(prediction, depth, max_depth=plan.max_depth)
                 rows[prefix + "abs_rel"].append(metrics.abs_rel)
@@ -125,17 +125,6 @@ def _shown(size: "Size", multiple: int) -> "Size":
     from depthcrafter_cli.media.resize import model_size
 
     return model_size(size, max(size.height, size.width, multiple), multiple)
-
-
-def _resized(rgb: "Tensor", size: "Size") -> "Tensor":
-    """``rgb`` uint8 [T, H, W, 3] at this size."""
-    import torch.nn.functional as F
-
-    if rgb.shape[1:3] == (size.height, size.width):
-        return rgb
-    pictures = rgb.permute(0, 3, 1, 2).float()
-    pictures = F.interpolate(pictures, (size.height, size.width), mode="bilinear", antialias=True)
-    return pictures.round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous()
 
 
 def _side_by_side(
