@@ -34,6 +34,8 @@ Value = TypeVar("Value")
 _OPTION, _SETTINGS_OF = "option", "settings of"
 _TRUTH = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 _FORMS = {bool: "yes or no", int: "a whole number", float: "a number"}
+# Of frames, seconds, pixels: what is more was not meant, and 64 bits could not count with it.
+_LARGEST = 1_000_000_000_000
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ class Option:
             kind = numbers.Integral if self.kind is int else numbers.Real
             if not isinstance(value, kind):
                 raise self._refusal(value, _FORMS[self.kind])
+        if isinstance(value, int | float | Fraction) and self.maximum is None and value > _LARGEST:
+            raise self._refusal(value, f"at most {_LARGEST:,}")
         if self.choices:
             fits = value in self.choices
         elif self.accepts is not None:
@@ -230,6 +234,8 @@ def _shown(value: Any) -> str:
     """A value as users would write it."""
     if isinstance(value, tuple):
         return ",".join(map(_shown, value))
-    if isinstance(value, Fraction | float):
-        return f"{float(value):.9g}"
+    if isinstance(value, Fraction):
+        value = float(min(value, Fraction(10**308)))  # it may be more than any float
+    if isinstance(value, float):
+        return f"{value:.9g}"
     return repr(value) if isinstance(value, str) else str(value)

@@ -170,3 +170,8 @@ def parts_below(name: str) -> tuple[str, ...]:
 def counted(number: int, thing: str) -> str:
     """So many of a thing: ``1 window``, ``2 windows``."""
     return f"{number} {thing}" + "s" * (number != 1)
+
+
+def size_in_words(count: int) -> str:
+    """Bytes in a unit that people read: ``4.51 GB``, ``12.3 MB``."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -129,7 +129,8 @@ def _row(report: TaskReport) -> Iterator[Line]:
     frames = "" if report.frames is None else str(report.frames)
     seconds = f"{report.seconds:.1f}" if report.seconds else ""
     yield Line(report.name, f"{report.status:<8}{frames:>8}{seconds:>9}  ", _STYLES[report.status])
-    for text in (report.error or report.outputs[0], *report.warnings):
+    came = (report.error,) if report.error else report.outputs
+    for text in (*came, *report.warnings):
         yield Line(text, _DETAIL)
 
 

@@ -76,16 +76,18 @@ def flag_of(each: Option) -> str:
 
 def declared(each: Option) -> Any:
     """A field's option as typer wants a parameter annotated; None means that it is not given."""
-    flag, kind = flag_of(each), each.kind
+    flag, kind, settings = flag_of(each), each.kind, {}
     parser = each.read if kind is Path else None
     if kind is bool:
         flag += f"/--no-{flag[2:]}" * bool(each.default)
     elif each.read is not None and kind is not Path:
         kind = str
+    elif kind in (int, float):  # is read where its rule is, which says in our words what is wrong
+        kind, settings = str, {"metavar": f"<{kind.__name__}>"}
     if each.many:
         kind = list[str]
     short = [f"-{each.short}"] * bool(each.short)
-    return Annotated[kind | None, option(flag, *short, text=each.help, parser=parser)]
+    return Annotated[kind | None, option(flag, *short, text=each.help, parser=parser, **settings)]
 
 
 def names_of(*kinds: type) -> dict[str, str]:

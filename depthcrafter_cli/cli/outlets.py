@@ -239,11 +239,6 @@ def in_words(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def size_in_words(count: int) -> str:
-    """Bytes in a unit that people read: ``4.51 GB``, ``12.3 MB``."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
-
-
 class LogFile:
     """Everything that is said, with the time, added to a file whatever the screen shows.
 

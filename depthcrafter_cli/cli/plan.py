@@ -11,12 +11,12 @@ import typer
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import reported
 from depthcrafter_cli.cli.options import PlanValues, spread
-from depthcrafter_cli.cli.outlets import emit, in_words, size_in_words
+from depthcrafter_cli.cli.outlets import emit, in_words
 from depthcrafter_cli.cli.streams import Line, tell
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.options import build
 from depthcrafter_cli.progress import Warn, ignore
-from depthcrafter_cli.text import counted, video_path
+from depthcrafter_cli.text import counted, size_in_words, video_path
 from depthcrafter_cli.workflows.request import NO_CUTS, RunRequest
 
 if TYPE_CHECKING:

@@ -11,9 +11,8 @@ import typer
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import Reporting, reported
 from depthcrafter_cli.cli.options import spread
-from depthcrafter_cli.cli.outlets import size_in_words
 from depthcrafter_cli.cli.streams import Line, put, tell, tell_paths
-from depthcrafter_cli.text import expanded
+from depthcrafter_cli.text import expanded, size_in_words
 
 if TYPE_CHECKING:
     from depthcrafter_cli.models.registry import ModelSpec

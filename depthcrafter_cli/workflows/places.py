@@ -17,6 +17,7 @@ from depthcrafter_cli.media.sinks.registry import (
 )
 from depthcrafter_cli.methods.base import MethodPlan
 from depthcrafter_cli.shell import quoted
+from depthcrafter_cli.text import size_in_words
 from depthcrafter_cli.types import Size
 from depthcrafter_cli.workflows.hand_off import beside
 from depthcrafter_cli.workflows.record import written
@@ -119,8 +120,9 @@ def check_disk(
         free = shutil.disk_usage(disk).free
         if free < count:
             raise OutputError(
-                f"{disk} has {free / 1e9:.2f} GB free, expected {count / 1e9:.2f} GB for the raw "
-                "disparity of the video and its outputs: free some space or write to another disk."
+                f"{disk} has {size_in_words(free)} free, expected {size_in_words(count)} for the "
+                "raw disparity of the video and its outputs: free some space or write to another "
+                "disk."
             )
 
 

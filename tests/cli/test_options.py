@@ -214,6 +214,22 @@ def test_a_range_is_checked_wherever_a_value_comes_from():
     assert "count, in frames: How many. Expected: 1 to 5." in Settings.__doc__
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--max-res", "nan"], "got --max-res 'nan', expected a whole number: correct it."),
+        (["--exposure", "x"], "got --exposure 'x', expected a number: correct it."),
+        (["--max-frames", "9" * 20], f"got --max-frames {'9' * 20}, expected at most 1,000,"),
+        (["--start", "9" * 20], "got --start 1e+20, expected at most 1,000,000,000,000: correct"),
+        (["--fps", "1e999"], "got --fps 1e+308, expected at most 1,000,000,000,000: correct it."),
+        (["--guidance", "1e999"], "got --guidance inf, expected at most 1,000,000,000,000"),
+    ],
+)
+def test_a_number_that_is_none_or_too_large_is_refused_in_our_words(cli, arguments, says):
+    refused = cli("plan", "a.mp4", *arguments)
+    assert refused.code == 2 and says in refused.err, refused
+
+
 def test_help_names_every_choice_and_default():
     for each in OPTIONS.values():
         assert all(choice in each.help for choice in each.choices), each

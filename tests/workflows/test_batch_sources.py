@@ -219,9 +219,10 @@ def test_a_dry_run_writes_nothing_and_tells_what_would_be_done(cli, tree, tiny_f
     (tree / "broken.mp4").touch()
     out, report = tmp_path / "out", tmp_path / "report.json"
     command = ["batch", tree, "--out", out, "--weights", tiny_folder, "--report", report]
-    told = cli(*command, "--dry-run")
+    told = cli(*command, "--dry-run", "--format", "npz", "--format", "png")
     assert told.code == 7 and "1 of 5 videos" in told.err
     assert "4 to do, 1 failed" in told.out
+    assert all(str(out / made) in told.out for made in ("b/a.npz", "b/a/a_%05d.png"))
     assert not out.exists() and not report.exists()
 
 
