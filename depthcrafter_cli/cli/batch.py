@@ -66,11 +66,6 @@ def batch(
         from depthcrafter_cli.cli.batch_view import BatchView
 
         options = build(BatchOptions, given)
-        if not asked["record"] and (options.resume or options.skip_existing):
-            raise UsageError(
-                "got --no-record with --resume or --skip-existing, expected records, which tell "
-                "what is complete: leave one of them out."
-            )
         console.keep_log_apart(filter(None, [options.report, out]))
         words = partial(as_typed, names=NAMES)
         tasks = workflows.find_tasks(

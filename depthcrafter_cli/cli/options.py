@@ -210,7 +210,7 @@ def _keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
 def _given(options: dict[str, Option], values: Values) -> Values:
     """The values without those of options that were not given."""
     joined = {
-        n: " ".join(v) or None
+        n: " ".join(v) if v else None
         for n, v in values.items()
         if n in options and options[n].many and v is not None
     }

@@ -46,19 +46,14 @@ def check_recipe(recipe: TrainingConfig, where: str) -> None:
 
     _check_parts(recipe, require)
     _check_settings(recipe.settings, require)
-    require(recipe.seed >= 0, f"has seed = {recipe.seed}, expected 0 or more", "raise it")
-    require(recipe.workers >= 0, f"has workers = {recipe.workers}, expected 0 or more", "raise it")
-    share = recipe.start_share
-    require(
-        share == 0 or (0 < share < 1 and bool(recipe.weights)),
-        f"has start_share = {share}, expected 0, or for a recipe with weights less than 1",
-        "mend it",
-    )
-    require(
-        0 <= recipe.bad_clips < 1,
-        f"has bad_clips = {recipe.bad_clips}, expected a share from 0 to less than 1",
-        "mend it",
-    )
+    starts_well = recipe.start_share == 0 or (0 < recipe.start_share < 1 and bool(recipe.weights))
+    for key, fine, expected in (
+        ("seed", recipe.seed >= 0, "0 or more"),
+        ("workers", recipe.workers >= 0, "0 or more"),
+        ("start_share", starts_well, "0, or for a recipe with weights less than 1"),
+        ("bad_clips", 0 <= recipe.bad_clips < 1, "a share from 0 to less than 1"),
+    ):
+        require(fine, f"has {key} = {getattr(recipe, key)}, expected {expected}", "correct it")
     _check_objective(recipe.objective, require)
     if recipe.adapter:
         _check_adapter(recipe, recipe.adapter, require)

@@ -118,6 +118,9 @@ def test_what_a_batch_is_given_twice_is_done_once_and_a_part_that_is_none_refuse
     app, called = command_with(BatchOptions)
     app(["--format", "npz", "-f", "mp4", "-f", "npz"], standalone_mode=False)
     assert called[-1].formats == ("npz", "mp4")
+    for empty in ("", " "):
+        with pytest.raises(UsageError, match=f"got `formats` '{empty}', expected names of formats"):
+            app(["--format", empty], standalone_mode=False)
     for wrong in ("0/3", "4/3", "2", "a/b"):
         with pytest.raises(UsageError, match=f"got `shard` '{wrong}', expected a part"):
             BatchOptions(shard=wrong)

@@ -72,6 +72,11 @@ def test_places_that_cannot_be_written(tmp_path, name):
     file.touch()
     with pytest.raises(OutputError, match=f"{file} is no folder"):
         check_outputs([file / "deeper" / name])
+    around = tmp_path / "around"  # a link that leads to itself
+    around.symlink_to(around)
+    for outputs, state in [([around / name], None), ([around], None), ([tmp_path / name], around)]:
+        with pytest.raises(OutputError, match=f"{around} is no folder"):
+            check_outputs(outputs, state=state)
     sealed = Path("/proc")  # refuses new files whoever asks, the superuser included
     if sealed.is_dir():
         with pytest.raises(OutputError, match="cannot be written"):

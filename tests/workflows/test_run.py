@@ -134,6 +134,7 @@ def test_a_bad_input_is_one_sentence_and_exit_code_3(cli, small, tmp_path, kind)
         (["--out", os.devnull], 6, "is no folder"),
         (["--out", f"{__file__}/below/d.mp4"], 6, "is no folder"),
         (["--out", f"{__file__}/below/"], 6, "is no folder"),
+        (["--out", "d.mp4", "--work-dir", __file__], 6, "is no folder"),
         ([], 2, "--out"),
     ],
 )

@@ -124,7 +124,8 @@ def check_outputs(
         (out, "another output", [place_of(out), *_called_like(video, out)]) for out in outputs
     ]
     _check_different([*files, *((path, what, [path]) for path, what in beside.items())])
-    made = [(path, path.parent, True) for path in (*beside, *filter(None, [state]))]
+    made = [(path, path.parent, True) for path in beside]
+    made += [] if state is None else [(state, state, True)]
     there = [path for path in beside if path.exists()]
     for out, kind in zip(outputs, kinds, strict=True):
         kind.check(out)

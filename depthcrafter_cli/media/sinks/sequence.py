@@ -77,7 +77,7 @@ class SequenceSink(DisparitySink):
     @classmethod
     def folder_of(cls, out: Path) -> Path:
         images = cls.pattern(out).parent
-        return images if images.exists() else images.parent
+        return images if os.path.lexists(images) else images.parent
 
     @classmethod
     def check(cls, out: Path) -> None:

@@ -6,6 +6,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.progress import Progress, Warn, ignore
 from depthcrafter_cli.workflows.batches.checks import check_tasks, left_open
 from depthcrafter_cli.workflows.batches.engine import Engine, engine_for
@@ -95,6 +96,11 @@ def batch(
         OutputError: the report cannot be written.
     """
     skip_complete = options.resume or options.skip_existing
+    if skip_complete and not all(task.request.record for task in tasks):
+        raise UsageError(
+            "got `record=False` with `resume` or `skip_existing`, expected records, which tell "
+            "what is complete: leave one of them out."
+        )
     if options.report is not None:
         again = skip_complete or any(task.request.overwrite for task in tasks)
         check_report(options.report, replace=again)

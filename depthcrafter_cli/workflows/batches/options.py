@@ -34,6 +34,13 @@ class Workers:
         check_options(self)
 
 
+def _read_formats(text: str) -> tuple[str, ...]:
+    """Each of the formats once, in their order. Raises ValueError for none."""
+    if not text.strip():
+        raise ValueError(text)
+    return tuple(dict.fromkeys(text.split()))
+
+
 def _is_shard(text: str) -> bool:
     found = re.fullmatch(r"(\d+)/(\d+)", text)
     return found is not None and 1 <= int(found[1]) <= int(found[2])
@@ -53,7 +60,8 @@ class BatchOptions:
         typed="format",
         short="f",
         many=True,
-        read=lambda text: tuple(dict.fromkeys(text.split())),
+        read=_read_formats,
+        form="names of formats, such as mp4",
     )
     resume: bool = option(
         False, help="Skip what is complete, go on with what was stopped, do the rest."
