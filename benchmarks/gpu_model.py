@@ -313,7 +313,7 @@ def frame_seconds(job: Job, noted: Any, card: Card, *, slow_norms: bool) -> floa
 def main() -> None:
     parser = argparse.ArgumentParser(description="A model of GPUs' time, ours against diffusers'.")
     parser.add_argument("--pixels", nargs="+", help="only these sizes, such as 1024x576")
-    parser.add_argument("--frames", nargs="+", type=float, default=[4, 16],
+    parser.add_argument("--frames", nargs="+", type=float, default=[4, 8, 16],
                         help="frames of the first level of 1024x576 to a chunk")  # fmt: skip
     parser.add_argument("--pytorch", action="store_true", help="ours without Triton, too")
     parser.add_argument("--fast-norms", action="store_true")

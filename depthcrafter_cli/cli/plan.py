@@ -212,8 +212,10 @@ def _time_lines(planned: "RunPlan") -> Iterator[Line]:
         yield Line(f"an estimate by {took}, without reading and writing", "  ")
         return
     parts = ", ".join(f"{stage} {seconds / total:.0%}" for stage, seconds in time.stages.items())
+    way = "with Triton" if planned.machine.fused else "without Triton"
     yield Line(
-        f"{parts}; an estimate by data sheets, x {MEASURED:.1f} as one card was measured by others",
+        f"{parts}; an estimate by data sheets, {way}, "
+        f"x {MEASURED:.1f} as one card was measured by others",
         "  ",
     )
 

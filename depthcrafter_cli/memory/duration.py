@@ -5,6 +5,7 @@ waited for.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 from depthcrafter_cli.memory.cards import Card
 from depthcrafter_cli.memory.estimate import Weights
@@ -58,8 +59,9 @@ def duration(
     encoded = forward(model.encoder, 1, size.height, size.width, temporal=False)
     step = forward(model.unet, workload.window, *inside)
     chunk = forward(model.decoder, workload.decode_chunk, *inside)
-    denoise = windows * passes * pass_seconds(step, on, values, _HALF_PRECISION)
-    decode = pass_seconds(chunk, on, values, _HALF_PRECISION) / workload.decode_chunk
+    speed = partial(pass_seconds, on=on, chunk_values=values, fused=workload.fused)
+    denoise = windows * passes * speed(step, itemsize=_HALF_PRECISION)
+    decode = speed(chunk, itemsize=_HALF_PRECISION) / workload.decode_chunk
     copied = choice.peaks.bus_bytes * passes * windows / on.bus
     copied_in = 0.0
     if plan.offloaded:
@@ -69,7 +71,7 @@ def duration(
         copied_in += 0 if plan.offload_blocks else windows * weights.unet
     return Duration(
         image_encoder=frames * peak_seconds(model.image_encoder_operations, on),
-        encode=frames * pass_seconds(encoded, on, values, wide),
+        encode=frames * speed(encoded, itemsize=wide),
         denoise=denoise,
         decode=frames * decode,
         bus=max(0.0, copied - denoise) + copied_in / on.bus,

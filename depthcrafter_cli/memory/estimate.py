@@ -20,6 +20,7 @@ class Workload:
     """What is computed: pictures of ``size``, ``window`` frames at a time, e bytes a value.
 
     ``in_pieces``: the device's attention forms the products of queries and keys, and is split.
+    ``fused``: its norms and the like are computed by Triton's kernels.
     """
 
     size: Size
@@ -27,6 +28,7 @@ class Workload:
     decode_chunk: int
     itemsize: int
     in_pieces: bool = False
+    fused: bool = True
 
     def latent_size(self, model: Architecture) -> tuple[int, int]:
         """Height and width of a frame's latents."""

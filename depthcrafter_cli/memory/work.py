@@ -60,6 +60,7 @@ class Step(NamedTuple):
     moved: int
     launches: int  # for each chunk
     widest: int
+    weights: int  # that multiply each position
 
 
 def operations(
@@ -83,11 +84,13 @@ def forward(
             height, width = sizes.pop() if sizes else (2 * height, 2 * width)
         area = height * width
         positions, (moved, launches) = frames * area, _overhead(layer, temporal)
+        weights = _weights(layer, temporal)
         yield Step(
-            positions * _per_position(layer, area, frames, temporal),
+            positions * (2 * weights + _attended(layer, area, frames)),
             positions * moved,
             launches,
             positions * max(layer.inputs, layer.outputs),
+            weights,
         )
 
 
@@ -105,15 +108,23 @@ def _overhead(layer: Layer, temporal: bool) -> tuple[int, int]:
     return 2 * (wide + out), 5
 
 
-def _per_position(layer: Layer, area: int, frames: int, temporal: bool) -> int:
+def _weights(layer: Layer, temporal: bool) -> int:
+    """Weights that each position is multiplied with: not those of one-key cross-attention."""
     wide, out = layer.inputs, layer.outputs
     if layer.kind == "residual":
-        shortcut = 2 * wide * out if wide != out else 0
-        in_space = 18 * (wide * out + out * out) * layer.space
-        return in_space + shortcut + 12 * out * out * (temporal and layer.time)
+        shortcut = wide * out if wide != out else 0
+        in_space = 9 * (wide * out + out * out) * layer.space
+        return in_space + shortcut + 6 * out * out * (temporal and layer.time)
     if layer.kind == "transform":
-        in_time = 56 * out * out + 4 * frames * out
-        return (36 * out * out + 4 * area * out) * layer.space + in_time * layer.time
+        return 18 * out * out * layer.space + 28 * out * out * layer.time
     if layer.kind == "attend":
-        return (8 * out * out + 4 * area * out) * layer.space
-    return 18 * wide * out
+        return 4 * out * out * layer.space
+    return 9 * wide * out
+
+
+def _attended(layer: Layer, area: int, frames: int) -> int:
+    """Operations of attention alone, per position."""
+    out = layer.outputs
+    in_time = 4 * frames * out * layer.time if layer.kind == "transform" else 0
+    in_space = 4 * area * out * layer.space if layer.kind in ("transform", "attend") else 0
+    return in_space + in_time

@@ -59,7 +59,7 @@ class Machine:
     """What computes: a device and a precision by PyTorch's names, and the memory that is there.
 
     ``name`` is what the device is called, ``card`` what is known of a GPU, ``in_pieces`` whether
-    its attention forms all products.
+    its attention forms all products, ``fused`` whether Triton's kernels compute its norms.
     """
 
     device: str
@@ -68,6 +68,7 @@ class Machine:
     name: str = ""
     card: Card | None = None
     in_pieces: bool = False
+    fused: bool = False
 
 
 @dataclass(frozen=True)

@@ -388,8 +388,9 @@ def _choose(
         model = Architecture.of(**configs, silent=silent)
     window = config.window if frames is None else min(config.window, frames)
     workload = Workload(
-        size, window, config.decode_chunk, _ITEMSIZES[machine.dtype], machine.in_pieces
-    )
+        size, window, config.decode_chunk, _ITEMSIZES[machine.dtype], machine.in_pieces,
+        machine.fused,
+    )  # fmt: skip
     return choose(
         model, workload, machine.budget, machine.device.split(":")[0],
         batch=config.encode_batch, overlap=config.overlap, whole=config.noise == "reference",

@@ -1,12 +1,15 @@
 """What can be told of devices and precisions without PyTorch, so that a run is planned at once."""
 
 import ctypes
+import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.progress import Warn, ignore
 
+TRITON_SWITCH = "DEPTHCRAFTER_TRITON"  # an environment variable; 0 turns the kernels off
 _DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
@@ -41,3 +44,17 @@ def nvidia_driver() -> bool:
         )  # fmt: skip
     except (OSError, AttributeError):
         return False
+
+
+def triton_is_off() -> bool:
+    """Whether the user turned Triton's kernels off."""
+    return os.environ.get(TRITON_SWITCH) == "0"
+
+
+def triton_elsewhere() -> bool:
+    """Whether a GPU that is not here is taken to have Triton's kernels.
+
+    PyTorch for Linux brings Triton along; under Windows it must be installed here.
+    """
+    is_there = sys.platform != "win32" or find_spec("triton") is not None
+    return is_there and not triton_is_off()

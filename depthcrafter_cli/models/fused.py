@@ -1,6 +1,5 @@
 """Whether a device's norms and gates are computed by fused kernels, and if not, why."""
 
-import os
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -9,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from depthcrafter_cli.errors import first_line
+from depthcrafter_cli.models.drivers import TRITON_SWITCH, triton_is_off
 
-SWITCH = "DEPTHCRAFTER_TRITON"  # an environment variable; 0 turns the kernels off
 _TOLERANCE = 2e-3  # of half precision, in units of the largest value
 
 
@@ -29,8 +28,8 @@ def fusion(kind: str) -> Fusion:
     """
     if kind not in ("cuda", "xpu"):
         return Fusion(None, "PyTorch")
-    if os.environ.get(SWITCH) == "0":
-        return Fusion(None, f"PyTorch, as {SWITCH} is 0")
+    if triton_is_off():
+        return Fusion(None, f"PyTorch, as {TRITON_SWITCH} is 0")
     try:
         import triton
 

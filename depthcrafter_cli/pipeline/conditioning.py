@@ -74,7 +74,7 @@ def condition(
 
     def drawn(indices: Iterable[int]) -> Iterator[Tensor]:
         for index in indices:
-            image = noise_aug * noise.images(index, index + 1)[0]
+            image = noise.images(index, index + 1)[0].mul_(noise_aug)
             yield image.permute(1, 2, 0).contiguous()  # as frames are in memory
 
     stream, beyond = iter(frames), start if total is None else max(start, total)

@@ -45,11 +45,12 @@ class FrameNoise:
         return self._draw(self._LATENTS, range(window.start, window.stop), self._latent_shape)
 
     def _draw(self, stream: int, frames: range, shape: tuple[int, ...]) -> Tensor:
-        def one(index: int) -> np.ndarray:
+        drawn = np.empty((len(frames), *shape), np.float32)
+        for index, place in zip(frames, drawn, strict=True):
             key = np.array([self._seed, stream << 56 | index], dtype=np.uint64)
-            return np.random.Generator(np.random.Philox(key=key)).standard_normal(shape, np.float32)
-
-        return torch.from_numpy(np.stack([one(index) for index in frames]))
+            drawing = np.random.Generator(np.random.Philox(key=key))
+            drawing.standard_normal(dtype=np.float32, out=place)
+        return torch.from_numpy(drawn)
 
 
 class ReferenceNoise:

@@ -16,7 +16,7 @@ from depthcrafter_cli.memory.budget import (
 )
 from depthcrafter_cli.memory.cards import Card, card
 from depthcrafter_cli.methods.base import Machine, MethodPlan
-from depthcrafter_cli.models.drivers import dtype_name, gpu_driver
+from depthcrafter_cli.models.drivers import dtype_name, gpu_driver, triton_elsewhere
 from depthcrafter_cli.progress import Warn, ignore
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.resources import (
@@ -56,14 +56,17 @@ def budget(device: str, limits: Limits, warn: Warn = ignore, *, here: bool = Tru
 
 def machine(device: str, dtype: str, limits: Limits, warn: Warn = ignore) -> Machine:
     """A device that is here, by PyTorch's names of it and of the precision; see :func:`budget`."""
-    in_pieces, name = False, device_name(device)
+    in_pieces, fused, name = False, False, device_name(device)
     if device != "cpu":
         import torch
 
         from depthcrafter_cli.models.devices import attends_in_pieces
+        from depthcrafter_cli.models.fused import fusion
 
-        in_pieces = attends_in_pieces(torch.device(device))
-    return Machine(device, dtype, budget(device, limits, warn), name, card(name), in_pieces)
+        place = torch.device(device)
+        in_pieces, fused = attends_in_pieces(place), fusion(place.type).kernels is not None
+    room = budget(device, limits, warn)
+    return Machine(device, dtype, room, name, card(name), in_pieces, fused)
 
 
 def machine_for(request: RunRequest, warn: Warn, known: Card | None = None) -> Machine:
@@ -87,12 +90,16 @@ def machine_for(request: RunRequest, warn: Warn, known: Card | None = None) -> M
 
 
 def _elsewhere(kind: str, dtype: str, limits: Limits, known: Card | None, warn: Warn) -> Machine:
-    """A device that need not be here; of a ``known`` card all memory may be used."""
+    """A device that need not be here; of a ``known`` card all memory may be used.
+
+    A GPU is taken to have Triton's kernels where they can be expected.
+    """
     vram, ram_gigabytes = limits
     if vram is None and known is not None:
         limits = (known.gigabytes, ram_gigabytes)
     room = budget(kind, limits, warn, here=kind != "cuda")
-    return Machine(kind, dtype, room, known.name if known else kind, known, kind == "mps")
+    name, fused = known.name if known else kind, kind == "cuda" and triton_elsewhere()
+    return Machine(kind, dtype, room, name, known, kind == "mps", fused)
 
 
 def _free(device: str) -> list[int]:

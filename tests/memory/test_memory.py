@@ -103,11 +103,30 @@ def test_chunks_are_few_and_large_where_memory_allows_and_that_is_faster():
         # A card waits for no launch: without them a step takes as long.
         steps = [*forward(FULL.unet, workload.window, *workload.latent_size(FULL))]
         free = [step._replace(launches=0) for step in steps]
-        assert pass_seconds(steps, card, values, 2) <= 1.1 * pass_seconds(free, card, values, 2)
+        waited, never = (pass_seconds(each, card, values, 2, fused=True) for each in (steps, free))
+        assert waited <= 1.1 * never
     # Small cards keep their peaks.
     assert {select(gigabytes).plan.chunk_values for gigabytes in (4, 6, 8)} == {usual}
     tight = choose(FULL, WORKLOAD, Budget(8_500_000_000), "cuda", batch=8, overlap=25)
     assert tight.plan.chunk_values == usual
+
+
+@pytest.mark.parametrize(
+    ("name", "fused", "frames"),
+    [
+        ("H100", True, 16),
+        ("A100 80GB", True, 16),
+        ("RTX 3060", True, 16),
+        ("RTX 4090", True, 8),
+        ("RTX 4090", False, 4),
+    ],
+)
+def test_chunks_are_those_that_the_full_model_of_time_finds_fastest(name, fused, frames):
+    """See benchmarks/gpu_model.py, which takes minutes, and the table in docs/benchmarks.md."""
+    card, workload = card_named(name), replace(WORKLOAD, fused=fused)
+    budget = Budget(card_budget(card.gigabytes, "cuda"))
+    choice = choose(FULL, workload, budget, "cuda", batch=8, overlap=25, card=card)
+    assert 4 * choice.plan.chunk_values == frames * MemoryPlan.default("cuda").chunk_values
 
 
 def test_the_reference_encodes_whole_pictures_where_memory_allows():

@@ -1,6 +1,7 @@
 """The estimate of time: its arithmetic against PyTorch's, and for whom it speaks."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from depthcrafter_cli.memory.duration import duration
 from depthcrafter_cli.memory.estimate import Workload
 from depthcrafter_cli.memory.planner import choose
 from depthcrafter_cli.memory.work import Work, forward
+from depthcrafter_cli.models.drivers import TRITON_SWITCH
 from depthcrafter_cli.models.layout import network_configs
 from depthcrafter_cli.models.reordered.decoder import decode_latents
 from depthcrafter_cli.models.reordered.encoder import encode_images
@@ -85,6 +87,16 @@ def test_time_is_told_for_a_known_card_and_its_memory_is_planned_with(cli):
     assert twice["denoise"] == pytest.approx(2 * seconds["denoise"], abs=0.2)
     full = cli(*options, "RTX 4060", "--dtype", "fp32")
     assert json.loads(full.out)["estimated_seconds"] is None
+
+
+def test_a_card_elsewhere_is_taken_to_have_triton_and_that_is_said(cli, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    options = ["plan", CLIP, "--weights", "depthcrafter", "--max-res", 1024, "--card", "RTX 4090"]
+    monkeypatch.delenv(TRITON_SWITCH, raising=False)
+    usual = cli(*options)
+    monkeypatch.setenv(TRITON_SWITCH, "0")
+    without = cli(*options)
+    assert ", with Triton, " in usual.out and ", without Triton, " in without.out
 
 
 def test_a_card_that_is_not_known_is_refused_with_those_that_are(cli):

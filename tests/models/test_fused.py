@@ -102,8 +102,8 @@ def test_kernels_that_fail_or_are_wrong_are_left_out_and_that_is_said(monkeypatc
     asked = fused.fusion.__wrapped__
     monkeypatch.setattr(fused, "_try", lambda *_: 1 / 0)
     assert asked("cuda") == (None, "PyTorch, as Triton cannot be used (division by zero)")
-    monkeypatch.setenv(fused.SWITCH, "0")
-    assert asked("cuda") == (None, f"PyTorch, as {fused.SWITCH} is 0")
+    monkeypatch.setenv(fused.TRITON_SWITCH, "0")
+    assert asked("cuda") == (None, f"PyTorch, as {fused.TRITON_SWITCH} is 0")
     assert asked("cpu") == asked("mps") == (None, "PyTorch")
 
 
