@@ -71,8 +71,8 @@ class VideoInfo:
 
     ``size`` is the picture as displayed (rotation and, where set, pixel aspect applied);
     ``rate`` is frames per second, ``peak_rate`` the same where they follow most closely, which is
-    more if the rate varies; ``frame_count`` is exact where the container says so,
-    an estimate from the duration where it does not, None where neither is known. ``hdr`` is None
+    more if the rate varies; ``frame_count`` is exact where there are few frames
+    or the container says so, else an estimate, None where nothing tells it. ``hdr`` is None
     for a video that does not say that it is HDR, ``anamorphic`` for one of square pixels.
     ``of_images`` says that it is made of picture files.
     """

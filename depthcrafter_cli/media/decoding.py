@@ -13,12 +13,23 @@ import av.error
 import av.filter
 
 from depthcrafter_cli.errors import InputError
-from depthcrafter_cli.media.timestamps import REORDERED, rate_of, seconds_of
+from depthcrafter_cli.media.timestamps import (
+    BARE,
+    FASTEST,
+    REORDERED,
+    exact_rate,
+    rate_of,
+    seconds_of,
+)
 from depthcrafter_cli.media.track_facts import Crop
 from depthcrafter_cli.types import Size
 
 _TRIED_BYTES = 1 << 24  # more than FFmpeg reads ahead
 
+_SAMPLED, _SAMPLED_BYTES = 1000, 1 << 25  # packets at most that are looked at, not decoded
+_TAIL = 2  # seconds
+# How far from those that a rate promises pictures may be before it is called another one.
+_STEPS_OFF, _SHARE_OFF = Fraction(5, 2), Fraction(1, 20)
 _IN_FLIGHT = 64  # packets at most that decoding threads work on at once
 
 
@@ -47,7 +58,8 @@ class Decoder:
         """
         self.decoded = self._damaged = self._jumps = self._packets_taken = 0
         self._last_damage = -_IN_FLIGHT
-        for packet in self._packets():
+        is_bare, has_clock = self._stream.time_base == BARE, _has_clock(self._stream)
+        for packet in self.packets():
             self._packets_taken += packet is not None and packet.size > 0
             if packet is not None and packet.is_corrupt:
                 self._is_damaged()
@@ -57,8 +69,10 @@ class Decoder:
                 self._is_damaged()
                 continue
             for picture in decoded:
-                if picture.pts is None:
-                    picture.pts = picture.dts  # of a container that knows no other
+                if not has_clock:
+                    picture.pts = None
+                elif is_bare or picture.pts is None:  # as of a container that knows no other
+                    picture.pts = picture.dts
                 if picture.time_base is None:  # it was in the decoder when reading broke off
                     picture.time_base = self._stream.time_base
                 self.decoded += 1
@@ -88,7 +102,7 @@ class Decoder:
         offset = int(time / Fraction(self._stream.time_base))
         self._container.seek(offset, stream=self._stream, backward=True)
 
-    def _packets(self) -> Iterator[av.Packet | None]:
+    def packets(self) -> Iterator[av.Packet | None]:
         """The stream's packets; None in place of the final one where reading broke off."""
         position = 0
         while True:
@@ -146,6 +160,87 @@ class Decoder:
                 "the other; check the times of the result"
             )
         return "; ".join(told) or None
+
+
+def _repeats_fields(stream: av.VideoStream) -> bool:
+    return bool(stream.codec_context.name in ("mpeg1video", "mpeg2video"))
+
+
+def _has_clock(stream: av.VideoStream) -> bool:
+    """Whether times mean anything: of bare streams FFmpeg makes them up, at first by another rate.
+
+    Those at which MPEG is decoded do, as they follow from the fields that it repeats.
+    """
+    return stream.time_base != BARE or _repeats_fields(stream)
+
+
+def measured(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    count: int | None,
+    rate: Fraction,
+) -> tuple[int | None, Fraction]:
+    """How many pictures a video holds that was just opened, and how many a second, by its packets.
+
+    The number is exact where these are few. The first ones tell whether ``count`` and ``rate``,
+    which are the container's own or guessed by FFmpeg, are right: at a variable rate and where film
+    is telecined guesses are not.
+    """
+    stamps, shown, is_whole = _sampled(container, stream)
+    if stream.frames and count == stream.frames and rate <= FASTEST:
+        return (shown if is_whole and shown else count), rate
+    known = [stamp for stamp in stamps if stamp is not None]
+    steps = len(known) - 1
+    span = known[-1] - known[0] if steps > 0 else Fraction(0)
+    told, off = rate, max(_STEPS_OFF, steps * _SHARE_OFF)
+    if span > 0 and abs(span * rate - steps) > off:
+        # Where fields are repeated half a one may be missing at both ends.
+        unsure = Fraction(1, 5000)
+        if _repeats_fields(stream):
+            unsure = max(Fraction(1, 1000), Fraction(1, 4 * steps))
+        rate = exact_rate(steps / span, unsure)
+    if is_whole:
+        return shown or None, rate
+    if container.format.name == "mpeg" and span and container.duration:
+        # It tells when its last pack begins, at most.
+        seconds = Fraction(container.duration, av.time_base)
+        container.seek(int((known[0] + max(seconds - _TAIL, Fraction(0))) * av.time_base))
+        ends = [stamp for stamp in _sampled(container, stream)[0] if stamp is not None]
+        last = max(ends, default=known[0] + seconds - 1 / rate)
+        return round((last - known[0]) * steps / span) + 1, rate
+    return None if count is None else round(count * rate / told), rate
+
+
+def _sampled(
+    container: av.container.InputContainer, stream: av.VideoStream
+) -> tuple[list[Fraction | None], int, bool]:
+    """When the next pictures are decoded, as far as known, how many are shown, if none follows."""
+    stamps: list[Fraction | None] = []
+    shown, first, read = 0, None, 0
+    has_begun, has_clock, codec = False, _has_clock(stream), stream.codec_context.name
+    for packet in Decoder(container, stream).packets():
+        if packet is None or len(stamps) >= _SAMPLED or read >= _SAMPLED_BYTES:
+            return stamps, shown, False
+        if not packet.size:
+            break
+        read += packet.size
+        told = has_clock and packet.dts is not None
+        stamps.append(packet.dts * Fraction(stream.time_base) if told else None)
+        if not has_begun and packet.is_keyframe:
+            # What a stream that begins midway has before it cannot be decoded.
+            shown, first, has_begun = int(not packet.is_discard), packet.pts, True
+            continue
+        # Nor can what is stored after it and shown before it, except in VVC as it is usually coded.
+        shown += not packet.is_discard and (not _is_before(packet, first) or codec == "vvc")
+    return stamps, shown, True
+
+
+def _is_before(packet: av.Packet, first: int | None) -> bool:
+    """Whether a packet is shown before the first time of a video, which Matroska cannot tell."""
+    if first is None or packet.pts is None:
+        format_name = packet.stream.container.format.name
+        return first is not None and bool(format_name.startswith("matroska"))
+    return bool(packet.pts <= first)
 
 
 def require_regular(path: Path) -> os.stat_result:

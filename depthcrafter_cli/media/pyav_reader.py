@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from errno import EINVAL
 from fractions import Fraction
 from itertools import chain, islice
@@ -17,6 +18,7 @@ from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.media.decoding import (
     Decoder,
     cropped,
+    measured,
     progressive,
     require_readable,
     require_regular,
@@ -29,7 +31,6 @@ from depthcrafter_cli.media.timestamps import (
     REORDERED,
     expected_seconds,
     length_of,
-    measured_count,
     on_grid,
     peak_rate_of,
     picture_count,
@@ -38,7 +39,7 @@ from depthcrafter_cli.media.timestamps import (
     timed,
     with_durations,
 )
-from depthcrafter_cli.media.track_facts import track_facts
+from depthcrafter_cli.media.track_facts import is_whole_matroska, track_facts
 from depthcrafter_cli.progress import Warn, ignore
 from depthcrafter_cli.types import Anamorphic, Hdr, Size, VideoInfo
 
@@ -64,7 +65,6 @@ _OPTIONS = {
 # Titles need not be UTF-8. PyAV keeps such bytes by itself from 19 on, where the argument is gone.
 _ANY_TITLE = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "ignore"}
 _INDEX_BYTES = 1 << 22  # at a file's end
-_SEGMENT, _EBML_HEAD = b"\x18\x53\x80\x67", 4096  # of Matroska, and where it begins at most
 _STILLS = ("png", "mjpeg", "bmp", "gif", "webp", "tiff")  # codecs that covers have, too
 _OTHER_KINDS = ("attachments", "audio", "data", "subtitles")  # of streams, beside video
 # Threads that share one picture. By FFmpeg's own choice each begins another one, all of which are
@@ -94,9 +94,6 @@ class VideoFile:
                     "check that its download or copy finished."
                 )
             count = picture_count(stream, length_of(container, stream, seconds_of(first)))
-            if container.format.name == "mpeg":  # it tells when its last pack begins, at most
-                with self._opened() as again:
-                    count = measured_count(*again)
             rates = rate_of(stream), peak_rate_of(stream)
             facts = track_facts(self.path, container, stream)
             first = next(cropped(iter([first]), facts.crop))
@@ -106,6 +103,15 @@ class VideoFile:
             hdr = hdr_of(context.color_trc, context.color_primaries)
             hdr = Hdr("dolby") if facts.only_by_dolby else hdr
             return VideoInfo(self.path, size, *rates, count, hdr, anamorphic)
+
+    def measured(self, info: VideoInfo) -> VideoInfo:
+        """``info`` with the rate and the number of frames that the first packets tell.
+
+        Raises InputError.
+        """
+        with self._opened() as (container, stream):
+            count, rate = measured(container, stream, info.frame_count, info.rate)
+        return replace(info, rate=rate, peak_rate=max(rate, info.peak_rate), frame_count=count)
 
     def first_shown(self) -> tuple[Fraction, str]:
         """When the first picture is shown, in seconds on the file's clock, and its timecode.
@@ -189,7 +195,7 @@ class VideoFile:
             else:
                 pictures = chain([first], pictures)
             length, read = length_of(container, stream, zero), Fraction(0)
-            is_whole = _is_whole(self.path, container)
+            is_whole = is_whole_matroska(self.path, container)
 
             def last(time: Fraction) -> Fraction:
                 nonlocal read
@@ -356,22 +362,6 @@ def _prominence(stream: av.VideoStream) -> tuple[bool, bool, bool, bool, int]:
 
 def _is_indexed(container: av.container.InputContainer) -> bool:
     return bool(container.format.name.startswith(_INDEXED_FORMATS))
-
-
-def _is_whole(path: Path, container: av.container.InputContainer) -> bool | None:
-    """Whether a Matroska file is as long as it says; None for other files and where it does not."""
-    if not container.format.name.startswith("matroska"):
-        return None
-    with path.open("rb") as file:
-        head = file.read(_EBML_HEAD)
-    at = head.find(_SEGMENT) + len(_SEGMENT)
-    if at < len(_SEGMENT) or at + 8 > len(head) or not head[at]:
-        return None
-    width = 9 - head[at].bit_length()  # as many leading zero bits as further bytes
-    size = int.from_bytes(head[at : at + width], "big") - (1 << 7 * width)
-    if size == (1 << 7 * width) - 1:
-        return None
-    return at + width + size <= path.stat().st_size
 
 
 def _last_duration(

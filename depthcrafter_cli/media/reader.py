@@ -31,7 +31,9 @@ def probe(path: Path, options: ReadOptions = _WHOLE) -> VideoInfo:
     Raises InputError if it is missing, empty, damaged from the start, or holds no video, or none
     whose colours can be told.
     """
-    return _info(_source(path, options), options)
+    source = _source(path, options)
+    info = _info(source, options)
+    return source.measured(info) if isinstance(source, VideoFile) else info
 
 
 def _info(source: Source, options: ReadOptions) -> VideoInfo:

@@ -10,10 +10,9 @@ import av
 
 _TAG = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
 FINEST = 1_000_000  # units a second: finer clocks are rounded
-_BARE = Fraction(1, 1_200_000)  # FFmpeg's unit of time for streams without a container
-_FASTEST = 480  # frames a second: a rate guessed above it is the unit of a clock
+BARE = Fraction(1, 1_200_000)  # FFmpeg's unit of time for streams without a container
+FASTEST = 480  # frames a second: a rate guessed above it is the unit of a clock
 _SLACK = Fraction(1)  # second: less than this out of order, or past the end, is no damage
-_SAMPLED, _TAIL = 240, 2  # pictures, and seconds
 _ROUNDED = Fraction(1, 100)  # of a picture: as closely do lengths tell how many there are
 REORDERED = 16  # pictures at most that H.264 and H.265 show in another order than they are stored
 
@@ -26,16 +25,16 @@ def common_unit(unit: Fraction, time: Fraction) -> Fraction:
 def rate_of(stream: av.VideoStream) -> Fraction:
     """Return the average number of frames per second."""
     average, guessed = stream.average_rate, stream.guessed_rate
-    if stream.time_base == _BARE:
+    if stream.time_base == BARE:
         average = None  # it is always 25, and what the pictures say themselves is guessed
-    if guessed and guessed > _FASTEST:
+    if guessed and guessed > FASTEST:
         guessed = None
     # Unset rates come as None or as 0; where nothing tells one, FFmpeg's own is taken.
     rate = Fraction(average or guessed or 25)
     # H.264 in AVI may count fields or ticks. No average is above the rate of the closest pictures.
     if guessed and rate >= 2 * guessed:
         rate = Fraction(guessed)
-    return _exact(rate, Fraction(1, 10_000))
+    return exact_rate(rate, Fraction(1, 10_000))
 
 
 def peak_rate_of(stream: av.VideoStream) -> Fraction:
@@ -43,7 +42,7 @@ def peak_rate_of(stream: av.VideoStream) -> Fraction:
     return max(rate_of(stream), Fraction(stream.guessed_rate or 0))
 
 
-def _exact(rate: Fraction, tolerance: Fraction) -> Fraction:
+def exact_rate(rate: Fraction, tolerance: Fraction) -> Fraction:
     """The whole rate, or the one by 1000/1001 of NTSC, that a rate within ``tolerance`` means.
 
     Containers that count milliseconds cannot say it exactly.
@@ -62,7 +61,7 @@ def on_grid(
     the times they have.
     """
     tick = Fraction(stream.time_base)
-    rate = _exact(Fraction(stream.guessed_rate or rate_of(stream)), Fraction(1, 5000))
+    rate = exact_rate(Fraction(stream.guessed_rate or rate_of(stream)), Fraction(1, 5000))
     approached = 1 / rate % tick != 0
     previous = -tick
     for time, picture in pictures:
@@ -134,35 +133,6 @@ def picture_count(stream: av.VideoStream, seconds: Fraction | None) -> int | Non
     # A fragmented MP4 may count those of its first fragment alone.
     is_likely = 0 < expected - rate <= stream.frames
     return stream.frames if is_likely or expected == stream.frames else expected
-
-
-def measured_count(container: av.container.InputContainer, stream: av.VideoStream) -> int | None:
-    """About how many pictures a video holds that was just opened, by the packets at both its ends.
-
-    It is for containers that tell no more than when they last stamped a picture. It is exact for
-    few pictures, and None where nothing is stamped.
-    """
-    first = list(islice(_decoded_at(container, stream), _SAMPLED + 1))
-    if len(first) <= _SAMPLED:
-        return len(first)
-    begin, end = first[0], first[-1]
-    if begin is None or end is None or not container.duration:
-        return None
-    # Telecined film has fewer pictures than its rate says.
-    usual = (end - begin) / _SAMPLED
-    seconds = Fraction(container.duration, av.time_base)
-    container.seek(int((begin + max(seconds - _TAIL, Fraction(0))) * av.time_base))
-    last = [time for time in _decoded_at(container, stream) if time is not None]
-    return round((max(last, default=begin + seconds - usual) - begin) / usual) + 1
-
-
-def _decoded_at(
-    container: av.container.InputContainer, stream: av.VideoStream
-) -> Iterator[Fraction | None]:
-    """When each packet is decoded, in seconds, as far as that is known."""
-    for packet in container.demux(stream):
-        if packet.size:
-            yield None if packet.dts is None else packet.dts * Fraction(stream.time_base)
 
 
 def timed(

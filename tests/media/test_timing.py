@@ -69,13 +69,20 @@ def test_a_matroska_file_that_lacks_its_index_alone_is_no_damage(tmp_path):
     assert told == []
 
 
-def test_a_rate_that_is_the_unit_of_a_clock_is_none(tmp_path):
-    """So say transport streams of a variable rate; disks and times are reckoned by it."""
+@pytest.mark.parametrize("name", ["a.ts", "a.mkv", "a.avi", "a.ogv"])
+def test_a_variable_rate_is_the_average(tmp_path, name):
+    """Some files tell the unit of their clock instead; disks and times are reckoned by it."""
+    path, clip = tmp_path / name, tmp_path / "clip.ts"
     times = [Fraction(k * k, 500) for k in range(12)]
-    path = tmp_path / "variable.ts"
-    make_clip(path, times=times, options={"bf": "0"})
-    assert probe(path).rate == 25
-    assert probe(path).frame_count < 20
+    make_clip(clip, times=times, options={"bf": "0"})
+    if name == "a.ts":
+        clip.rename(path)
+    else:
+        codec = "libtheora" if name == "a.ogv" else "mpeg4"
+        rate = "-fps_mode", "passthrough", "-enc_time_base", "1/500"
+        ffmpeg("-i", clip, *rate, "-c:v", codec, path)
+    assert float(probe(path).rate) == pytest.approx(11 / float(times[-1]), rel=0.25)
+    assert probe(path).frame_count == 12
 
 
 @pytest.mark.parametrize("name", HELD_CLIPS[:2])
@@ -103,6 +110,7 @@ def telecined(path: Path, *source: str) -> None:
         else:  # top field first, and the first one repeated
             top, repeats = ((1, 1), (0, 0), (0, 1), (1, 0))[pictures % 4]
             data[at + 2] = data[at + 2] & 0x7D | top << 7 | repeats << 1
+            data[at + 3] |= 0x80  # a progressive picture, of which alone fields are repeated
             pictures += 1
     film.write_bytes(data)
     ffmpeg("-i", film, "-c", "copy", "-f", "vob", path)
@@ -115,6 +123,7 @@ def test_as_many_frames_are_announced_as_are_read(tmp_path, name, seconds):
     source = "-f", "lavfi", "-i", f"testsrc2=s=64x48:r={rate}:d={seconds}"
     if name == "telecined.vob":
         telecined(path, *source)
+        assert probe(path).rate == Fraction(rate)
     elif name == "cut.mp4":
         whole = tmp_path / "whole.mp4"
         coded = "-x264-params", "open-gop=1:keyint=24:bframes=3:scenecut=0"
@@ -125,6 +134,33 @@ def test_as_many_frames_are_announced_as_are_read(tmp_path, name, seconds):
     else:
         ffmpeg(*source, "-f", "lavfi", "-i", f"sine=d={seconds}", "-c:v", "mpeg2video", path)
     assert probe(path).frame_count == count_frames(path)
+
+
+GROUPS = "open-gop=1:keyint=12:bframes=3:scenecut=0"
+CODED = {
+    "libx264": ("-x264-params", GROUPS),
+    "libx265": ("-x265-params", f"log-level=none:{GROUPS}"),
+    "mpeg2video": ("-g", "12", "-bf", "2"),
+}
+
+
+@pytest.mark.parametrize("codec", CODED)
+@pytest.mark.parametrize("name", ["late.mp4", "early.mp4", "part.mkv", "begins-midway.ts"])
+def test_as_many_frames_of_a_part_are_announced_as_are_read(tmp_path, name, codec):
+    """It was cut without decoding, before or after a group of pictures begins, or inside."""
+    path = tmp_path / name
+    whole, seek = tmp_path / f"whole{path.suffix}", ("-ss", "0.7")
+    source = "-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=2"
+    ffmpeg(*source, "-c:v", codec, *CODED[codec], whole)
+    if name == "begins-midway.ts":
+        data = whole.read_bytes()
+        path.write_bytes(data[len(data) // 188 // 3 * 188 :])
+    elif name == "late.mp4":
+        ffmpeg("-i", whole, *seek, "-c", "copy", path)
+    else:
+        ffmpeg(*seek, "-i", whole, "-c", "copy", path)
+    assert probe(path).rate == 25
+    assert probe(path).frame_count == count_frames(path) < 50
 
 
 def written(path, times, end, rate, time_base):
