@@ -303,6 +303,7 @@ def _exr(
     order: str = "INCREASING_Y",
     *,
     layer: str = "",
+    names: str = "RGB",
     beyond: int = 0,
     passes: Sequence[str] = (),
 ) -> Make:
@@ -327,7 +328,7 @@ def _exr(
         light = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
         rows, columns = (np.arange(-beyond, side + beyond) for side in light.shape[:2])
         stored = light.astype(np.float32)[rows.clip(0, 47)][:, columns.clip(0, 63)]
-        planes = {layer + name: stored[..., at].copy() for at, name in enumerate("RGB")}
+        planes = {layer + name: stored[..., at].copy() for at, name in enumerate(names)}
         if layer:
             planes["Depth.Z"] = stored[..., 0].copy()
         if "deep" in storage:
@@ -363,6 +364,10 @@ def _turned(times: int) -> Callable[[RgbImage], RgbImage]:
 
 
 LOSSLESS = ("-c:v", "ffv1", "-pix_fmt", "bgr0")
+RAW = ("-pix_fmt", "yuv444p")
+ENCRYPTED = (
+    "-encryption_scheme", "cenc-aes-ctr", "-encryption_key", "01" * 16, "-encryption_kid", "02" * 16
+)  # fmt: skip
 CASES = {
     # Codecs and containers
     "h264.mp4": Case(X264),
@@ -385,12 +390,13 @@ CASES = {
     "huffyuv.avi": Case(("-c:v", "huffyuv", "-pix_fmt", "rgb24"), error=0),
     "utvideo.avi": Case(("-c:v", "utvideo", "-pix_fmt", "gbrp"), error=0),
     "raw.nut": Case(("-c:v", "rawvideo", "-pix_fmt", "rgb24"), error=0),
-    "raw.y4m": Case(("-pix_fmt", "yuv444p")),
+    "raw.y4m": Case(RAW),
     "flash.flv": Case(("-c:v", "flv1", "-q:v", "1")),
     "windows.wmv": Case(("-c:v", "wmv2", "-q:v", "1")),
     "theora.ogv": Case(("-c:v", "libtheora", "-q:v", "10")),
     "fragments.mp4": Case((*X264, "-movflags", "frag_keyframe+empty_moov", "-g", "4")),
     "stream.264": Case((*X264, "-bf", "2")),
+    "stream.drc": Case(("-c:v", "vc2", "-b:v", "40M", "-strict", "-1"), error=6),
     "stream.265": Case((*X265, "-f", "hevc"), rate=NTSC),
     # Films in pictures
     "film.gif": Case(
@@ -534,6 +540,7 @@ CASES = {
         }.items()
     },
     "less-than-shown.exr": Case(_exr(beyond=-1), numbers=(0,), shown=_framed, error=1),
+    "normals.exr": Case(_exr(names="XYZ", layer="N."), refused="holds no colours"),
     "deep.exr": Case(_exr("deepscanline", "ZIPS"), refused="is a deep image"),
     "deep-tiles.exr": Case(_exr("deeptile", "ZIPS"), refused="is a deep image"),
     "lying.jpg": Case(_lying_photo, numbers=(0,), shown=_turned(2)),
@@ -554,6 +561,8 @@ CASES = {
     ),
     "cut-off.mp4": Case(_cut(0.4, *X264), refused="cannot be read as a video"),
     "gap": Case(_images("p.%04d.png", without=[1004]), refused="lacks 1004 of 1001 to 1012"),
+    "cut-off.y4m": Case(_cut(0.7, *RAW), numbers=tuple(range(8)), told="is damaged"),
+    "encrypted.mp4": Case(_again(*ENCRYPTED), refused="is encrypted (DRM)"),
     "empty.mp4": Case(_holding(b""), refused="is empty"),
     "text.mp4": Case(_holding(b"no video\n" * 99), refused="cannot be read as a video"),
     "playlist.m3u8": Case(_holding(b"#EXTM3U\nfile.ts\n"), refused="cannot be read as a video"),

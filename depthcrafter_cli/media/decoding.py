@@ -30,6 +30,7 @@ _SAMPLED, _SAMPLED_BYTES = 1000, 1 << 25  # packets at most that are looked at, 
 _TAIL = 2  # seconds
 # How far from those that a rate promises pictures may be before it is called another one.
 _STEPS_OFF, _SHARE_OFF = Fraction(5, 2), Fraction(1, 20)
+_WHOLE_ONLY = "yuv4mpegpipe"  # FFmpeg says nothing of a part of a picture at its end
 _IN_FLIGHT = 64  # packets at most that decoding threads work on at once
 
 
@@ -108,8 +109,10 @@ class Decoder:
         while True:
             try:
                 for packet in self._container.demux(self._stream):
-                    position = max(position, packet.pos or 0)
+                    position = max(position, (packet.pos or 0) + packet.size)
                     yield packet
+                if self._container.format.name == _WHOLE_ONLY and position < self._container.size:
+                    self._is_damaged()
                 return
             except IndexError:
                 continue  # of a stream that begins midway, which PyAV knows from the next call on

@@ -111,7 +111,8 @@ def _colour_channels(names: Iterable[str]) -> list[str]:
             layers, key=lambda layer: (layer != "", "combined" not in layer.lower())
         ):
             channels = [layer + name for name in wanted]
-            if set(channels) <= set(there):
+            # Beside X and Z, Y is a part of a vector, such as a normal.
+            if set(channels) <= set(there) and not {layer + "X", layer + "Z"} <= set(there):
                 return channels
     return []
 

@@ -66,6 +66,7 @@ _OPTIONS = {
 _ANY_TITLE = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "ignore"}
 _INDEX_BYTES = 1 << 22  # at a file's end
 _STILLS = ("png", "mjpeg", "bmp", "gif", "webp", "tiff")  # codecs that covers have, too
+_IMAGES = ("avif", "avis")  # brands of MP4
 _OTHER_KINDS = ("attachments", "audio", "data", "subtitles")  # of streams, beside video
 # Threads that share one picture. By FFmpeg's own choice each begins another one, all of which are
 # decoded before the first one is there: waste where no other is wanted.
@@ -89,6 +90,7 @@ class VideoFile:
         with self._opened(_ONE_PICTURE) as (container, stream):
             first = next(Decoder(container, stream).pictures(), None)
             if first is None:
+                self._require_no_encryption(container, stream)
                 raise InputError(
                     f"No frame of {self.path} can be decoded, expected a complete video file: "
                     "check that its download or copy finished."
@@ -241,17 +243,15 @@ class VideoFile:
                     yield picture
 
     def _tell_choice(
-        self,
-        container: av.container.InputContainer,
-        stream: av.VideoStream,
-        warn: Warn,
+        self, container: av.container.InputContainer, stream: av.VideoStream, warn: Warn
     ) -> None:
         videos = [
             video
             for video in container.streams.video
             if not _is_cover(video) and (video is stream or video.frames != 1)
         ]
-        if self.number is None and len(videos) > 1:
+        is_image = container.metadata.get("major_brand") in _IMAGES  # beside it lies its alpha
+        if self.number is None and len(videos) > 1 and not is_image:
             number = container.streams.video.index(stream)
             others = [f"`stream={container.streams.video.index(video)}`" for video in videos]
             others.remove(f"`stream={number}`")
@@ -316,6 +316,7 @@ class VideoFile:
         stream = self._chosen_stream(container)
         context = stream.codec_context
         if context is None:
+            self._require_no_encryption(container, stream)
             raise InputError(
                 f"{self.path} holds video of a kind that cannot be decoded here, expected a "
                 "common codec: convert it to H.264 first."
@@ -324,6 +325,15 @@ class VideoFile:
         context.options = {"max_pixels": str(MOST_PIXELS)}  # for frames of another size
         context.flags |= DecoderFlags.unaligned.value  # else what is cut off at the left is shown
         return stream
+
+    def _require_no_encryption(
+        self, container: av.container.InputContainer, stream: av.VideoStream
+    ) -> None:
+        if track_facts(self.path, container, stream).is_encrypted:
+            raise InputError(
+                f"{self.path} is encrypted (DRM), expected a video without copy protection: choose "
+                "another file."
+            )
 
     def _chosen_stream(self, container: av.container.InputContainer) -> av.VideoStream:
         videos = container.streams.video

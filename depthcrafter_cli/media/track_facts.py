@@ -1,4 +1,6 @@
-"""What MP4, MOV and Matroska tell of a video that PyAV hands out nowhere: a crop, Dolby Vision.
+"""What MP4, MOV and Matroska tell of a video that PyAV hands out nowhere.
+
+That is a crop, Dolby Vision, and encryption.
 
 ISO/IEC 14496-12 (boxes, clean aperture), RFC 9559 (Matroska), and the configuration record of
 "Dolby Vision Streams Within the ISO Base Media File Format".
@@ -24,6 +26,7 @@ _MOVIE = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
 # Profiles, with the base layer's kind, that have no colours of a standard: HEVC's and AV1's.
 _SHOWN_BY_NOTHING_ELSE = ((5, 0), (10, 0))
 _DOLBY = (b"dvcC", b"dvvC", b"dvwC")
+_ENCRYPTED = (b"encv", b"drmi", b"sinf")  # pictures by ISO/IEC 23001-7, by Apple, and how
 # Matroska's elements.
 _SEGMENT, _TRACKS, _CLUSTER, _TRACK = 0x18538067, 0x1654AE6B, 0x1F43B675, 0xAE
 _TRACK_TYPE, _IS_VIDEO, _VIDEO = 0x83, 1, 0xE0
@@ -58,6 +61,7 @@ class TrackFacts(NamedTuple):
 
     crop: Crop | None = None
     dolby_vision: tuple[int, int] | None = None
+    is_encrypted: bool = False
 
     @property
     def only_by_dolby(self) -> bool:
@@ -101,20 +105,22 @@ def _of_boxes(file: BinaryIO, number: int) -> TrackFacts:
     """Of the track with this number of its own: FFmpeg counts covers, which are none, as well."""
     end = file.seek(0, 2)
     descriptions = [
-        span
+        entry
         for track in _within(file, (0, end), _MOVIE[:2])
         if _number_of_track(file, track) == number
-        for span in _video_entries(file, track)
+        for entry in _video_entries(file, track)
     ]
-    begin, end = descriptions[0] if descriptions else (0, 0)
+    kind, (begin, end) = descriptions[0] if descriptions else (b"", (0, 0))
     width, height = struct.unpack(">HH", _content(file, (begin + 24, begin + 28)))
-    crop, dolby = None, None
+    crop, dolby, is_encrypted = None, None, kind in _ENCRYPTED
     for name, span in _boxes(file, (begin + _SAMPLE_ENTRY, end)):
         if name == b"clap":
             crop = _clean_aperture(_content(file, span), Size(height, width))
         elif name in _DOLBY:
             dolby = _dolby_vision(_content(file, span))
-    return TrackFacts(crop, dolby)
+        elif name in _ENCRYPTED:
+            is_encrypted = True
+    return TrackFacts(crop, dolby, is_encrypted)
 
 
 def _number_of_track(file: BinaryIO, track: Span) -> int:
@@ -125,13 +131,13 @@ def _number_of_track(file: BinaryIO, track: Span) -> int:
     return 0
 
 
-def _video_entries(file: BinaryIO, track: Span) -> Iterator[Span]:
-    """The first description of a track's pictures; nothing of other tracks."""
+def _video_entries(file: BinaryIO, track: Span) -> Iterator[tuple[bytes, Span]]:
+    """The first description of a track's pictures, with its kind; nothing of other tracks."""
     for handler in _within(file, track, (b"mdia", b"hdlr")):
         if _content(file, handler)[8:12] != b"vide":
             return
     for begin, end in _within(file, track, _MOVIE[2:]):
-        for _name, entry in _boxes(file, (begin + _DESCRIPTIONS, end)):
+        for entry in _boxes(file, (begin + _DESCRIPTIONS, end)):
             yield entry
             return
 
