@@ -60,10 +60,12 @@ def machine(device: str, dtype: str, limits: Limits, warn: Warn = ignore) -> Mac
     if device != "cpu":
         import torch
 
-        from depthcrafter_cli.models.devices import attends_in_pieces
+        from depthcrafter_cli.models.devices import attends_in_pieces, make_current
         from depthcrafter_cli.models.fused import fusion
 
         place = torch.device(device)
+        # The kernels are tried on the current one.
+        make_current(place)
         in_pieces, fused = attends_in_pieces(place), fusion(place.type).kernels is not None
     room = budget(device, limits, warn)
     return Machine(device, dtype, room, name, card(name), in_pieces, fused)
