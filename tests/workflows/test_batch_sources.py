@@ -224,6 +224,8 @@ def test_a_dry_run_writes_nothing_and_tells_what_would_be_done(cli, tree, tiny_f
     assert "4 to do, 1 failed" in told.out
     assert all(str(out / made) in told.out for made in ("b/a.npz", "b/a/a_%05d.png"))
     assert not out.exists() and not report.exists()
+    refused = cli(*command, "--dry-run", "--devices", "cpu,gpu")  # as the batch itself would be
+    assert refused.code == 2 and "gpu" in refused.err
 
 
 def test_a_report_replaces_nothing_but_a_report(cli, tree, tiny_folder, tmp_path):

@@ -105,17 +105,18 @@ def batch(
         again = skip_complete or any(task.request.overwrite for task in tasks)
         check_report(options.report, replace=again)
     observer = observer or BatchObserver()
-    engine = None if options.dry_run else engine_for(options.workers, warn)
+    engine = engine_for(options.workers, warn)
     checked = check_tasks(tasks, skip_complete=skip_complete)
     reports = {name: each.reworded(words) for name, each in checked.items()}
     observer.checked(list(reports.values()))
-    file = ReportFile(options.report) if options.report is not None and engine is not None else None
+    place = None if options.dry_run else options.report
+    file = None if place is None else ReportFile(place)
     began = time.time()
     try:
         to_do = {task.name: task for task in tasks if reports[task.name].open}
         if file is not None:
             file.update(reports.values())
-        if engine is not None and to_do:
+        if to_do and not options.dry_run:
             ends = run_tasks(
                 to_do.values(), engine, options.retries, observer.on_progress, observer.failed
             )
