@@ -21,6 +21,7 @@ import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from depthcrafter_cli.errors import UsageError
@@ -33,7 +34,8 @@ one run, apart from others, is carried out."""
 Value = TypeVar("Value")
 _OPTION, _SETTINGS_OF = "option", "settings of"
 _TRUTH = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
-_FORMS = {bool: "yes or no", int: "a whole number", float: "a number"}
+_FORMS = {bool: "yes or no", int: "a whole number", float: "a number", Path: "a pathlib.Path"}
+_KINDS = {bool: bool, int: numbers.Integral, float: numbers.Real, Path: Path}
 # Of frames, seconds, pixels: what is more was not meant, and 64 bits could not count with it.
 _LARGEST = 1_000_000_000_000
 
@@ -95,10 +97,9 @@ class Option:
 
     def check(self, value: Any) -> None:
         """Raise UsageError for a value of another type, or outside the range."""
-        if self.kind in (int, float):
-            kind = numbers.Integral if self.kind is int else numbers.Real
-            if not isinstance(value, kind):
-                raise self._refusal(value, _FORMS[self.kind])
+        kind: Any = self.kind if is_dataclass(self.kind) else _KINDS.get(self.kind, object)
+        if not isinstance(value, kind):
+            raise self._refusal(value, _FORMS.get(self.kind) or f"a {kind.__name__}")
         if isinstance(value, int | float | Fraction) and self.maximum is None and value > _LARGEST:
             raise self._refusal(value, f"at most {_LARGEST:,}")
         if self.choices:

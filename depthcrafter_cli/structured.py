@@ -67,6 +67,8 @@ def content_errors(path: Path, kind: type[DepthCrafterError], expected: str) -> 
         # Archives of NumPy say so themselves.
         reason = lacking if " " in lacking else f"it lacks {lacking!r}"
         raise kind(_sentence(path, reason, expected)) from error
+    except UnicodeDecodeError as error:
+        raise kind(_sentence(path, "it is no text in UTF-8", expected)) from error
     except OSError as error:
         raise kind(_sentence(path, error.strerror or str(error), expected)) from error
     except _SENSELESS as error:

@@ -55,6 +55,13 @@ def test_damaged_json_is_one_short_sentence(tmp_path, damage):
     assert len(str(told.value)) < 400 + len(str(path)) and "\n" not in str(told.value)
 
 
+def test_a_recipe_in_another_encoding_is_told_so(tmp_path):
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("seed = 1", encoding="utf-16")  # as PowerShell writes what > sends to a file
+    with pytest.raises(UsageError, match=r"r\.toml cannot be read \(it is no text in UTF-8\)"):
+        load_recipe(recipe)
+
+
 @pytest.mark.parametrize(
     "text",
     [b"a = ", b"a = inf", b"a = nan", b"a = 1e999", b"a = " + b"9" * 5000, b"a = " + b"[" * 100_000,

@@ -82,7 +82,7 @@ def declared(each: Option) -> Any:
         flag += f"/--no-{flag[2:]}" * bool(each.default)
     elif each.read is not None and kind is not Path:
         kind = str
-    elif kind in (int, float):  # is read where its rule is, which says in our words what is wrong
+    elif _is_number(each):
         kind, settings = str, {"metavar": f"<{kind.__name__}>"}
     if each.many:
         kind = list[str]
@@ -214,8 +214,25 @@ def _given(options: dict[str, Option], values: Values) -> Values:
         for n, v in values.items()
         if n in options and options[n].many and v is not None
     }
-    values = {**values, **joined}
+    read = {
+        n: _number(options[n], value)
+        for n, value in values.items()
+        if n in options and _is_number(options[n]) and value is not None
+    }
+    values = {**values, **joined, **read}
     return {n: value for n, value in values.items() if value is not None or n not in options}
+
+
+def _is_number(each: Option) -> bool:
+    """Whether an option is read here and not by typer, so that it is refused in our words."""
+    return each.kind in (int, float) and each.read is None
+
+
+def _number(each: Option, text: str) -> Any:
+    try:
+        return each.value_of(text)
+    except UsageError as error:
+        raise UsageError(as_typed(str(error), {each.name: flag_of(each)})) from None
 
 
 Video = Annotated[

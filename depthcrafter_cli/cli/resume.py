@@ -38,10 +38,9 @@ def resume(
         stopped = RunState(folder).saved().request
         console.keep_log_apart(files_of(stopped))
         asked["keep_work"] |= stopped.keep_work
-        given = read_values(RunRequest, asked)
         with console.watching() as observer:
             result = workflows.resume(
-                folder, observer, console.warn, planned=console.planned, **given
+                folder, observer, console.warn, planned=console.planned, **asked
             )
         console.finished(stopped, result)
 

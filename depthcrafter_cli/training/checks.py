@@ -15,6 +15,7 @@ from depthcrafter_cli.training.config import (
     ImageEncoderConfig,
     ObjectiveConfig,
     Optimisation,
+    SourceConfig,
     StageConfig,
     TrainingConfig,
     VaeConfig,
@@ -27,6 +28,7 @@ Require = Callable[[bool, str, str], None]
 _GROUPS = 32  # the networks normalise their channels in that many groups
 _VAE_LEVELS = 4  # so that a latent cell is 8 x 8 pixels
 _MOST = 1_000_000_000  # of steps, clips or frames
+_MOST_DRAWN = 1_000_000  # clips of a source
 _MOST_CHANNELS = 1 << 14
 _LARGEST_SIDE = 1 << 14  # of a picture, in pixels
 _MOST_PIXELS = 1 << 34  # that a step may see: 50 GB of pictures
@@ -42,7 +44,7 @@ def check_recipe(recipe: TrainingConfig, where: str) -> None:
 
     def require(fine: bool, fault: str, remedy: str) -> None:
         if not fine:
-            raise UsageError(f"{where} {fault}: {remedy}")
+            raise UsageError(f"{where} {fault}: {remedy}.")
 
     _check_parts(recipe, require)
     _check_settings(recipe.settings, require)
@@ -68,20 +70,7 @@ def check_recipe(recipe: TrainingConfig, where: str) -> None:
             "raise it",
         )
     for name, source in recipe.sources.items():
-        require(
-            parts_below(name) == (name,),
-            f"has a source {name!r}, which becomes the name of a folder, expected one without "
-            "slashes and not ..",
-            "rename it",
-        )
-        sides = [source.height, source.width]
-        sides += [side for size in source.sizes for side in (size.height, size.width)]
-        require(
-            all(0 < side <= _LARGEST_SIDE and side % 8 == 0 for side in sides),
-            f"has sides {sides} in the source {name!r}, expected multiples of 8 up to "
-            f"{_LARGEST_SIDE}",
-            "correct them",
-        )
+        _check_source(name, source, require)
     for stage in recipe.stages:
         _check_stage(stage, require)
         require(
@@ -141,11 +130,8 @@ def _check_settings(settings: dict[str, int], require: Require) -> None:
     )
     for key, least in SETTINGS.items():
         value = settings.get(key, least)
-        require(
-            value >= least,
-            f"has {key} = {value} in [settings], expected {least} or more",
-            "raise it",
-        )
+        fault = f"has {key} = {value} in [settings], expected {least} or more"
+        require(value >= least, fault, "raise it")
     window = settings.get("window", PipelineConfig.window)
     overlap = settings.get("overlap", PipelineConfig.overlap)
     require(
@@ -169,6 +155,30 @@ def _check_objective(objective: ObjectiveConfig, require: Require) -> None:
     )
     for key in ("far", "depth"):
         require(getattr(objective, key) >= 0, f"has {key} below 0 in [objective]", "raise it")
+
+
+def _check_source(name: str, source: SourceConfig, require: Require) -> None:
+    require(
+        parts_below(name) == (name,),
+        f"has a source {name!r}, which becomes the name of a folder, expected one without slashes "
+        "and not ..",
+        "rename it",
+    )
+    sides = [source.height, source.width]
+    sides += [side for size in source.sizes for side in (size.height, size.width)]
+    require(
+        all(0 < side <= _LARGEST_SIDE and side % 8 == 0 for side in sides),
+        f"has sides {sides} in the source {name!r}, expected multiples of 8 up to {_LARGEST_SIDE}",
+        "correct them",
+    )
+    fine = 0 <= source.clips <= _MOST_DRAWN and source.first_seed >= 0
+    fault = (
+        f"has clips = {source.clips} and first_seed = {source.first_seed} in the source {name!r}"
+    )
+    require(fine, f"{fault}, expected 0 or more, of clips up to {_MOST_DRAWN}", "correct them")
+    fine = all(size.frames > 0 and size.share > 0 for size in source.sizes)
+    fault = f"has sizes = {source.sizes} in the source {name!r}"
+    require(fine, f"{fault}, expected frames and shares above 0", "raise them")
 
 
 def _check_adapter(recipe: TrainingConfig, adapter: AdapterConfig, require: Require) -> None:
@@ -238,11 +248,8 @@ def _check_tower(tower: ImageEncoderConfig, require: Require) -> None:
 
 def _check_vae(vae: VaeConfig, require: Require) -> None:
     _require_counts(vae, ("frames", "pictures", "crop"), "[foundation.vae]", require)
-    require(
-        vae.crop % 8 == 0,
-        f"has crop = {vae.crop} in [foundation.vae], expected a multiple of 8",
-        "round it",
-    )
+    fault = f"has crop = {vae.crop} in [foundation.vae], expected a multiple of 8"
+    require(vae.crop % 8 == 0, fault, "round it")
     require(
         len(vae.channels) == _VAE_LEVELS,
         f"has channels = {vae.channels} in [foundation.vae], expected {_VAE_LEVELS} of them",
@@ -365,11 +372,8 @@ def _check_step(recipe: TrainingConfig, stage: StageConfig, require: Require) ->
 
 def _check_optimisation(plan: Optimisation, name: str, require: Require) -> None:
     _require_counts(plan, ("steps", "save_every"), name, require)
-    require(
-        plan.keep_last >= 0,
-        f"{name} has keep_last = {plan.keep_last}, expected 0 or more",
-        "raise it",
-    )
+    fault = f"{name} has keep_last = {plan.keep_last}, expected 0 or more"
+    require(plan.keep_last >= 0, fault, "raise it")
     require(0 <= plan.ema < 1, f"{name} has ema {plan.ema}, expected 0 <= ema < 1", "mend it")
     rates = plan.learning_rate, plan.clip_norm
     require(

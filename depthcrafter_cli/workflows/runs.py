@@ -17,6 +17,7 @@ from depthcrafter_cli.media.sinks.registry import (
     forget_kept,
     places_of,
 )
+from depthcrafter_cli.options import read_values
 from depthcrafter_cli.progress import Observer, Warn, ignore
 from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.types import ValueRange
@@ -117,12 +118,13 @@ def resume(
 ) -> RunResult | None:
     """Go on with the run whose state is in ``folder``, at its first unfinished step.
 
-    ``changes`` are fields of its request, such as ``max_vram``. Otherwise as :func:`run`, but that
-    a run that cannot be gone on with is never begun again.
+    ``changes`` are fields of its request, such as ``max_vram``, as values or as texts. Otherwise as
+    :func:`run`, but that a run that cannot be gone on with is never begun again.
 
     Raises UsageError for a folder that holds no run, or another disparity than ``changes`` ask for.
     """
     request = RunState(folder).saved().request
+    changes = read_values(RunRequest, changes)
     request = replace(request, resume=True, resume_only=True, **changes)
     return run(request, observer, warn, planned=planned, model=model)
 
@@ -287,8 +289,8 @@ def finish(
     """Make other outputs of a run that was kept in ``folder``; returns their frame count.
 
     No model is needed. ``look`` are fields of the run's request that say how the outputs look, such
-    as ``colormap``, and whether files are replaced (``overwrite``). ``warn`` is told of
-    sound that is left out.
+    as ``colormap`` or ``normalization``, as values or as texts, and whether files are replaced
+    (``overwrite``). ``warn`` is told of sound that is left out.
 
     Raises:
         UsageError: the folder is no run's, or its disparity is not complete.
@@ -298,8 +300,8 @@ def finish(
     state = RunState(folder)
     saved = state.saved()
     made, reading = saved.provenance, saved.reading
-    own = {"outputs": tuple(outputs), "create_folders": True, "overwrite": False}
-    request = laid_out(replace(saved.request, **{**own, **look}))
+    own: dict[str, Any] = {"outputs": tuple(outputs), "create_folders": True, "overwrite": False}
+    request = laid_out(replace(saved.request, **own | read_values(RunRequest, look)))
     check_results(request, 1 + len(made.cuts), overwrite=request.overwrite)
     check_size(request.outputs, made.output_size(request), request.look)
     published = Published(overwrite=request.overwrite)

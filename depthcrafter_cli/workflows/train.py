@@ -234,10 +234,14 @@ def memory_errors(stage: "StageConfig", device: "torch.device") -> Iterator[None
 
 
 def _require_free(out: Path, work: Path) -> None:
+    from depthcrafter_cli.media.files import require_folder
+
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(
             f"got `out` {out}, which holds something, expected a free folder: choose another `out`."
         )
+    for place in (out, work):
+        require_folder(place, place, is_made=True)
     if out.resolve() == Path.cwd():
         raise OutputError(
             f"got `out` {out}, the folder you are in, which a finished model would take the place "

@@ -197,6 +197,8 @@ def test_a_range_is_checked_wherever_a_value_comes_from():
         count: int = option(3, help="How many.", unit="frames", minimum=1, maximum=5)
         rate: Fraction | None = option(None, help="How often.", above=0)
         kind: Literal["a", "b"] = option("a", help="Which.")
+        place: Path | None = option(None, help="Where.", read=Path)
+        replaces: bool = option(False, help="Replace.")
 
         def __post_init__(self) -> None:
             check_options(self)
@@ -209,6 +211,8 @@ def test_a_range_is_checked_wherever_a_value_comes_from():
         ("rate", Fraction(0), "got `rate` 0, expected more than 0: correct it."),
         ("kind", "c", "got `kind` 'c', expected one of a, b: correct it."),
         ("kind", None, "got `kind` None, expected one of a, b: correct it."),
+        ("place", 3, "got `place` 3, expected a pathlib.Path: correct it."),
+        ("replaces", 2, "got `replaces` 2, expected yes or no: correct it."),
     ]:
         for making in (lambda n, v: Settings(**{n: v}), lambda n, v: build(Settings, {n: v})):
             with pytest.raises(UsageError) as refusal:

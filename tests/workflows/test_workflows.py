@@ -41,9 +41,11 @@ def test_a_run_is_planned_made_gone_on_with_and_finished_otherwise(
     again = workflows.resume(work, lambda event: stages.append(event.stage), overwrite=True)
     assert again is not None and set(stages) == {"write"}
     gray = tmp_path / "gray.mp4"
-    assert workflows.finish(work, [gray], colormap="gray") == 16
+    look = {"colormap": "gray", "normalization": "percentile"}  # as texts, which mean what is typed
+    assert workflows.finish(work, [gray], **look) == 16
     alone = tmp_path / "alone.mp4"
-    assert cli("run", clip, "--out", alone, *options, "--colormap", "gray").code == 0
+    asked = ["--colormap", "gray", "--normalize", "percentile"]
+    assert cli("run", clip, "--out", alone, *options, *asked).code == 0
     assert gray.read_bytes() == alone.read_bytes()
     with pytest.raises(UsageError, match=r"differs in `seed` \(1 now, 42 before\)"):
         workflows.resume(work, settings={**SETTINGS, "seed": 1})
