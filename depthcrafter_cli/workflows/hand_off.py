@@ -105,11 +105,15 @@ def _for_consumer(request: RunRequest, layout: _Layout) -> RunRequest:
         look[name] = value
     folder, names = request.outputs[0], _names(request)
     outputs = [folder / out.format(**names) for out in layout.outputs]
-    outputs = [out for out in outputs if out.suffix != ".m4a" or _has_sound(request, "mp4")]
+    outputs = [out for out in outputs if out.suffix != ".m4a" or gives_sound(request, "mp4")]
     return replace(request, outputs=tuple(outputs), **look)
 
 
-def _has_sound(request: RunRequest, container: str | None = None) -> bool:
+def gives_sound(request: RunRequest, container: str | None = None) -> bool:
+    """Whether a request's video has sound to go on, which a container of FFmpeg's name holds.
+
+    Raises InputError.
+    """
     images = not request.video.is_file() or is_picture(request.video)
     return not images and request.audio == "copy" and has_sound(request.video, container)
 
@@ -163,7 +167,7 @@ def write_beside(
     for path in beside(request):
         export = _export_of_iw3(request, path.parent.name, metadata)
         published.write_whole(path, export.encode())
-        if not _sounds(request) and _has_sound(request):
+        if not _sounds(request) and gives_sound(request):
             warn(
                 f"{path.parent} is without the sound of {request.video}, which no .m4a can hold or "
                 "which came by standard input: convert it to AAC, and give both to the program."

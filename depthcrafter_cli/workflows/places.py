@@ -15,11 +15,12 @@ from depthcrafter_cli.media.sinks.registry import (
     keep_shots,
     waits,
 )
+from depthcrafter_cli.media.sinks.sound_only import CONTAINERS as SOUND_ALONE
 from depthcrafter_cli.methods.base import MethodPlan
 from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.text import size_in_words
 from depthcrafter_cli.types import Size
-from depthcrafter_cli.workflows.hand_off import beside
+from depthcrafter_cli.workflows.hand_off import beside, gives_sound
 from depthcrafter_cli.workflows.record import written
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.state import RunState, SavedRun
@@ -50,6 +51,18 @@ def check_results(
         overwrite=overwrite,
         create_folders=request.create_folders,
     )
+
+
+def check_sound(request: RunRequest) -> None:
+    """Raises OutputError for a file of sound that would be empty, InputError for no video."""
+    for out in request.outputs:
+        if (container := SOUND_ALONE.get(out.suffix.lower())) and not gives_sound(
+            request, container
+        ):
+            raise OutputError(
+                f"{out} would be empty, for {request.video} has no sound that it can hold or is "
+                "asked for without, expected some: leave it out, or convert the sound to AAC."
+            )
 
 
 def _replaceable(request: RunRequest) -> bool:

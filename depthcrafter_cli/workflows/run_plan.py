@@ -24,6 +24,7 @@ from depthcrafter_cli.workflows.memory import machine_for
 from depthcrafter_cli.workflows.places import (
     check_disk,
     check_places,
+    check_sound,
     disk_bytes,
     require_same_outputs,
     writes_early,
@@ -237,6 +238,7 @@ def _settle(request: RunRequest) -> tuple[Video, MethodPlan]:
     info = probe(request.video, request.reading)
     if request.outputs:
         check_places(request)
+        check_sound(request)
     method = _method(request, info.size)
     reading, rate = _frame_selection(request, info)
     count = count_frames(request.video, reading) if method.exact_length else None

@@ -26,7 +26,7 @@ from depthcrafter_cli.workflows.deliver import Delivery, deliver, seam_residuals
 from depthcrafter_cli.workflows.hand_off import laid_out, write_beside
 from depthcrafter_cli.workflows.memory import memory_errors
 from depthcrafter_cli.workflows.model import LoadedModel
-from depthcrafter_cli.workflows.places import check_results, writes_early
+from depthcrafter_cli.workflows.places import check_results, check_sound, writes_early
 from depthcrafter_cli.workflows.rates import note_rate
 from depthcrafter_cli.workflows.record import (
     is_complete,
@@ -304,6 +304,7 @@ def finish(
     request = laid_out(replace(saved.request, **own | read_values(RunRequest, look)))
     check_results(request, 1 + len(made.cuts), overwrite=request.overwrite)
     check_size(request.outputs, made.output_size(request), request.look)
+    check_sound(request)
     published = Published(overwrite=request.overwrite)
     if request.create_folders:
         _create_folders(request)

@@ -143,6 +143,16 @@ def test_sound_is_left_out_where_that_is_asked_or_where_nothing_holds_it(cli, tm
             assert not container.streams.audio
 
 
+@pytest.mark.parametrize("codec", [["-c:a", "pcm_s24le"], ["-an"]], ids=["samples", "none"])
+def test_a_file_of_sound_that_would_be_empty_is_refused_before_any_work(cli, tmp_path, codec):
+    source = film(tmp_path / "a.mkv", *codec)
+    told = run(cli, source, tmp_path / "d.m4a")
+    assert told.code == 6 and "would be empty" in told.err
+    assert run(cli, source, tmp_path / "d.npz", "--keep-work").code == 0
+    told = cli("finish", tmp_path / "d.npz.work", "--out", tmp_path / "d.m4a")
+    assert told.code == 6 and not (tmp_path / "d.m4a").exists()
+
+
 @pytest.mark.parametrize(("codec", "named"), [("pcm_s24le", "pcm_s24le"), ("ac3", "unknown")])
 def test_sound_that_players_would_not_know_is_left_out_and_told(cli, tmp_path, codec, named):
     source = film(tmp_path / "a.mkv", "-c:a", codec)

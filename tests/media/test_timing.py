@@ -12,6 +12,7 @@ from clips import SMALL, ffmpeg, index_of, make_clip, picture
 from PIL import Image
 
 from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.media.look import Look
 from depthcrafter_cli.media.reader import count_frames, probe, read_frames
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.media.sinks import DepthFrame, SinkSettings, sink_for
@@ -163,8 +164,9 @@ def test_as_many_frames_of_a_part_are_announced_as_are_read(tmp_path, name, code
     assert probe(path).frame_count == count_frames(path) < 50
 
 
-def written(path, times, end, rate, time_base):
+def written(path, times, end, rate, time_base, look=None):
     settings = SinkSettings(
+        look=look or Look(),
         size=SMALL, frame_count=len(times), rate=rate, time_base=time_base,
         value_range=ValueRange(0, 1), end=end,
     )  # fmt: skip
@@ -184,6 +186,23 @@ def test_an_encoder_without_delay_tells_the_last_duration_too(tmp_path, name):
     assert [frame.duration for frame in read_frames(path, SMALL)] == [STEP] * 4 + [HELD]
     with av.open(str(path)) as container:
         assert abs(container.duration / av.time_base - 4 * STEP - HELD) < 0.002
+
+
+@pytest.mark.parametrize("codec", ["ffv1", "h264", "hevc-10"])
+@pytest.mark.parametrize("is_variable", [True, False])
+def test_matroska_tells_a_rate_only_where_there_is_one(tmp_path, codec, is_variable):
+    """Programs that write a constant rate would leave pictures out by it."""
+    gap, step = Fraction(1, 100), Fraction(1, 25)
+    times = [k * k * gap if is_variable else k * step for k in range(12)]
+    end = times[-1] + 2 * step
+    rate, look = (12 / end, Look(codec=codec)) if is_variable else (1 / step, Look(codec=codec))
+    path = written(tmp_path / "depth.mkv", times, end, rate, gap, look)
+    assert (b"\x23\xe3\x83" in path.read_bytes()[:2000]) is not is_variable
+    frames = list(read_frames(path, SMALL))
+    assert [frame.time for frame in frames] == times
+    assert frames[-1].duration == 2 * step
+    with av.open(str(path)) as container:
+        assert container.duration == end * av.time_base
 
 
 @pytest.mark.parametrize("part", [["--end", "0.1"], ["--max-frames", "3"]], ids=" ".join)

@@ -1,4 +1,4 @@
-"""The size at which a Matroska file is shown, which PyAV cannot tell FFmpeg's muxer.
+"""What a Matroska file says of its pictures, which PyAV cannot tell FFmpeg's muxer.
 
 Elements and their numbers are those of RFC 8794 (EBML) and RFC 9559 (Matroska).
 """
@@ -11,36 +11,39 @@ from depthcrafter_cli.types import Size
 
 _SEGMENT, _TRACKS, _TRACK, _VIDEO = b"\x18\x53\x80\x67", b"\x16\x54\xae\x6b", b"\xae", b"\xe0"
 _WIDTH, _HEIGHT, _UNIT = b"\x54\xb0", b"\x54\xba", b"\x54\xb2"  # as it is shown
+_RATE = b"\x23\xe3\x83"  # how long each picture is shown that does not say so
 _VOID, _CRC32 = b"\xec", b"\xbf\x84"
 _HEAD = 1 << 20  # bytes: tracks lie before all pictures
 
 
-def tell_shown_size(file: BinaryIO, shown: Size) -> None:
-    """Write the size at which the first track of a finished file is shown.
+def amend_track(file: BinaryIO, shown: Size | None, *, is_variable: bool) -> None:
+    """Write the size at which the first track of a finished file is shown, if not as stored.
 
-    Nothing else moves: FFmpeg leaves some bytes of each video track empty. Raises ValueError if it
-    does not, OSError.
+    One that ``is_variable`` in its rate is left without any. Nothing else moves: FFmpeg leaves some
+    bytes of each video track empty. Raises ValueError if it does not, OSError.
     """
+    if shown is None and not is_variable:
+        return
     file.seek(0)
     head = file.read(_HEAD)
     segment = _place(head, _SEGMENT)
     tracks = _place(head[segment], _TRACKS)
     held = head[segment][tracks]
     track = _place(held, _TRACK)
-    held = held[: track.start] + _with_shown_size(held[track], shown) + held[track.stop :]
+    held = held[: track.start] + _amended(held[track], shown, is_variable) + held[track.stop :]
     if held.startswith(_CRC32):
         held = held[:2] + zlib.crc32(held[6:]).to_bytes(4, "little") + held[6:]
     file.seek(segment.start + tracks.start)
     file.write(held)
 
 
-def _with_shown_size(track: bytes, shown: Size) -> bytes:
+def _amended(track: bytes, shown: Size | None, is_variable: bool) -> bytes:
     """What a track holds, in as many bytes."""
     told = b""
     for name, place in _elements(track):
-        if name == _VIDEO:
+        if name == _VIDEO and shown is not None:
             told += _element(name, _video_with_shown_size(track[place], shown))
-        elif name != _VOID:
+        elif name != _VOID and not (name == _RATE and is_variable):
             told += _element(name, track[place])
     room = len(track) - len(told)
     if room < 2:

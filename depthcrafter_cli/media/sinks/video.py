@@ -25,7 +25,7 @@ from depthcrafter_cli.media.look import Codec, Look, check_codec, codec_for, enc
 from depthcrafter_cli.media.packets import PacketFile, read_packets, shown_at
 from depthcrafter_cli.media.resize import as_shown
 from depthcrafter_cli.media.sinks.base import DepthFrame, FileSink, ShotRange
-from depthcrafter_cli.media.sinks.matroska import tell_shown_size
+from depthcrafter_cli.media.sinks.matroska import amend_track
 from depthcrafter_cli.media.sinks.shown import shown, shows_source
 from depthcrafter_cli.media.sound import SoundCopy
 from depthcrafter_cli.media.timestamps import common_unit
@@ -288,18 +288,18 @@ class VideoSink(FileSink):
         for path in self.settings.kept:
             self._mux_kept(path, is_last=path == self.settings.kept[-1])
         self._container.close()
-        if self.settings.pixel_aspect != 1 and _format_of(self.path) == "matroska":
-            self._tell_shown_size()
+        if _format_of(self.path) == "matroska":
+            self._amend()
 
-    def _tell_shown_size(self) -> None:
-        pictures = self.picture_size(self.path, self.settings.size, self.settings.look)
+    def _amend(self) -> None:
+        """Say what FFmpeg does not, and not what is wrong: one rate where it varies."""
+        aspect, stored = self.settings.pixel_aspect, Size(self._stream.height, self._stream.width)
+        size, is_variable = as_shown(stored, aspect), 1 / self.settings.rate % self._unit != 0
         try:
-            tell_shown_size(self._file, as_shown(pictures, self.settings.pixel_aspect))
+            amend_track(self._file, size if aspect != 1 else None, is_variable=is_variable)
         except ValueError as error:
-            raise OutputError(
-                f"{self.path} {error}, expected what FFmpeg leaves there: pass `square`, or write "
-                ".mp4 or .mov, with `depthcrafter finish`."
-            ) from error
+            told = "expected some: pass `square`, or write .mp4 or .mov, with `depthcrafter finish`"
+            raise OutputError(f"{self.path} {error}, {told}.") from error
 
     def _mux_kept(self, path: Path, *, is_last: bool) -> None:
         """Add the packets of a shot that waited for the others."""
@@ -322,8 +322,9 @@ class VideoSink(FileSink):
         """
         shown_last = max(packets, key=attrgetter("pts"))
         shown_last.duration = self._moment(end) - shown_last.pts
-        begun = packets[0].dts if self._first_decoded is None else self._first_decoded
-        packets[-1].duration = self._units(end) - (packets[-1].dts - begun)
+        if _format_of(self.path) != "matroska":  # which tells how long each picture is shown
+            begun = packets[0].dts if self._first_decoded is None else self._first_decoded
+            packets[-1].duration = self._units(end) - (packets[-1].dts - begun)
 
     def _release(self) -> None:
         if self._sound is not None:
