@@ -5,6 +5,7 @@ Anything that is not a :class:`DepthCrafterError` is a defect of ours and exits 
 the error of Python that callers expect: a ValueError for what was given, an OSError for files.
 """
 
+from errno import EACCES, ELOOP, ENAMETOOLONG, EPERM
 from typing import ClassVar
 
 
@@ -58,6 +59,21 @@ class BatchError(DepthCrafterError):
 
 
 INTERRUPTED_EXIT_CODE = 130
+_UNREACHABLE = (EACCES, ELOOP, ENAMETOOLONG, EPERM)
+
+
+def unreachable(error: Exception) -> InputError | None:
+    """What to say of a path that the system follows for no one, or not for this user, else None.
+
+    Whoever opens a file says more of it; this is for a path that was only asked about, where Python
+    raises such errors, too.
+    """
+    if not (isinstance(error, OSError) and error.errno in _UNREACHABLE and error.filename):
+        return None
+    return InputError(
+        f"{error.filename} cannot be reached ({error.strerror}), expected a path that may be "
+        "followed: check it, and the permissions of its folders."
+    )
 
 
 def unexpected(error: Exception) -> str:

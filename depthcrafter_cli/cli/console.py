@@ -26,7 +26,12 @@ from depthcrafter_cli.cli.outlets import (
 )
 from depthcrafter_cli.cli.streams import Line, errors_alone, is_terminal
 from depthcrafter_cli.cli.summary import details_of, summary_of
-from depthcrafter_cli.errors import INTERRUPTED_EXIT_CODE, DepthCrafterError, unexpected
+from depthcrafter_cli.errors import (
+    INTERRUPTED_EXIT_CODE,
+    DepthCrafterError,
+    unexpected,
+    unreachable,
+)
 from depthcrafter_cli.progress import Interrupted, Meter, Observer
 from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.text import counted
@@ -260,8 +265,8 @@ def reported(
             console.trace(traceback.format_exc())
             hint = "" if debug else "; run again with --debug to see where"
             told = f"{unexpected(error)}{hint}."
-            shortage = lack_of_memory(error)
-            code, told = (1, told) if shortage is None else (shortage.exit_code, str(shortage))
+            known = lack_of_memory(error) or unreachable(error)
+            code, told = (1, told) if known is None else (known.exit_code, str(known))
             console.failed(told, code)
     if code:
         raise typer.Exit(code)

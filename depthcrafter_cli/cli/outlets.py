@@ -251,9 +251,9 @@ class LogFile:
         from depthcrafter_cli.media.files import output_errors
 
         self._path, self._begun, self._ended = path, False, False
-        if path.exists() and not path.is_file():
-            raise UsageError(f"got --log {path}, expected the name of a file: choose another.")
         with output_errors(path):
+            if path.exists() and not path.is_file():
+                raise UsageError(f"got --log {path}, expected the name of a file: choose another.")
             path.parent.mkdir(parents=True, exist_ok=True)
             self._is_new = not path.exists()
             with path.open("a+b") as file:

@@ -8,6 +8,7 @@ runs that the model alone would not.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ _EXPECTED = "expected a LoRA of linear layers as `depthcrafter train` writes it:
 
 def is_adapter(folder: Path) -> bool:
     """Whether a folder holds an adapter."""
-    return (folder / ADAPTER_CONFIG).is_file()
+    return os.path.isfile(folder / ADAPTER_CONFIG)  # noqa: PTH113 - catches
 
 
 def adapted_layers(folder: Path | None) -> frozenset[str]:

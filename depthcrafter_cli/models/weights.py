@@ -117,7 +117,7 @@ def find_configs(
 
 def split_adapter(name: str | None) -> tuple[str | None, Path | None]:
     """The model and the adapter's folder that ``MODEL+FOLDER`` means; either may have a + in it."""
-    if name is not None and name not in MODELS and not _folder_of(name).is_dir():
+    if name is not None and name not in MODELS and not os.path.isdir(_folder_of(name)):  # noqa: PTH112 - catches
         parts = name.split("+")
         for count in range(1, len(parts)):
             folder = _folder_of("+".join(parts[count:]))
@@ -222,7 +222,7 @@ def _open_folder(folder: Path, layout: Layout) -> InstalledModel:
             f"got the adapter {folder} alone, expected a model before it: write it as "
             f"MODEL+{folder}, MODEL being the one that it was trained on."
         )
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112 - catches
         named = (spec.name for spec in MODELS.values() if spec.layout == layout)
         name = folder.as_posix()
         pulled = f"; of the hub: {pull_command(name)}" if _REPOSITORY.fullmatch(name) else ""

@@ -234,9 +234,11 @@ def memory_errors(stage: "StageConfig", device: "torch.device") -> Iterator[None
 
 
 def _require_free(out: Path, work: Path) -> None:
-    from depthcrafter_cli.media.files import require_folder
+    from depthcrafter_cli.media.files import output_errors, require_folder
 
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    with output_errors(out):
+        is_taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
+    if is_taken:
         raise OutputError(
             f"got `out` {out}, which holds something, expected a free folder: choose another `out`."
         )

@@ -258,6 +258,14 @@ def test_the_folder_one_is_in_cannot_become_the_model(cli, tmp_path, monkeypatch
     assert not (tmp_path / "work").exists()
 
 
+def test_a_work_folder_that_cannot_be_made_is_refused_in_one_sentence(cli, tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE)
+    done = cli("train", recipe, "--out", tmp_path / "model", "--work-dir", recipe / "work")
+    assert done.code == 6 and f"{recipe} is no folder" in done.err
+    assert list(tmp_path.iterdir()) == [recipe]
+
+
 def test_a_recipe_with_an_unknown_key_is_refused(cli, tmp_path):
     recipe = tmp_path / "small.toml"
     recipe.write_text(RECIPE.replace("pictures", "photographs"))

@@ -539,6 +539,9 @@ def test_unknown_key_is_an_error(tmp_path):
         ("nano", "batch_frames = 96", "sampled_truth = true", "sampled_truth"),
         ("nano", "batch_frames = 96", "skip_dropout = [1.0]", "skip_dropout"),
         ("nano", "batch_frames = 96", "rates = { conv_in = 0.0 }", "rates"),
+        ("nano-game", "clips = 45_000", "clips = -1", "clips = -1"),
+        ("nano-game", "clips = 45_000", "clips = 45_000_000", "0 to 1000000"),
+        ("nano-game", "first_seed = 5_000_000", "first_seed = -5", "first_seed = -5"),
     ],
 )
 def test_values_that_cannot_work_are_refused(tmp_path, example, old, new, named):

@@ -135,6 +135,8 @@ def test_a_bad_input_is_one_sentence_and_exit_code_3(cli, small, tmp_path, kind)
         (["--out", f"{__file__}/below/d.mp4"], 6, "is no folder"),
         (["--out", f"{__file__}/below/"], 6, "is no folder"),
         (["--out", "d.mp4", "--work-dir", __file__], 6, "is no folder"),
+        (["--out", "d.mp4", "--cuts", "9" * 5000], 3, "expected"),
+        (["--out", "d.mp4", "--weights", "9" * 5000], 4, "weights pull"),
         ([], 2, "--out"),
     ],
 )

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from depthcrafter_cli.depth.colorize import check_colormap
 from depthcrafter_cli.disk import first_shared, fold, name_problem
 from depthcrafter_cli.errors import OutputError, UsageError
-from depthcrafter_cli.media.files import require_folder
+from depthcrafter_cli.media.files import output_errors, require_folder
 from depthcrafter_cli.media.formats import FORMATS, NUMBERED, Format, format_names
 from depthcrafter_cli.media.look import CODECS, Look, can_encode, require_holder
 from depthcrafter_cli.media.numbered import NUMBER, numbered_files, place_of_input
@@ -130,7 +130,8 @@ def check_outputs(
     for out, kind in zip(outputs, kinds, strict=True):
         kind.check(out)
         kind.check_look(out, look)
-        there += kind.existing(out)
+        with output_errors(out):  # where its folder may not be looked into
+            there += kind.existing(out)
         made.append((out, kind.folder_of(out), create_folders))
     if there and not overwrite:
         raise OutputError(

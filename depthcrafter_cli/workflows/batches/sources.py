@@ -270,7 +270,7 @@ def _mirrored(path: Path, root: Path) -> BatchVideo:
 
 
 def _stem(path: Path) -> str:
-    return path.name if path.is_dir() else path.stem
+    return path.name if os.path.isdir(path) else path.stem  # noqa: PTH112 - catches
 
 
 def _lines(path: Path) -> Iterator[BatchVideo]:

@@ -14,6 +14,7 @@ from depthcrafter_cli.errors import (
     MemoryLimitError,
     OutputError,
     unexpected,
+    unreachable,
 )
 from depthcrafter_cli.progress import Observer, Progress, Warn
 from depthcrafter_cli.workflows.request import RunRequest
@@ -149,7 +150,7 @@ def attempt(task: Task, device: str, model: "LoadedModel", observer: Observer) -
 def failure(error: Exception, trace: str = "") -> Outcome:
     """Return the outcome that stands for an exception."""
     if not isinstance(error, DepthCrafterError):
-        error = lack_of_memory(error) or error
+        error = lack_of_memory(error) or unreachable(error) or error
     if isinstance(error, DepthCrafterError):
         return Outcome(
             error=str(error), exit_code=error.exit_code, passing=_may_pass(error), trace=trace
