@@ -171,14 +171,12 @@ def _check_source(name: str, source: SourceConfig, require: Require) -> None:
         f"has sides {sides} in the source {name!r}, expected multiples of 8 up to {_LARGEST_SIDE}",
         "correct them",
     )
-    fine = 0 <= source.clips <= _MOST_DRAWN and source.first_seed >= 0
-    fault = (
-        f"has clips = {source.clips} and first_seed = {source.first_seed} in the source {name!r}"
-    )
-    require(fine, f"{fault}, expected 0 or more, of clips up to {_MOST_DRAWN}", "correct them")
-    fine = all(size.frames > 0 and size.share > 0 for size in source.sizes)
-    fault = f"has sizes = {source.sizes} in the source {name!r}"
-    require(fine, f"{fault}, expected frames and shares above 0", "raise them")
+    fault = f"has clips = {source.clips} in the source {name!r}, expected 0 to {_MOST_DRAWN}"
+    require(0 <= source.clips <= _MOST_DRAWN, fault, "correct it")
+    fault = f"has first_seed = {source.first_seed} in the source {name!r}, expected 0 or more"
+    require(source.first_seed >= 0, fault, "raise it")
+    fault = f"has sizes = {source.sizes} in the source {name!r}, expected frames and shares above 0"
+    require(all(s.frames > 0 and s.share > 0 for s in source.sizes), fault, "raise them")
 
 
 def _check_adapter(recipe: TrainingConfig, adapter: AdapterConfig, require: Require) -> None:
