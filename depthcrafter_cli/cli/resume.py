@@ -6,7 +6,7 @@ from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import Reporting, reported
 from depthcrafter_cli.cli.options import RESULT, ResultValues, ResumeValues, spread
 from depthcrafter_cli.cli.run import files_of
-from depthcrafter_cli.options import options_of, read_values
+from depthcrafter_cli.options import options_of
 from depthcrafter_cli.workflows.request import RunRequest
 
 # Other outputs look as is asked now, not as those of the run that was kept.
@@ -65,7 +65,7 @@ def finish(
         from depthcrafter_cli.workflows.record import written
         from depthcrafter_cli.workflows.state import RunState
 
-        look = {**_LOOK, **read_values(RunRequest, asked)}
+        look = {**_LOOK, **asked}
         saved = RunState(folder).saved().request
         request = laid_out(replace(saved, outputs=tuple(out), **look))
         console.keep_log_apart(files_of(request))

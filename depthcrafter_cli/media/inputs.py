@@ -1,7 +1,7 @@
 """What a Python caller hands over as a video: a path, or pictures in whatever form."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sized
-from fractions import Fraction
 from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,6 @@ from depthcrafter_cli.errors import InputError, UsageError, first_line
 from depthcrafter_cli.media.reader import probe, read_frames, settled
 from depthcrafter_cli.media.scale import PictureScaler
 from depthcrafter_cli.media.selection import ReadOptions, expected_frames
-from depthcrafter_cli.options import build
 from depthcrafter_cli.progress import Warn
 from depthcrafter_cli.text import expanded
 from depthcrafter_cli.types import RgbImage, Size, VideoInfo
@@ -65,9 +64,9 @@ class VideoInput(NamedTuple):
 
 def open_input(video: Any, reading: dict[str, Any], warn: Warn) -> VideoInput:
     """What a caller handed over. Raises InputError and UsageError."""
-    options = build(ReadOptions, {name: _exact(value) for name, value in reading.items()})
-    if isinstance(video, str | Path):
-        path = expanded(str(video))
+    options = ReadOptions(**reading)
+    if isinstance(video, str | os.PathLike):
+        path = expanded(os.fspath(video))
         info = probe(path, options)
         options = settled(path, options, info)
         stored = info.size if info.anamorphic is None else info.anamorphic.size
@@ -84,11 +83,6 @@ def open_input(video: Any, reading: dict[str, Any], warn: Warn) -> VideoInput:
         raise InputError("got no pictures, expected at least one: check what is handed over.")
     size = Size(*first.shape[:2])
     return VideoInput(size, size, length, None, options, chain([first], pictures), warn)
-
-
-def _exact(value: Any) -> Any:
-    """Times and rates as fractions: 23.976 is 23.976 and not the float next to it."""
-    return Fraction(str(value)) if isinstance(value, float) else value
 
 
 def _pictures(video: Any) -> tuple[Iterator[RgbImage], int | None]:

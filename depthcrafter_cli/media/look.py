@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from depthcrafter_cli.errors import OutputError, UsageError
-from depthcrafter_cli.options import check_options, documented, option
+from depthcrafter_cli.options import documented, option, settle_options
 from depthcrafter_cli.text import expanded
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ class Look:
     )
 
     def __post_init__(self) -> None:
-        check_options(self)
+        settle_options(self)
 
 
 _PIXELS = re.compile(r"(?:gray|yuv4(?:20|22|44)p)(?:(9|10|12|14|16)le)?")

@@ -10,7 +10,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from depthcrafter_cli.errors import UsageError
-from depthcrafter_cli.options import check_options, documented, option
+from depthcrafter_cli.options import documented, option, settle_options
 from depthcrafter_cli.shots.timecode import Timecode
 from depthcrafter_cli.text import RATE, TIME, clock_seconds, read_rate
 
@@ -144,7 +144,7 @@ class ReadOptions:
     )
 
     def __post_init__(self) -> None:
-        check_options(self)
+        settle_options(self)
         if self.start == 0:  # the whole video, as without it
             object.__setattr__(self, "start", None)
         if self.frames is not None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from depthcrafter_cli.errors import UsageError
-from depthcrafter_cli.options import check_options, documented, option
+from depthcrafter_cli.options import documented, option, settle_options
 
 NoiseKind = Literal["frame", "reference"]
 AlignKind = Literal["off", "windows", "skeleton"]
@@ -87,7 +87,7 @@ class PipelineConfig:
     noise: NoiseKind = "frame"
 
     def __post_init__(self) -> None:
-        check_options(self)
+        settle_options(self)
         if self.overlap >= self.window:
             raise UsageError(
                 f"got `overlap` {self.overlap} with `window` {self.window}, expected less than the "

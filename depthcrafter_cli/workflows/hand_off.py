@@ -63,11 +63,18 @@ def laid_out(request: RunRequest) -> RunRequest:
 
     One that is laid out already stays as it is.
 
-    Raises UsageError for a look that the consumer cannot read, InputError for an input that it has
-    no use for.
+    Raises UsageError for a look that the consumer cannot read and for an output that is no folder,
+    InputError for an input that it has no use for.
     """
-    if request.consumer is not None and request.outputs and _is_folder(request.outputs):
-        request = _for_consumer(request, _LAYOUTS[request.consumer])
+    if request.consumer is not None and request.outputs:
+        layout = _LAYOUTS[request.consumer]
+        if _is_folder(request.outputs):
+            request = _for_consumer(request, layout)
+        elif not _is_laid_out(request, layout):
+            raise UsageError(
+                f'got {request.outputs[0]} with `consumer="{request.consumer}"`, expected one '
+                "folder for all that it reads: name that."
+            )
     if request.preview and request.outputs:
         first = _named_by_files(request.outputs[0])
         previews = [derived(first, suffix) for suffix in _PREVIEWS]
@@ -78,6 +85,11 @@ def laid_out(request: RunRequest) -> RunRequest:
 
 def _is_folder(outputs: tuple[Path, ...]) -> bool:
     return len(outputs) == 1 and (outputs[0].is_dir() or not outputs[0].suffix)
+
+
+def _is_laid_out(request: RunRequest, layout: _Layout) -> bool:
+    own = Path(layout.outputs[0].format(**_names(request))).parts
+    return request.outputs[0].parts[-len(own) :] == own
 
 
 def _named_by_files(out: Path) -> Path:

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -34,9 +35,8 @@ from depthcrafter_cli.models.pretrained import (
     save_pretrained,
 )
 from depthcrafter_cli.models.registry import MODELS
-from depthcrafter_cli.options import options_of
+from depthcrafter_cli.options import as_kind, options_of
 from depthcrafter_cli.progress import Observer, Warn, ignore
-from depthcrafter_cli.text import expanded
 from depthcrafter_cli.types import Size
 from depthcrafter_cli.workflows.arrays import Depth as Depth
 from depthcrafter_cli.workflows.arrays import joined, shots_of
@@ -58,6 +58,11 @@ if TYPE_CHECKING:
 
 _READING = frozenset(vars(ReadOptions()))
 Callback = Callable[["DepthCrafterPipeline", int, float, dict[str, Any]], object]
+
+
+def _settled(name: str, value: Any) -> Any:
+    """The value of an option of a run. Raises UsageError."""
+    return options_of(RunRequest)[name].settled(value)
 
 
 def infer(
@@ -95,11 +100,8 @@ class DepthCrafterPipeline:
 
         What ``loaded`` holds is used; without it the pipeline loads its own.
         """
-        for name, value in zip(("max_vram", "max_ram"), limits, strict=True):
-            if value is not None:
-                options_of(RunRequest)[name].check(value)
-        self._model, self._method = model, method_named(method)
-        self._limits, self._warn = limits, warn
+        self._limits = _settled("max_vram", limits[0]), _settled("max_ram", limits[1])
+        self._model, self._method, self._warn = model, method_named(method), warn
         self._loaded = loaded or LoadedModel()
         self._asked = device, dtype
         self._place()
@@ -142,6 +144,7 @@ class DepthCrafterPipeline:
             WeightsError: files are missing or cannot be had.
         """
         model, apart = (None if name is None else place_of(name) for name in (weights, unet))
+        method = _settled("method", method)
         layout = MODELS[method].layout if method in MODELS else DEPTHCRAFTER_LAYOUT
         found = find_pretrained(model, apart, layout, HubCache(variant, local_files_only))
         if method == DEPTHCRAFTER and found.spec and found.spec.layout != DEPTHCRAFTER_LAYOUT:
@@ -255,7 +258,7 @@ class DepthCrafterPipeline:
                 f"got `method` {self._method.name}, which has no weights, expected one that has: "
                 "there is nothing to save."
             )
-        save_pretrained(found, expanded(os.fsdecode(folder)))
+        save_pretrained(found, as_kind(Path, "folder", folder))
 
     def __call__(
         self,
@@ -334,8 +337,10 @@ class DepthCrafterPipeline:
         """See :meth:`stream`."""
         reading = {name: options.pop(name) for name in _READING & options.keys()}
         settings, typed = settings_of_call(options, generator)
-        if max_res is not None:
-            options_of(RunRequest)["max_res"].check(max_res)
+        max_res, size, cuts = (
+            _settled(name, value)
+            for name, value in (("max_res", max_res), ("size", size), ("cuts", cuts))
+        )
         source = open_input(video, reading, self._warn)
         try:
             plan = self._method.plan(self._request(max_res, settings), source.size)
@@ -349,7 +354,7 @@ class DepthCrafterPipeline:
             observer = after_each_step(call, plan.settings["steps"], observer)
         if plan.exact_length and source.path is None:
             source.require_length()
-        shots = shots_of(source, os.fsdecode(cuts), plan, observer)
+        shots = shots_of(source, os.fspath(cuts), plan, observer)
         longest = None if None in shots else max(filter(None, shots))
         plan = plan.on(self._machine(), longest)
         return self._estimated(plan, source, shots, written, observer, keep)

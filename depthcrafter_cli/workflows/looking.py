@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from depthcrafter_cli.errors import UsageError
-from depthcrafter_cli.options import check_options, option
+from depthcrafter_cli.options import option, settle_options
 from depthcrafter_cli.text import expanded, video_path
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class CheckRequest:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        check_options(self)
+        settle_options(self)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class CompareRequest:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_options(self)
+        settle_options(self)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class ReportRequest:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        check_options(self)
+        settle_options(self)
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class FigureRequest:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        check_options(self)
+        settle_options(self)
 
 
 _OF_METHODS = (
@@ -149,7 +149,7 @@ class FitRequest:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        check_options(self)
+        settle_options(self)
         if (given := len(self._given)) != 1:
             raise UsageError(
                 f"got {given} of `points`, `reference` and `colmap`, expected one: name one."
@@ -236,7 +236,7 @@ class EvaluationRequest:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        check_options(self)
+        settle_options(self)
 
     @property
     def set(self) -> Dataset:

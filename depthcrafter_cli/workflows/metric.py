@@ -20,6 +20,7 @@ from depthcrafter_cli.media.depth_files import DepthFile, open_depth
 from depthcrafter_cli.media.image_sequence import images_in
 from depthcrafter_cli.media.numbered import natural_order
 from depthcrafter_cli.media.published import Published
+from depthcrafter_cli.options import as_kind
 from depthcrafter_cli.structured import content_errors
 from depthcrafter_cli.text import decoded, delimiter_of
 from depthcrafter_cli.workflows.looking import FitRequest
@@ -44,6 +45,7 @@ def fit(request: FitRequest) -> tuple[list[MetricFit], Path]:
     Raises UsageError for ``depth_params.json`` without COLMAP, InputError for files that make no
     sense and for a shot without known depths, and OutputError for a name that is taken.
     """
+    request = as_kind(FitRequest, "request", request)
     depth, out = request.depth, request.out or derived(request.depth, ".fit.json")
     if out.exists() and not request.overwrite:
         raise OutputError(f"{out} exists, expected a free name: pass `overwrite=True`.")

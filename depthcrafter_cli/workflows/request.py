@@ -18,7 +18,7 @@ from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.look import Look
 from depthcrafter_cli.media.numbered import NUMBER, without_places
 from depthcrafter_cli.media.selection import ReadOptions
-from depthcrafter_cli.options import check_options, documented, option, options_of, settings_of
+from depthcrafter_cli.options import documented, option, options_of, settings_of, settle_options
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.text import expanded, read_gigabytes
 
@@ -234,7 +234,7 @@ class RunRequest(Look):
     def __post_init__(self) -> None:
         from depthcrafter_cli.media.sinks.registry import output_named
 
-        check_options(self)
+        settle_options(self)
         object.__setattr__(self, "outputs", tuple(map(output_named, self.outputs)))
         for place in (*self.outputs, *([self.work_dir] if self.work_dir else [])):
             if not (place.name.strip(".") or place.resolve().name):

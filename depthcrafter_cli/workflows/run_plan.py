@@ -12,10 +12,11 @@ from depthcrafter_cli.media.reader import count_frames, frame_numbers, probe, se
 from depthcrafter_cli.media.resize import reference_stride
 from depthcrafter_cli.media.selection import ReadOptions, expected_frames, selected_rate
 from depthcrafter_cli.media.sinks.registry import check_numbers, check_size
-from depthcrafter_cli.memory.cards import Card
+from depthcrafter_cli.memory.cards import Card, card_named
 from depthcrafter_cli.memory.duration import Duration
 from depthcrafter_cli.methods.base import Machine, MethodPlan, MethodRequest
 from depthcrafter_cli.methods.registry import method_named
+from depthcrafter_cli.options import as_kind
 from depthcrafter_cli.progress import Observer, StageWork, Warn, ignore
 from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.types import Size, VideoInfo
@@ -129,7 +130,7 @@ def plan(
     request: RunRequest,
     warn: Warn = ignore,
     observer: Observer = ignore,
-    card: Card | None = None,
+    card: Card | str | None = None,
 ) -> RunPlan:
     """Settle and check a run; the cuts of a film are looked for, of which ``observer`` is told.
 
@@ -143,8 +144,8 @@ def plan(
         UsageError, InputError, WeightsError, MemoryLimitError, OutputError: whatever would stop
             the run later.
     """
-    video, method = _settle(request)
-    on = machine_for(request, warn, card)
+    video, method = _settle(as_kind(RunRequest, "request", request))
+    on = machine_for(request, warn, card_named(card) if isinstance(card, str) else card)
     if _goes_on(request):
         try:
             saved = (state := RunState(request.work_folder)).saved()

@@ -17,7 +17,7 @@ from depthcrafter_cli.media.sinks.registry import (
     forget_kept,
     places_of,
 )
-from depthcrafter_cli.options import read_values
+from depthcrafter_cli.options import as_kind, replaced
 from depthcrafter_cli.progress import Observer, Warn, ignore
 from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.types import ValueRange
@@ -96,15 +96,15 @@ def run(
             later.
         MemoryLimitError: no plan fits, or memory ran out under the smallest one.
     """
-    if isinstance(asked, RunRequest):
-        with kept_input(laid_out(asked)) as request:
-            if request.resume and request.outputs and finished_before(request, warn):
-                return None
-            made = plan(request, warn, observer)
-            planned(made)
-            return _carried_out(made, observer, warn, model or LoadedModel(), elsewhere)
-    planned(asked)
-    return _carried_out(asked, observer, warn, model or LoadedModel(), elsewhere)
+    if isinstance(asked, RunPlan):
+        planned(asked)
+        return _carried_out(asked, observer, warn, model or LoadedModel(), elsewhere)
+    with kept_input(laid_out(as_kind(RunRequest, "asked", asked))) as request:
+        if request.resume and request.outputs and finished_before(request, warn):
+            return None
+        made = plan(request, warn, observer)
+        planned(made)
+        return _carried_out(made, observer, warn, model or LoadedModel(), elsewhere)
 
 
 def resume(
@@ -123,9 +123,9 @@ def resume(
 
     Raises UsageError for a folder that holds no run, or another disparity than ``changes`` ask for.
     """
-    request = RunState(folder).saved().request
-    changes = read_values(RunRequest, changes)
-    request = replace(request, resume=True, resume_only=True, **changes)
+    own = {"resume": True, "resume_only": True}
+    saved = RunState(as_kind(Path, "folder", folder)).saved()
+    request = replaced(saved.request, {**changes, **own})
     return run(request, observer, warn, planned=planned, model=model)
 
 
@@ -297,11 +297,14 @@ def finish(
         InputError: the input, to be shown beside its depth, is no longer what it was.
         OutputError: an output cannot be written.
     """
-    state = RunState(folder)
+    state = RunState(as_kind(Path, "folder", folder))
     saved = state.saved()
     made, reading = saved.provenance, saved.reading
-    own: dict[str, Any] = {"outputs": tuple(outputs), "create_folders": True, "overwrite": False}
-    request = laid_out(replace(saved.request, **own | read_values(RunRequest, look)))
+    own = {"outputs": outputs, "create_folders": True, "overwrite": False}
+    own |= {"consumer": None, "preview": False}  # which files there are
+    request = laid_out(replaced(saved.request, {**own, **look}))
+    if not request.outputs:
+        raise UsageError("got no `outputs`, expected what is to be made: name one.")
     check_results(request, 1 + len(made.cuts), overwrite=request.overwrite)
     check_size(request.outputs, made.output_size(request), request.look)
     check_sound(request)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from depthcrafter_cli.options import check_options, option
+from depthcrafter_cli.options import option, settle_options
 from depthcrafter_cli.text import clock_seconds, expanded
 
 
@@ -54,4 +54,4 @@ class TrainingRequest:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        check_options(self)
+        settle_options(self)

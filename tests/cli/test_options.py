@@ -1,5 +1,6 @@
 """An option stands beside the field that acts on it; everything else is made of that."""
 
+import json
 import pickle
 import re
 from dataclasses import dataclass
@@ -7,22 +8,27 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pytest
 import typer
+from clips import make_clip
 
+from depthcrafter_cli import workflows
 from depthcrafter_cli.cli.options import NAMES, Some, as_typed, flag_of, spread
 from depthcrafter_cli.cli.streams import standard_output
+from depthcrafter_cli.depth.normalize import Normalization
 from depthcrafter_cli.errors import InputError, OutputError, UsageError, WeightsError
 from depthcrafter_cli.media.files import output_errors, read_errors
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.models.layout import reading_weights
 from depthcrafter_cli.options import (
     build,
-    check_options,
     documented,
     option,
     options_of,
+    replaced,
     settings_of,
+    settle_options,
 )
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.structured import content_errors
@@ -201,7 +207,7 @@ def test_a_range_is_checked_wherever_a_value_comes_from():
         replaces: bool = option(False, help="Replace.")
 
         def __post_init__(self) -> None:
-            check_options(self)
+            settle_options(self)
 
     Settings(count=5, rate=Fraction(1, 2), kind="b")
     for name, value, says in [
@@ -211,7 +217,7 @@ def test_a_range_is_checked_wherever_a_value_comes_from():
         ("rate", Fraction(0), "got `rate` 0, expected more than 0: correct it."),
         ("kind", "c", "got `kind` 'c', expected one of a, b: correct it."),
         ("kind", None, "got `kind` None, expected one of a, b: correct it."),
-        ("place", 3, "got `place` 3, expected a pathlib.Path: correct it."),
+        ("place", 3, "got `place` 3, expected a path: correct it."),
         ("replaces", 2, "got `replaces` 2, expected yes or no: correct it."),
     ]:
         for making in (lambda n, v: Settings(**{n: v}), lambda n, v: build(Settings, {n: v})):
@@ -235,6 +241,52 @@ def test_a_range_is_checked_wherever_a_value_comes_from():
 def test_a_number_that_is_none_or_too_large_is_refused_in_our_words(cli, arguments, says):
     refused = cli("plan", "a.mp4", *arguments)
     assert refused.code == 2 and says in refused.err, refused
+
+
+def test_python_may_pass_what_is_typed_and_numbers_of_numpy():
+    asked = RunRequest(
+        "a.mp4", "b.npz", normalization="percentile 2 98", max_res=np.int64(64), max_vram="8GB",
+        square=np.True_, start_number=1001, cuts=Path("c.csv"), settings={"steps": "3"},
+        reading=ReadOptions(fps=23.976, start="0:01", stream=np.int8(0)), only_shots=range(2),
+    )  # fmt: skip
+    assert asked == RunRequest(
+        Path("a.mp4"), (Path("b.npz"),), normalization=Normalization("percentile", 2, 98),
+        max_res=64, max_vram=8.0, square=True, start_number="1001", cuts="c.csv",
+        settings={"steps": 3}, only_shots=(0, 1),
+        reading=ReadOptions(fps=Fraction("23.976"), start=Fraction(1), stream=0),
+    )  # fmt: skip
+    assert json.loads(json.dumps(asked.to_json()))["normalization"]["mode"] == "percentile"
+
+
+REQUEST = RunRequest("a.mp4", "b.npz")
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: RunRequest(5, "b.npz"), "got `video` 5, expected a path: correct it."),
+        (lambda: RunRequest("a", None), "got `outputs` None, expected a list, of which each is a"),
+        (lambda: RunRequest("a", "b", reading=None), "expected a ReadOptions: correct it."),
+        (lambda: RunRequest("a", "b", normalization="all"), "expected clip, percentile, "),
+        (lambda: RunRequest("a", "b", range_of=np.zeros((9, 99))), "got `range_of` a ndarray, "),
+        (lambda: RunRequest("a", "b", overwrite="perhaps"), "'perhaps', expected yes or no"),
+        (lambda: ReadOptions(frames=range(2)), "expected numbers of frames: write 1005-1010"),
+        (lambda: BatchOptions(workers="ray"), "got `workers` 'ray', expected a Workers"),
+        (lambda: replaced(REQUEST, {"colourmap": "gray"}), "expected one of colormap, side_by_"),
+        (lambda: workflows.run("a.mp4"), "got `asked` 'a.mp4', expected a RunRequest"),
+        (lambda: workflows.plan(None), "got `request` None, expected a RunRequest"),
+        (lambda: workflows.plan(REQUEST, card="none"), "got the card 'none', expected a whole"),
+        (lambda: workflows.fit("d.npz"), "got `request` 'd.npz', expected a FitRequest"),
+        (lambda: workflows.finish(5, "b.npz"), "got `folder` 5, expected a path"),
+        (lambda: workflows.batch([REQUEST]), "expected a list, of which each is a VideoTask"),
+        (lambda: workflows.find_tasks(5, "out"), "got `sources` 5, expected a list, of which"),
+    ],
+)
+def test_what_python_passes_wrongly_is_one_sentence(tmp_path, monkeypatch, call, says):
+    monkeypatch.chdir(tmp_path)
+    make_clip(tmp_path / "a.mp4", frames=2)
+    with pytest.raises(UsageError, match=re.escape(says)):
+        call()
 
 
 def test_help_names_every_choice_and_default():

@@ -16,6 +16,8 @@ from clips import ffmpeg, picture, shown_by_ffmpeg
 from colmap import colmap_model
 from PIL import Image
 
+from depthcrafter_cli import workflows
+from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.types import Size
 
 RATE, FRAMES, SIZE = "24000/1001", 6, Size(64, 96)
@@ -167,6 +169,12 @@ def test_a_kept_run_is_handed_off_and_nothing_there_is_lost(cli, film, tmp_path)
     done = cli("finish", work, "--out", out, "--for", "iw3", "--overwrite")
     assert done.code == 0 and yml.read_text() != "mine", done.err
     assert (out / "my film" / "depth" / "00000005.png").is_file()
+    refused = cli("finish", work, "--out", tmp_path / "b.npz", "--for", "iw3")
+    assert refused.code == 2 and "expected one folder for all that it reads" in refused.err
+    looks = {"normalization": "percentile", "size": "model"}
+    assert workflows.finish(str(work), str(tmp_path / "b.npy"), **looks) == FRAMES
+    with pytest.raises(UsageError, match="got no `outputs`"):
+        workflows.finish(work, [])
 
 
 def test_a_look_that_a_program_cannot_read_is_refused(cli, film, tmp_path):

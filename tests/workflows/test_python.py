@@ -199,7 +199,7 @@ def test_what_diffusers_has_and_this_has_not_is_said_with_what_to_do_instead(mod
         ("nano", {"device": "quantum"}, UsageError, "quantum"),
         ("nano", {"dtype": "fp8"}, UsageError, "fp8"),
         ("nano", {"max_vram": -1}, UsageError, "`max_vram`"),
-        ("nano", {"max_vram": "8"}, UsageError, "`max_vram`"),
+        ("nano", {"max_vram": "much"}, UsageError, "`max_vram`"),
     ],
 )
 def test_what_is_wrong_with_a_model_is_told_at_once(root, weights, options, error, says):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from depthcrafter_cli.errors import UsageError
+from depthcrafter_cli.options import as_kind
 from depthcrafter_cli.progress import Progress, Warn, ignore
 from depthcrafter_cli.workflows.batches.checks import check_tasks, left_open
 from depthcrafter_cli.workflows.batches.engine import Engine, engine_for
@@ -61,6 +62,8 @@ def find_tasks(
         UsageError, InputError: as :func:`find_videos` and :func:`output_paths`, and what
             ``request_for`` raises.
     """
+    sources, out = as_kind(tuple[str, ...], "sources", sources), as_kind(Path, "out", out)
+    options = as_kind(BatchOptions, "options", options)
     part, parts = map(int, options.shard.split("/"))
     videos = find_videos(sources, out, columns, warn)
     outputs = output_paths(videos, out, options.formats, options.report)
@@ -95,6 +98,8 @@ def batch(
         UsageError, WeightsError: what is wrong with the options, of all videos or of one.
         OutputError: the report cannot be written.
     """
+    tasks = as_kind(tuple[VideoTask, ...], "tasks", tasks)
+    options = as_kind(BatchOptions, "options", options)
     skip_complete = options.resume or options.skip_existing
     if skip_complete and not all(task.request.record for task in tasks):
         raise UsageError(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from depthcrafter_cli.media.formats import format_names
-from depthcrafter_cli.options import check_options, documented, option
+from depthcrafter_cli.options import documented, option, settle_options
 from depthcrafter_cli.text import expanded
 
 
@@ -31,7 +31,7 @@ class Workers:
     )
 
     def __post_init__(self) -> None:
-        check_options(self)
+        settle_options(self)
 
 
 def _read_formats(text: str) -> tuple[str, ...]:
@@ -93,4 +93,4 @@ class BatchOptions:
     )
 
     def __post_init__(self) -> None:
-        check_options(self)
+        settle_options(self)
