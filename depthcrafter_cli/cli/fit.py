@@ -41,7 +41,7 @@ def fit(
     with reported(**vars(how), names=NAMES) as console:
         from depthcrafter_cli import workflows
 
-        fits, place = workflows.fit(FitRequest(depth, **asked, **writing))
+        fits, place = workflows.fit(FitRequest(depth, **asked, **writing), console.warn)
         console.done(
             [place],
             *(

@@ -38,6 +38,8 @@ def fit_metric(
 ) -> MetricFit:
     """The line through known depths [n] in metres at disparities [n], whatever some of them say.
 
+    All are finite, and depths above 0.
+
     ``span`` are the lowest and the highest disparity of the whole shot, ``trusted`` is the share of
     the depths that is right.
 
@@ -49,8 +51,7 @@ def fit_metric(
     Raises InputError for fewer than two different disparities, and where nearer points have no
     larger disparity.
     """
-    usable = np.isfinite(disparity) & np.isfinite(depth) & (depth > 0)
-    disparity, depth = disparity[usable].astype(np.float64), depth[usable].astype(np.float64)
+    disparity, depth = disparity.astype(np.float64), depth.astype(np.float64)
     count = len(depth)
     if count < 2 or np.ptp(disparity) == 0:
         raise InputError(

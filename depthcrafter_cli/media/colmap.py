@@ -12,7 +12,10 @@ from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.structured import content_errors
 
 Seen = tuple[str, npt.NDArray[np.float64], tuple[int, int]]
-"""An image's name, its points [n, 3] as x and y in pixels and depth, its width and height."""
+"""An image's name, its points [n, 3] as x and y in pixels and depth, its width and height.
+
+The depth of what is behind the camera is below 0.
+"""
 
 _PARAMETERS = (3, 4, 4, 5, 4, 5, 8, 12, 5, 4, 5)  # of each camera model, by its number
 _WHAT = "expected a sparse model of COLMAP: give the folder that holds sparse/0"
@@ -42,8 +45,7 @@ def _seen(
         third_row = _rotation(quaternion)[2]
         depth = np.array([where for _x, _y, where in known]) @ third_row + shift[2]
         places = np.array([(x, y) for x, y, _where in known])
-        ahead = depth > 0
-        yield name, np.column_stack([places[ahead], depth[ahead]]), sizes[camera]
+        yield name, np.column_stack([places, depth]), sizes[camera]
 
 
 def _rotation(quaternion: Any) -> npt.NDArray[np.float64]:

@@ -21,7 +21,7 @@ from depthcrafter_cli.media.files import missing_package
 from depthcrafter_cli.media.images import opened_image
 from depthcrafter_cli.media.numbered import NUMBER, files_in, natural_order, numbered_files
 from depthcrafter_cli.media.reader import count_frames, probe, read_frames
-from depthcrafter_cli.structured import archive_errors, content_errors
+from depthcrafter_cli.structured import archive_errors, content_errors, npz_arrays
 from depthcrafter_cli.types import Disparity, Size, ValueRange
 
 _ARRAYS = ("depth", "depths", "disparity", "disparities", "arr_0")
@@ -106,7 +106,7 @@ def _npz(path: Path, _table: ColourTable | None) -> DepthFile:
         held = [name.removesuffix(".npy") for name in file.namelist()]
         name = array_of(held)
         with file.open(f"{name}.npy") as member:
-            shape, _kind = _header(member)
+            shape, _kind, is_fortran = _header(member)
 
         def values(array: str) -> npt.NDArray[Any]:
             with file.open(f"{array}.npy") as member:
@@ -120,9 +120,12 @@ def _npz(path: Path, _table: ColourTable | None) -> DepthFile:
         metadata = json.loads(str(values("metadata_json"))) if "metadata_json" in held else None
 
     def read() -> Iterator[Disparity]:
-        with content_errors(path, InputError, _EXPECTED), archive_errors():  # noqa: SIM117
+        with content_errors(path, InputError, _EXPECTED), archive_errors():
+            if is_fortran:  # no frame is in one piece
+                yield from map(single, npz_arrays(path, name)[0])
+                return
             with zipfile.ZipFile(path) as file, file.open(f"{name}.npy") as member:
-                (frames, height, width), kind = _header(member)
+                (frames, height, width), kind, _is_fortran = _header(member)
                 for _ in range(frames):
                     data = member.read(kind.itemsize * height * width)
                     yield single(np.frombuffer(data, kind).reshape(height, width))
@@ -148,23 +151,25 @@ def array_of(held: Sequence[str]) -> str:
     return named[0]
 
 
-def _header(member: IO[bytes]) -> tuple[tuple[int, int, int], np.dtype[Any]]:
-    """The shape and type of an array of frames. Raises ValueError for another."""
+def _header(member: IO[bytes]) -> tuple[tuple[int, int, int], np.dtype[Any], bool]:
+    """The shape and type of an array of frames, and whether it is in Fortran's order.
+
+    Raises ValueError for another array.
+    """
     version = np.lib.format.read_magic(member)
     read = np.lib.format.read_array_header_1_0
     if version != (1, 0):
         read = np.lib.format.read_array_header_2_0
-    shape, fortran, kind = read(member)
-    if len(shape) != 3 or 0 in shape or kind.kind not in "fiu" or fortran:
-        order = ", stored in Fortran's order" * fortran
-        raise ValueError(f"it holds {kind} of the shape {list(shape)}{order}")
+    shape, is_fortran, kind = read(member)
+    if len(shape) != 3 or 0 in shape or kind.kind not in "fiu":
+        raise ValueError(f"it holds {kind} of the shape {list(shape)}")
     frames, height, width = shape
-    return (frames, height, width), kind
+    return (frames, height, width), kind, is_fortran
 
 
 def _npy(path: Path, _table: ColourTable | None) -> DepthFile:
     with path.open("rb") as file:
-        shape, _kind = _header(file)
+        shape, _kind, _is_fortran = _header(file)
 
     def read() -> Iterator[Disparity]:
         with content_errors(path, InputError, _EXPECTED):

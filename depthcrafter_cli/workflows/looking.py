@@ -200,7 +200,8 @@ class EvaluationRequest:
     per_metre: float = option(
         1.0,
         help="How many units of metric results are a metre: 1000 for millimetres. Default: 1.",
-        above=0,
+        minimum=0.0001,
+        maximum=1_000_000,
     )
     only: tuple[str, ...] = option(
         (),

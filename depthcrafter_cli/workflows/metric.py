@@ -21,6 +21,7 @@ from depthcrafter_cli.media.image_sequence import images_in
 from depthcrafter_cli.media.numbered import natural_order
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.options import as_kind
+from depthcrafter_cli.progress import Warn, ignore
 from depthcrafter_cli.structured import content_errors
 from depthcrafter_cli.text import decoded, delimiter_of
 from depthcrafter_cli.workflows.looking import FitRequest
@@ -37,10 +38,11 @@ Pairs = Mapping[int, npt.NDArray[np.float64]]
 """By frame: [n, 2], disparity and depth in metres."""
 
 
-def fit(request: FitRequest) -> tuple[list[MetricFit], Path]:
+def fit(request: FitRequest, warn: Warn = ignore) -> tuple[list[MetricFit], Path]:
     """Solve 1 / depth = a * disparity + b for each shot of a result.
 
-    Returns what was found, and where it is kept.
+    Returns what was found, and where it is kept. ``warn`` is told of known depths that are left
+    out.
 
     Raises UsageError for ``depth_params.json`` without COLMAP, InputError for files that make no
     sense and for a shot without known depths, and OutputError for a name that is taken.
@@ -59,9 +61,9 @@ def fit(request: FitRequest) -> tuple[list[MetricFit], Path]:
         else:
             images = request.images or Path(str(result.metadata["input"]["path"]))
             names = _image_names(images, result.depth.frames)
-            pairs = _pairs(result, _points_of_colmap(read_colmap(request.known), names))
+            pairs = _pairs(result, _points_of_colmap(read_colmap(request.known), names, warn))
     trusted = TRUSTED_POINTS if request.reference is None else TRUSTED_MAPS
-    fits = _fitted(result, pairs, trusted)
+    fits = _fitted(result, pairs, trusted, warn)
     record: dict[str, Any] = {
         "depth": str(depth.absolute()),
         "from": str(request.known.absolute()),
@@ -114,10 +116,17 @@ class _Result:
             yield disparity
 
 
-def _fitted(result: _Result, pairs: Pairs, trusted: float) -> list[MetricFit]:
+def _fitted(result: _Result, pairs: Pairs, trusted: float, warn: Warn) -> list[MetricFit]:
     """A fit for each shot, by what is known of its frames."""
+    usable = {frame: known[_is_usable(known)] for frame, known in pairs.items()}
+    count = sum(map(len, pairs.values()))
+    if left_out := count - sum(map(len, usable.values())):
+        warn(
+            f"left out {left_out:,} of {count:,} known depths, which are not finite or not above 0 "
+            "m, or where there is no disparity"
+        )
     shots: list[list[npt.NDArray[np.float64]]] = [[np.empty((0, 2))] for _ in result.starts]
-    for frame, known in pairs.items():
+    for frame, known in usable.items():
         shots[result.shot_of(frame)].append(known)
     fits = []
     for index, (start, parts) in enumerate(zip(result.starts, shots, strict=True)):
@@ -129,6 +138,12 @@ def _fitted(result: _Result, pairs: Pairs, trusted: float) -> list[MetricFit]:
             raise InputError(where + str(error)) from None
         fits.append(replace(fit, first_frame=start))
     return fits
+
+
+def _is_usable(known: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Whether pairs [n, 2] of disparity and depth tell anything: [n]."""
+    usable: npt.NDArray[np.bool_] = np.isfinite(known).all(axis=1) & (known[:, 1] > 0)
+    return usable
 
 
 def _splatting(result: _Result, fits: Sequence[MetricFit], names: Sequence[str]) -> dict[str, Any]:
@@ -179,6 +194,7 @@ def _reference_pairs(result: _Result, reference: Path) -> Pairs:
 def _points_of(path: Path, result: DepthFile) -> Points:
     """A CSV's points; its columns are those of the header, or frame, x, y, depth."""
     found: defaultdict[int, list[tuple[float, float, float]]] = defaultdict(list)
+    senseless: list[int] = []
     frames, height, width = result.frames, result.size.height, result.size.width
     expected = "expected a CSV of frame,x,y,depth, in pixels and metres such as 2.5: correct it"
     with content_errors(path, InputError, expected):
@@ -201,6 +217,13 @@ def _points_of(path: Path, result: DepthFile) -> Points:
                     f"{width}x{height}"
                 )
             found[int(frame)].append(((x + 0.5) / width, (y + 0.5) / height, depth))
+            if not 0 < depth < np.inf:
+                senseless.append(number)
+        if senseless and 2 * len(senseless) >= len(lines) - has_head:
+            raise ValueError(
+                f"line {senseless[0]} is {lines[senseless[0] - 1]!r}, and {len(senseless)} of "
+                f"{len(lines) - has_head} depths are not above 0 and finite"
+            )
     return {frame: np.array(rows) for frame, rows in found.items()}
 
 
@@ -215,7 +238,7 @@ def _image_names(folder: Path, frames: int) -> list[str]:
     return [file.name for file in files]
 
 
-def _points_of_colmap(seen: Sequence[Seen], names: Sequence[str]) -> Points:
+def _points_of_colmap(seen: Sequence[Seen], names: Sequence[str], warn: Warn) -> Points:
     """The points that the images see, by the frames they are."""
     frames = {name: index for index, name in enumerate(names)}
     known = {
@@ -228,4 +251,6 @@ def _points_of_colmap(seen: Sequence[Seen], names: Sequence[str]) -> Points:
             f"none of COLMAP's images ({seen[0][0] if seen else 'it has none'}, ...) is one of "
             f"{names[0]} to {names[-1]}, expected the same: name their folder with `images`."
         )
+    if others := len(seen) - len(known):
+        warn(f"left out {others} of COLMAP's {len(seen)} images, which are none of the frames")
     return known

@@ -170,7 +170,7 @@ def test_files_of_other_programs_are_checked_beside_their_video(cli, tmp_path):
     assert Image.open(tmp_path / "a.png").width > 3 * 480
     np.savez(
         tmp_path / "theirs_depths.npz",
-        depths=depth * (1 + 0.05 * (-1) ** np.arange(12))[:, None, None],
+        depths=np.asfortranarray(depth * (1 + 0.05 * (-1) ** np.arange(12))[:, None, None]),
     )
     said = cli(*told).out.splitlines()
     assert said[0].startswith("Depth flickers: what stands still changes by ")

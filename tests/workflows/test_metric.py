@@ -116,6 +116,14 @@ def test_a_fit_is_finished_into_metres_of_every_kind(cli, kept, head, order):
     assert np.array_equal(np.stack([cloud[name] for name in "rgb"], -1), picture(1, SIZE))
 
 
+def test_known_depths_that_tell_nothing_are_left_out_and_said(cli, kept):
+    with measured(kept).open("a") as file:
+        file.write("0,1,1,0\n0,1,2,nan\n0,2,1,-3\n")
+    done = cli("fit", kept / "d.npz", "--points", kept / "points.csv")
+    assert done.code == 0 and "from 20 points" in done.err, done.err
+    assert "left out 3 of 23 known depths, which are not finite or not above 0 m" in done.err
+
+
 def test_a_reference_with_true_depth_is_fitted_as_well(cli, kept):
     truth = {"depth": true_depth(kept)[:, ::2, ::2].astype(np.float32), "range": np.zeros(2)}
     np.savez(kept / "true.npz", metadata_json=np.array("{}"), **truth)
@@ -171,6 +179,7 @@ def test_splatting_reads_depth_that_was_fitted_to_colmap(cli, kept, binary):
         (["--points", "p.csv"], 3, "line 1 is at frame 9"),
         (["--points", "empty.csv"], 3, "it is empty"),
         (["--points", "short.csv"], 3, "line 2 is '0,1,2'"),
+        (["--points", "signs.csv"], 3, "line 2 is '0,1,2,-2', and 2 of 3 depths are not above 0"),
         (["--points", "commas.csv"], 3, "line 1 is '0;1;1;2,5'"),
         (["--reference", "p.csv"], 3, "expected an NPZ"),
         (["--colmap", "."], 3, "expected a sparse model of COLMAP"),
@@ -180,7 +189,7 @@ def test_what_cannot_be_fitted_is_one_sentence(cli, kept, monkeypatch, options, 
     monkeypatch.chdir(kept)
     for name, rows in (
         ("p", "9,0,0,1\n"), ("empty", "\n"), ("short", "0,1,1,2\n0,1,2\n"),
-        ("commas", "0;1;1;2,5\n"),
+        ("commas", "0;1;1;2,5\n"), ("signs", "0,1,1,2\n0,1,2,-2\n0,1,3,inf\n"),
     ):  # fmt: skip
         Path(f"{name}.csv").write_text(rows)
     refused = cli("fit", "d.npz", *options)

@@ -102,7 +102,7 @@ function drawStage() {
 
 function describe(i) {
   const frame = data.frames[i];
-  return `Frame ${frame.index} of ${data.total}, ${frame.time.toFixed(2)} s`;
+  return `Frame ${frame.index} of 0 to ${data.total - 1}, ${frame.time.toFixed(2)} s`;
 }
 
 function showControls() {
