@@ -19,7 +19,7 @@ import torch.nn.functional as F
 
 from depthcrafter_cli.datasets.generated import HELD_OUT
 from depthcrafter_cli.depth.align import Alignment, Floats, Overlap, align
-from depthcrafter_cli.evaluation.alignment import fit_scale_shift
+from depthcrafter_cli.evaluation.alignment import align_clip, fit_scale_shift
 from depthcrafter_cli.evaluation.metrics import evaluate_clip
 from depthcrafter_cli.pipeline.overlaps import compared_frames, skeleton_frames
 from depthcrafter_cli.pipeline.stitch import stitch
@@ -46,7 +46,9 @@ def main() -> None:
         for seed, depth in depths.items():
             for name, disparity in results(depth, error, disagreeing, np.random.default_rng(seed)):
                 positive = np.clip(disparity - disparity.min() + 1e-3, 1e-3, None)
-                found = evaluate_clip(positive.astype(np.float32), depth, max_depth=80.0)
+                found = evaluate_clip(
+                    align_clip(positive.astype(np.float32), depth, max_depth=80.0)
+                )
                 scores[name].append((found.abs_rel, found.delta1))
         print(f"error {error}, disagreeing area {disagreeing}")
         for name, each in scores.items():

@@ -24,6 +24,7 @@ from torch import Tensor
 from depthcrafter_cli.datasets.registry import DATASETS
 from depthcrafter_cli.depth.colorize import colorize
 from depthcrafter_cli.depth.normalize import normalize
+from depthcrafter_cli.evaluation.alignment import align_clip
 from depthcrafter_cli.evaluation.metrics import DepthMetrics, evaluate_clip
 from depthcrafter_cli.media.reader import probe, read_frames
 from depthcrafter_cli.media.resize import model_size, reference_stride
@@ -310,11 +311,13 @@ def metrics_case(case: Arrays, _folder: Path) -> Iterator[Deviation]:
         name = key.removesuffix("/args_json")
         args = json.loads(case[key].item())
         found = evaluate_clip(
-            case[f"{name}/pred"],
-            case[f"{name}/gt"][:, 0],
-            max_depth=args["dataset_max_depth"],
-            domain=args["domain"],
-            max_frames=args["seq_len"],
+            align_clip(
+                case[f"{name}/pred"],
+                case[f"{name}/gt"][:, 0],
+                max_depth=args["dataset_max_depth"],
+                domain=args["domain"],
+                max_frames=args["seq_len"],
+            )
         )
         ours = [getattr(found, field.name) for field in fields(DepthMetrics)]
         yield deviation(f"{name}/result", ours, case[f"{name}/result"], 1e-5)

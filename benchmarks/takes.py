@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from depthcrafter_cli.datasets.generated import HELD_OUT
 from depthcrafter_cli.depth.align import Overlap, align
 from depthcrafter_cli.disk import part_path
+from depthcrafter_cli.evaluation.alignment import align_clip
 from depthcrafter_cli.evaluation.metrics import evaluate_clip
 from depthcrafter_cli.models.loading import load_components
 from depthcrafter_cli.models.weights import find_weights
@@ -111,7 +112,7 @@ def kept(
 
 def abs_rel(disparity: np.ndarray, depth: np.ndarray, length: int) -> float:
     positive = disparity[:length] - min(float(disparity[:length].min()), 0)
-    return evaluate_clip(positive, depth[:length], max_depth=80.0).abs_rel
+    return evaluate_clip(align_clip(positive, depth[:length], max_depth=80.0)).abs_rel
 
 
 def takes(

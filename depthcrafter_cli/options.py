@@ -131,7 +131,7 @@ class Option:
         else:
             fits = self._in_range(held)
         if not fits:
-            raise self._refusal(value, self.range or self._expected)
+            raise self._refusal(held, self.range or self._expected)
         return held
 
     @property

@@ -12,10 +12,9 @@ from dataclasses import asdict, dataclass, fields, replace
 import numpy as np
 
 from depthcrafter_cli.errors import InputError
-from depthcrafter_cli.evaluation.alignment import Alignment, Array, Domain, Float64, align_clip
+from depthcrafter_cli.evaluation.alignment import AlignedClip, Array, Float64
 
 DELTA_THRESHOLD = 1.25
-_PUBLISHED = Alignment()
 
 
 @dataclass(frozen=True)
@@ -43,22 +42,8 @@ class ClipMetrics(DepthMetrics):
     n_valid: int
 
 
-def evaluate_clip(
-    pred: Array,
-    depth: Array,
-    *,
-    max_depth: float,
-    domain: Domain = "depth",
-    max_frames: int | None = None,
-    alignment: Alignment = _PUBLISHED,
-) -> ClipMetrics:
-    """Measure predicted disparity ``pred`` [T, h, w] against true ``depth`` [T, H, W].
-
-    Arguments and errors are those of :func:`~depthcrafter_cli.evaluation.alignment.align_clip`.
-    """
-    clip = align_clip(
-        pred, depth, max_depth=max_depth, domain=domain, max_frames=max_frames, alignment=alignment
-    )
+def evaluate_clip(clip: AlignedClip) -> ClipMetrics:
+    """Measure a prediction against the truth that it was aligned to."""
     frames, pixel_counts = [], []
     for frame in clip:
         if frame.valid.any():

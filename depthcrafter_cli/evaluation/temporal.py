@@ -3,40 +3,19 @@
 import numpy as np
 
 from depthcrafter_cli.errors import InputError
-from depthcrafter_cli.evaluation.alignment import (
-    AlignedFrame,
-    Alignment,
-    Array,
-    Domain,
-    Mask,
-    align_clip,
-)
-
-_PUBLISHED = Alignment()
+from depthcrafter_cli.evaluation.alignment import AlignedClip, AlignedFrame, Array, Mask
 
 
-def temporal_score(
-    pred: Array,
-    depth: Array,
-    *,
-    max_depth: float,
-    domain: Domain = "depth",
-    max_frames: int | None = None,
-    alignment: Alignment = _PUBLISHED,
-) -> float:
+def temporal_score(clip: AlignedClip) -> float:
     """Mean absolute change of the log-depth error between neighbouring frames; 0 is steadiest.
 
     With d the aligned estimate and g the truth, the error of a pixel is ln d - ln g: true motion
     of the scene drops out, an error that stays costs nothing, flicker of 1% of depth scores about
     0.01. Averaged over the pixels valid in both frames of a pair, then over pairs. A steady clip
-    may still be wrong, so read this beside AbsRel. The measure is ours; the alignment and the
-    arguments are those of :func:`~depthcrafter_cli.evaluation.alignment.align_clip`.
+    may still be wrong, so read this beside AbsRel. The measure is ours.
 
-    Raises InputError, besides its errors, when no two neighbouring frames share a valid pixel.
+    Raises InputError when no two neighbouring frames share a valid pixel.
     """
-    clip = align_clip(
-        pred, depth, max_depth=max_depth, domain=domain, max_frames=max_frames, alignment=alignment
-    )
     changes = []
     before: AlignedFrame | None = None
     for frame in clip:

@@ -76,11 +76,10 @@ def output_size(choice: str, source: Size, model: Size) -> Size:
 
     Raises UsageError for any other text.
     """
-    text = str(choice)  # a tuple, say, from Python
     named = {"source": source, "model": model}
-    if text in named:
-        return named[text]
-    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text.lower())
+    if choice in named:
+        return named[choice]
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", choice.lower())
     if match is None:
         raise UsageError(
             f"The output size is {choice!r}, expected 'source', 'model' or WIDTHxHEIGHT "

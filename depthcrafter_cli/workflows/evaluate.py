@@ -21,6 +21,7 @@ from depthcrafter_cli.workflows.looking import EvaluationRequest
 
 if TYPE_CHECKING:
     from depthcrafter_cli.datasets.recorded import RecordedClip
+    from depthcrafter_cli.evaluation.alignment import AlignedClip
     from depthcrafter_cli.types import Disparity
     from depthcrafter_cli.workflows.model import LoadedModel
 
@@ -298,23 +299,23 @@ def _score(
         "max_depth": protocol.max_depth, "domain": protocol.domain, "alignment": alignment,
     }  # fmt: skip
 
-    def parts() -> Iterator[slice]:
+    def parts(whole: AlignedClip) -> Iterator[AlignedClip]:
         if not protocol.per_frame:
-            yield slice(None)
+            yield whole
             return
         for index in range(frames):
-            truth = depth[index]
+            truth, part = depth[index], slice(index, index + 1)
             if ((truth > FLOOR) & (truth < protocol.max_depth)).any():
-                yield slice(index, index + 1)
+                yield align_clip(estimate[part], depth[part], **how)
 
     try:
-        each = [evaluate_clip(estimate[part], depth[part], **how) for part in parts()]
-        mean = mean_metrics(each)
-        steady = temporal_score(estimate, depth, **how) if frames > 1 else None
+        aligned = align_clip(estimate, depth, **how)
+        mean = mean_metrics([evaluate_clip(part) for part in parts(aligned)])
+        steady = temporal_score(aligned) if frames > 1 else None
         camera = None if clip.camera is None else clip.cropped_camera
         size = Size(*depth.shape[1:])
         pictures = iter(clip.pictures_at(size, frames)) if request.flow else None
-        more = consistency_of(align_clip(estimate, depth, **how), camera, pictures)
+        more = consistency_of(aligned, camera, pictures)
     except InputError as error:
         raise InputError(f"the clip {clip.name} cannot be scored: {error}") from error
     values = {item.name: getattr(mean, item.name) for item in dataclasses.fields(DepthMetrics)}

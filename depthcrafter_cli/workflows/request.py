@@ -78,7 +78,7 @@ class RunRequest(Look):
     outputs: tuple[Path, ...]
     size: str = option(
         "source", help="Size of the result: {default} (default), model or WIDTHxHEIGHT.",
-        part="look",
+        part="look", form="source, model or WIDTHxHEIGHT: write 1280x720",
     )  # fmt: skip
     square: bool = option(
         False,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from depthcrafter_cli.datasets.clip import ClipSource, Sample, Shape
+    from depthcrafter_cli.evaluation.alignment import AlignedClip
     from depthcrafter_cli.models.components import Components
     from depthcrafter_cli.pipeline.config import PipelineConfig
     from depthcrafter_cli.training.config import TrainingConfig
@@ -70,6 +71,7 @@ def validator(
     import numpy as np
 
     from depthcrafter_cli.datasets.recorded import resized_picture
+    from depthcrafter_cli.evaluation.alignment import align_clip
     from depthcrafter_cli.evaluation.metrics import evaluate_clip
     from depthcrafter_cli.evaluation.temporal import temporal_score
     from depthcrafter_cli.pipeline.pipeline import estimate_disparity
@@ -94,14 +96,14 @@ def validator(
             shown = [resized_picture(frame, size).numpy() for frame in clip.rgb.numpy()]
             prediction = np.concatenate([*estimate_disparity(networks, settings, shown)])
             try:
-                metrics = evaluate_clip(prediction, depth, max_depth=plan.max_depth)
+                aligned = align_clip(prediction, depth, max_depth=plan.max_depth)
+                metrics = evaluate_clip(aligned)
                 rows[prefix + "abs_rel"].append(metrics.abs_rel)
                 rows[prefix + "delta1"].append(metrics.delta1)
                 if frames > 1:
-                    steadiness = temporal_score(prediction, depth, max_depth=plan.max_depth)
-                    rows[prefix + "temporal"].append(steadiness)
+                    rows[prefix + "temporal"].append(temporal_score(aligned))
                 if show is not None and index == 0:
-                    show(name, _side_by_side(clip, prediction, depth, plan.max_depth))
+                    show(name, _side_by_side(clip, aligned))
             except InputError as error:
                 raise InputError(
                     f"clip {index} of the source {name!r} cannot be scored: {error}"
@@ -127,21 +129,14 @@ def _shown(size: "Size", multiple: int) -> "Size":
     return model_size(size, max(size.height, size.width, multiple), multiple)
 
 
-def _side_by_side(
-    clip: "Sample",
-    prediction: "npt.NDArray[np.float32]",
-    depth: "npt.NDArray[np.float32]",
-    max_depth: float,
-) -> "RgbImage":
+def _side_by_side(clip: "Sample", aligned: "AlignedClip") -> "RgbImage":
     """The middle frame, true disparity and the aligned estimate of it, uint8 [H, 3 W, 3]."""
     import numpy as np
 
     from depthcrafter_cli.depth.colorize import colorize
-    from depthcrafter_cli.evaluation.alignment import align_clip
 
-    frames = align_clip(prediction, depth, max_depth=max_depth)
-    middle = len(prediction) // 2
-    frame = next(islice(frames, middle, None))
+    middle = len(aligned.pred) // 2
+    frame = next(islice(aligned, middle, None))
     truth = np.where(frame.valid, 1 / np.where(frame.valid, frame.truth, 1), 0)
     maps = np.stack([truth, 1 / frame.estimate]) / max(truth.max(), 1e-9)
     coloured = colorize(np.clip(maps, 0, 1).astype(np.float32), "inferno", dither=False)

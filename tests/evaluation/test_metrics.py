@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from depthcrafter_cli.errors import InputError
+from depthcrafter_cli.evaluation.alignment import align_clip
 from depthcrafter_cli.evaluation.metrics import (
     DepthMetrics,
     evaluate_clip,
@@ -63,11 +64,13 @@ def test_equals_the_published_program(case):
     with np.load(REFERENCE) as arrays:
         options = json.loads(str(arrays[f"{case}/args_json"]))
         result = evaluate_clip(
-            arrays[f"{case}/pred"],
-            arrays[f"{case}/gt"][:, 0],
-            max_depth=options["dataset_max_depth"],
-            domain=options["domain"],
-            max_frames=options["seq_len"],
+            align_clip(
+                arrays[f"{case}/pred"],
+                arrays[f"{case}/gt"][:, 0],
+                max_depth=options["dataset_max_depth"],
+                domain=options["domain"],
+                max_frames=options["seq_len"],
+            )
         )
         assert result.n_valid == arrays[f"{case}/n_valid"]
         expected = arrays[f"{case}/scale_shift"]
@@ -85,8 +88,8 @@ def test_every_reference_case_is_covered():
 @pytest.mark.parametrize(("gain", "offset"), [(3.0, 0.5), (0.01, 0.0), (-0.5, 2.0)])
 def test_an_affine_change_of_the_prediction_changes_nothing(clip, gain, offset):
     pred, depth = clip
-    plain = evaluate_clip(pred, depth, max_depth=10)
-    changed = evaluate_clip(gain * pred + offset, depth, max_depth=10)
+    plain = evaluate_clip(align_clip(pred, depth, max_depth=10))
+    changed = evaluate_clip(align_clip(gain * pred + offset, depth, max_depth=10))
     # One pixel may cross a delta threshold by rounding; the depths themselves agree closely.
     np.testing.assert_allclose(values(changed), values(plain), rtol=1e-4)
     assert changed.abs_rel == pytest.approx(plain.abs_rel, rel=1e-6)
@@ -97,22 +100,24 @@ def test_a_scale_per_frame_is_not_forgiven(clip):
     _, depth = clip
     disparity = 1 / np.abs(depth)
     drift = np.linspace(0.5, 1.5, len(depth))[:, np.newaxis, np.newaxis]
-    assert evaluate_clip(disparity, depth, max_depth=10).abs_rel < 1e-6
-    assert evaluate_clip(disparity * drift, depth, max_depth=10).abs_rel > 0.1
+    assert evaluate_clip(align_clip(disparity, depth, max_depth=10)).abs_rel < 1e-6
+    assert evaluate_clip(align_clip(disparity * drift, depth, max_depth=10)).abs_rel > 0.1
 
 
 def test_a_frame_without_valid_pixels_is_dropped(clip):
     pred, depth = clip
     holed = np.insert(depth, 2, -1, axis=0)
     padded = np.insert(pred, 2, 0.5, axis=0)
-    assert evaluate_clip(padded, holed, max_depth=10) == evaluate_clip(pred, depth, max_depth=10)
+    assert evaluate_clip(align_clip(padded, holed, max_depth=10)) == evaluate_clip(
+        align_clip(pred, depth, max_depth=10)
+    )
 
 
 def test_max_frames_and_longer_truth_cut_the_clip(clip):
     pred, depth = clip
-    short = evaluate_clip(pred[:3], depth[:3], max_depth=10)
-    assert evaluate_clip(pred, depth, max_depth=10, max_frames=3) == short
-    assert evaluate_clip(pred[:3], depth, max_depth=10) == short
+    short = evaluate_clip(align_clip(pred[:3], depth[:3], max_depth=10))
+    assert evaluate_clip(align_clip(pred, depth, max_depth=10, max_frames=3)) == short
+    assert evaluate_clip(align_clip(pred[:3], depth, max_depth=10)) == short
 
 
 def test_pixel_metrics_by_hand():
@@ -127,7 +132,7 @@ def test_pixel_metrics_by_hand():
 
 def test_mean_weighs_clips_alike(clip):
     pred, depth = clip
-    clips = [evaluate_clip(pred, depth, max_depth=limit) for limit in (5, 10)]
+    clips = [evaluate_clip(align_clip(pred, depth, max_depth=limit)) for limit in (5, 10)]
     expected = np.mean([values(each) for each in clips], axis=0)
     np.testing.assert_allclose(astuple(mean_metrics(clips)), expected)
     with pytest.raises(InputError, match="no clip"):
@@ -140,7 +145,7 @@ def test_memory_does_not_grow_with_the_clip(clip):
     for repeats in (2, 40):
         long = np.tile(pred, (repeats, 1, 1)), np.tile(depth, (repeats, 1, 1))
         tracemalloc.start()
-        evaluate_clip(*long, max_depth=10)
+        evaluate_clip(align_clip(*long, max_depth=10))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     grown = peaks[1] - peaks[0]

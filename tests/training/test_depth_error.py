@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from depthcrafter_cli.evaluation.alignment import align_clip
 from depthcrafter_cli.evaluation.metrics import evaluate_clip
 from depthcrafter_cli.training.data.targets import FARTHEST, depth_cells
 from depthcrafter_cli.training.depth_error import DepthReading, depth_error
@@ -19,7 +20,9 @@ def scene():
 
 def test_error_is_abs_rel_of_the_evaluation(scene):
     guess, true = scene
-    metrics = evaluate_clip(guess[0, :, 0].numpy(), 1 / true[0, :, 0].numpy(), max_depth=FARTHEST)
+    metrics = evaluate_clip(
+        align_clip(guess[0, :, 0].numpy(), 1 / true[0, :, 0].numpy(), max_depth=FARTHEST)
+    )
     assert depth_error(guess, true).item() == pytest.approx(metrics.abs_rel, rel=1e-3)
 
 

@@ -254,7 +254,7 @@ def test_other_methods_are_called_the_same_way():
         (PICTURES, {"steps": 0}, UsageError, "`steps`|steps"),
         (PICTURES, {"start": 1}, UsageError, "`start`"),
         (PICTURES, {"size": "big"}, UsageError, "big"),
-        (PICTURES, {"size": (64, 48)}, UsageError, "64, 48"),
+        (PICTURES, {"size": (64, 48)}, UsageError, "64,48, expected source, model or WIDTHx"),
         (PICTURES, {"size": None}, UsageError, "None"),
         (PICTURES, {"max_res": "big"}, UsageError, "`max_res`"),
         (PICTURES, {"max_res": 16}, UsageError, "`max_res`"),
