@@ -27,6 +27,7 @@ Floats = npt.NDArray[np.float64]
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Metres from few known distances.")
+    parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--clips", type=int, default=16)
     parser.add_argument("--draws", type=int, default=25)
     parser.add_argument("--points", type=int, default=20)
@@ -34,7 +35,7 @@ def main() -> int:
     arguments = parser.parse_args()
     print("clip  all pixels   points: mean, median, worst   right points alone: mean")
     rows = []
-    for clip in range(arguments.clips):
+    for clip in range(arguments.first, arguments.first + arguments.clips):
         disparity, depth = _clip(clip)
         span = float(disparity.min()), float(disparity.max())
         seen = np.isfinite(depth) & (depth < FARTHEST)
@@ -53,9 +54,10 @@ def main() -> int:
             flush=True,
         )
     mean, median, bound = np.mean(rows, axis=0)
+    spread = np.std(rows, axis=0)[0] / len(rows) ** 0.5
     print(
-        f"relative to all pixels, mean of clips: {mean:.3f}, of medians {median:.3f}, "
-        f"right points alone {bound:.3f}"
+        f"relative to all pixels, mean of clips: {mean:.3f} (standard error {spread:.3f}), of "
+        f"medians {median:.3f}, right points alone {bound:.3f}"
     )
     return 0
 
