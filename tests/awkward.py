@@ -134,9 +134,9 @@ def _images(pattern: str, *coded: str, first: int = 1001, without: Sequence[int]
     return made
 
 
-def _cut(share: float, *coded: str) -> Make:
+def _cut(share: float, *coded: str, rate: Fraction = RATE) -> Make:
     def made(path: Path) -> None:
-        encode(path, *coded)
+        encode(path, *coded, rate=rate)
         path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
 
     return made
@@ -363,6 +363,7 @@ def _turned(times: int) -> Callable[[RgbImage], RgbImage]:
     return lambda rgb: np.rot90(rgb, times)
 
 
+PALETTES = ("-vf", "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1")
 LOSSLESS = ("-c:v", "ffv1", "-pix_fmt", "bgr0")
 RAW = ("-pix_fmt", "yuv444p")
 ENCRYPTED = (
@@ -400,8 +401,7 @@ CASES = {
     "stream.265": Case((*X265, "-f", "hevc"), rate=NTSC),
     # Films in pictures
     "film.gif": Case(
-        ("-vf", "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1"),
-        rate=Fraction(25), error=6,
+        PALETTES, rate=Fraction(25), error=6,
     ),
     "film.png": Case(("-f", "apng"), rate=Fraction(25), error=0),
     "film.webp": Case(_by_pillow(duration=40, lossless=True), rate=Fraction(25), error=0),
@@ -562,6 +562,17 @@ CASES = {
     "cut-off.mp4": Case(_cut(0.4, *X264), refused="cannot be read as a video"),
     "gap": Case(_images("p.%04d.png", without=[1004]), refused="lacks 1004 of 1001 to 1012"),
     "cut-off.y4m": Case(_cut(0.7, *RAW), numbers=tuple(range(8)), told="is damaged"),
+    "cut-off.gif": Case(
+        _cut(0.6, *PALETTES, rate=Fraction(25)), rate=Fraction(25), numbers=tuple(range(7)),
+        error=9, told="is damaged",
+    ),
+    "cut-off.png": Case(
+        _cut(0.6, "-f", "apng", rate=Fraction(25)), rate=Fraction(25), numbers=tuple(range(7)),
+        error=0, told="is damaged",
+    ),
+    "nearly-all-lost.mp4": Case(
+        _cut(0.7, *X264, "-movflags", "faststart"), numbers=(0,), told="is damaged"
+    ),
     "encrypted.mp4": Case(_again(*ENCRYPTED), refused="is encrypted (DRM)"),
     "empty.mp4": Case(_holding(b""), refused="is empty"),
     "text.mp4": Case(_holding(b"no video\n" * 99), refused="cannot be read as a video"),

@@ -30,7 +30,8 @@ _SAMPLED, _SAMPLED_BYTES = 1000, 1 << 25  # packets at most that are looked at, 
 _TAIL = 2  # seconds
 # How far from those that a rate promises pictures may be before it is called another one.
 _STEPS_OFF, _SHARE_OFF = Fraction(5, 2), Fraction(1, 20)
-_WHOLE_ONLY = "yuv4mpegpipe"  # FFmpeg says nothing of a part of a picture at its end
+_TRAILERS = {"gif": b"\0;", "apng": b"IEND"}  # how files of some kinds end
+_TRAILER_BYTES = 1024  # with what programs may have put behind them
 _IN_FLIGHT = 64  # packets at most that decoding threads work on at once
 
 
@@ -111,7 +112,7 @@ class Decoder:
                 for packet in self._container.demux(self._stream):
                     position = max(position, (packet.pos or 0) + packet.size)
                     yield packet
-                if self._container.format.name == _WHOLE_ONLY and position < self._container.size:
+                if _is_cut_off(self._container, position):
                     self._is_damaged()
                 return
             except IndexError:
@@ -165,6 +166,16 @@ class Decoder:
         return "; ".join(told) or None
 
 
+def _is_cut_off(container: av.container.InputContainer, read_to: int) -> bool:
+    """Whether a file ends within a picture, of those kinds of which FFmpeg does not tell it."""
+    kind = container.format.name
+    if kind not in _TRAILERS:
+        return bool(kind == "yuv4mpegpipe" and read_to < container.size)
+    with Path(container.name).open("rb") as file:
+        file.seek(max(0, container.size - _TRAILER_BYTES))
+        return _TRAILERS[kind] not in file.read()
+
+
 def _repeats_fields(stream: av.VideoStream) -> bool:
     return bool(stream.codec_context.name in ("mpeg1video", "mpeg2video"))
 
@@ -196,7 +207,7 @@ def measured(
     steps = len(known) - 1
     span = known[-1] - known[0] if steps > 0 else Fraction(0)
     told, off = rate, max(_STEPS_OFF, steps * _SHARE_OFF)
-    if span > 0 and abs(span * rate - steps) > off:
+    if span > 0 and abs(span * rate - steps) > off and known == sorted(known):
         # Where fields are repeated half a one may be missing at both ends.
         unsure = Fraction(1, 5000)
         if _repeats_fields(stream):

@@ -88,9 +88,9 @@ class VideoFile:
         Raises InputError, and UsageError for a stream that there is not.
         """
         with self._opened(_ONE_PICTURE) as (container, stream):
+            self._require_no_encryption(container, stream)
             first = next(Decoder(container, stream).pictures(), None)
             if first is None:
-                self._require_no_encryption(container, stream)
                 raise InputError(
                     f"No frame of {self.path} can be decoded, expected a complete video file: "
                     "check that its download or copy finished."
@@ -107,10 +107,7 @@ class VideoFile:
             return VideoInfo(self.path, size, *rates, count, hdr, anamorphic)
 
     def measured(self, info: VideoInfo) -> VideoInfo:
-        """``info`` with the rate and the number of frames that the first packets tell.
-
-        Raises InputError.
-        """
+        """``info`` with the rate and number of frames by its packets. Raises InputError."""
         with self._opened() as (container, stream):
             count, rate = measured(container, stream, info.frame_count, info.rate)
         return replace(info, rate=rate, peak_rate=max(rate, info.peak_rate), frame_count=count)
@@ -169,24 +166,25 @@ class VideoFile:
             return Fraction(stream.time_base or 1), (first and first.pts) or 0
 
     def stored_size(self) -> Size:
-        """The size of the pictures as they are stored, from the header alone.
-
-        Raises InputError.
-        """
+        """The size of the pictures as they are stored, from the header alone. Raises InputError."""
         with self._opened() as (_container, stream):
             return Size(stream.height, stream.width)
 
-    def pictures(self, start: Fraction, warn: Warn) -> Iterator[Timed[av.VideoFrame]]:
+    def pictures(
+        self, start: Fraction, warn: Warn, threads: str = "AUTO"
+    ) -> Iterator[Timed[av.VideoFrame]]:
         """(seconds from the first frame, seconds it is shown, picture) in order.
 
         They may begin before ``start``. Damage never ends the reading early without a word: what
         can be decoded is handed out, then ``warn`` gets one sentence.
         """
-        with self._opened() as (container, stream):
+        with self._opened(threads) as (container, stream):
             decoder = Decoder(container, stream)
             pictures = decoder.pictures()
             first = next(pictures, None)
             if first is None:
+                if threads != _ONE_PICTURE:  # by which damage in the first packets loses less
+                    yield from self.pictures(start, warn, _ONE_PICTURE)
                 return
             self._tell_choice(container, stream, warn)
             zero = seconds_of(first) or Fraction(0)
