@@ -5,6 +5,7 @@ Anything that is not a :class:`DepthCrafterError` is a defect of ours and exits 
 the error of Python that callers expect: a ValueError for what was given, an OSError for files.
 """
 
+import re
 from errno import EACCES, ELOOP, ENAMETOOLONG, EPERM
 from typing import ClassVar
 
@@ -68,11 +69,17 @@ def unreachable(error: Exception) -> InputError | None:
     Whoever opens a file says more of it; this is for a path that was only asked about, where Python
     raises such errors, too.
     """
-    if not (isinstance(error, OSError) and error.errno in _UNREACHABLE and error.filename):
+    # Path.resolve, before Python 3.13
+    around = isinstance(error, RuntimeError) and re.match("Symlink loop from '(.*)'", str(error))
+    if isinstance(error, OSError) and error.errno in _UNREACHABLE and error.filename:
+        path, reason = error.filename, error.strerror
+    elif around:
+        path, reason = around[1], "its links lead in a circle"
+    else:
         return None
     return InputError(
-        f"{error.filename} cannot be reached ({error.strerror}), expected a path that may be "
-        "followed: check it, and the permissions of its folders."
+        f"{path} cannot be reached ({reason}), expected a path that may be followed: check it, and "
+        "the permissions of its folders."
     )
 
 

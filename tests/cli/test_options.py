@@ -366,6 +366,14 @@ def test_a_path_that_is_none_is_refused_in_our_words(cli, arguments, code, says)
     assert refused.code == code and says in refused.err and "Invalid" not in refused.err, refused
 
 
+@pytest.mark.parametrize("command", [["check"], ["report", "--out", "p.html"], ["batch", "--out"]])
+def test_a_link_that_leads_to_itself_is_refused_in_our_words(cli, tmp_path, command):
+    around = tmp_path / "around"
+    around.symlink_to(around)
+    refused = cli(*command, around, *["nothing.mp4"] * (command[0] == "batch"))
+    assert refused.code == 3 and ", expected " in refused.err, refused
+
+
 def test_below_the_command_line_fields_are_named_not_options():
     """Only commands to be copied have options: of pip, of Ray, of this program."""
     package, commands = ROOT / "depthcrafter_cli", ("pip ", "ray start", "`depthcrafter ")
