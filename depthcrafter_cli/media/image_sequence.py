@@ -9,6 +9,7 @@ import av
 
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.images import (
+    is_logarithmic,
     is_picture,
     kinds_read,
     pixel_aspect,
@@ -92,14 +93,19 @@ class ImageSequence:
         read; ``warn`` is told of one that is broken, and of what is taken for no sequence.
         """
         images = self._images(warn)
-        is_film = None
-        for index in range(int(start * self.rate), len(images)):
+        is_film, begin = None, int(start * self.rate)
+        for index in range(begin, len(images)):
             file = images[index][1]
             try:
                 picture = read_picture(file, self.exposure)
             except InputError as error:
                 tell_of_broken(error, warn)
                 return
+            if index == begin and is_logarithmic(file):
+                warn(
+                    f"{file} holds logarithmic levels, as film is scanned, and the model sees them "
+                    "as they are stored, rather flat: convert it to display light first."
+                )
             if is_film is None and picture.pages > 1:
                 is_film = file
                 warn(

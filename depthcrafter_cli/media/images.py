@@ -32,6 +32,7 @@ _MOST_ASPECT, _FINEST_ASPECT = Fraction(10), 10_000  # of pixels: what is beyond
 _WHITE = 65535  # of 16-bit gray
 _FILMS = ("PNG", "TIFF", "WEBP")
 _SUBFILE, _NO_PAGE = 254, 1 | 4  # TIFF 6.0: a reduced copy, or a mask, of another page
+_DPX_TRANSFER, _DPX_LOG = 801, (b"\1", b"\3")  # of the first channel: printing density, log
 _BITS, _COMPRESSION, _PLANES, _NONE, _APART = 258, 259, 284, 1, 2  # TIFF 6.0 as well
 
 
@@ -99,6 +100,15 @@ def pixel_aspect(file: Path) -> Fraction:
     told = _KINDS[file.suffix.lower()].pixel_aspect
     aspect = Fraction(1) if told is None else told(file).limit_denominator(_FINEST_ASPECT)
     return aspect if 1 / _MOST_ASPECT <= aspect <= _MOST_ASPECT else Fraction(1)
+
+
+def is_logarithmic(file: Path) -> bool:
+    """Whether a picture says that its levels are those of film or log (DPX: SMPTE 268M)."""
+    if file.suffix.lower() != ".dpx":
+        return False
+    with file.open("rb") as header:
+        header.seek(_DPX_TRANSFER)
+        return header.read(1) in _DPX_LOG
 
 
 @contextmanager

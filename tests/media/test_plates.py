@@ -53,6 +53,17 @@ def test_a_sequence_of_plates_is_read_as_ffmpeg_reads_them(tmp_path, suffix):
         assert [index_of(frame.rgb) for frame in frames] == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("transfer", [1, 2, 3])
+def test_film_that_is_scanned_is_read_as_it_is_stored_and_it_is_told(tmp_path, transfer):
+    plate, told = tmp_path / "p.1001.dpx", []
+    ffmpeg("-i", CLIP, "-frames:v", "1", "-pix_fmt", "gbrp10be", plate)
+    data = bytearray(plate.read_bytes())
+    data[801] = transfer  # SMPTE 268M: printing density, linear, logarithmic
+    plate.write_bytes(data)
+    assert len(list(read_frames(tmp_path, SMALL, warn=told.append))) == 1
+    assert ["logarithmic" in each for each in told] == [True] * (transfer != 2)
+
+
 @pytest.mark.parametrize("half", [True, False], ids=["half", "float"])
 @pytest.mark.parametrize(
     "storage", [OpenEXR.scanlineimage, OpenEXR.tiledimage], ids=["lines", "tiles"]
