@@ -348,9 +348,10 @@ def _gray_picture(codec: Codec, normalized: Disparity) -> av.VideoFrame:
     height, width = normalized.shape
     picture = av.VideoFrame(width, height, codec.pix_fmt)
     luma, *chroma = picture.planes
-    samples = black + span * normalized.astype(np.float64)
+    samples = np.multiply(normalized, span, dtype=np.float64)
+    samples += black
     kind = "u1" if codec.bits == 8 else "<u2"
-    _fill(luma, dithered(samples) if codec.bits == 8 else np.rint(samples), kind)
+    _fill(luma, dithered(samples) if codec.bits == 8 else np.rint(samples, out=samples), kind)
     for plane in chroma:
         _fill(plane, 1 << codec.bits - 1, kind)
     return picture
