@@ -42,7 +42,10 @@ _LONG = 200  # characters of a value
 # Of frames, seconds, pixels: what is more was not meant, and 64 bits could not count with it.
 _LARGEST = 1_000_000_000_000
 _TYPED = {bool: "yes or no", int: "a whole number", float: "a number"}
-_FORMS = {**_TYPED, str: "text", Path: "a path", Mapping: "names with their values"}
+_FORMS: Mapping[Any, str] = {
+    **_TYPED, str: "text", Path: "a path", Mapping: "names with their values",
+    Callable: "a function",
+}  # fmt: skip
 _NUMBERS = {bool: int, int: numbers.Integral, float: numbers.Real, Fraction: numbers.Rational}
 
 

@@ -335,6 +335,8 @@ class DepthCrafterPipeline:
         observer: Observer = ignore, **options: Any,
     ) -> Iterator[Depth]:  # fmt: skip
         """See :meth:`stream`."""
+        as_kind(Callable, "observer", observer)
+        as_kind(Callable, "callback_on_step_end", callback_on_step_end or ignore)
         reading = {name: options.pop(name) for name in _READING & options.keys()}
         settings, typed = settings_of_call(options, generator)
         max_res, size, cuts = (

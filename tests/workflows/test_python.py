@@ -262,6 +262,8 @@ def test_other_methods_are_called_the_same_way():
         (PICTURES, {"window_size": 2, "overlap": 2}, UsageError, "`window_size`"),
         (PICTURES, {"steps": 1, "num_inference_steps": 1}, UsageError, "mean the same"),
         (PICTURES, {"generator": 3}, UsageError, "`generator`"),
+        (PICTURES, {"observer": None}, UsageError, "`observer` None, expected a function"),
+        (PICTURES, {"callback_on_step_end": 5}, UsageError, "`callback_on_step_end` 5, expected"),
         (PICTURES, {"output_type": "pil"}, UsageError, "`output_type`"),
         (PICTURES, {"callback_on_step_end": print, "method": 1}, UsageError, "`method`"),
         ("nowhere.mp4", {}, InputError, "nowhere.mp4"),
