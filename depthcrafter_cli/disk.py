@@ -253,10 +253,18 @@ def fold(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a path leads to a folder; not if it is too long, or cannot or may not be followed.
+
+    ``Path.is_dir`` raises some of these as errors.
+    """
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def nearest_folder(path: Path) -> Path | None:
     """The folder ``path``, or the nearest above that is there; None on a drive that is not."""
     above = (path.absolute(), *path.absolute().parents)
-    return next((place for place in above if os.path.isdir(place)), None)  # noqa: PTH112 - catches
+    return next(filter(is_folder, above), None)
 
 
 def identities(path: Path) -> set[Identity]:

@@ -40,7 +40,8 @@ _EXPECTED = "expected a LoRA of linear layers as `depthcrafter train` writes it:
 
 def is_adapter(folder: Path) -> bool:
     """Whether a folder holds an adapter."""
-    return os.path.isfile(folder / ADAPTER_CONFIG)  # noqa: PTH113 - catches
+    # Path.is_file raises an error where the folder may not be searched.
+    return os.path.isfile(folder / ADAPTER_CONFIG)  # noqa: PTH113
 
 
 def adapted_layers(folder: Path | None) -> frozenset[str]:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from depthcrafter_cli.disk import user_folder
+from depthcrafter_cli.disk import is_folder, user_folder
 from depthcrafter_cli.errors import WeightsError
 from depthcrafter_cli.models.adapters import is_adapter
 from depthcrafter_cli.models.layout import (
@@ -117,7 +117,7 @@ def find_configs(
 
 def split_adapter(name: str | None) -> tuple[str | None, Path | None]:
     """The model and the adapter's folder that ``MODEL+FOLDER`` means; either may have a + in it."""
-    if name is not None and name not in MODELS and not os.path.isdir(_folder_of(name)):  # noqa: PTH112 - catches
+    if name is not None and name not in MODELS and not is_folder(_folder_of(name)):
         parts = name.split("+")
         for count in range(1, len(parts)):
             folder = _folder_of("+".join(parts[count:]))
@@ -222,7 +222,7 @@ def _open_folder(folder: Path, layout: Layout) -> InstalledModel:
             f"got the adapter {folder} alone, expected a model before it: write it as "
             f"MODEL+{folder}, MODEL being the one that it was trained on."
         )
-    if not os.path.isdir(folder):  # noqa: PTH112 - catches
+    if not is_folder(folder):
         named = (spec.name for spec in MODELS.values() if spec.layout == layout)
         name = folder.as_posix()
         pulled = f"; of the hub: {pull_command(name)}" if _REPOSITORY.fullmatch(name) else ""

@@ -102,8 +102,7 @@ class DepthCrafterPipeline:
         """
         self._limits = _settled("max_vram", limits[0]), _settled("max_ram", limits[1])
         self._model, self._method, self._warn = model, method_named(method), warn
-        self._loaded = loaded or LoadedModel()
-        self._asked = device, dtype
+        self._loaded, self._asked = loaded or LoadedModel(), (device, dtype)
         self._place()
         self._method.find(model.weights)  # whether it is there
 

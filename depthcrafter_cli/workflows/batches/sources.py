@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from depthcrafter_cli.disk import is_folder
 from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.media.image_sequence import images_in
 from depthcrafter_cli.media.images import suffixes
@@ -164,11 +165,11 @@ class _Search:
             if self._is_result(path):
                 continue
             hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-            is_folder = path.is_dir()
-            wanted = self._is_sequence(path) if is_folder else path.suffix.lower() in chosen
+            is_file = not path.is_dir()
+            wanted = path.suffix.lower() in chosen if is_file else self._is_sequence(path)
             if wanted and not hidden:
                 yield _mirrored(path, root)
-            elif not is_folder and (wanted or not hidden):
+            elif is_file and (wanted or not hidden):
                 self.left_out.append(path)
 
     def _globbed(self, root: Path, parts: Sequence[str]) -> set[Path]:
@@ -270,7 +271,7 @@ def _mirrored(path: Path, root: Path) -> BatchVideo:
 
 
 def _stem(path: Path) -> str:
-    return path.name if os.path.isdir(path) else path.stem  # noqa: PTH112 - catches
+    return path.name if is_folder(path) else path.stem
 
 
 def _lines(path: Path) -> Iterator[BatchVideo]:
