@@ -47,16 +47,23 @@ def main() -> int:
             for errors, start, trusted in (found, 0, 0.75), (bound, wrong, 0.999):
                 fit = fit_metric(disparity[at][start:], measured[start:], span, trusted)
                 errors.append(_abs_rel(fit, disparity, depth))
-        rows.append((np.mean(found) / best, np.median(found) / best, np.mean(bound) / best))
+        rows.append((best, np.mean(found), np.median(found), np.mean(bound)))
         print(
             f"{clip:>4}  {best:.4f}       {np.mean(found):.4f}, {np.median(found):.4f}, "
             f"{max(found):.4f}           {np.mean(bound):.4f}",
             flush=True,
         )
-    mean, median, bound = np.mean(rows, axis=0)
-    spread = np.std(rows, axis=0)[0] / len(rows) ** 0.5
+    errors = np.array(rows)
+    best, found, _median, bound = errors.mean(axis=0)
     print(
-        f"relative to all pixels, mean of clips: {mean:.3f} (standard error {spread:.3f}), of "
+        f"AbsRel, mean of clips: all pixels {best:.4f}, points {found:.4f} ({found / best:.3f}), "
+        f"right points alone {bound:.4f} ({bound / best:.3f})"
+    )
+    relative = errors[:, 1:] / errors[:, :1]
+    found, median, bound = relative.mean(axis=0)
+    spread = relative[:, 0].std() / len(rows) ** 0.5
+    print(
+        f"relative to all pixels, clip by clip: {found:.3f} (standard error {spread:.3f}), of "
         f"medians {median:.3f}, right points alone {bound:.3f}"
     )
     return 0
