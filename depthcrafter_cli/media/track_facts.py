@@ -32,7 +32,6 @@ _SEGMENT, _TRACKS, _CLUSTER, _TRACK = 0x18538067, 0x1654AE6B, 0x1F43B675, 0xAE
 _TRACK_TYPE, _IS_VIDEO, _VIDEO = 0x83, 1, 0xE0
 _CROP_LEFT, _CROP_RIGHT, _CROP_TOP, _CROP_BOTTOM = 0x54CC, 0x54DD, 0x54BB, 0x54AA
 _MAPPING, _MAPPED_TYPE, _MAPPED = 0x41E4, 0x41E7, 0x41ED
-_SEGMENT_BYTES, _EBML_HEAD = _SEGMENT.to_bytes(4, "big"), 4096  # where it begins at most
 _UNKNOWN = -1  # size of an element that lasts as long as there are bytes
 
 Span: TypeAlias = tuple[int, int]
@@ -89,16 +88,14 @@ def is_whole_matroska(path: Path, container: av.container.InputContainer) -> boo
     """Whether a Matroska file is as long as it says; None for other files and where it does not."""
     if not container.format.name.startswith("matroska"):
         return None
-    with path.open("rb") as file:
-        head = file.read(_EBML_HEAD)
-    at = head.find(_SEGMENT_BYTES) + len(_SEGMENT_BYTES)
-    if at < len(_SEGMENT_BYTES) or at + 8 > len(head) or not head[at]:
-        return None
-    width = 9 - head[at].bit_length()  # as many leading zero bits as further bytes
-    size = int.from_bytes(head[at : at + width], "big") - (1 << 7 * width)
-    if size == (1 << 7 * width) - 1:
-        return None
-    return at + width + size <= path.stat().st_size
+    with suppress(ValueError), path.open("rb") as file:
+        position, end = 0, file.seek(0, 2)
+        while position < end:
+            name, begin, size = _element(file, position)
+            if name == _SEGMENT or size == _UNKNOWN:
+                return None if size == _UNKNOWN else begin + size <= end
+            position = begin + size
+    return None
 
 
 def _of_boxes(file: BinaryIO, number: int) -> TrackFacts:
@@ -220,11 +217,17 @@ def _by_name(file: BinaryIO, span: Span) -> dict[int, list[Span]]:
 def _elements(file: BinaryIO, span: Span) -> Iterator[tuple[int, Span]]:
     position, end = span
     while position < end:
-        name, begin = _variable(file, position, is_size=False)
-        size, begin = _variable(file, begin, is_size=True)
+        name, begin, size = _element(file, position)
         following = end if size == _UNKNOWN else begin + size
         yield name, (begin, min(following, end))
         position = following
+
+
+def _element(file: BinaryIO, position: int) -> tuple[int, int, int]:
+    """An element's name, and where what it holds begins, and how long that is."""
+    name, begin = _variable(file, position, is_size=False)
+    size, begin = _variable(file, begin, is_size=True)
+    return name, begin, size
 
 
 def _variable(file: BinaryIO, position: int, *, is_size: bool) -> tuple[int, int]:
