@@ -8,6 +8,9 @@ that handed the work over.
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from itertools import islice, repeat, takewhile
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -22,14 +25,27 @@ def ahead(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
     Their error is raised after the items before it. The thread ends with the generator.
     """
     stream = iter(items)
-    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
-        made = deque(thread.submit(next, stream, _END) for _ in range(depth))
+    with closing(called_ahead(repeat(partial(next, stream, _END)), depth)) as made:
+        yield from takewhile(lambda item: item is not _END, made)
+
+
+def called_ahead(
+    calls: Iterable[Callable[[], Item]], depth: int, threads: int = 1
+) -> Generator[Item, None, None]:
+    """Yield what ``calls`` return, in order; ``depth`` of them are made before they are asked for.
+
+    With several ``threads`` several are under way at a time. An error is raised in its place.
+    """
+    waiting = iter(calls)
+    with ThreadPoolExecutor(threads, thread_name_prefix="ahead") as pool:
+        made = deque(pool.submit(call) for call in islice(waiting, depth))
         try:
-            while (item := made.popleft().result()) is not _END:
-                made.append(thread.submit(next, stream, _END))
+            while made:
+                item = made.popleft().result()
+                made.extend(pool.submit(call) for call in islice(waiting, 1))
                 yield item
         finally:
-            thread.shutdown(cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
 
 
 class Behind:

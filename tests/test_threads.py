@@ -1,8 +1,9 @@
 import threading
+from functools import partial
 
 import pytest
 
-from depthcrafter_cli.threads import Behind, ahead
+from depthcrafter_cli.threads import Behind, ahead, called_ahead
 
 
 def test_items_are_made_ahead_in_order_and_no_more_of_them_than_asked_for():
@@ -40,6 +41,17 @@ def test_no_thread_is_left_of_what_was_not_used_up():
     assert next(taken) == 0
     taken.close()
     assert threading.active_count() == before
+
+
+def test_several_threads_call_at_a_time_and_what_they_return_comes_in_order():
+    both = threading.Barrier(2)
+
+    def called(number):
+        both.wait(60)  # comes back once two threads wait
+        return number
+
+    calls = (partial(called, number) for number in range(6))
+    assert [*called_ahead(calls, 4, threads=2)] == [*range(6)]
 
 
 def test_work_is_done_in_order_and_waited_for():

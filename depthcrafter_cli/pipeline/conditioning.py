@@ -6,6 +6,7 @@ Both are per frame: batches bound memory and change nothing.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, count, islice
 
 import numpy as np
@@ -17,7 +18,7 @@ from depthcrafter_cli.models.components import Components
 from depthcrafter_cli.models.devices import lacks_operations
 from depthcrafter_cli.models.reordered.encoder import encode_images
 from depthcrafter_cli.pipeline.noise import NoiseSource
-from depthcrafter_cli.threads import ahead
+from depthcrafter_cli.threads import called_ahead
 from depthcrafter_cli.types import RgbImage
 
 CLIP_SIDE = 224
@@ -69,18 +70,18 @@ def condition(
 ) -> Iterator[Conditioning]:
     """Stream the conditioning of uint8 [H, W, 3] frames from frame ``start``, one at a time.
 
-    A thread draws the noise of the next batch, up to frame ``total`` if that is known.
+    Threads draw the noise of the next batch, up to frame ``total`` if that is known.
     """
 
-    def drawn(indices: Iterable[int]) -> Iterator[Tensor]:
-        for index in indices:
-            image = noise.images(index, index + 1)[0].mul_(noise_aug)
-            yield image.permute(1, 2, 0).contiguous()  # as frames are in memory
+    def draw(index: int) -> Tensor:
+        image = noise.images(index, index + 1)[0].mul_(noise_aug)
+        return image.permute(1, 2, 0).contiguous()  # as frames are in memory
 
     stream, beyond = iter(frames), start if total is None else max(start, total)
     within: Iterable[int] = count(start) if total is None else range(start, beyond)
-    with closing(ahead(drawn(within), batch)) as soon:
-        added = chain(soon, drawn(count(beyond)))
+    calls = (partial(draw, index) for index in within)
+    with closing(called_ahead(calls, batch, threads=1 if noise.in_order else batch)) as soon:
+        added = chain(soon, map(draw, count(beyond)))
         while held := list(islice(stream, batch)):
             pictures = torch.from_numpy(np.stack(held))
             yield from encode(pictures, list(islice(added, len(held)))).frames()

@@ -15,7 +15,7 @@ from depthcrafter_cli.methods.base import Estimator, MethodPlan, ResumePoint
 from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
 from depthcrafter_cli.threads import Behind, ahead
 from depthcrafter_cli.types import Frame, RgbImage
-from depthcrafter_cli.workflows.queues import CHUNKS_BEHIND, FRAMES_AHEAD
+from depthcrafter_cli.workflows.queues import CHUNKS_BEHIND, frames_ahead
 from depthcrafter_cli.workflows.run_plan import RunPlan, work_of
 from depthcrafter_cli.workflows.shot_state import ShotState
 
@@ -63,7 +63,7 @@ class _Reader:
         if self._stream is None:
             request, video, size = self._plan.request, self._plan.video, self._plan.method.size
             frames = read_frames(request.video, size, video.reading, self._said.append, first)
-            self._stream = ahead(frames, FRAMES_AHEAD)
+            self._stream = ahead(frames, frames_ahead(self._plan.machine.device, size))
         try:
             for frame in self._stream:
                 self._tell()

@@ -11,7 +11,7 @@ from depthcrafter_cli.media.sinks.sequence import _BACKLOG
 from depthcrafter_cli.memory.budget import Budget
 from depthcrafter_cli.types import Size
 from depthcrafter_cli.workflows import queues
-from depthcrafter_cli.workflows.queues import queued_bytes
+from depthcrafter_cli.workflows.queues import frames_ahead, queued_bytes
 
 SMALL, LARGE = Size(64, 64), Size(128, 256)
 PNG, NPZ, MP4 = Path("a_%05d.png"), Path("a.npz"), Path("a.mp4")
@@ -27,10 +27,17 @@ def test_each_place_counts_by_its_own_size(monkeypatch):
         (bytes_of(**{name: LARGE}) - base) / more for name in ("source", "model", "written")
     )
     assert bytes_of(LARGE, LARGE, LARGE) - base == pytest.approx((read + inside + out) * more)
-    # Pictures that wait and that are encoded, their noise twice, and two chunks of disparity.
-    assert inside == 3 * 16 + 12 * 16 + 4 * 16
+    # Pictures that wait and that are encoded, their noise thrice, and two chunks of disparity.
+    assert inside == 3 * 16 + 12 * 24 + 4 * 16
     monkeypatch.setattr(queues, "FRAMES_AHEAD", 2 * queues.FRAMES_AHEAD)
     assert (bytes_of(model=LARGE) - base) / more > inside
+
+
+def test_frames_are_read_further_ahead_where_their_memory_is_not_the_models():
+    published, film = Size(576, 1024), Size(4096, 8192)
+    assert frames_ahead("cpu", published) == frames_ahead("mps", published) == 8
+    assert frames_ahead("cuda:1", published) == 75
+    assert frames_ahead("cuda:0", film) == 8
 
 
 def test_outputs_hold_what_they_have_not_written():
