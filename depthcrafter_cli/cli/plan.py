@@ -156,6 +156,7 @@ def _overview(planned: "RunPlan") -> dict[str, Any]:
         **method.details,
         "device": planned.machine.device,
         "dtype": planned.machine.dtype,
+        "triton": planned.machine.fused,
         "predicted_peak_bytes": method.peak_bytes,
     }
 

@@ -93,9 +93,10 @@ def test_a_card_elsewhere_is_taken_to_have_triton_and_that_is_said(cli, monkeypa
     monkeypatch.setattr(sys, "platform", "linux")
     options = ["plan", CLIP, "--weights", "depthcrafter", "--max-res", 1024, "--card", "RTX 4090"]
     monkeypatch.delenv(TRITON_SWITCH, raising=False)
-    usual = cli(*options)
+    usual, details = cli(*options), json.loads(cli(*options, "--json").out)
     monkeypatch.setenv(TRITON_SWITCH, "0")
     without = cli(*options)
+    assert details["triton"] and not json.loads(cli(*options, "--json").out)["triton"]
     assert ", with Triton, " in usual.out and ", without Triton, " in without.out
 
 
