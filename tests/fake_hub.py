@@ -40,10 +40,12 @@ class FakeHub:
     corrupt: set[str] = field(default_factory=set)
     bytes_per_second: float | None = None
     ignore_ranges: bool = False
+    most_of_a_range: int | None = None  # bytes of the answer to a range, however many it asks for
+    clock_ahead: float = 0.0  # seconds that this clock is ahead of the one that asks
     mirror: bool = False  # no redirect, and no header of the hub's
     no_length: frozenset[str] = frozenset()  # methods answered in chunks, without a length
     head_status: int | None = None  # what HEAD is refused with
-    head_length: int | None = None  # what HEAD says instead of the length
+    head_length: int | str | None = None  # what HEAD says instead of the length
     etag: Callable[[bytes], str | None] | None = None
     encoding: str | None = None  # of all bodies, asked for or not
     redirect: tuple[int, str] | None = None  # once a file: status, and what comes before its path
@@ -175,6 +177,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string((timestamp or time.time()) + self.hub.clock_ahead)
+
     def log_message(self, *_: object) -> None:
         pass
 
@@ -263,7 +268,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.hub.encoding:
             self.send_header("Content-Encoding", self.hub.encoding)
         if start:
-            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+            content = content[: start + (self.hub.most_of_a_range or size)]
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{size}")
         chunked = self.command in self.hub.no_length or path in self.hub.endless
         if chunked and self.command == "GET":
             self.send_header("Transfer-Encoding", "chunked")

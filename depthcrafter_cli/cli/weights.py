@@ -102,6 +102,7 @@ def pull_weights(
         from depthcrafter_cli.models.download import find_repository, pull
         from depthcrafter_cli.models.registry import licence_notice
         from depthcrafter_cli.models.weights import is_repository, pull_root, registered
+        from depthcrafter_cli.progress import Interrupted
 
         if is_repository(name) and not given:
             spec, settings = find_repository(name, console.warn)
@@ -116,10 +117,14 @@ def pull_weights(
                 "the command."
             )
         with console.observing() as observer:
-            found = pull(
-                spec, to or pull_root(), observer, console.warn,
-                given=(*(given or ()), *(more or ())), settings=settings,
-            )  # fmt: skip
+            try:
+                found = pull(
+                    spec, to or pull_root(), observer, console.warn,
+                    given=(*(given or ()), *(more or ())), settings=settings,
+                )  # fmt: skip
+            except Interrupted:
+                console.hint = "Go on with: the same command."
+                raise
         complete = Line(f"{name} is complete and checked")
         console.done([found.path], complete, model=name, path=str(found.path))
 

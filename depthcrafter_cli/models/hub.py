@@ -9,14 +9,21 @@ import re
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from email.utils import parsedate_to_datetime
+from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from depthcrafter_cli.errors import WeightsError
+from depthcrafter_cli.models.answers import (
+    continues,
+    length_of,
+    retry_after,
+    status_of,
+    told_checksum,
+    told_size,
+)
 from depthcrafter_cli.models.offers import Offer, OnBytes, other_file
 from depthcrafter_cli.models.registry import HubFile
 from depthcrafter_cli.progress import Warn
@@ -83,7 +90,7 @@ class Hub:
                     raise _verdict(file, response)
         except TransferError as error:
             raise _unreachable(file, error) from error
-        size, checksum = _told_size(told), _told_checksum(told)
+        size, checksum = told_size(told), told_checksum(told)
         linked = "X-Linked-Size" in told
         if linked and file.size not in (None, size):
             raise other_file(file, size)
@@ -114,16 +121,11 @@ class Hub:
         start = partial.stat().st_size if partial.is_file() else 0
         if start and start == offer.size:
             return
-        ranged = {"Range": f"bytes={start}-"} if start else {}
-        with self._request("GET", offer.file, offer.place, ranged) as response:
-            if start and not _continues(response, start):
-                start = 0
-                if response.status_code != HTTPStatus.OK:
-                    partial.unlink()
-                    raise TransferError(f"bytes from {start} on were asked for and did not come")
-            elif response.status_code >= 400:
+        response, start = self._from(offer, start)
+        with response:
+            if response.status_code >= 400:
                 raise _verdict(offer.file, response)
-            length = _length(response, start)
+            length = length_of(response, start)
             if offer.sure and length not in (None, offer.size):
                 raise other_file(offer.file, length)
             expected = offer.size if offer.sure else length or offer.size
@@ -145,6 +147,17 @@ class Hub:
         if done < (expected or 0):
             raise TransferError(f"it ended after {done:,} of {expected:,} bytes")
 
+    def _from(self, offer: Offer, start: int) -> tuple["Response", int]:
+        """An answer, and the byte it begins with: ``start``, or 0 where the rest is not given."""
+        ranged = {"Range": f"bytes={start}-"} if start else {}
+        response = self._request("GET", offer.file, offer.place, ranged)
+        if not start or response.status_code in _BUSY or continues(response, start):
+            return response, start
+        if response.status_code == HTTPStatus.OK:
+            return response, 0
+        response.close()
+        return self._request("GET", offer.file, offer.place, {}), 0
+
     def _request(
         self,
         method: str,
@@ -158,7 +171,7 @@ class Hub:
             response = self._follow(method, file, url, headers, told)
             if response.status_code not in _BUSY or waits == _MOST_WAITS:
                 return response
-            status, pause = _status(response), _retry_after(response, 2**waits)
+            status, pause = status_of(response), retry_after(response, 2**waits)
             response.close()
             if pause > _LONGEST_WAIT:
                 raise WeightsError(
@@ -182,25 +195,16 @@ class Hub:
         """The answer where redirects end; ``told`` gets the headers of all on the way."""
         first = url
         for _ in range(_MOST_REDIRECTS):
-            response = self._session.request(
-                method,
-                url,
-                headers={**self._headers, **headers},
-                # The token is for the hub alone, not for the servers it sends us to.
-                auth=self._authorize if self._is_trusted(first, url) else None,
-                timeout=self._timeout,
-                stream=True,
-                allow_redirects=False,
-            )
-            location = self._session.get_redirect_target(response)
+            # The token is for the hub alone, not for the servers it sends us to.
+            is_trusted = self._authorization and not self._session.should_strip_auth(first, url)
+            response, target = self._ask(method, file, url, headers, is_trusted=bool(is_trusted))
             if told is not None:
                 for name, value in response.headers.items():
-                    if location is None or name.title().startswith("X-"):
+                    if target is None or name.title().startswith("X-"):
                         told.setdefault(name.title(), value)
             # A content server may refuse HEAD, and the hub has said everything before.
-            if location is None or (told and "X-Linked-Etag" in told):
+            if target is None or (told and "X-Linked-Etag" in told):
                 return response
-            target = urljoin(url, location)
             response.close()
             ways = urlsplit(url).scheme, urlsplit(target).scheme
             if ways not in (("http", "http"), ("http", "https"), ("https", "https")):
@@ -214,47 +218,35 @@ class Hub:
             "use another endpoint."
         )
 
-    def _is_trusted(self, hub: str, url: str) -> bool:
-        return bool(self._authorization) and not self._session.should_strip_auth(hub, url)
+    def _ask(
+        self, method: str, file: HubFile, url: str, headers: Mapping[str, str], *, is_trusted: bool
+    ) -> tuple["Response", str | None]:
+        """One answer, and the address that it sends on to, None where it does not."""
+        from requests import RequestException
+
+        try:
+            response = self._session.request(
+                method,
+                url,
+                headers={**self._headers, **headers},
+                auth=self._authorize if is_trusted else None,
+                timeout=self._timeout,
+                stream=True,
+                allow_redirects=False,
+            )
+            location = self._session.get_redirect_target(response)
+            return response, None if location is None else urljoin(url, location)
+        except RequestException:
+            raise
+        except ValueError as error:  # of a location that cannot be read
+            raise WeightsError(
+                f"the hub sends {file.path} on to no address that makes sense, expected a URL: "
+                "use another endpoint."
+            ) from error
 
     def _authorize(self, request: "PreparedRequest") -> "PreparedRequest":
         request.headers["Authorization"] = str(self._authorization)
         return request
-
-
-def _told_size(told: Mapping[str, str]) -> int | None:
-    """How many bytes a file has by the headers of an answer to HEAD."""
-    length = told.get("X-Linked-Size") or (told.get("Content-Length", "") if _plain(told) else "")
-    return (int(length) or None) if length.isdecimal() else None
-
-
-def _told_checksum(told: Mapping[str, str]) -> str | None:
-    """The SHA-256, or the SHA-1 as git or a mirror counts it, by the headers of an answer.
-
-    A plain ETag may be anything, unless it comes with another header of the hub's.
-    """
-    tag = told.get("X-Linked-Etag") or ("X-Repo-Commit" in told and told.get("Etag")) or ""
-    match = re.fullmatch(r'(?:w/)?"?([0-9a-f]{40}|[0-9a-f]{64})"?', tag.lower())
-    return match[1] if match else None
-
-
-def _plain(headers: Mapping[str, str]) -> bool:
-    return headers.get("Content-Encoding", "identity") == "identity"
-
-
-def _continues(response: "Response", start: int) -> bool:
-    """Whether an answer is the rest of a file from ``start`` on, as it is stored."""
-    given = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    begins = given is not None and int(given[1]) == start
-    return (
-        response.status_code == HTTPStatus.PARTIAL_CONTENT and begins and _plain(response.headers)
-    )
-
-
-def _length(response: "Response", start: int) -> int | None:
-    """The whole file's size by this answer, None where it does not tell."""
-    length = response.headers.get("Content-Length", "")
-    return start + int(length) if _plain(response.headers) and length.isdecimal() else None
 
 
 def _steady(response: "Response") -> Iterator[bytes]:
@@ -305,23 +297,6 @@ def _decoded(blocks: Iterator[bytes], response: "Response", most: int) -> Iterat
         raise TransferError("it ended in the midst of its compression")
 
 
-def _retry_after(response: "Response", otherwise: float) -> float:
-    """How many seconds a server asks to be left alone for."""
-    asked = response.headers.get("Retry-After", "")
-    if asked.isdecimal():
-        return float(asked)
-    with suppress(ValueError, TypeError, OverflowError):
-        return max(0.0, parsedate_to_datetime(asked).timestamp() - time.time())
-    return otherwise
-
-
-def _status(response: "Response") -> str:
-    # Not in the server's words, which could be anything.
-    with suppress(ValueError):
-        return f"{response.status_code} {HTTPStatus(response.status_code).phrase}"
-    return str(response.status_code)
-
-
 def _verdict(file: HubFile, response: "Response") -> WeightsError:
     """What a refusal means, by the hub's code for it if there is one."""
     status, code = response.status_code, response.headers.get("X-Error-Code", "")
@@ -341,7 +316,7 @@ def _verdict(file: HubFile, response: "Response") -> WeightsError:
             f"the hub has no {file.path} at revision {file.revision[:8]} of {file.repo}, which "
             "this version expects: update depthcrafter or use another endpoint."
         )
-    return WeightsError(f"the hub refused {file.path} ({_status(response)}): pull again later.")
+    return WeightsError(f"the hub refused {file.path} ({status_of(response)}): pull again later.")
 
 
 @contextmanager

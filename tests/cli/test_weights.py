@@ -2,8 +2,11 @@
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +16,7 @@ from conftest import USERS_DATA
 from fake_hub import REVISION, FakeHub, serve, use
 
 from depthcrafter_cli.models import weights
+from depthcrafter_cli.models.manifest import write_manifest
 from depthcrafter_cli.models.registry import DEPTHCRAFTER, MODELS, HubFile
 
 TINY = Path(__file__).parents[1] / "data" / "parity" / "tiny_model"
@@ -102,6 +106,27 @@ def test_pull_list_path_verify(cli, hub, root, monkeypatch):
     assert verified.code == 4
     assert "unet/config.json: has 2 bytes" in verified.out
     assert "depthcrafter weights pull tiny" in verified.err
+
+
+def test_an_interrupted_pull_says_how_it_goes_on(hub, root, tmp_path):
+    shutil.copytree(TINY, tmp_path / "tiny")
+    write_manifest(tmp_path / "tiny", "tiny")
+    hub.files["lab/tiny"]["depthcrafter.json"] = (tmp_path / "tiny/depthcrafter.json").read_bytes()
+    hub.revisions.add("main")
+    hub.bytes_per_second = 4e6
+    command = [sys.executable, "-m", "depthcrafter_cli", "weights", "pull", "lab/tiny"]
+    variables = {**os.environ, "HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0"}
+    pulling = subprocess.Popen(command, env=variables, stderr=subprocess.PIPE, text=True)
+    while not any(root.rglob("diffusion*.partial")):
+        assert pulling.poll() is None
+        time.sleep(0.01)
+    pulling.send_signal(signal.SIGINT)
+    said = pulling.communicate()[1]
+    assert pulling.returncode == 130
+    assert "what is finished is kept. Go on with: the same command." in said
+    hub.bytes_per_second = None
+    assert subprocess.run(command, env=variables, check=False).returncode == 0
+    assert any(request.range for request in hub.requests)
 
 
 def test_pull_as_json_is_one_event_a_line(cli, hub, root):

@@ -18,6 +18,7 @@ from depthcrafter_cli.models import hub as hub_module
 from depthcrafter_cli.models.download import pull
 from depthcrafter_cli.models.manifest import read_manifest, sha256_of, verify
 from depthcrafter_cli.models.registry import NANO, HubFile, ModelSpec
+from depthcrafter_cli.progress import Progress
 
 CONFIG = b'{"a": 1}\n'
 WEIGHTS = save({"a": np.random.default_rng(1).integers(0, 255, 300_000, dtype=np.uint8)})
@@ -64,6 +65,7 @@ HABITS = {
     "HEAD not allowed": {"head_status": 405},
     "HEAD broken": {"head_status": 501},
     "a wrong length in HEAD": {"head_length": 1234},
+    "a length of 5,000 digits in HEAD": {"head_length": "9" * 5000},
     "MD5 as ETag": {"etag": lambda content: f'"{hashlib.md5(content).hexdigest()}"'},
     "SHA-1 as ETag": {"etag": lambda content: f'"{hashlib.sha1(content).hexdigest()}"'},
     "a weak ETag": {"etag": lambda content: f'W/"{_sha256(content)}"'},
@@ -102,6 +104,29 @@ def test_resuming_where_ranges_are_not_honoured_begins_again(hub, tmp_path):
     assert [request.range for request in hub.gets(NAME)] == [None, "bytes=200000-"]
 
 
+def test_a_rest_that_comes_in_pieces_is_asked_for_piece_by_piece(hub, tmp_path):
+    hub.drop_after[NAME] = 100_000
+    hub.most_of_a_range = 80_000
+    _pulled(hub, tmp_path, pinned=True)
+    asked = [request.range for request in hub.gets(NAME) if "/content/" in request.path]
+    assert asked == [None, "bytes=100000-", "bytes=180000-", "bytes=260000-"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 416, 503])
+def test_what_came_is_kept_where_the_rest_and_the_whole_are_refused(hub, tmp_path, status):
+    hub.drop_after[NAME] = 200_000
+
+    def refuse_what_follows(event: Progress) -> None:
+        if event.stage == "download" and event.detail.endswith(NAME):
+            hub.busy = [(status, "0")] * 20
+
+    with pytest.raises(WeightsError, match=r"refused|does not show it"):
+        pull(_variant(pinned=True), tmp_path, refuse_what_follows, endpoint=hub.address)
+    hub.busy = []
+    _pulled(hub, tmp_path, pinned=True)
+    assert hub.gets(NAME)[-1].range == "bytes=200000-"
+
+
 def test_a_part_of_a_compressed_body_is_not_continued(hub, tmp_path):
     hub.mirror, hub.encoding = True, "gzip"
     hub.drop_after[NAME] = 150_000
@@ -124,6 +149,16 @@ def test_a_busy_hub_is_waited_for_and_that_is_said(hub, tmp_path, monkeypatch, s
     _pulled(hub, tmp_path, pinned=True, warn=told.append)
     assert slept[:2] == [3, 2] and 5 < slept[2] <= 7 and slept[3] == 8
     assert [str(status) in sentence for sentence in told] == [True] * 4
+
+
+def test_how_long_a_busy_hub_is_left_alone_does_not_depend_on_our_clock(hub, tmp_path, monkeypatch):
+    slept: list[float] = []
+    monkeypatch.setattr(hub_module.time, "sleep", slept.append)
+    hub.clock_ahead = 86_400
+    later = formatdate(time.time() + hub.clock_ahead + 7, usegmt=True)
+    hub.busy = [(429, later)]
+    _pulled(hub, tmp_path, pinned=True)
+    assert 5 < slept[0] <= 7
 
 
 def test_a_hub_that_stays_busy_is_given_up(hub, tmp_path, monkeypatch):
@@ -225,10 +260,12 @@ def test_a_redirect_never_leads_away_from_https(hub):
         way._follow("GET", file, "https://mirror.example/x", {}, None)
 
 
-@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "/again"])
+@pytest.mark.parametrize(
+    "target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "/again", "http://[x", "http://h\xe9"]
+)
 def test_redirects_to_anything_else_or_in_a_circle_end(hub, tmp_path, target):
     hub.redirect = (302, target)
-    with pytest.raises(WeightsError, match=r"https to stay https|expected an end"):
+    with pytest.raises(WeightsError, match=r"https to stay https|expected an end|no address"):
         pull(_variant(pinned=True), tmp_path, endpoint=hub.address)
 
 
