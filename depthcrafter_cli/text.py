@@ -10,7 +10,7 @@ from depthcrafter_cli.errors import InputError, UsageError
 # Control characters of ASCII and C1, invisible ones, those that turn the direction of writing
 # round, other line ends, and lone surrogates, which stand for bytes of no encoding.
 _UNSHOWABLE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
 

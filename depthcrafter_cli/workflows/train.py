@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -169,8 +169,10 @@ def _carry_out(
         if session.export is not None:
             continue
         after = session.folder / f"after-{stage.name}"
-        if session.leads and _older(after / MANIFEST_NAME, session.folder / f"{stage.name}.ckpt"):
+        checkpoint = session.folder / f"{stage.name}.ckpt"
+        if session.leads and not _is_dated_as(checkpoint, after / MANIFEST_NAME):
             deliver(after, overwrite=True)
+            _date_as(checkpoint, after)
     if session.leads:
         deliver(request.out, share=config.start_share)
     return start.spec
@@ -283,9 +285,20 @@ def _deliver(
         publish(part, folder)
 
 
-def _older(manifest: Path, checkpoint: Path) -> bool:
-    """Whether a model is missing, or one of a stage that was trained anew since."""
-    return not manifest.exists() or manifest.stat().st_mtime_ns < checkpoint.stat().st_mtime_ns
+def _date_as(checkpoint: Path, folder: Path) -> None:
+    """Give a model's files the date of the checkpoint that they were made from."""
+    made = checkpoint.stat().st_mtime_ns
+    for path in filter(Path.is_file, folder.rglob("*")):
+        with suppress(OSError):  # it is made once more then
+            os.utime(path, ns=(made, made))
+
+
+def _is_dated_as(checkpoint: Path, manifest: Path) -> bool:
+    """Whether a model is there, and none of a stage that was trained anew since.
+
+    Not by which is later: the clock may have been set back.
+    """
+    return manifest.exists() and manifest.stat().st_mtime_ns == checkpoint.stat().st_mtime_ns
 
 
 def _session(

@@ -70,7 +70,7 @@ def small(tiny_folder) -> list[object]:
     [
         ("plain ö 漢 👩\u200d🚀", "plain ö 漢 👩\u200d🚀"),
         ("a\nb\tc\x1b[2J", r"a\nb\tc\x1b[2J"),
-        ("\x9b\x7f", r"\x9b\x7f"),
+        ("\x9b\x7f\xad", r"\x9b\x7f\xad"),
         ("\u202eexe\u2066\u200f", r"\u202eexe\u2066\u200f"),
         (os.fsdecode(b"caf\xe9"), r"caf\xe9"),
         ("\ufeff\u2028\U000e0041", r"\ufeff\u2028\U000e0041"),

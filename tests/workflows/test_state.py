@@ -212,22 +212,25 @@ def test_the_report_of_a_batch_is_whole_after_a_kill(cli, batch):
     assert [clip["status"] for clip in told] == ["skipped", "done"]
 
 
-def stopped_after_the_first():
+def stopped_after_the_first(clock_is_set_back=False):
     """From here on this process is told twice to end once the first clip has its record."""
     real = os.replace
 
     def replace(source, target):
         real(source, target)
         if Path(target).name == "a.npz.json":
+            if clock_is_set_back:
+                os.utime(target, (0, 0))
             for _ in range(2):  # the second one stops at once
                 signal.raise_signal(signal.SIGTERM)
 
     os.replace = replace
 
 
-def test_a_clip_that_ends_as_the_batch_is_stopped_is_reported_done(cli, batch):
+@pytest.mark.parametrize("clock_is_set_back", [False, True])
+def test_a_clip_that_ends_as_the_batch_is_stopped_is_reported_done(cli, batch, clock_is_set_back):
     command, report = batch
-    assert in_child(command, stopped_after_the_first) == 130
+    assert in_child(command, partial(stopped_after_the_first, clock_is_set_back)) == 130
     told = json.loads(report.read_text())["videos"]
     assert [(clip["name"], clip["status"]) for clip in told] == [("a", "done"), ("b", "to do")]
     assert not (report.parent / "out" / "a.npz.work").exists()

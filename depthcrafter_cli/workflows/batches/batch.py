@@ -1,6 +1,5 @@
 """A batch from its sources to its reports: find the videos, check all, carry out what is to do."""
 
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -9,7 +8,7 @@ from pathlib import Path
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.options import as_kind
 from depthcrafter_cli.progress import Progress, Warn, ignore
-from depthcrafter_cli.workflows.batches.checks import check_tasks, left_open
+from depthcrafter_cli.workflows.batches.checks import at_the_end, check_tasks, record_stamp
 from depthcrafter_cli.workflows.batches.engine import Engine, engine_for
 from depthcrafter_cli.workflows.batches.names import output_paths
 from depthcrafter_cli.workflows.batches.options import BatchOptions
@@ -116,7 +115,7 @@ def batch(
     observer.checked(list(reports.values()))
     place = None if options.dry_run else options.report
     file = None if place is None else ReportFile(place)
-    began = time.time()
+    before = {task.name: record_stamp(task) for task in tasks}
     try:
         to_do = {task.name: task for task in tasks if reports[task.name].open}
         if file is not None:
@@ -133,7 +132,7 @@ def batch(
                     if file is not None:
                         file.update(reports.values())
     finally:
-        came = [left_open(reports[task.name], task, began) for task in tasks]
+        came = [at_the_end(reports[task.name], task, before[task.name]) for task in tasks]
         if file is not None:
             file.write(came)
         observer.finished(came)
