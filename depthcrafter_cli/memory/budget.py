@@ -31,6 +31,11 @@ class Budget:
         return Budget(device, self.host, queued)
 
 
+def shares_memory(device: str) -> bool:
+    """Whether a kind of device computes in the machine's own memory."""
+    return device in ("cpu", "mps")
+
+
 def gigabytes(amount: float) -> int:
     """Bytes of an amount the user gave, in the sense printed on a card's box."""
     return int(amount * GIB)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from depthcrafter_cli.errors import MemoryLimitError
 from depthcrafter_cli.memory.architecture import Architecture
-from depthcrafter_cli.memory.budget import Budget, card_for, process_peak
+from depthcrafter_cli.memory.budget import Budget, card_for, process_peak, shares_memory
 from depthcrafter_cli.memory.cards import Card, card_named
 from depthcrafter_cli.memory.estimate import Peaks, Workload, estimate
 from depthcrafter_cli.memory.speed import pass_seconds
@@ -231,7 +231,7 @@ def _fits(peaks: Peaks, budget: Budget, device: str) -> bool:
 
 def _taken(peaks: Peaks, device: str) -> int:
     """Of the device's memory; what a CPU or Apple's GPU keeps on the host waits in the same."""
-    return peaks.device + (peaks.host if device in ("cpu", "mps") else 0)
+    return peaks.device + (peaks.host if shares_memory(device) else 0)
 
 
 def _kind(device: str) -> str:

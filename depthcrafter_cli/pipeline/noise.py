@@ -8,6 +8,7 @@ once. On a GPU it draws others, which depend on the card and take 3.5 GB for 100
 """
 
 from collections import deque
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -49,12 +50,18 @@ class FrameNoise:
         self._seed, self._image_shape, self._latent_shape = seed, images, latents
 
     def images(self, start: int, stop: int) -> Tensor:
-        return self._draw(self._IMAGES, range(start, stop), self._image_shape)
+        return self._draw(map, self._IMAGES, range(start, stop), self._image_shape)
 
     def latents(self, window: Window) -> Tensor:
-        return self._draw(self._LATENTS, range(window.start, window.stop), self._latent_shape)
+        frames = range(window.start, window.stop)
+        # A GPU waits for them.
+        with ThreadPoolExecutor(_THREADS) as pool:
+            return self._draw(pool.map, self._LATENTS, frames, self._latent_shape)
 
-    def _draw(self, stream: int, frames: range, shape: tuple[int, ...]) -> Tensor:
+    def _draw(
+        self, each: Callable[..., Iterable[None]], stream: int, frames: range, shape: Shape
+    ) -> Tensor:
+        """Noise float32 [len(frames), *shape]; ``each`` is ``map``, or that of a pool."""
         drawn = np.empty((len(frames), *shape), np.float32)
 
         def draw(index: int, place: npt.NDArray[np.float32]) -> None:
@@ -62,9 +69,7 @@ class FrameNoise:
             drawing = np.random.Generator(np.random.Philox(key=key))
             drawing.standard_normal(dtype=np.float32, out=place)
 
-        # A GPU waits for a window's starting noise.
-        with ThreadPoolExecutor(_THREADS) as pool:
-            deque(pool.map(draw, frames, drawn), maxlen=0)
+        deque(each(draw, frames, drawn), maxlen=0)
         return torch.from_numpy(drawn)
 
 

@@ -13,6 +13,7 @@ from depthcrafter_cli.memory.budget import (
     gigabytes,
     host_budget,
     ram_budget,
+    shares_memory,
 )
 from depthcrafter_cli.memory.cards import Card, card
 from depthcrafter_cli.methods.base import Machine, MethodPlan
@@ -46,7 +47,7 @@ def budget(device: str, limits: Limits, warn: Warn = ignore, *, here: bool = Tru
     bounds, whole = _free(device) if here else [], ram()
     if vram is not None:
         bounds.append(card_budget(vram, kind))
-    elif kind in ("cpu", "mps"):  # whose memory is the machine's
+    elif shares_memory(kind):
         bounds.append(ram_budget(available_ram()))
     host = host_budget(available_ram(), whole.total, windows=windows_driver())
     return Budget(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from depthcrafter_cli.media.sinks.registry import held_per_pixel
+from depthcrafter_cli.memory.budget import shares_memory
 from depthcrafter_cli.types import Size
 
 FRAMES_AHEAD = 8  # as many as are encoded together
@@ -24,7 +25,7 @@ def frames_ahead(device: str, size: Size) -> int:
     Where their memory is not the model's, so many that a GPU waits less for what reads: it asks for
     a window's frames one after another, and then for none while it denoises and decodes them.
     """
-    if device in ("cpu", "mps"):
+    if shares_memory(device):
         return FRAMES_AHEAD
     return max(FRAMES_AHEAD, READ_AHEAD // (_COLOUR * size.height * size.width))
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from depthcrafter_cli.disk import make_folder, new_part, publish, remove, remove_parts, sync_all
 from depthcrafter_cli.errors import DepthCrafterError, MemoryLimitError, OutputError, UsageError
+from depthcrafter_cli.memory.budget import shares_memory
 from depthcrafter_cli.progress import Observer, Warn, ignore
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ def memory_errors(stage: "StageConfig", device: "torch.device") -> Iterator[None
         lower = [f"frames below {stage.frames[1]}"]
         lower += [] if stage.micro_batch == 1 else ["micro_batch = 1"]
         lower += [] if stage.checkpointing else ["checkpointing = true"]
-        if device.type not in ("cpu", "mps"):  # the host's memory is another one
+        if not shares_memory(device.type):
             lower += ['ema_on = "host"'] * (stage.ema > 0 and stage.ema_on == "device")
             movable = stage.optimizer == "adamw" and stage.optimizer_on == "device"
             lower += ['optimizer_on = "host"'] * movable
@@ -286,7 +287,10 @@ def _deliver(
 
 
 def _date_as(checkpoint: Path, folder: Path) -> None:
-    """Give a model's files the date of the checkpoint that they were made from."""
+    """Give a model's files the date of the checkpoint that they were made from.
+
+    All of them, as files that are later than their manifest count as changed.
+    """
     made = checkpoint.stat().st_mtime_ns
     for path in filter(Path.is_file, folder.rglob("*")):
         with suppress(OSError):  # it is made once more then
