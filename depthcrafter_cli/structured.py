@@ -123,7 +123,13 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
 
 def toml_table(path: Path) -> dict[str, Any]:
     """The TOML table that is a file's content. Raises OSError, ValueError or RecursionError."""
-    table: dict[str, Any] = tomllib.loads(_text(path), parse_float=_finite)
+    text = _text(path)
+    try:
+        table: dict[str, Any] = tomllib.loads(text, parse_float=_finite)
+    except tomllib.TOMLDecodeError as error:
+        # As Explorer copies a path: "C:\\clips".
+        hint = r"; a path with \ is written in 'single quotes'" if "\\" in text else ""
+        raise ValueError(f"{error}{hint}") from error
     return table
 
 

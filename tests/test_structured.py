@@ -1,9 +1,9 @@
 """Files the program reads back: whatever is wrong with one is one sentence that names it."""
 
 import json
-import os
 import shutil
 from dataclasses import dataclass, field
+from pipes import make_pipe
 
 import pytest
 from conftest import PARITY
@@ -77,13 +77,25 @@ def test_damaged_toml_is_one_short_sentence(tmp_path, text):
         toml_table(path)
 
 
+@pytest.mark.parametrize("folder", [r"C:\Users\me\clips", r"D:\clips"])
+def test_a_path_as_windows_writes_it_is_told_how_toml_does(tmp_path, folder):
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(f'weights = "{folder}"')
+    with pytest.raises(
+        UsageError, match=r"line 1, .*; a path with \\ is written in 'single quotes'"
+    ):
+        load_recipe(recipe)
+    recipe.write_text(f"weights = '{folder}'")
+    assert toml_table(recipe) == {"weights": folder}
+
+
 @pytest.mark.parametrize("place", ["missing", "folder", "pipe"])
 def test_what_is_no_file_is_one_sentence_and_no_hang(tmp_path, place):
     path = tmp_path / "d.json"
     if place == "folder":
         path.mkdir()
     if place == "pipe":
-        os.mkfifo(path)
+        make_pipe(path)
     with (
         pytest.raises(UsageError, match=r"d\.json cannot be read"),
         content_errors(path, UsageError, "expected JSON: correct it"),

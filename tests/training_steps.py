@@ -83,7 +83,7 @@ def write_clip(home: Path, seed: int, frames: int = 3, side: int = 64) -> NDArra
 def three_stages(weights: Path, clips: Path, steps: int) -> str:
     """A recipe that takes a model through all three stages, quickly, on a folder of clips."""
     recipe = f"""
-weights = "{weights}"
+weights = '{weights}'
 seed = 5
 precision = "fp32"
 latents = "streamed"
@@ -96,7 +96,7 @@ rollout = 0.5
 
 [sources.mine]
 kind = "folder"
-path = "{clips}"
+path = '{clips}'
 height = 64
 width = 64
 """

@@ -58,9 +58,9 @@ def prepare_streams() -> None:
                 os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "r" if number == 0 else "w"))  # noqa: PTH123, SIM115
-    if isinstance(sys.stdout, TextIOWrapper):
-        unicode = sys.stdout.encoding.lower() == "utf-8"
-        sys.stdout.reconfigure(errors="surrogateescape" if unicode else "backslashreplace")
+    if isinstance(sys.__stdout__, TextIOWrapper):
+        unicode = sys.__stdout__.encoding.lower() == "utf-8"
+        sys.__stdout__.reconfigure(errors="surrogateescape" if unicode else "backslashreplace")
 
 
 def is_terminal(stream: TextIO) -> bool:

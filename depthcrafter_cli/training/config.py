@@ -271,7 +271,7 @@ class TrainingConfig:
     It starts from ``weights`` (a model's name or folder) or from ``foundation``, exactly one of
     them. ``precision`` is ``fp32`` or ``bf16``. ``latents`` says whether clips are encoded once and
     ``cached``, or ``streamed`` and encoded anew each time; what is streamed is read ahead by
-    ``workers`` processes (which must be able to fork: on Windows 0).
+    ``workers`` processes (on Windows, where none can fork, by one thread if there are any).
     Parameters whose names contain one of ``frozen`` are never trained. ``settings`` go into the
     model's manifest: the max_res, multiple, window, overlap and steps that suit it.
     ``start_share`` of the starting weights stays in the denoiser that is delivered, which does

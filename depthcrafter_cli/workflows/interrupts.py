@@ -15,7 +15,10 @@ from types import FrameType
 
 from depthcrafter_cli.progress import Interrupted, Observer, Progress
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = [signal.SIGINT, signal.SIGTERM]
+if sys.platform == "win32":
+    # Ctrl-Break, and a console window that is closed, after which there are five seconds.
+    _SIGNALS.append(signal.SIGBREAK)
 # The stages of a run that leave something at each event.
 KEPT = ("denoise", "decode", "estimate", "write")
 _IMPORTS = "<frozen importlib._bootstrap>"

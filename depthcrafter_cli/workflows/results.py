@@ -1,13 +1,14 @@
 """What a finished run left: its depth, its record, and the video that it is of."""
 
 import json
+import os
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import islice, pairwise
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,11 @@ from depthcrafter_cli.media.depth_files import (
     joined,
     open_depth,
 )
-from depthcrafter_cli.media.numbered import numbered_files
+from depthcrafter_cli.media.numbered import numbered_files, place_of_input
 from depthcrafter_cli.media.reader import probe, read_frames
 from depthcrafter_cli.media.resize import reference_stride
 from depthcrafter_cli.media.selection import ReadOptions
-from depthcrafter_cli.media.sinks.registry import place_of
+from depthcrafter_cli.media.sinks.registry import is_numbered, place_of
 from depthcrafter_cli.media.spool import SpooledFilm
 from depthcrafter_cli.pipeline.windows import Layout, count_windows
 from depthcrafter_cli.structured import content_errors, json_object, typed
@@ -139,14 +140,49 @@ def find_result(path: Path) -> Result:
 
 
 def _record(path: Path) -> dict[str, Any]:
+    """The record that a file holds. Its request names what lies beside it now."""
     with content_errors(path, InputError, "expected the record of a run: check the path"):
         record = json_object(path)
-        RunRequest.from_json(record["request"])
+        request = RunRequest.from_json(record["request"])
         Fraction(record["rate"])
         for name in _TEXTS:
             typed(str, record[name], name)
         typed(dict, record["settings"], "settings")
+        video, *outputs = _moved_with(path, request, shots_in(record))
+    record["request"] |= {"video": str(video), "outputs": [str(out) for out in outputs]}
     return record
+
+
+def _moved_with(record: Path, request: RunRequest, shots: int) -> list[Path]:
+    """The video and the outputs of a run, found as they lay about its record.
+
+    Results are copied from a server, and renders change disks: what is not there any more, seen
+    from the record, is taken to be where it was.
+    """
+    paths = [_of_any_system(path) for path in (request.video, *request.outputs)]
+    first = paths[1]
+    # The record of numbered images lies beside their folder, or in it.
+    for folder in [first.parent.parent] * is_numbered(first) + [first.parent]:
+        near = [_seen_from(record.parent, path, folder) for path in paths]
+        here = written(replace(request, outputs=tuple(near[1:])), shots)
+        if any(place_of(out).exists() for out in here):
+            if not place_of_input(near[0]).exists():
+                near[0] = paths[0]
+            return near
+    return paths
+
+
+def _of_any_system(path: Path) -> Path:
+    """A path of Windows in a record that is read elsewhere has its folders again."""
+    windows = PureWindowsPath(path)
+    return Path(windows.as_posix()) if windows.drive and not path.is_absolute() else path
+
+
+def _seen_from(place: Path, path: Path, folder: Path) -> Path:
+    """Where a path is if ``folder`` is now ``place``."""
+    with suppress(ValueError):  # of another drive
+        return Path(os.path.normpath(place / os.path.relpath(path, folder)))
+    return path
 
 
 def _record_of(path: Path) -> tuple[Path, dict[str, Any]] | None:

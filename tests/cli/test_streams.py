@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from depthcrafter_cli import disk
+
+pytestmark = pytest.mark.skipif(disk.WINDOWS, reason="lines of a POSIX shell")
+
 MAIN = f"{shlex.quote(sys.executable)} -m depthcrafter_cli"
 
 

@@ -246,6 +246,7 @@ def test_a_cap_holds_the_card_that_a_run_is_on(monkeypatch, device, index):
     ):
         monkeypatch.setattr(name, lambda *_, answer=answer: answer)
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda number: (1000 * number, 0))
+    monkeypatch.setattr("depthcrafter_cli.workflows.memory.windows_driver", lambda: False)
     set_memory_fraction = lambda share, number: held.update({number: share})  # noqa: E731
     monkeypatch.setattr("torch._C._cuda_setMemoryFraction", set_memory_fraction, raising=False)
     cap_device(device, 8.0)

@@ -43,7 +43,9 @@ def bars_in(picture):
 
 
 def test_bars_are_as_long_as_what_they_stand_for(cli, files):
-    records = [json.loads((files / f"{name}.npz.json").read_text()) for name in ("a", "b")]
+    records = [
+        json.loads((files / f"{name}.npz.json").read_text(encoding="utf-8")) for name in ("a", "b")
+    ]
     lengths = {}
     for times in (1, 4):
         record = {**records[1], "infer_seconds": times * records[0]["infer_seconds"]}
@@ -97,11 +99,11 @@ def test_what_cannot_be_drawn_is_one_sentence(cli, files, monkeypatch, arguments
 def test_an_evaluation_has_an_index_of_its_clips_and_stands_on_the_page_of_a_run(cli, files):
     made = cli("report", files / "bonn.json", files / "sintel.json", "--out", files / "index.html")
     assert made.code == 0 and "warning" not in made.err, made.err
-    page = (files / "index.html").read_text()
+    page = (files / "index.html").read_text(encoding="utf-8")
     assert page.count('src="data:image/webp') == 1 + 2  # a picture of each clip
     assert "rgbd_bonn_crowd2" in page and "DepthCrafter *" in page and "0.071" in page
     assert cli("report", files / "a.npz", files / "bonn.json", "--out", files / "p.html").code == 0
-    page = (files / "p.html").read_text()
+    page = (files / "p.html").read_text(encoding="utf-8")
     assert "bonn: trivial-gradient, 1 of 1 clips" in page and 'id="stage"' in page
     (files / "bonn").rename(files / "gone")
     made = cli("report", files / "bonn.json", "--out", files / "without.html")

@@ -43,7 +43,7 @@ def picture_in(code: str) -> np.ndarray:
 
 
 def test_a_page_holds_each_frame_beside_its_depth(made):
-    data = data_of((made / "page.html").read_text())
+    data = data_of((made / "page.html").read_text(encoding="utf-8"))
     assert (data["total"], data["shots"], data["hasVideo"]) == (12, [0, 6], True)
     assert [frame["index"] for frame in data["frames"]] == list(range(12))
     assert data["frames"][6]["time"] == pytest.approx(6 / 24, abs=1e-3)
@@ -57,7 +57,7 @@ def test_a_page_holds_each_frame_beside_its_depth(made):
 
 
 def test_a_page_loads_nothing_and_runs_nothing_but_its_own(made):
-    page = (made / "page.html").read_text()
+    page = (made / "page.html").read_text(encoding="utf-8")
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page).group(1)
     assert policy.startswith("default-src 'none'; img-src data: blob:;")
     for kind, tag in (("style", "style"), ("script", "script")):
@@ -77,7 +77,7 @@ def test_a_name_that_looks_like_markup_stays_a_name(cli, tmp_path):
     )
     done = cli("report", tmp_path / "<_script>.npz", "--out", tmp_path / "page.html")
     assert done.code == 0, done.err
-    page = (tmp_path / "page.html").read_text()
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "<h1>a &lt;b&gt;&amp; &#x27;c&#x27;.mp4</h1>" in page
     assert page.count("</script>") == 2
 
@@ -104,7 +104,7 @@ def test_values_that_are_not_finite_leave_the_page_whole(cli, tmp_path):
     np.savez(tmp_path / "depth.npz", depth=depth, times=[0.0, 0.5, 0.25])
     done = cli("report", tmp_path / "depth.npz", "--out", tmp_path / "page.html")
     assert done.code == 0, done.err
-    data = data_of((tmp_path / "page.html").read_text())
+    data = data_of((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert max(data["numbers"]["high"]) <= 1
     times = [frame["time"] for frame in data["frames"]]
     assert times == sorted(set(times))  # whatever the file said
@@ -118,7 +118,9 @@ def test_what_check_finds_stands_on_the_page(cli, tmp_path):
     depth[12:] = 0.8 * depth[12:] + 0.2
     np.save(tmp_path / "depth.npy", depth)
     assert cli("report", tmp_path / "depth.npy", "--out", tmp_path / "jump.html").code == 0
-    clean, jump = ((tmp_path / name).read_text() for name in ("clean.html", "jump.html"))
+    clean, jump = (
+        (tmp_path / name).read_text(encoding="utf-8") for name in ("clean.html", "jump.html")
+    )
     assert "Nothing was found that is wrong" in clean
     assert "<li>Depth jumps by " in jump and "at frame 12, where no window" in jump
 
@@ -131,7 +133,7 @@ def test_results_of_one_name_have_a_page_each(cli, tmp_path):
     runs = [tmp_path / name / "depth.npz" for name in ("a", "b")]
     assert cli("report", *runs, "--out", tmp_path / "index.html").code == 0
     highs = [
-        data_of(page.read_text())["numbers"]["high"][0]
+        data_of(page.read_text(encoding="utf-8"))["numbers"]["high"][0]
         for page in sorted((tmp_path / "index_pages").iterdir())
     ]
     assert highs == [pytest.approx(0.2, rel=0.05), pytest.approx(0.8, rel=0.05)]
@@ -139,27 +141,53 @@ def test_results_of_one_name_have_a_page_each(cli, tmp_path):
 
 @pytest.mark.parametrize("change", [{"settings": 3}, {"model": None}, {"rate": "fast"}])
 def test_a_damaged_record_is_one_sentence(cli, made, tmp_path, change):
-    record = {**json.loads((made / "depth.mp4.json").read_text()), **change}
+    record = {**json.loads((made / "depth.mp4.json").read_text(encoding="utf-8")), **change}
     (tmp_path / "r.json").write_text(json.dumps(record))
     done = cli("report", tmp_path / "r.json", "--out", tmp_path / "page.html")
     assert (done.code, "r.json cannot be read" in done.err) == (3, True), done.err
 
 
-def test_the_most_exact_output_is_read_and_colours_are_read_back(cli, made, tmp_path):
+def test_the_most_exact_output_is_read_and_colours_are_read_back(made, tmp_path):
     from depthcrafter_cli.workflows.results import find_result
 
     exact = find_result(made / "depth.mp4")
     assert exact.depth.path == made / "depth.npz" and exact.video == made / "film.mp4"
     for name in ("film.mp4", "depth.mp4", "depth.mp4.json"):
         shutil.copy(made / name, tmp_path / name)
-    record = (tmp_path / "depth.mp4.json").read_text().replace(str(made), str(tmp_path))
-    (tmp_path / "depth.mp4.json").write_text(record)
     rough = find_result(tmp_path / "depth.mp4")
     assert rough.depth.path == tmp_path / "depth.mp4" and not rough.depth.is_raw
+    assert rough.video == tmp_path / "film.mp4"
     pairs = zip(exact.depth.read(), rough.depth.read(), strict=True)
     assert max(np.abs(a - b).mean() for a, b in pairs) < 0.01
-    (tmp_path / "film.mp4").unlink()
-    done = cli("report", tmp_path / "depth.mp4", "--out", tmp_path / "page.html")
+
+
+@pytest.mark.parametrize("outputs", [("d.mp4", "d.npz"), ("frames/depth_%05d.png", "more/d.npz")])
+@pytest.mark.parametrize("from_windows", [False, True])
+def test_results_are_found_where_they_were_moved(cli, tmp_path, outputs, from_windows):
+    from depthcrafter_cli import workflows
+    from depthcrafter_cli.workflows.results import find_result
+
+    there, here = tmp_path / "there", tmp_path / "another" / "here"
+    (there / "clips").mkdir(parents=True)
+    video = make_film(there / "clips" / "film.mp4", 3, 3)
+    made = tuple(there / "out" / name for name in outputs)
+    request = workflows.RunRequest(video, made, method="trivial-gradient", create_folders=True)
+    workflows.run(request)
+    here.parent.mkdir()
+    shutil.move(there, here)
+    (record,) = (here / "out").glob("*.json")
+    if from_windows:
+        told = json.loads(record.read_text(encoding="utf-8"))
+        asked = told["request"]
+        asked["video"] = r"D:\there\clips\film.mp4"
+        asked["outputs"] = ["D:\\there\\out\\" + name.replace("/", "\\") for name in outputs]
+        record.write_text(json.dumps(told), encoding="utf-8")
+    for path in (record, here / "out" / outputs[0]):
+        found = find_result(path)
+        assert found.record and found.depth.path == here / "out" / outputs[1]
+        assert found.video == here / "clips" / "film.mp4"
+    (here / "clips" / "film.mp4").unlink()
+    done = cli("report", record, "--out", tmp_path / "page.html")
     assert done.code == 0 and "the page shows depth alone" in done.err
 
 
@@ -192,7 +220,7 @@ def test_a_result_that_cannot_be_read_is_not_done(cli, made, tmp_path):
     (tmp_path / "cut.npz").write_bytes(b"PK")
     done = cli("report", made / "depth.npz", tmp_path / "cut.npz", "--out", tmp_path / "i.html")
     assert done.code == 0 and "cut.npz has no page" in done.err
-    page = (tmp_path / "i.html").read_text()
+    page = (tmp_path / "i.html").read_text(encoding="utf-8")
     assert "not read" in page and "cut.npz cannot be read" in page and str(tmp_path) not in page
 
 
@@ -208,7 +236,7 @@ def test_a_batch_has_an_index_of_pages(cli, tmp_path):
     assert done.code == 7
     made = cli("report", tmp_path / "report.json", "--out", tmp_path / "index.html")
     assert made.code == 0, made.err
-    page = (tmp_path / "index.html").read_text()
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
     links = sorted(set(re.findall(r'<a href="([^"]+)">', page)))
     assert len(links) == 2 and all((tmp_path / link).is_file() for link in links)
     assert page.count('src="data:image/webp') == 2
@@ -230,7 +258,9 @@ def test_remarks_name_no_folders(cli, tmp_path, said, shown):
     row = {"name": "a", "status": "failed", "outputs": [], "frames": None, "seconds": None}
     (tmp_path / "r.json").write_text(json.dumps({"videos": [{**row, "error": said}]}))
     done = cli("report", tmp_path / "r.json", "--out", tmp_path / "i.html")
-    assert done.code == 0 and f">{shown}<" in (tmp_path / "i.html").read_text(), done.err
+    assert done.code == 0 and f">{shown}<" in (tmp_path / "i.html").read_text(encoding="utf-8"), (
+        done.err
+    )
 
 
 # In a browser.

@@ -1,9 +1,9 @@
 """What another user of a shared folder can plant: links, pipes and folders where a run writes."""
 
-import os
 import struct
 import zlib
 from pathlib import Path
+from pipes import make_pipe
 
 import pytest
 from clips import make_clip, picture
@@ -38,7 +38,7 @@ def dangling(place: Path, victim: Path) -> None:
 
 
 def pipe(place: Path, _victim: Path) -> None:
-    os.mkfifo(place)
+    make_pipe(place)
 
 
 @pytest.mark.timeout(120)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from pipes import make_pipe
 
 import pytest
 from clips import ffmpeg, make_clip, picture
@@ -60,8 +61,8 @@ PLAYLISTS = {
 @pytest.mark.parametrize("kind", PLAYLISTS)
 @pytest.mark.parametrize("suffix", [".mp4", ".ans", ".idx", ".m3u8", ".sdp"])
 def test_a_file_that_names_others_is_refused_before_they_are_opened(tmp_path, kind, suffix):
-    os.mkfifo(tmp_path / "other.ts")  # whoever opens it waits for ever
-    os.mkfifo(tmp_path / "film.sub")
+    make_pipe(tmp_path / "other.ts")  # whoever opens it waits for ever
+    make_pipe(tmp_path / "film.sub")
     path = tmp_path / f"film{suffix}"
     path.write_text(PLAYLISTS[kind])
     before = time.monotonic()
@@ -73,7 +74,7 @@ def test_a_file_that_names_others_is_refused_before_they_are_opened(tmp_path, ki
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("name", ["a.mp4", "a.png", "a.tif"])
 def test_what_is_no_regular_file_is_refused_and_nothing_waits(tmp_path, name):
-    os.mkfifo(tmp_path / name)
+    make_pipe(tmp_path / name)
     (tmp_path / f"link_{name}").symlink_to(tmp_path / name)
     (tmp_path / f"zero_{name}").symlink_to("/dev/zero")
     with socket.socket(socket.AF_UNIX) as listening:
@@ -86,7 +87,7 @@ def test_what_is_no_regular_file_is_refused_and_nothing_waits(tmp_path, name):
 @pytest.mark.timeout(20)
 def test_a_pipe_among_the_pictures_of_a_folder_is_refused(tmp_path):
     Image.fromarray(picture(0)).save(tmp_path / "0.png")
-    os.mkfifo(tmp_path / "1.png")
+    make_pipe(tmp_path / "1.png")
     for path in (tmp_path, tmp_path / "%d.png"):
         with pytest.raises(InputError, match=r"1\.png is a pipe"):
             probe(path)
@@ -97,9 +98,9 @@ def test_a_batch_goes_on_past_what_is_no_video(tmp_path, cli, options):
     inputs.mkdir()
     make_clip(inputs / "a.mp4", frames=2)
     (inputs / "b.mp4").write_text(PLAYLISTS["concat"])
-    os.mkfifo(inputs / "c.mp4")
+    make_pipe(inputs / "c.mp4")
     (inputs / "d").mkdir()
-    os.mkfifo(inputs / "d" / "0.png")
+    make_pipe(inputs / "d" / "0.png")
     (inputs / "e.mp4").mkdir()
     ended = cli("batch", inputs, "--out", tmp_path / "out", *options, "--format", "npz", "--quiet")
     assert ended.code == 7

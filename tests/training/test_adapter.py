@@ -249,13 +249,13 @@ level_spread = 0.0
 
 [sources.ten]
 kind = "folder"
-path = "{clips}/ten"
+path = '{clips}/ten'
 height = 64
 width = 64
 
 [sources.relatives]
 kind = "folder"
-path = "{clips}/relatives"
+path = '{clips}/relatives'
 height = 64
 width = 64
 

@@ -5,6 +5,7 @@ import shutil
 import sys
 from dataclasses import replace
 from fractions import Fraction
+from multiprocessing import get_all_start_methods
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from training_steps import write_clip
 from depthcrafter_cli.datasets.layouts import read_dpt
 from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.training.config import SourceConfig, StageConfig, TrainingConfig
+from depthcrafter_cli.training.data import batches
 from depthcrafter_cli.training.data.batches import Share, Steps, StreamedClips
 from depthcrafter_cli.training.data.cache import CachedClips, fill_cache
 from depthcrafter_cli.training.data.clips import ClipCache
@@ -437,7 +439,9 @@ def test_clips_too_short_for_a_stage_are_left_out_of_it(tmp_path):
     assert {len(clip.rgb) for step in range(6) for clip in steps[step][0].clips} == {3, 4}
 
 
-def test_clips_read_ahead_are_the_same(tmp_path):
+@pytest.mark.parametrize("ways", [get_all_start_methods(), ["spawn"]], ids=["here", "no fork"])
+def test_clips_read_ahead_are_the_same(tmp_path, monkeypatch, ways):
+    monkeypatch.setattr(batches, "get_all_start_methods", lambda: ways)
     for seed in range(3):
         write_clip(tmp_path / f"{seed}", seed, side=16)
     steps = Steps(stage(), {"a": StreamedClips(opened(tmp_path, height=16, width=16))}, 7, Share())

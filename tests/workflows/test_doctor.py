@@ -89,7 +89,8 @@ def test_each_broken_part_is_told_with_its_remedy(tmp_path):
     home.write_text("")
     (tmp_path / "matplotlibrc").write_bytes(b"\xff\xfe broken: [")
     code, event, errors = examined(
-        tmp_path, "av", "diffusers", HOME=str(home), XDG_DATA_HOME=str(home / "data"),
+        tmp_path, "av", "diffusers", HOME=str(home),
+        XDG_DATA_HOME=str(home / "data"), LOCALAPPDATA=str(home / "data"),
         MATPLOTLIBRC=str(tmp_path), MPLBACKEND="module://missing",
         DEPTHCRAFTER_WEIGHTS=str(loop), TMPDIR=str(home),
     )  # fmt: skip

@@ -15,6 +15,10 @@ from processes import stop_at
 from depthcrafter_cli.progress import Progress, ignore
 from depthcrafter_cli.workflows.interrupts import Interrupted, stopping_between_steps
 
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+if sys.platform == "win32":
+    SIGNALS.append(signal.SIGBREAK)  # Ctrl-Break, or a window that is closed
+
 
 def resumed(cli, message, arguments=()):
     """Carry out the command that a message ends with; the stages of its events."""
@@ -93,14 +97,14 @@ def watched():
         yield observe, told
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_step_worth_keeping_is_waited_for_once(watched, number):
     observe, told = watched
     observe(Progress("denoise", 1))
-    os.kill(os.getpid(), number)
+    signal.raise_signal(number)
     assert told.wait(60)
     with pytest.raises(Interrupted):
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
         Event().wait(60)
     with pytest.raises(Interrupted):
         observe(Progress("denoise", 2))
@@ -110,7 +114,7 @@ def test_a_stage_of_a_recipe_may_be_called_as_one_of_a_run():
     with stopping_between_steps(ignore, pytest.fail, kept=()) as observe:
         observe(Progress("decode", 20))
         with pytest.raises(Interrupted):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
             Event().wait(60)
 
 
@@ -119,7 +123,7 @@ def test_where_nothing_would_be_kept_a_signal_stops_at_once(watched, stage):
     observe, told = watched
     observe(Progress(stage, 0))
     with pytest.raises(Interrupted):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         Event().wait(60)
     with pytest.raises(Interrupted):  # had a finalizer swallowed the first
         observe(Progress("denoise", 1))
@@ -128,7 +132,9 @@ def test_where_nothing_would_be_kept_a_signal_stops_at_once(watched, stage):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_waits_for_an_import_to_end(tmp_path, number):
-    (tmp_path / "slow.py").write_text(f"import os\nos.kill(os.getpid(), {int(number)})\nDONE = 1\n")
+    (tmp_path / "slow.py").write_text(
+        f"import signal\nsignal.raise_signal({int(number)})\nDONE = 1\n"
+    )
     program = """
 import sys, time
 from depthcrafter_cli.workflows.interrupts import Interrupted, raise_on_signals

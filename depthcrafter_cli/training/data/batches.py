@@ -18,7 +18,8 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from depthcrafter_cli.datasets.clip import ClipSource, Sample, Shape, drawn_frames, known_part
-from depthcrafter_cli.errors import DepthCrafterError, InputError, UsageError
+from depthcrafter_cli.errors import DepthCrafterError, InputError
+from depthcrafter_cli.threads import ahead
 from depthcrafter_cli.training.config import StageConfig, ViewSize
 from depthcrafter_cli.training.data.latents import Latents
 from depthcrafter_cli.training.data.rejects import Rejects
@@ -206,18 +207,15 @@ class Steps(Dataset[list[Piece]]):
     def over(self, steps: range, workers: int) -> Iterator[list[Piece]]:
         """The pieces of ``steps`` in order, read ahead by ``workers`` processes.
 
-        Raises:
-            UsageError: there are to be workers, and the system cannot fork.
-            InputError: too many clips cannot be read, also in a worker.
+        On a system that cannot fork, as Windows, one thread reads ahead.
+
+        Raises InputError where too many clips cannot be read, also in a worker.
         """
         order: list[int] = list(steps)
         if not workers:
             return map(self._told, DataLoader(self, batch_size=None, sampler=order))
         if "fork" not in get_all_start_methods():
-            raise UsageError(
-                f"got workers = {workers} on a system that cannot fork, expected 0: set it in the "
-                "recipe."
-            )
+            return map(self._told, ahead((self[step] for step in steps), 1))
         # Sources hold open-ended things that cannot be sent to a new process. A step of long clips
         # is a gigabyte and more, so no worker gets further ahead than one.
         loader = DataLoader(
