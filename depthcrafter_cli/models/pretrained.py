@@ -204,9 +204,14 @@ def _linked(files: Files, layout: Layout, given: Sequence[str]) -> Path:
 
 
 def _link(place: Path, link: Path) -> None:
-    """Windows lets few users make symbolic links, and others only within one disk."""
+    """Windows lets few users make symbolic links, follows none to some disks, and others only
+    within one disk.
+    """
     with suppress(OSError):
-        return link.symlink_to(place)
+        link.symlink_to(place)
+        if link.exists():
+            return
+        link.unlink()
     with suppress(OSError):
         return os.link(place, link)
     shutil.copyfile(place, link)

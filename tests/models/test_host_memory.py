@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from safetensors.torch import load_file, save_file
 
+from depthcrafter_cli import disk
 from depthcrafter_cli.errors import MemoryLimitError, WeightsError
 from depthcrafter_cli.memory.budget import GIB, Budget, free_budget
 from depthcrafter_cli.models import device_memory, host
@@ -31,6 +32,8 @@ from depthcrafter_cli.workflows.resources import (
 )
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+ELSEWHERE = pytest.mark.skipif(disk.WINDOWS, reason="begins with what is found on other systems")
 
 
 class Cudart:
@@ -216,6 +219,7 @@ def plan_on(device: str, max_vram: float | None = None) -> Budget:
     return budget(device, (max_vram, None))
 
 
+@ELSEWHERE
 def test_a_machine_that_tells_nothing_gets_a_finite_plan_and_is_told_of(
     asked_anew, cli, clip, options, tmp_path
 ):
@@ -239,6 +243,7 @@ def test_a_process_is_not_told_of_the_memory_of_the_one_that_started_it():
     assert 10_000_000 < int(told.stdout) < 400_000_000
 
 
+@ELSEWHERE
 def test_apples_gpu_is_asked_for_its_own_memory(asked_anew):
     own = {"recommended_max_memory": 6 * GIB, "driver_allocated_memory": 2 * GIB}
     for name, answer in own.items():
@@ -265,6 +270,7 @@ def ram_of(available: int) -> SimpleNamespace:
     return SimpleNamespace(available=available, total=2 * available)
 
 
+@ELSEWHERE
 @pytest.mark.parametrize("system", ["win32", "wsl"])
 def test_windows_pins_little_and_is_always_capped(asked_anew, system):
     card, held = SimpleNamespace(total_memory=8 * GIB), {}

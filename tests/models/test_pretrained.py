@@ -107,13 +107,19 @@ def test_an_installed_model_is_meant_by_the_names_of_its_repositories(
     assert not hub.requests
 
 
-@pytest.mark.parametrize("links", ["symbolic", "hard", "none"])
+@pytest.mark.parametrize("links", ["symbolic", "not followed", "hard", "none"])
 def test_the_unet_may_lie_in_another_folder(tmp_path, tiny_folder, expected, links, monkeypatch):
     def refuse(*_):
         raise OSError("not here")
 
+    make_link = Path.symlink_to
+
+    def lead_nowhere(link, _place):
+        make_link(link, "nowhere")
+
     if links != "symbolic":  # as on Windows
-        monkeypatch.setattr(Path, "symlink_to", refuse)
+        made = lead_nowhere if links == "not followed" else refuse
+        monkeypatch.setattr(Path, "symlink_to", made)
     if links == "none":
         monkeypatch.setattr("os.link", refuse)
     trained = shutil.copytree(tiny_folder, tmp_path / "trained")

@@ -14,10 +14,10 @@ from depthcrafter_cli.media.reader import probe
 
 @pytest.fixture
 def folder(tmp_path):
-    folder = tmp_path / os.fsdecode(b"caf\xe9")
     try:
+        folder = tmp_path / os.fsdecode(b"caf\xe9")
         folder.mkdir()
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         pytest.skip("this file system has no such names")
     return folder
 

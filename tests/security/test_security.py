@@ -10,6 +10,7 @@ import pytest
 from clips import SMALL, make_clip
 
 import depthcrafter_cli
+from depthcrafter_cli import disk
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.reader import probe, read_frames
 
@@ -49,7 +50,7 @@ def test_nothing_in_the_package_runs_code_that_it_reads():
     found = {
         f"{path.relative_to(package)}: {finding}"
         for path in package.rglob("*.py")
-        for finding in findings(ast.parse(path.read_text()))
+        for finding in findings(ast.parse(path.read_text(encoding="utf-8")))
     }
     assert found == set()
 
@@ -109,11 +110,12 @@ def test_a_file_cannot_make_us_ask_a_server(tmp_path, server, playlist):
 def test_an_address_is_no_file(server):
     address, asked = server
     for source in (f"{address}/a.mp4", "data:video/mp4;base64,AAAA", "pipe:0", "concat:a|b"):
-        with pytest.raises(InputError, match="There is no"):
+        with pytest.raises(InputError, match=r"There is no|cannot be opened \(.* name"):
             probe(Path(source))
     assert asked == []
 
 
+@pytest.mark.skipif(disk.WINDOWS, reason="a colon is in no name there")
 @pytest.mark.parametrize("name", ["concat:other.mp4", "subfile,,start,0,end,99,,:x.mp4", "a:b.mp4"])
 def test_a_file_is_itself_though_its_name_means_something_to_ffmpeg(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)

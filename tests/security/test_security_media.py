@@ -12,6 +12,7 @@ import pytest
 from clips import ffmpeg, make_clip, picture
 from PIL import Image
 
+from depthcrafter_cli import disk
 from depthcrafter_cli.errors import InputError
 from depthcrafter_cli.media.reader import count_frames, probe
 
@@ -122,6 +123,7 @@ def interpreters(tmp_path, monkeypatch) -> Path:
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n%%EOF\n"
 
 
+@pytest.mark.skipif(disk.WINDOWS, reason="the traps are scripts of a POSIX shell")
 def test_postscript_called_png_starts_no_interpreter(tmp_path, interpreters):
     path = tmp_path / "x.png"
     path.write_bytes(POSTSCRIPT)
