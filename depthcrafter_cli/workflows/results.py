@@ -156,14 +156,14 @@ def _record(path: Path) -> dict[str, Any]:
 def _moved_with(record: Path, request: RunRequest, shots: int) -> list[Path]:
     """The video and the outputs of a run, found as they lay about its record.
 
-    Results are copied from a server, and renders change disks: what is not there any more, seen
-    from the record, is taken to be where it was.
+    Results are copied from a server, or change disks, together with their record. If none of them
+    is about it, they are taken to be where they were written.
     """
     paths = [_of_any_system(path) for path in (request.video, *request.outputs)]
     first = paths[1]
     # The record of numbered images lies beside their folder, or in it.
     for folder in [first.parent.parent] * is_numbered(first) + [first.parent]:
-        near = [_seen_from(record.parent, path, folder) for path in paths]
+        near = [_seen_from(record.absolute().parent, path, folder) for path in paths]
         here = written(replace(request, outputs=tuple(near[1:])), shots)
         if any(place_of(out).exists() for out in here):
             if not place_of_input(near[0]).exists():
