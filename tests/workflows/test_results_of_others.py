@@ -192,10 +192,10 @@ def test_tables_hold_results_of_any_name(cli, sintel, results, tmp_path):
     told = [word for path in out for word in ("--out", path)]
     done = cli("evaluate", "sintel", sintel, "--predictions", tmp_path / name, *told)
     assert done.code == 0, done.err
-    table = out[0].read_text().splitlines()
+    table = out[0].read_text(encoding="utf-8").splitlines()
     widths = {line.replace(r"\|", "").count("|") for line in table if line.startswith("| ")}
     assert len(widths) == 1 and f"| {name.replace('|', chr(92) + '|')} | 0.000 |" in table[4]
-    latex = out[1].read_text()
+    latex = out[1].read_text(encoding="utf-8")
     assert r"50\% \& more \{x\} & 0.000 & 1.000" in latex and r"{[}v2] a\_b" in latex
     assert latex.startswith("% method & AbsRel & δ1 &")
 
