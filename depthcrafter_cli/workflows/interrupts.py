@@ -15,10 +15,12 @@ from types import FrameType
 
 from depthcrafter_cli.progress import Interrupted, Observer, Progress
 
-_SIGNALS = [signal.SIGINT, signal.SIGTERM]
+# What a terminal sends to all processes in it.
+OF_TERMINALS = [signal.SIGINT]
 if sys.platform == "win32":
     # Ctrl-Break, and a console window that is closed, after which there are five seconds.
-    _SIGNALS.append(signal.SIGBREAK)
+    OF_TERMINALS.append(signal.SIGBREAK)
+_SIGNALS = [*OF_TERMINALS, signal.SIGTERM]
 # The stages of a run that leave something at each event.
 KEPT = ("denoise", "decode", "estimate", "write")
 _IMPORTS = "<frozen importlib._bootstrap>"

@@ -6,15 +6,15 @@ Everything finished stays in the work folder, so that a run that was killed goes
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from depthcrafter_cli.disk import make_folder, new_part, publish, remove, remove_parts, sync_all
+from depthcrafter_cli.disk import make_folder, remove_parts
 from depthcrafter_cli.errors import DepthCrafterError, MemoryLimitError, OutputError, UsageError
 from depthcrafter_cli.memory.budget import shares_memory
 from depthcrafter_cli.progress import Observer, Warn, ignore
@@ -121,6 +121,7 @@ def _carry_out(
     from depthcrafter_cli.training.card import model_card
     from depthcrafter_cli.training.checks import levels_apart
     from depthcrafter_cli.training.data.latents import Encoder
+    from depthcrafter_cli.training.model_folder import date_as, is_dated_as, write_model
     from depthcrafter_cli.training.networks import average_with_start, save_trained
     from depthcrafter_cli.training.precision import suited_precision
     from depthcrafter_cli.training.recipe import suited
@@ -158,7 +159,7 @@ def _carry_out(
     def deliver(folder: Path, *, share: float = 0.0, overwrite: bool = False) -> None:
         of_adapter = config.adapter is not None
         card = model_card(name, start.spec, recipe, session.journal.lines(), of_adapter)
-        _deliver(partial(save, share=share), manifest, card, folder, overwrite=overwrite)
+        write_model(partial(save, share=share), manifest, card, folder, overwrite=overwrite)
 
     for stage in config.stages:
         shown = {name: clips[name] for name in stage.sources}
@@ -171,9 +172,9 @@ def _carry_out(
             continue
         after = session.folder / f"after-{stage.name}"
         checkpoint = session.folder / f"{stage.name}.ckpt"
-        if session.leads and not _is_dated_as(checkpoint, after / MANIFEST_NAME):
+        if session.leads and not is_dated_as(checkpoint, after / MANIFEST_NAME):
             deliver(after, overwrite=True)
-            _date_as(checkpoint, after)
+            date_as(checkpoint, after)
     if session.leads:
         deliver(request.out, share=config.start_share)
     return start.spec
@@ -257,52 +258,6 @@ def _require_free(out: Path, work: Path) -> None:
             f"got `out` {out}, which the work folder {work} is in, expected one of its own: choose "
             "another `out`."
         )
-
-
-def _deliver(
-    save: Callable[[Path], None],
-    manifest: dict[str, Any],
-    card: str,
-    folder: Path,
-    *,
-    overwrite: bool = False,
-) -> None:
-    """Write the folder of a model or adapter, which appears under its name when it is synced.
-
-    Raises:
-        OutputError: it cannot be written, or something has appeared there and ``overwrite`` is off.
-    """
-    from depthcrafter_cli.media.files import output_errors
-    from depthcrafter_cli.models.manifest import CARD_NAME, write_manifest
-
-    with output_errors(folder):
-        part = new_part(folder)
-        save(part)
-        (part / CARD_NAME).write_text(card, encoding="utf-8")
-        write_manifest(part, **manifest)
-        sync_all(part)
-        if folder.exists():  # else a folder that holds something could not be replaced
-            remove(folder) if overwrite else folder.rmdir()
-        publish(part, folder)
-
-
-def _date_as(checkpoint: Path, folder: Path) -> None:
-    """Give a model's files the date of the checkpoint that they were made from.
-
-    All of them, as files that are later than their manifest count as changed.
-    """
-    made = checkpoint.stat().st_mtime_ns
-    for path in filter(Path.is_file, folder.rglob("*")):
-        with suppress(OSError):  # it is made once more then
-            os.utime(path, ns=(made, made))
-
-
-def _is_dated_as(checkpoint: Path, manifest: Path) -> bool:
-    """Whether a model is there, and none of a stage that was trained anew since.
-
-    Not by which is later: the clock may have been set back.
-    """
-    return manifest.exists() and manifest.stat().st_mtime_ns == checkpoint.stat().st_mtime_ns
 
 
 def _session(

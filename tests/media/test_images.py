@@ -251,7 +251,7 @@ def test_a_stranger_in_a_sequence_is_refused_by_its_name(tmp_path, stranger):
 def test_of_two_sequences_in_a_folder_one_has_to_be_named(tmp_path):
     for name, count in (("left_{}.png", 3), ("right.{}.png", 9)):
         numbered(tmp_path / "in", range(count), name)
-    says = r"2 sequences, right.%01d.png \(9 images\), left_%01d.png \(3 .*in.right.%01d.png or "
+    says = r"2 sequences, right.%01d.png \(9 images\), left_%01d.png \(3 .*[/\\]right.%01d.png or "
     with pytest.raises(InputError, match=says):
         probe(tmp_path / "in")
     assert count_frames(tmp_path / "in" / "left_%d.png") == 3

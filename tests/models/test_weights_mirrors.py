@@ -214,7 +214,7 @@ def test_a_body_without_end_is_left_at_once_and_removed(hub, tmp_path, name, pin
     sentence = "no whole safetensors file" if unbounded else "sends more than the"
     with pytest.raises(WeightsError, match=sentence):
         pull(_variant(pinned=pinned), tmp_path, endpoint=hub.address)
-    assert time.monotonic() - before < 60
+    assert time.monotonic() - before < 20
     assert not list(tmp_path.rglob(f"{name}*"))
 
 

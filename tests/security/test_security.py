@@ -110,7 +110,8 @@ def test_a_file_cannot_make_us_ask_a_server(tmp_path, server, playlist):
 def test_an_address_is_no_file(server):
     address, asked = server
     for source in (f"{address}/a.mp4", "data:video/mp4;base64,AAAA", "pipe:0", "concat:a|b"):
-        with pytest.raises(InputError, match=r"There is no|cannot be opened \(.* name"):
+        says = "cannot be opened" if disk.WINDOWS and "|" in source else "There is no"
+        with pytest.raises(InputError, match=says):
             probe(Path(source))
     assert asked == []
 

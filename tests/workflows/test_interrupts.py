@@ -147,7 +147,7 @@ except Interrupted:
 """
     path = os.pathsep.join([str(tmp_path), *sys.path])
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=200,
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=20,
         env=os.environ | {"PYTHONPATH": path},
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr

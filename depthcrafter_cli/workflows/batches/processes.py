@@ -21,6 +21,7 @@ from depthcrafter_cli.workflows.batches.task import (
 )
 from depthcrafter_cli.workflows.batches.workers import Worker, WorkerEngine
 from depthcrafter_cli.workflows.interrupts import (
+    OF_TERMINALS,
     OnInterrupt,
     raise_on_signals,
     stopping_between_steps,
@@ -144,8 +145,9 @@ class ProcessEngine(WorkerEngine[_Worker]):
 def _serve(channel: Connection, device: str, threads: int) -> None:
     """What a worker's process does: videos in, progress and outcomes out."""
     Thread(target=_die_with_parent, daemon=True).start()
-    # Ctrl-C reaches the whole process group; the batch decides what becomes of its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The batch decides what becomes of its workers.
+    for number in OF_TERMINALS:
+        signal.signal(number, signal.SIG_IGN)
     raise_on_signals(_STOP)
     if device == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         import torch
