@@ -77,6 +77,7 @@ def batch(
             warn=console.warn,
         )
         console.keep_log_apart(path for task in tasks for path in files_of(task.request))
+        console.warn_of_unread([task.request for task in tasks])
         videos = workflows.batch(
             tasks,
             BatchView(console, words),

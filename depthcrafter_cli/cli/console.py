@@ -25,7 +25,7 @@ from depthcrafter_cli.cli.outlets import (
     in_words,
 )
 from depthcrafter_cli.cli.streams import Line, errors_alone, is_terminal
-from depthcrafter_cli.cli.summary import details_of, summary_of
+from depthcrafter_cli.cli.summary import details_of, summary_of, unread_options
 from depthcrafter_cli.errors import (
     INTERRUPTED_EXIT_CODE,
     DepthCrafterError,
@@ -129,6 +129,7 @@ class Console:
         self.work, self._meter = RunState(plan.request.work_folder), Meter(plan.stage_work())
         lines = (Line(text, f"{label:<8}") for label, text in summary_of(plan))
         self.say("plan", details_of(plan), *lines)
+        self.warn_of_unread([plan.request])
 
     def stopping(self) -> None:
         """A first signal came; may be called in another thread than the rest."""
@@ -202,6 +203,11 @@ class Console:
         sentence = opt.as_typed(sentence, self._names)
         line = Line(f"depthcrafter: warning: {sentence}")
         self.say("warning", {"message": sentence}, line)
+
+    def warn_of_unread(self, requests: "Sequence[RunRequest]") -> None:
+        """The options of how results look that do nothing. Raises UsageError."""
+        for sentence in unread_options(requests):
+            self.warn(sentence)
 
     def failed(self, sentence: str, code: int) -> None:
         """Why the command ends with ``code``, and how to go on."""

@@ -69,6 +69,7 @@ def finish(
         saved = RunState(folder).saved().request
         request = laid_out(replace(saved, outputs=tuple(out), **look))
         console.keep_log_apart(files_of(request))
+        console.warn_of_unread([request])
         with console.watching() as observer:
             frames = workflows.finish(folder, out, observer, console.warn, **look)
         made = written(request, 1 + len(RunState(folder).saved().provenance.cuts))

@@ -1,9 +1,11 @@
 """A plan in words: as plain values for programs, as labelled lines for people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from depthcrafter_cli.options import options_of
 from depthcrafter_cli.text import counted
+from depthcrafter_cli.workflows.request import RunRequest
 
 if TYPE_CHECKING:
     from depthcrafter_cli.workflows.run_plan import RunPlan
@@ -82,6 +84,22 @@ def summary_of(plan: "RunPlan") -> Iterator[tuple[str, str]]:
             holds = out.suffix.lower() in CODECS[asked].suffixes
             why = "this machine cannot encode" if holds else "it cannot hold"
             yield "", f"{out.name} will be in {instead}, as {why} {asked}."
+
+
+def unread_options(requests: Sequence[RunRequest]) -> Iterator[str]:
+    """A sentence for each option of how results look that no output reads for which it was given.
+
+    Raises UsageError for an output, or its codec, that there is not.
+    """
+    from depthcrafter_cli.media.sinks.registry import options_read
+
+    for name, each in options_of(RunRequest).items():
+        if each.part not in ("look", "metric"):
+            continue
+        asked = [request for request in requests if getattr(request, name) != each.default]
+        if asked and not any(name in options_read(one.outputs, one.look) for one in asked):
+            outputs = ", ".join(out.name for out in asked[0].outputs)
+            yield f"`{name}` does nothing for {outputs}: no output reads it."
 
 
 def _changes_of_size(plan: "RunPlan") -> Iterator[str]:

@@ -46,6 +46,13 @@ class Codec:
         if not (gray or self.pix_fmt.startswith("yuv")) or self.matte > (gray and self.bits > 8):
             raise ValueError(f"{self.encoder} with {self.pix_fmt} cannot hold depth")
 
+    @property
+    def reads(self) -> frozenset[str]:
+        """The options of :class:`Look` that decide on a video of this codec, or are refused."""
+        some = {"crf": bool(self.quality), "colormap": not self.matte}
+        every = {"codec", "pix_fmt", "encoder_option", "side_by_side", "overlay"}
+        return frozenset(every | {name for name, is_read in some.items() if is_read})
+
     def extended(self, size: "Size") -> "Size":
         """The size with sides that are even where colours are stored at half of them."""
         rows = 2 if "420" in self.pix_fmt else 1

@@ -21,6 +21,12 @@ from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.sound import Sound
 from depthcrafter_cli.types import Disparity, RgbImage, Size, ValueRange
 
+SHAPE = frozenset({"size", "square", "upsample"})
+"""The options that decide on the pixels of depth."""
+
+RANGE = frozenset({"normalization", "range_of", "invert"})
+"""Those that decide on what becomes 0 and 1."""
+
 
 @dataclass(frozen=True)
 class ShotRange:
@@ -146,6 +152,9 @@ class DisparitySink(ABC):
     held_per_pixel: ClassVar[float] = 0.0
     """Bytes of memory for each pixel of a picture, of frames that were added and not written."""
 
+    options: ClassVar[frozenset[str]] = SHAPE | RANGE | {"metric"}
+    """The options of how results look that decide on what is written, as fields of a request."""
+
     @classmethod
     @abstractmethod
     def path_for(cls, stem: Path, suffix: str) -> Path:
@@ -179,6 +188,11 @@ class DisparitySink(ABC):
 
         OutputError where this machine cannot write it.
         """
+
+    @classmethod
+    def reads(cls, out: Path, look: Look) -> frozenset[str]:
+        """Those of the :attr:`options` that decide on an output of this look."""
+        return cls.options
 
     @classmethod
     def picture_size(cls, out: Path, size: Size, look: Look) -> Size:

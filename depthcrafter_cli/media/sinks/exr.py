@@ -27,6 +27,7 @@ class ExrSink(SequenceSink):
     suffix = ".exr"
     bytes_per_pixel = 4.0
     carries_more = True
+    options = SequenceSink.options | {"exr_half", "exr_channel", "exr_normalized"}
 
     @classmethod
     def check(cls, out: Path) -> None:

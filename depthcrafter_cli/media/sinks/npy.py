@@ -4,7 +4,7 @@ from typing import IO
 
 import numpy as np
 
-from depthcrafter_cli.media.sinks.base import DepthFrame, FileSink, SinkSettings
+from depthcrafter_cli.media.sinks.base import SHAPE, DepthFrame, FileSink, SinkSettings
 
 
 class NpySink(FileSink):
@@ -14,6 +14,7 @@ class NpySink(FileSink):
     """
 
     bytes_per_pixel = 4.0
+    options = SHAPE | {"metric"}
 
     def _begin(self) -> None:
         begin_array(self._file, self.settings)

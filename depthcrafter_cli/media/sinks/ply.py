@@ -8,7 +8,7 @@ import numpy as np
 
 from depthcrafter_cli.errors import UsageError
 from depthcrafter_cli.media.look import Look, numbers_in
-from depthcrafter_cli.media.sinks.base import DepthFrame
+from depthcrafter_cli.media.sinks.base import SHAPE, DepthFrame
 from depthcrafter_cli.media.sinks.sequence import SequenceSink
 from depthcrafter_cli.media.sinks.shown import source_of
 
@@ -24,6 +24,7 @@ class PlySink(SequenceSink):
 
     suffix = ".ply"
     bytes_per_pixel = 15.0
+    options = SHAPE | {"metric", "fov", "ply_frames", "start_number"}
 
     @classmethod
     def check_look(cls, out: Path, look: Look) -> None:

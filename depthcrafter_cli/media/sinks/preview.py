@@ -5,7 +5,7 @@ import math
 from PIL import Image
 
 from depthcrafter_cli.media.look import Look
-from depthcrafter_cli.media.sinks.base import DepthFrame, FileSink
+from depthcrafter_cli.media.sinks.base import RANGE, SHAPE, DepthFrame, FileSink
 from depthcrafter_cli.media.sinks.shown import shown, shows_source
 from depthcrafter_cli.types import Size
 
@@ -19,6 +19,7 @@ class PreviewSink(FileSink):
     """
 
     bytes_per_pixel = 0.0
+    options = SHAPE | RANGE | {"colormap", "side_by_side", "overlay"}
 
     @classmethod
     def frame_bytes(cls, out: object, size: Size, look: Look) -> float:

@@ -87,6 +87,11 @@ def expected_bytes(out: Path, size: Size, frames: int, look: Look) -> int:
     return round(_sink_class(out).frame_bytes(out, size, look) * frames)
 
 
+def options_read(outputs: Iterable[Path], look: Look) -> set[str]:
+    """The options of how results look that decide on one of the outputs. Raises UsageError."""
+    return {name for out in outputs for name in _sink_class(out).reads(out, look)}
+
+
 def held_per_pixel(out: Path) -> float:
     """Bytes of memory for each pixel of a picture that an output holds, of frames not written."""
     return _sink_class(out).held_per_pixel

@@ -36,6 +36,7 @@ class SequenceSink(DisparitySink):
 
     suffix: ClassVar[str]
     keeps_shots = True
+    options = DisparitySink.options | {"start_number"}
     # Of 16 bits each, in bytes; while one is compressed it is there thrice more.
     held_per_pixel = 2.0 * (_BACKLOG + 4 * _THREADS)
 

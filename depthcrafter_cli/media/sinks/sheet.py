@@ -4,7 +4,7 @@ from PIL import Image
 
 from depthcrafter_cli.depth.colorize import colorize
 from depthcrafter_cli.media.look import Look
-from depthcrafter_cli.media.sinks.base import DepthFrame, FileSink
+from depthcrafter_cli.media.sinks.base import RANGE, SHAPE, DepthFrame, FileSink
 from depthcrafter_cli.media.sinks.preview import small
 from depthcrafter_cli.media.sinks.shown import source_of
 from depthcrafter_cli.types import Size
@@ -16,6 +16,7 @@ class SheetSink(FileSink):
     """``.jpg``: up to 12 frames, from the first to the last, each above its depth in colours."""
 
     bytes_per_pixel = 0.0
+    options = SHAPE | RANGE | {"colormap"}
     any_size = True
 
     @classmethod

@@ -19,6 +19,7 @@ class SoundSink(FileSink):
     """``.m4a``: the sound as it is, from the first frame on that is read."""
 
     bytes_per_pixel = 0.0
+    options = frozenset({"audio"})
     carries_more = True
     keeps_shots = True  # it is all in the source
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from depthcrafter_cli.media.sinks.base import DepthFrame
+from depthcrafter_cli.media.sinks.base import SHAPE, DepthFrame
 from depthcrafter_cli.media.sinks.sequence import SequenceSink
 from depthcrafter_cli.media.sinks.shown import source_of
 
@@ -15,6 +15,8 @@ class SourceSink(SequenceSink):
 
     suffix = ".jpg"
     bytes_per_pixel = 1.0
+    # The size only together with `upsample="edges"`, which reads the pictures at it.
+    options = SHAPE | {"start_number"}
     any_size = True
 
     @property

@@ -24,7 +24,7 @@ from depthcrafter_cli.errors import OutputError, UsageError
 from depthcrafter_cli.media.look import Codec, Look, check_codec, codec_for, encoder_options
 from depthcrafter_cli.media.packets import PacketFile, read_packets, shown_at
 from depthcrafter_cli.media.resize import as_shown
-from depthcrafter_cli.media.sinks.base import DepthFrame, FileSink, ShotRange
+from depthcrafter_cli.media.sinks.base import RANGE, SHAPE, DepthFrame, FileSink, ShotRange
 from depthcrafter_cli.media.sinks.matroska import amend_track
 from depthcrafter_cli.media.sinks.shown import shown, shows_source
 from depthcrafter_cli.media.sound import SoundCopy
@@ -40,7 +40,6 @@ _OPTIONS = {
 # Threads of swscale write past the ends of their rows, into those of others; PyAV 16 has none.
 _ONE_THREAD = {} if int(av.__version__.split(".")[0]) < 17 else {"threads": 1}
 _RGB = {3: "rgb24", 4: "rgba"}  # by bytes of a pixel
-_GRAY = "gray"  # the colormap that is no colours
 
 # SVT-AV1 tells its settings on stderr otherwise.
 os.environ.setdefault("SVT_LOG", "1")
@@ -63,6 +62,10 @@ class VideoSink(FileSink):
     @classmethod
     def check_look(cls, out: Path, look: Look) -> None:
         check_codec(out, codec_for(out, look), look)
+
+    @classmethod
+    def reads(cls, out: Path, look: Look) -> frozenset[str]:
+        return SHAPE | RANGE | codec_for(out, look).reads | {"audio"}
 
     @classmethod
     def picture_size(cls, out: Path, size: Size, look: Look) -> Size:
@@ -118,13 +121,10 @@ class VideoSink(FileSink):
             container_options=_OPTIONS.get(self.path.suffix.lower(), {}),
             io_open=self._reopened,
         )
-        described = "has a range of its own in each shot"
+        told = "has a range of its own in each shot"
         if not settings.own_ranges:
-            values = settings.whole_range
-            described = f"is raw {values.low:g} to {values.high:g}"
-        self._container.metadata["comment"] = (
-            f"Relative disparity, larger is nearer; 0 to 1 {described}"
-        )
+            told = f"is raw {settings.whole_range.low:g} to {settings.whole_range.high:g}"
+        self._container.metadata["comment"] = f"Relative disparity, larger is nearer; 0 to 1 {told}"
         self._stream = self._stream_in(self._container)
         if settings.timecode:
             self._stream.metadata["timecode"] = settings.timecode
@@ -243,7 +243,7 @@ class VideoSink(FileSink):
     def _picture(self, frame: DepthFrame) -> av.VideoFrame:
         """A frame in the codec's pixel format."""
         codec, look = self._codec, self.settings.look
-        is_gray = look.colormap == _GRAY and not shows_source(look)
+        is_gray = look.colormap == "gray" and not shows_source(look)
         if codec.matte or (is_gray and (codec.bits > 8 or self.settings.dither)):
             return _gray_picture(codec, self._padded(frame.normalized))
         colours = self._padded(self._colours(frame))
