@@ -3,10 +3,9 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from urllib.parse import quote
 
-from depthcrafter_cli.reports.page import image_of, page
+from depthcrafter_cli.reports.page import escaped, image_of, page
 
 
 @dataclass(frozen=True)
@@ -41,15 +40,15 @@ def index_page(title: str, about: str, tables: Sequence[IndexTable], *, program:
 def _section(table: IndexTable) -> str:
     first = table.rows[0] if table.rows else [Cell()] * len(table.titles)
     heads = "".join(
-        f'<th scope="col"{_style(cell)}><button type="button">{escape(title)}</button></th>'
+        f'<th scope="col"{_style(cell)}><button type="button">{escaped(title)}</button></th>'
         if title
         else '<th scope="col" aria-label="Picture"></th>'
         for title, cell in zip(table.titles, first, strict=True)
     )
     rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in table.rows)
-    note = f'<p class="soft">{escape(table.note)}</p>' if table.note else ""
+    note = f'<p class="soft">{escaped(table.note)}</p>' if table.note else ""
     return (
-        f'<section aria-label="{escape(table.title)}"><h2>{escape(table.title)}</h2>'
+        f'<section aria-label="{escaped(table.title)}"><h2>{escaped(table.title)}</h2>'
         f'<div class="scroll" tabindex="0"><table class="sortable"><thead><tr>{heads}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div>{note}</section>"
     )
@@ -57,9 +56,9 @@ def _section(table: IndexTable) -> str:
 
 def _cell(cell: Cell) -> str:
     value = "" if cell.value is None else f' data-value="{cell.value:.9g}"'
-    inside = image_of(cell.picture, cell.text) if cell.picture else escape(cell.text)
+    inside = image_of(cell.picture, cell.text) if cell.picture else escaped(cell.text)
     if cell.link:
-        inside = f'<a href="{escape(quote(os.fsencode(cell.link)))}">{inside}</a>'
+        inside = f'<a href="{escaped(quote(os.fsencode(cell.link)))}">{inside}</a>'
     return f"<td{_style(cell)}{value}>{inside}</td>"
 
 

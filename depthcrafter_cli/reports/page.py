@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
@@ -11,7 +10,6 @@ from typing import Any
 
 from depthcrafter_cli.text import printable
 
-_LONE = re.compile("[\ud800-\udfff]")  # bytes of no encoding, in names of files
 _SHELL = """<!doctype html>
 <html lang="en">
 <head>
@@ -66,20 +64,24 @@ def page(
     if data is not None:
         text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
         island = f'<script type="application/json" id="data">{text}</script>\n'
-    text = _SHELL.format(
-        policy=policy, program=escape(program), title=escape(title), style=style,
-        heading=escape(title), about=escape(about), body=body, foot=foot, data=island,
+    return _SHELL.format(
+        policy=policy, program=escaped(program), title=escaped(title), style=style,
+        heading=escaped(title), about=escaped(about), body=body, foot=foot, data=island,
         script=script,
     )  # fmt: skip
-    return _LONE.sub(lambda found: printable(found.group()), text)
+
+
+def escaped(text: str) -> str:
+    """Return a text, such as a name, as HTML; what :func:`printable` writes out is seen so."""
+    return escape(printable(text))
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """An HTML table of texts; the first row is the user's own."""
-    head = "".join(f'<th scope="col">{escape(title)}</th>' for title in titles)
+    head = "".join(f'<th scope="col">{escaped(title)}</th>' for title in titles)
     lines = (
         f"<tr{'' if index else ' class=own'}>"
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row)
+        + "".join(f"<td>{escaped(cell)}</td>" for cell in row)
         + "</tr>"
         for index, row in enumerate(rows)
     )
@@ -93,7 +95,7 @@ def image_of(webp: bytes, says: str, kind: str = "") -> str:
     """An image inside a page."""
     code = base64.b64encode(webp).decode()
     style = f' class="{kind}"' if kind else ""
-    return f'<img{style} alt="{escape(says)}" src="data:image/webp;base64,{code}">'
+    return f'<img{style} alt="{escaped(says)}" src="data:image/webp;base64,{code}">'
 
 
 def _asset(name: str) -> str:

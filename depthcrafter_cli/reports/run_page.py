@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from depthcrafter_cli.evaluation.frames import FrameNumbers
-from depthcrafter_cli.reports.page import image_of, page, table
+from depthcrafter_cli.reports.page import escaped, image_of, page, table
 from depthcrafter_cli.reports.pictures import EncodedPreview
 from depthcrafter_cli.types import Size
 
@@ -78,7 +78,7 @@ def run_page(view: RunView) -> str:
         f"<p>{shown} {view.total} frames are in this page, re-encoded at {view.preview_size}; "
         "charts are of all frames.</p>"
     )
-    foot += "".join(f"<p>{escape(note)}</p>" for note in view.notes)
+    foot += "".join(f"<p>{escaped(note)}</p>" for note in view.notes)
     data = _data(view, has_video)
     return page(view.title, view.about, body, _SCRIPTS, program=view.program, foot=foot, data=data)
 
@@ -166,7 +166,7 @@ def _profiles(has_video: bool) -> str:
 def _findings(view: RunView) -> str:
     if not view.findings:
         return '<p class="soft">Nothing was found that is wrong with depth by itself.</p>'
-    lines = "".join(f"<li>{escape(says)}</li>" for says in view.findings)
+    lines = "".join(f"<li>{escaped(says)}</li>" for says in view.findings)
     return f'<ul class="findings">{lines}</ul>'
 
 
@@ -180,7 +180,7 @@ def _charts(view: RunView) -> str:
         )
 
     joins = ' &nbsp; <span class="key dash"></span>windows join' * bool(view.joins)
-    unit = escape(view.unit)
+    unit = escaped(view.unit)
     return (
         '<section aria-label="Numbers over time"><h2>Range and steadiness</h2>'
         + _findings(view)
@@ -210,21 +210,21 @@ _SPACE = """<section aria-label="In space"><h2>In space</h2>
 
 
 def _scores(scores: ScoreTable) -> str:
-    note = f'<p class="soft">{escape(scores.note)}</p>' if scores.note else ""
+    note = f'<p class="soft">{escaped(scores.note)}</p>' if scores.note else ""
     return (
-        f'<section aria-label="{escape(scores.title)}"><h2>{escape(scores.title)}</h2>'
+        f'<section aria-label="{escaped(scores.title)}"><h2>{escaped(scores.title)}</h2>'
         f"{table(scores.titles, scores.rows)}{note}</section>"
     )
 
 
 def _settings(view: RunView) -> str:
     facts = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+        f"<div><dt>{escaped(name)}</dt><dd>{escaped(value)}</dd></div>"
         for name, value in view.settings
     )
     whole = ""
     if view.record:
-        text = escape(json.dumps(dict(view.record), indent=2))
+        text = escape(json.dumps(dict(view.record), indent=2))  # which is ASCII
         whole = (
             "<details><summary>The whole record, without folders</summary>"
             f'<pre tabindex="0">{text}</pre></details>'
@@ -233,7 +233,7 @@ def _settings(view: RunView) -> str:
         ("Space", "play"), ("← →", "frame by frame, with Shift ten"), ("Home End", "first, last"),
         ("[ ]", "wipe"), (", .", "column"),
     )  # fmt: skip
-    told = " &nbsp; ".join(f"<kbd>{escape(key)}</kbd> {what}" for key, what in keys)
+    told = " &nbsp; ".join(f"<kbd>{escaped(key)}</kbd> {what}" for key, what in keys)
     return (
         f'<section aria-label="How it was made"><h2>How it was made</h2><dl>{facts}</dl>{whole}'
         f'<details><summary>Keyboard</summary><p class="soft">{told}</p></details></section>'
