@@ -54,6 +54,21 @@ def require_unchanged(source: Path, before: Mapping[str, Any]) -> None:
         raise changed(source)
 
 
+def is_still(source: Path, before: Mapping[str, Any]) -> bool:
+    """Whether a run's input, which may have been copied since, is what :func:`identity` gave.
+
+    Of a file the size, the head and the tail tell; of images the listing, or, where they lie
+    elsewhere now, how many there are.
+    """
+    with suppress(OSError):
+        now = identity(source)
+        names = ["bytes", "sha256_head_tail", "files"]
+        if now["path"] == before.get("path"):
+            names.append("sha256_listing")
+        return all(now.get(name) == before[name] for name in names if name in before)
+    return False
+
+
 def changed(source: Path) -> InputError:
     """What to say of an input that is another than the run began with."""
     return InputError(

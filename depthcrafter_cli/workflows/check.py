@@ -99,7 +99,10 @@ def _check_outputs(request: CheckRequest) -> None:
 def _follows(result: Result, warn: Warn) -> bool:
     """Whether motion can be followed; ``warn`` is told where it cannot."""
     if result.video is None:
-        warn("The video is not known or gone, so depth is checked by itself: `video` names it.")
+        warn(
+            "The video is not known, gone, or another than was read, so depth is checked by "
+            "itself: `video` names it."
+        )
         return False
     if not flow_is_there():
         warn(

@@ -109,7 +109,7 @@ def _shown(
 ) -> int:
     """Write the outputs: one pass over all films for the sheet, one more for videos."""
     first = films[0][1]
-    source = replace(first, video=first.video or request.video)
+    source = replace(first, video=request.video)
     frames = first.depth.frames
     for name, film in films:
         if film.depth.frames != frames:

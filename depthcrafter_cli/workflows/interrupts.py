@@ -84,13 +84,14 @@ def stopping_between_steps(
 
     ``on_interrupt`` is called in another thread when there is something to wait for, before this
     ends at the latest. The second signal, or one in a stage that is none of ``kept`` and so leaves
-    nothing behind at each event, raises where it arrives.
+    nothing behind at each event, raises where it arrives. So does what fails after that: a library
+    that is not written in Python may have swallowed the exception, and ended in one of its own.
     """
-    asked, stage = False, ""
+    asked, raised, stage = False, False, ""
     worth_waiting: SimpleQueue[bool] = SimpleQueue()  # may be filled in a handler, unlike an Event
 
     def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
+        nonlocal asked, raised
         if _put_off(number, frame):
             return
         at_once = asked or stage not in kept
@@ -98,6 +99,7 @@ def stopping_between_steps(
             worth_waiting.put(not at_once)
         asked = True
         if at_once:
+            raised = True
             raise Interrupted  # at the next event again, if a finalizer should swallow this one
 
     def observe(event: Progress) -> None:
@@ -116,6 +118,10 @@ def stopping_between_steps(
     previous = {number: signal.signal(number, ask) for number in numbers}
     try:
         yield observe
+    except Exception as error:
+        if raised:
+            raise Interrupted from error
+        raise
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

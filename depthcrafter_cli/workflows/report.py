@@ -56,7 +56,8 @@ def report(request: ReportRequest, observer: Observer = ignore, warn: Warn = ign
 
     One run has a page of its own, with the tables of evaluations that are given beside it. Several
     runs, a batch or evaluations have an index; each run's page is then in a folder beside it.
-    ``warn`` is told of a video that is gone, and of results of which no page can be made.
+    ``warn`` is told of a video that is gone or another now, and of results of which no page can be
+    made.
 
     Raises UsageError for options out of range, InputError for what is no result, and OutputError
     for names that are taken.
@@ -200,8 +201,11 @@ def _pictures(
     if result.video is None:
         if not result.record:
             return repeat(None), []
-        warn(f"The video {result.name} is gone, so the page shows depth alone.")
-        return repeat(None), ["The video was not there when this page was made."]
+        warn(
+            f"The video {result.name} is gone, or another than was read, so the page shows depth "
+            "alone."
+        )
+        return repeat(None), ["The video was not there, or another, when this page was made."]
     wanted, found = set(indices), []
     try:
         for index, picture in enumerate(result.pictures(size)):

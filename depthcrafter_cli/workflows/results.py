@@ -22,6 +22,7 @@ from depthcrafter_cli.media.depth_files import (
     joined,
     open_depth,
 )
+from depthcrafter_cli.media.identity import is_still
 from depthcrafter_cli.media.numbered import numbered_files, place_of_input
 from depthcrafter_cli.media.reader import probe, read_frames
 from depthcrafter_cli.media.resize import reference_stride
@@ -43,8 +44,8 @@ _TEXTS = ("program", "model", "source_size", "model_size", "device", "dtype")
 class Result:
     """Depth with what is known of it.
 
-    ``record`` and ``reading`` are empty, and ``video`` None, where no record was found, or where
-    the video is gone.
+    ``record`` and ``reading`` are empty, and ``video`` None, where no record was found. ``video``
+    is None as well where it is gone, or another than the depth is of.
     """
 
     name: str
@@ -148,6 +149,7 @@ def _record(path: Path) -> dict[str, Any]:
         for name in _TEXTS:
             typed(str, record[name], name)
         typed(dict, record["settings"], "settings")
+        typed(dict, record.get("input", {}), "input")
         video, *outputs = _moved_with(path, request, shots_in(record))
     record["request"] |= {"video": str(video), "outputs": [str(out) for out in outputs]}
     return record
@@ -236,7 +238,7 @@ def _recorded(path: Path, record: dict[str, Any]) -> Result:
             "with one."
         )
     return Result(
-        request.video.name, _nearest_largest(depth, request), record, *_source(request),
+        request.video.name, _nearest_largest(depth, request), record, *_source(request, record),
         request.colormap,
     )  # fmt: skip
 
@@ -257,10 +259,11 @@ def _suffix(out: Path) -> str:
     return "" if out.is_dir() else out.suffix.lower()
 
 
-def _source(request: RunRequest) -> tuple[Path | None, ReadOptions]:
-    """The video of a run, None if it is gone, and how its frames were chosen."""
+def _source(request: RunRequest, record: Mapping[str, Any]) -> tuple[Path | None, ReadOptions]:
+    """The video of a run, None if it is gone or another now, and how its frames were chosen."""
     reading, video = request.selection, request.video
     there = video.exists() or bool(numbered_files(video) if "%" in video.name else ())
+    there = there and is_still(video, record.get("input", {}))
     if there and request.reference and reading.fps is not None:
         stride = reference_stride(probe(video).rate, reading.fps)
         reading = replace(reading, fps=None, stride=stride)
@@ -292,4 +295,4 @@ def _kept(folder: Path) -> Result:
     record = json.loads(json.dumps({**saved.provenance.to_json(), "frames": len(film)}))
     record["request"] = saved.request.to_json()
     request = saved.request
-    return Result(request.video.name, depth, record, *_source(request), request.colormap)
+    return Result(request.video.name, depth, record, *_source(request, record), request.colormap)

@@ -1,6 +1,7 @@
 """What ``check`` says of depth: what was planted is found, and a clean clip has nothing."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -154,7 +155,21 @@ def test_a_run_is_checked_with_its_record(cli, clip, options, tmp_path):
         found = [each for each in said if each["kind"] in ("seam", "jump")]
         assert done.code == 0 and [each["frame"] for each in found] == [frame], done.err
         assert (found[0]["kind"] == "seam") == (where == "joined")
-        assert "video is not known or gone" in events[0]["message"]
+        assert "video is not known, gone" in events[0]["message"]
+
+
+def test_results_are_shown_beside_the_video_that_they_are_of_alone(cli, clip, tmp_path):
+    out, html = tmp_path / "depth.npz", iter(tmp_path / f"{number}.html" for number in range(2))
+    assert cli("run", clip, "--out", out, "--method", "trivial-gradient").code == 0
+    looks = ["check", out], ["report", out, "--out"]
+    os.utime(clip, (1, 1))  # as a copy has
+    for look in looks:
+        done = cli(*look, *([next(html)] if "report" in look else []))
+        assert done.code == 0 and "another than was read" not in done.err
+    make_clip(clip, frames=16, size=Size(48, 80))
+    for look in looks:
+        done = cli(*look, *([next(html)] if "report" in look else []))
+        assert done.code == 0 and "another than was read" in done.err
 
 
 def test_files_of_other_programs_are_checked_beside_their_video(cli, tmp_path):

@@ -5,11 +5,12 @@ import signal
 
 import numpy as np
 import pytest
-from clips import make_film
+from clips import make_clip, make_film
 from PIL import Image
 from processes import KILLED, in_child
 
 from depthcrafter_cli.media.reader import probe, read_frames
+from depthcrafter_cli.types import Size
 
 FRAMES = 10  # of 72x128, which is not enlarged
 CELL, GAP, CAPTION = (72, 128), 8, 20
@@ -52,6 +53,16 @@ def test_source_each_method_and_results_stand_side_by_side(cli, theirs):
     assert sorted(path.name for path in theirs.iterdir()) == [
         "film.mp4", "sheet.png", "side.mp4", "theirs.npy",
     ]  # fmt: skip
+
+
+def test_the_video_that_is_named_is_shown_beside_a_result_of_another(cli, theirs):
+    bright, out = theirs / "bright.mp4", theirs / "d.npz"
+    make_clip(bright, frames=FRAMES, size=Size(72, 128))
+    assert cli("run", theirs / "film.mp4", "--out", out, "--method", "trivial-gradient").code == 0
+    sheet = theirs / "sheet.png"
+    assert cli("compare", bright, "--result", out, "--out", sheet).code == 0
+    source = next(read_frames(bright, Size(72, 128))).rgb
+    assert np.abs(cell(np.asarray(Image.open(sheet)), 0, 0) - source).mean() < 2
 
 
 def test_what_was_computed_waits_for_the_same_command(cli, theirs):

@@ -130,6 +130,23 @@ def test_where_nothing_would_be_kept_a_signal_stops_at_once(watched, stage):
     assert not told.is_set()
 
 
+def test_a_signal_that_a_library_swallows_is_no_error_of_its_own():
+    """PyTorch says of a sequence whose first element cannot be read that it has no shape."""
+
+    class Stopped:
+        def __len__(self) -> int:
+            return 1
+
+        def __getitem__(self, index: int) -> int:
+            signal.raise_signal(signal.SIGINT)
+            return 1
+
+    torch = pytest.importorskip("torch")
+    with pytest.raises(Interrupted), stopping_between_steps(ignore, pytest.fail) as observe:
+        observe(Progress("load", 0))
+        torch.tensor(Stopped())
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_waits_for_an_import_to_end(tmp_path, number):
     (tmp_path / "slow.py").write_text(
