@@ -13,6 +13,7 @@ from depthcrafter_cli.text import printable
 
 _USUAL = 80  # columns of a terminal that does not say
 _WIDE = 1000  # columns, more than any terminal has
+_SECOND_CELL = "\0"  # of a character that takes two, as those of Chinese and Japanese do
 
 
 class Line(NamedTuple):
@@ -30,19 +31,28 @@ class Line(NamedTuple):
         """The line, broken between words where it is longer than ``width``."""
         label, text, command = map(printable, (self.label, self.text, self.command))
         whole = f"{label}{text} {command}".rstrip()
-        if len(whole) <= width or width == _WIDE:
+        if width == _WIDE or len(_in_cells(whole)) <= width:
             return whole
         if command:
             return f"{Line(self.text, self.label).shown(width)}\n{command}"
+        label = _in_cells(label)
         indent = len(label) if len(label) <= width // 2 else width // 3
-        return textwrap.fill(
-            text,
+        broken = textwrap.fill(
+            _in_cells(text),
             width,
             initial_indent=label,
             subsequent_indent=" " * indent,
             break_long_words=False,  # a path can still be copied whole
             break_on_hyphens=False,
         )
+        return broken.replace(_SECOND_CELL, "")
+
+
+def _in_cells(text: str) -> str:
+    """The text with a character for each cell of the terminal that it takes, at least."""
+    from rich.cells import cell_len
+
+    return "".join(each + _SECOND_CELL * (cell_len(each) - 1) for each in text)
 
 
 def prepare_streams() -> None:

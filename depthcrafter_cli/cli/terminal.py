@@ -125,12 +125,14 @@ class _Board:
     def _show(
         self, name: str, done: float, total: float | None, far: str, note: str, **fields: Any
     ) -> None:
+        from rich.cells import cell_len
+
         texts: dict[str, Any] = {"far": printable(far), "note": printable(note)}
         if name not in self._rows:
             self._rows[name] = self.bars.add_task(printable(name), total=total, ends=None, **texts)
         self.bars.update(self._rows[name], completed=done, total=total, **texts, **fields)
         for column, text in texts.items():
-            self._widest[column] = max(self._widest[column], len(text))
+            self._widest[column] = max(self._widest[column], cell_len(text))
         room = self._width - 13 - max(self._widest["far"], 8) - max(self._widest["note"], 26) - 4
         self._bar.bar_width = max(_SHORTEST_BAR, min(_LONGEST_BAR, room))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from clips import make_clip
+from rich.cells import cell_len
 
 from depthcrafter_cli import disk
 from depthcrafter_cli.cli import outlets
@@ -88,6 +89,16 @@ def test_a_line_is_broken_between_words_and_a_path_never():
     told = Line("depthcrafter: interrupted; what is finished is kept.", command="Go on with: x")
     assert told.shown(60).splitlines()[1] == "Go on with: x" and "\n" not in told.shown()
     assert Line("x " * 200).shown() == ("x " * 200).rstrip()
+
+
+@pytest.mark.parametrize("name", ["夏の海辺の深度.mkv", "ガラス.mp4", "plain.mp4"])
+def test_a_line_is_as_many_cells_wide_as_the_terminal_has(name):
+    text = f"{name} has one range and {name} has another, expected the same of {name}: mend it."
+    lines = Line(text, "深度: ").shown(40).splitlines()
+    assert len(lines) > 2 and max(map(cell_len, lines)) <= 40
+    assert all(line.startswith(" " * 6) for line in lines[1:])
+    assert " ".join(line.strip() for line in lines) == f"深度: {text}"
+    assert Line(text, "深度: ").shown(cell_len(f"深度: {text}")) == f"深度: {text}"
 
 
 @pytest.mark.parametrize(
