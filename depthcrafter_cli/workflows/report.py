@@ -149,7 +149,7 @@ def _view(
     """What the page of a run shows: the depth is read once, or twice where no range is known."""
     depth, total = result.depth, result.depth.frames
     most = round(request.max_mb * 1e6 - _PAGE_BYTES) * 3 // 4  # as base64 they take more
-    size = preview_size(depth.size)
+    size = preview_size(result.shown_size)
     chosen = np.unique(np.linspace(0, total - 1, min(total, request.frames)).round().astype(int))
     indices = chosen.tolist()
     checker, small = _read(result, size, indices, observer)

@@ -25,13 +25,13 @@ from depthcrafter_cli.media.depth_files import (
 from depthcrafter_cli.media.identity import is_still
 from depthcrafter_cli.media.numbered import numbered_files, place_of_input
 from depthcrafter_cli.media.reader import probe, read_frames
-from depthcrafter_cli.media.resize import reference_stride
+from depthcrafter_cli.media.resize import as_shown, reference_stride
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.media.sinks.registry import is_numbered, place_of
 from depthcrafter_cli.media.spool import SpooledFilm
 from depthcrafter_cli.pipeline.windows import Layout, count_windows
 from depthcrafter_cli.structured import content_errors, json_object, typed
-from depthcrafter_cli.types import RgbImage, Size, ValueRange
+from depthcrafter_cli.types import Anamorphic, RgbImage, Size, ValueRange
 from depthcrafter_cli.workflows.record import shots_in, written
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.state import RunState
@@ -71,6 +71,15 @@ class Result:
         if len(times) > 1 and times[-1] > times[0]:
             return Fraction((len(times) - 1) / (times[-1] - times[0])).limit_denominator(1001)
         return Fraction(24)
+
+    @property
+    def shown_size(self) -> Size:
+        """The size at which the depth is shown, by square pixels."""
+        plate = typed(Anamorphic | None, self.record.get("anamorphic"), "anamorphic")
+        if plate is None or plate.size != self.depth.size:  # that of a video is as it is shown
+            return self.depth.size
+        request = RunRequest.from_json(self.record["request"])
+        return as_shown(plate.size, request.pixel_aspect(plate))
 
     def shot_at(self, frame: int) -> int:
         """The number of the shot that a frame belongs to."""
@@ -149,6 +158,7 @@ def _record(path: Path) -> dict[str, Any]:
         for name in _TEXTS:
             typed(str, record[name], name)
         typed(dict, record["settings"], "settings")
+        typed(Anamorphic | None, record.get("anamorphic"), "anamorphic")
         typed(dict, record.get("input", {}), "input")
         video, *outputs = _moved_with(path, request, shots_in(record))
     record["request"] |= {"video": str(video), "outputs": [str(out) for out in outputs]}

@@ -85,6 +85,27 @@ def test_pictures_beside_depth_have_its_size(cli, tmp_path, wide, options, expec
             assert image.size == expected, folder
 
 
+@pytest.mark.parametrize("square", [[], ["--square"]])
+def test_pictures_for_people_are_as_the_video_is_shown(cli, tmp_path, wide, square):
+    out, page = tmp_path / "d.npz", tmp_path / "d.html"
+    both = tmp_path / "both.webp"
+    done = cli("run", wide, "--out", out, "--preview", "--keep-work", *QUICK, *square)
+    assert done.code == 0, done.err
+    done = cli("finish", f"{out}.work", "--out", both, "--side-by-side", *square)
+    assert done.code == 0, done.err
+    cells = (3 * (128 + 4) + 4, 2 * 64 + 2 * 4)
+    for name, size in ("d.npz.preview.gif", (128, 64)), ("d.npz.sheet.jpg", cells):
+        with Image.open(tmp_path / name) as image:
+            assert image.size == size
+    with Image.open(both) as image:
+        assert image.size == (256, 64)
+    for result in out, f"{out}.work":
+        done = cli("report", result, "--out", page, "--overwrite")
+        assert done.code == 0 and '"width":128,"height":64' in page.read_text(), done.err
+    with np.load(out) as made:
+        assert made["depth"].shape == (3, 64, 128 if square else 64)
+
+
 def test_a_size_that_is_asked_for_has_square_pixels(cli, tmp_path, wide):
     for size, expected in ("model", Size(64, 128)), ("96x48", Size(48, 96)):
         out = tmp_path / "d.mp4"

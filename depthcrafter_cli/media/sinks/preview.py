@@ -1,10 +1,12 @@
 """A small picture that moves and begins again, for chats, browsers and file managers."""
 
 import math
+from fractions import Fraction
 
 from PIL import Image
 
 from depthcrafter_cli.media.look import Look
+from depthcrafter_cli.media.resize import as_shown
 from depthcrafter_cli.media.sinks.base import RANGE, SHAPE, DepthFrame, FileSink
 from depthcrafter_cli.media.sinks.shown import shown, shows_source
 from depthcrafter_cli.types import Size
@@ -36,7 +38,8 @@ class PreviewSink(FileSink):
     def _write(self, frame: DepthFrame) -> None:
         if self._seen % self._step == 0:
             picture = Image.fromarray(shown(frame, self.settings))
-            self._pictures.append(small(picture, _WIDTH * (1 + self.settings.look.side_by_side)))
+            width = _WIDTH * (1 + self.settings.look.side_by_side)
+            self._pictures.append(small(picture, width, self.settings.pixel_aspect))
         self._seen += 1
 
     def _end(self) -> None:
@@ -51,9 +54,11 @@ class PreviewSink(FileSink):
         self._pictures = []
 
 
-def small(picture: Image.Image, width: int) -> Image.Image:
-    """Return the picture, not wider than ``width`` pixels."""
-    if picture.width <= width:
+def small(picture: Image.Image, width: int, pixel_aspect: Fraction) -> Image.Image:
+    """Return the picture with square pixels, as it is shown, not wider than ``width`` of them."""
+    size = as_shown(Size(picture.height, picture.width), pixel_aspect)
+    if size.width > width:
+        size = Size(max(1, round(size.height * width / size.width)), width)
+    if (size.width, size.height) == picture.size:
         return picture
-    height = max(1, round(picture.height * width / picture.width))
-    return picture.resize((width, height), Image.Resampling.BILINEAR)
+    return picture.resize((size.width, size.height), Image.Resampling.BILINEAR)

@@ -37,7 +37,7 @@ class SheetSink(FileSink):
         if self._seen in self._chosen:
             look = self.settings.look
             colours = colorize(frame.normalized, look.colormap, dither=self.settings.dither)
-            depth = small(Image.fromarray(colours), _WIDTH)
+            depth = small(Image.fromarray(colours), _WIDTH, self.settings.pixel_aspect)
             above = Image.fromarray(source_of(frame)).resize(depth.size, Image.Resampling.BILINEAR)
             cell = Image.new("RGB", (depth.width, 2 * depth.height))
             cell.paste(above, (0, 0))
