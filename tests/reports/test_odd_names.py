@@ -9,6 +9,7 @@ import pytest
 from awkward import make
 from clips import make_clip
 
+from depthcrafter_cli import disk
 from depthcrafter_cli.media.reader import probe
 
 TRIVIAL = ("--method", "trivial-gradient")
@@ -42,7 +43,7 @@ def test_results_and_pages_of_names_of_no_encoding(cli, folder, tmp_path):
         assert r"<h1>cl\xefp.mp4</h1>" in page.read_text(encoding="utf-8")
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+@pytest.mark.skipif(disk.WINDOWS, reason="such names are not legal on Windows")
 def test_pages_write_out_what_controls_a_terminal_or_turns_text_round(cli, tmp_path):
     name = "a\x1b[31m\n\x9b\u202e<b>.mp4"
     video = make_clip(tmp_path / "a.mp4", frames=2).rename(tmp_path / name)
