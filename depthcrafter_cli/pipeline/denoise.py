@@ -66,11 +66,13 @@ def velocity_of(components: Components, conditioning: Conditioning, noise_aug: f
     dtype = next(unet.parameters()).dtype
     embeds = conditioning.embeds[:, None].to(dtype)  # [m, 1, e]
     forward = WindowForward(unet, embeds, components.plan, components.blocks, components.offload)
-    ids = torch.tensor([[FPS_ID, MOTION_BUCKET_ID, noise_aug]]).to(components.device, dtype)
+    told = [[FPS_ID, MOTION_BUCKET_ID, noise_aug]]
+    ids = torch.tensor(told, dtype=torch.float32).to(components.device, dtype)
 
     def predict(scaled: Tensor, timestep: float) -> Tensor:
         known = torch.cat([scaled, conditioning.latents], dim=1).to(dtype)  # [m, 8, h, w]
-        return forward(known, torch.tensor([timestep], device=known.device), ids).float()
+        at = torch.tensor([timestep], dtype=torch.float32, device=known.device)
+        return forward(known, at, ids).float()
 
     return predict
 

@@ -88,9 +88,9 @@ class ReferenceNoise:
         ahead = torch.Generator().manual_seed(config.seed)
         # Frame by frame equals one draw for the shot: a frame's values fill whole SIMD blocks.
         for _ in range(total):
-            torch.randn(self._image_shape, generator=ahead)
+            torch.randn(self._image_shape, generator=ahead, dtype=torch.float32)
         slots = min(config.window, total)
-        self.slots = torch.randn((slots, *latents), generator=ahead)
+        self.slots = torch.randn((slots, *latents), generator=ahead, dtype=torch.float32)
 
     def images(self, start: int, stop: int) -> Tensor:
         if stop > self._total:
@@ -99,7 +99,8 @@ class ReferenceNoise:
                 "reference noise depends on the shot's length, so give the right total."
             )
         drawn = [
-            torch.randn(self._image_shape, generator=self._images) for _ in range(self._drawn, stop)
+            torch.randn(self._image_shape, generator=self._images, dtype=torch.float32)
+            for _ in range(self._drawn, stop)
         ]
         skipped, self._drawn = start - self._drawn, stop
         return torch.stack(drawn[skipped:])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from depthcrafter_cli.depth.align import Overlap
 from depthcrafter_cli.models.components import Components
+from depthcrafter_cli.models.undisturbed import undisturbed_steps
 from depthcrafter_cli.pipeline.conditioning import Conditioning, condition, encode
 from depthcrafter_cli.pipeline.config import PipelineConfig
 from depthcrafter_cli.pipeline.decode import decode_disparity, on_grid
@@ -117,8 +118,8 @@ class ShotPass:
         """The networks, under the plan in force."""
         return self.memory.components
 
-    @torch.inference_mode()
-    def run(self, frames: Iterable[RgbImage]) -> Iterator[Disparity]:
+    @undisturbed_steps
+    def run(self, frames: Iterable[RgbImage]) -> Generator[Disparity, None, None]:
         """Yield raw disparity, float32 [n, H, W], of frames."""
         for chunk in on_grid(self.latents(frames), self.config.decode_chunk):
             self.observer(Progress("decode", self.frames_decoded, self.total))

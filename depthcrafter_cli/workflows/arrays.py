@@ -29,7 +29,7 @@ class Depth(_Arrays):
     T frames before which the film is cut.
     """
 
-    cuts: tuple[int, ...]
+    cuts: tuple[int, ...] = ()
 
     def __new__(cls, disparity: Any, times: Any, cuts: Sequence[int] = ()) -> "Depth":
         """Return the tuple, which has ``cuts`` beside its two parts."""
@@ -41,7 +41,18 @@ class Depth(_Arrays):
         """The same in tensors on the CPU."""
         import torch
 
-        return Depth(torch.from_numpy(self.disparity), torch.from_numpy(self.times), self.cuts)
+        def tensor(part: Any) -> torch.Tensor:
+            if isinstance(part, torch.Tensor):
+                return part.cpu()
+            return torch.from_numpy(np.require(part, requirements=("C", "W")))
+
+        return Depth(tensor(self.disparity), tensor(self.times), self.cuts)
+
+    def _replace(self, /, **parts: Any) -> "Depth":
+        """Return the same with other parts, among them ``cuts``, as that of a named tuple."""
+        return Depth(**{**self._asdict(), "cuts": self.cuts, **parts})
+
+    __replace__ = _replace  # of copy.replace
 
 
 def joined(parts: Iterable[Depth], shared: Mapping[int, Sequence[Overlap]]) -> Depth:

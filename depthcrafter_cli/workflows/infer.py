@@ -35,7 +35,7 @@ from depthcrafter_cli.models.pretrained import (
     save_pretrained,
 )
 from depthcrafter_cli.models.registry import MODELS
-from depthcrafter_cli.options import as_kind, options_of
+from depthcrafter_cli.options import as_kind, options_of, require_functions
 from depthcrafter_cli.progress import Observer, Warn, ignore
 from depthcrafter_cli.types import Size
 from depthcrafter_cli.workflows.arrays import Depth as Depth
@@ -100,6 +100,7 @@ class DepthCrafterPipeline:
 
         What ``loaded`` holds is used; without it the pipeline loads its own.
         """
+        require_functions(warn=warn)
         self._limits = _settled("max_vram", limits[0]), _settled("max_ram", limits[1])
         self._model, self._method, self._warn = model, method_named(method), warn
         self._loaded, self._asked = loaded or LoadedModel(), (device, dtype)
@@ -334,8 +335,7 @@ class DepthCrafterPipeline:
         observer: Observer = ignore, **options: Any,
     ) -> Iterator[Depth]:  # fmt: skip
         """See :meth:`stream`."""
-        as_kind(Callable, "observer", observer)
-        as_kind(Callable, "callback_on_step_end", callback_on_step_end or ignore)
+        require_functions(observer=observer, callback_on_step_end=callback_on_step_end or ignore)
         reading = {name: options.pop(name) for name in _READING & options.keys()}
         settings, typed = settings_of_call(options, generator)
         max_res, size, cuts = (

@@ -20,7 +20,7 @@ from depthcrafter_cli.media.depth_files import DepthFile, open_depth
 from depthcrafter_cli.media.image_sequence import images_in
 from depthcrafter_cli.media.numbered import natural_order
 from depthcrafter_cli.media.published import Published
-from depthcrafter_cli.options import as_kind
+from depthcrafter_cli.options import as_kind, require_functions
 from depthcrafter_cli.progress import Warn, ignore
 from depthcrafter_cli.structured import content_errors
 from depthcrafter_cli.text import decoded, delimiter_of
@@ -47,6 +47,7 @@ def fit(request: FitRequest, warn: Warn = ignore) -> tuple[list[MetricFit], Path
     Raises UsageError for ``depth_params.json`` without COLMAP, InputError for files that make no
     sense and for a shot without known depths, and OutputError for a name that is taken.
     """
+    require_functions(warn=warn)
     request = as_kind(FitRequest, "request", request)
     depth, out = request.depth, request.out or derived(request.depth, ".fit.json")
     if out.exists() and not request.overwrite:

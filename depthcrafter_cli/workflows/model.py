@@ -32,11 +32,14 @@ class LoadedModel:
             WeightsError: the weights are missing, damaged or of another architecture.
             MemoryLimitError: there is no room for the networks under the smallest plan.
         """
+        from depthcrafter_cli.models.undisturbed import undisturbed
+
         assert plan.machine is not None
         cap_device(plan.machine.device, max_vram)
         key = plan.networks_key
         held = self._networks if key == self._key else None
         self._networks = self._key = None  # never two models at once
-        estimator = plan.load(held, observer, warn)
+        with undisturbed(inference=False):
+            estimator = plan.load(held, observer, warn)
         self._networks, self._key = estimator.networks, key
         return estimator

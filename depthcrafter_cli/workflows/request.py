@@ -392,8 +392,9 @@ _CIRCUMSTANCES = {"resume_only", "create_folders", "only_shots"} | {
     name for name, each in options_of(RunRequest).items() if not each.saved
 }
 COLUMNS = {
-    each.typed: name
-    for name, each in options_of(RunRequest).items()
-    if each.part in ("look", "depth", "memory")
+    o.typed: n for n, o in options_of(RunRequest).items() if o.part in ("look", "depth", "memory")
 }
 """The options that a list may set for each of its videos, and the fields that they set."""
+_FINISHED = "look", "writing", "files", "metric"
+FINISHED = {n: o.default for n, o in options_of(RunRequest).items() if o.part in _FINISHED}
+"""The fields that may differ where other outputs are made of a run, and their defaults."""

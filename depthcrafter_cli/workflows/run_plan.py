@@ -16,7 +16,7 @@ from depthcrafter_cli.memory.cards import Card, card_named
 from depthcrafter_cli.memory.duration import Duration
 from depthcrafter_cli.methods.base import Machine, MethodPlan, MethodRequest
 from depthcrafter_cli.methods.registry import method_named
-from depthcrafter_cli.options import as_kind
+from depthcrafter_cli.options import as_kind, require_functions
 from depthcrafter_cli.progress import Observer, StageWork, Warn, ignore
 from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.types import Size, VideoInfo
@@ -144,6 +144,7 @@ def plan(
         UsageError, InputError, WeightsError, MemoryLimitError, OutputError: whatever would stop
             the run later.
     """
+    require_functions(warn=warn, observer=observer)
     video, method = _settle(as_kind(RunRequest, "request", request))
     on = machine_for(request, warn, card_named(card) if isinstance(card, str) else card)
     if _goes_on(request):

@@ -17,7 +17,7 @@ from depthcrafter_cli.media.sinks.registry import (
     forget_kept,
     places_of,
 )
-from depthcrafter_cli.options import as_kind, replaced
+from depthcrafter_cli.options import as_kind, replaced, require_functions
 from depthcrafter_cli.progress import Observer, Warn, ignore
 from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.types import ValueRange
@@ -33,7 +33,7 @@ from depthcrafter_cli.workflows.record import (
     write_record,
     written,
 )
-from depthcrafter_cli.workflows.request import RunRequest
+from depthcrafter_cli.workflows.request import FINISHED, RunRequest
 from depthcrafter_cli.workflows.resources import PeakMemory, peak_memory
 from depthcrafter_cli.workflows.run_plan import RunPlan, plan
 from depthcrafter_cli.workflows.shot_state import ShotState
@@ -96,6 +96,7 @@ def run(
             later.
         MemoryLimitError: no plan fits, or memory ran out under the smallest one.
     """
+    require_functions(observer=observer, warn=warn, planned=planned)
     if isinstance(asked, RunPlan):
         planned(asked)
         return _carried_out(asked, observer, warn, model or LoadedModel(), elsewhere)
@@ -297,9 +298,15 @@ def finish(
         InputError: the input, to be shown beside its depth, is no longer what it was.
         OutputError: an output cannot be written.
     """
+    require_functions(observer=observer, warn=warn)
     state = RunState(as_kind(Path, "folder", folder))
     saved = state.saved()
     made, reading = saved.provenance, saved.reading
+    if unread := sorted(look.keys() - FINISHED.keys()):
+        raise UsageError(
+            f"got `{unread[0]}` for a run that is computed, expected one of "
+            f"{', '.join(FINISHED)}: leave it out, or make another run."
+        )
     own = {"outputs": outputs, "create_folders": True, "overwrite": False}
     own |= {"consumer": None, "preview": False}  # which files there are
     request = laid_out(replaced(saved.request, {**own, **look}))

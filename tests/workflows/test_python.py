@@ -1,9 +1,13 @@
 """Depth from Python: what may be handed over, what comes back, and the programs of the docs."""
 
 import ast
+import copy
+import io
+import pickle
 import re
 import subprocess
 import sys
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -14,7 +18,7 @@ from clips import make_clip, picture
 from PIL import Image
 from processes import ENVIRONMENT
 
-from depthcrafter_cli import DepthCrafterPipeline, infer
+from depthcrafter_cli import Depth, DepthCrafterPipeline, infer
 from depthcrafter_cli.errors import InputError, MemoryLimitError, UsageError, WeightsError
 from depthcrafter_cli.types import Size
 
@@ -22,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAMS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.S)
 SIZE = Size(50, 70)
 PICTURES = np.stack([picture(index, SIZE) for index in range(5)])
+TRIVIAL = "trivial-gradient"
 SETTINGS = {"steps": 1, "window": 4, "overlap": 1, "decode_chunk": 3}
 
 
@@ -46,6 +51,11 @@ FORMS = {
     "a batch of one": PICTURES[None],
     "a tensor": torch.from_numpy(PICTURES).permute(0, 3, 1, 2),
     "a tensor in half precision": torch.from_numpy(PICTURES).half() / 255,
+    "PIL images with a palette": [
+        Image.fromarray(each).convert("P", palette=Image.Palette.ADAPTIVE) for each in PICTURES
+    ],
+    "PIL images of CMYK": [Image.fromarray(each).convert("CMYK") for each in PICTURES],
+    "PIL images of gray with alpha": [Image.fromarray(each).convert("LA") for each in PICTURES],
     "alpha beside it": np.concatenate([PICTURES, PICTURES[..., :1]], axis=-1),
 }
 
@@ -111,6 +121,49 @@ def test_frames_come_as_soon_as_they_are_final_and_steps_are_told(model, expecte
     assert np.array_equal(np.concatenate([part.disparity for part in parts]), expected)
     assert {event.stage for event in told} >= {"condition", "denoise", "decode"}
     assert max(event.total for event in told if event.stage == "denoise") == 2
+
+
+@contextmanager
+def default_dtype(dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+AROUND = {
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "another device": lambda: torch.device("meta"),
+    "inference mode": torch.inference_mode,
+    "double precision": lambda: default_dtype(torch.float64),
+    "half precision": lambda: default_dtype(torch.bfloat16),
+}
+
+
+@pytest.mark.parametrize("around", AROUND)
+def test_what_pytorch_is_set_to_around_a_call_changes_nothing(model, tiny_folder, around):
+    settings = {**SETTINGS, "noise": "reference"}
+    with AROUND[around](), DepthCrafterPipeline.from_pretrained(tiny_folder, device="cpu") as own:
+        pair = [next(own.stream(PICTURES, **settings)).disparity, own(PICTURES, **settings)[0]]
+        tensors, trivial = (
+            own(PICTURES, output_type="pt", **settings),
+            infer(PICTURES, method=TRIVIAL),
+        )
+        weights = own.unet.parameters()
+    expected = model(PICTURES, **settings).disparity
+    assert all(np.array_equal(each, expected[: len(each)]) for each in [*pair, tensors[0].numpy()])
+    assert np.array_equal(trivial[0], infer(PICTURES, method=TRIVIAL)[0])
+    next(weights).add_(0)  # they may be changed, outside of inference mode too
+
+
+def test_depth_is_a_named_tuple_that_keeps_its_cuts(expected):
+    depth = Depth(expected[::-1], np.arange(5.0), (2, 3))
+    copies = depth.as_tensors().as_tensors(), pickle.loads(pickle.dumps(depth)), copy.copy(depth)
+    for each in (*copies, depth._replace(times=np.arange(5.0))):
+        assert each.cuts == (2, 3) and np.array_equal(each.disparity, depth.disparity)
+    assert depth._replace(cuts=(1,)).cuts == (1,) and Depth._make(depth).cuts == ()
 
 
 def test_settings_and_sizes_belong_to_the_call(model, expected):
@@ -199,6 +252,7 @@ def test_what_diffusers_has_and_this_has_not_is_said_with_what_to_do_instead(mod
         ("nano", {"device": "quantum"}, UsageError, "quantum"),
         ("nano", {"dtype": "fp8"}, UsageError, "fp8"),
         ("nano", {"max_vram": -1}, UsageError, "`max_vram`"),
+        ("nano", {"warn": None}, UsageError, "`warn` None, expected a function"),
         ("nano", {"max_vram": "much"}, UsageError, "`max_vram`"),
     ],
 )
@@ -240,11 +294,13 @@ def test_other_methods_are_called_the_same_way():
         ([], {}, InputError, "got no pictures"),
         (PICTURES[0], {}, InputError, r"shape \[50, 70, 3\]"),
         (PICTURES.astype(np.float32), {}, InputError, "expected 0 to 1"),
-        (np.full((2, 64, 64, 3), np.nan, np.float32), {}, InputError, "expected 0 to 1"),
+        (np.full((2, 64, 64, 3), np.nan, np.float32), {}, InputError, "no numbers .NaN"),
         (PICTURES.astype(np.int64), {}, InputError, "int64"),
         (None, {}, InputError, "of type NoneType"),
         (Image.fromarray(PICTURES[0]), {}, InputError, "of type Image"),
         ({}, {}, InputError, "of type dict"),
+        (io.BytesIO(b"GIF89a"), {}, InputError, "a video of type BytesIO"),
+        (["clip.mp4"], {}, InputError, "a picture of type str"),
         (torch.rand(2, 64, 64, 3).to_sparse(), {}, InputError, "Sparse"),
         (torch.empty(2, 64, 64, 3, device="meta"), {}, InputError, "no numbers to read"),
         ("", {}, UsageError, "empty path"),

@@ -49,6 +49,8 @@ def test_a_run_is_planned_made_gone_on_with_and_finished_otherwise(
     assert gray.read_bytes() == alone.read_bytes()
     with pytest.raises(UsageError, match=r"differs in `seed` \(1 now, 42 before\)"):
         workflows.resume(work, settings={**SETTINGS, "seed": 1})
+    with pytest.raises(UsageError, match="got `settings` for a run that is computed, expected"):
+        workflows.finish(work, [tmp_path / "other.mp4"], settings={**SETTINGS, "seed": 1})
 
 
 class Notes(workflows.BatchObserver):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from depthcrafter_cli.errors import UsageError
-from depthcrafter_cli.options import as_kind
+from depthcrafter_cli.options import as_kind, require_functions
 from depthcrafter_cli.progress import Progress, Warn, ignore
 from depthcrafter_cli.workflows.batches.checks import at_the_end, check_tasks, record_stamp
 from depthcrafter_cli.workflows.batches.engine import Engine, engine_for
@@ -61,6 +61,7 @@ def find_tasks(
         UsageError, InputError: as :func:`find_videos` and :func:`output_paths`, and what
             ``request_for`` raises.
     """
+    require_functions(warn=warn, request_for=request_for or _default_request)
     sources, out = as_kind(tuple[str, ...], "sources", sources), as_kind(Path, "out", out)
     options = as_kind(BatchOptions, "options", options)
     part, parts = map(int, options.shard.split("/"))
@@ -97,6 +98,7 @@ def batch(
         UsageError, WeightsError: what is wrong with the options, of all videos or of one.
         OutputError: the report cannot be written.
     """
+    require_functions(warn=warn, words=words)
     tasks = as_kind(tuple[VideoTask, ...], "tasks", tasks)
     options = as_kind(BatchOptions, "options", options)
     skip_complete = options.resume or options.skip_existing
@@ -108,7 +110,7 @@ def batch(
     if options.report is not None:
         again = skip_complete or any(task.request.overwrite for task in tasks)
         check_report(options.report, replace=again)
-    observer = observer or BatchObserver()
+    observer = as_kind(BatchObserver, "observer", observer or BatchObserver())
     engine = engine_for(options.workers, warn)
     checked = check_tasks(tasks, skip_complete=skip_complete)
     reports = {name: each.reworded(words) for name, each in checked.items()}
