@@ -1,6 +1,5 @@
 """The loss's identities, and that a stopped run goes on as if it had never stopped."""
 
-import signal
 import subprocess
 import sys
 from copy import deepcopy
@@ -13,6 +12,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from limits import file_size_limit
+from processes import KILLED
 from torch import nn
 
 from depthcrafter_cli.disk import part_path
@@ -310,18 +310,19 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before_and_nothing_e
 def test_a_run_that_was_killed_while_saving_leaves_nothing_behind_when_it_is_done(tmp_path):
     folder = tmp_path / "work"
     command = [sys.executable, "-c", f"""
-import os, signal, sys, torch
+import sys, torch
 sys.path[:0] = {[str(place) for place in Path(__file__).parents[:2]]!r}
+from processes import kill_this_process
 from test_loop import PLAN, Line, Path, session, train
 save = torch.save
 def killed(content, path):
     save(content, path)
-    os.kill(os.getpid(), signal.SIGKILL)
+    kill_this_process()
 torch.save = killed
 train(Line(), PLAN, session(Path({str(folder)!r})))
 """]  # fmt: skip
     for _ in range(2):
-        assert subprocess.run(command).returncode == -signal.SIGKILL
+        assert subprocess.run(command).returncode == KILLED
     left = part_path(folder / "line.ckpt")
     assert left.exists()
     train(Line(), PLAN, session(folder))

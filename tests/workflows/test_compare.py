@@ -1,13 +1,10 @@
 """Methods side by side: what is in the sheet and in the video, and what a failed method leaves."""
 
-import os
-import signal
-
 import numpy as np
 import pytest
 from clips import make_clip, make_film
 from PIL import Image
-from processes import KILLED, in_child
+from processes import KILLED, in_child, kill_this_process
 
 from depthcrafter_cli.media.reader import probe, read_frames
 from depthcrafter_cli.types import Size
@@ -91,7 +88,7 @@ def killed_in_the_video():
     def stopping(sink, picture, time):
         add(sink, picture, time)
         if time * 24 >= FRAMES // 2:
-            os.kill(os.getpid(), signal.SIGKILL)
+            kill_this_process()
 
     pictures.PicturesSink.add = stopping
 

@@ -3,14 +3,13 @@
 import json
 import os
 import shutil
-import signal
 from functools import partial
 
 import numpy as np
 import pytest
 import sets
 from PIL import Image
-from processes import KILLED, in_child
+from processes import KILLED, in_child, kill_this_process
 from tiny_models import depth_anything, marigold
 
 from depthcrafter_cli.datasets.registry import DATASETS
@@ -218,7 +217,7 @@ def killed_after_a_clip(root):
 
     def stopping(path, content):
         write(path, content)
-        os.kill(os.getpid(), signal.SIGKILL)
+        kill_this_process()
 
     evaluate.write_whole = stopping
 
