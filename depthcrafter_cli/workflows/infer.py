@@ -77,7 +77,7 @@ def infer(
     warn: Warn = ignore,
     **options: Any,
 ) -> Depth:
-    """The depth of a video, at the size of its pictures: :class:`DepthCrafterPipeline`, once."""
+    """The depth of a video: a :class:`DepthCrafterPipeline`, called once with ``options``."""
     with DepthCrafterPipeline.from_pretrained(
         weights, method=method, device=device, dtype=dtype, max_vram=max_vram, max_ram=max_ram,
         warn=warn,

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -339,6 +340,10 @@ def test_the_programs_of_the_docs_run(tmp_path, program):
     make_clip(tmp_path / "clip.mp4", frames=10, size=Size(64, 96))
     (tmp_path / "program.py").write_text(PROGRAMS[program])
     assert said_by("program.py", tmp_path)
+
+
+def test_type_checkers_read_the_types_of_the_package():
+    assert (files("depthcrafter_cli") / "py.typed").is_file()  # PEP 561: or all of it is Any
 
 
 SCRIPTS = sorted(path for name in ("examples", "benchmarks") for path in (ROOT / name).glob("*.py"))
