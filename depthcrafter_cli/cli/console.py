@@ -205,7 +205,7 @@ class Console:
         self.say("warning", {"message": sentence}, line)
 
     def warn_of_unread(self, requests: "Sequence[RunRequest]") -> None:
-        """The options of how results look that do nothing. Raises UsageError."""
+        """Warn of options of how results look that change nothing in them. Raises UsageError."""
         for sentence in unread_options(requests):
             self.warn(sentence)
 

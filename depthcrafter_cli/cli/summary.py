@@ -99,7 +99,7 @@ def unread_options(requests: Sequence[RunRequest]) -> Iterator[str]:
         asked = [request for request in requests if getattr(request, name) != each.default]
         if asked and not any(name in options_read(one.outputs, one.look) for one in asked):
             outputs = ", ".join(out.name for out in asked[0].outputs)
-            yield f"`{name}` does nothing for {outputs}: no output reads it."
+            yield f"`{name}` changes nothing in {outputs}: no output reads it."
 
 
 def _changes_of_size(plan: "RunPlan") -> Iterator[str]:

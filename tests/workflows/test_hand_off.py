@@ -47,7 +47,7 @@ def plates(tmp_path) -> Path:
 def hand_off(cli, consumer, source, out, *options):
     asked = ("--for", consumer, "--method", "trivial-gradient", *options)
     done = cli("run", source, "--out", out, *asked)
-    assert done.code == 0 and "does nothing" not in done.err, done.err
+    assert done.code == 0 and "changes nothing" not in done.err, done.err
     return done
 
 
