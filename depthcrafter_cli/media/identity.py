@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,11 @@ def identity(path: Path) -> dict[str, Any]:
 
 def require_unchanged(source: Path, before: Mapping[str, Any]) -> None:
     """Raises InputError if a run's input is no longer what :func:`identity` gave ``before``."""
-    same = False
+    now: dict[str, Any] = {}
     with suppress(OSError):  # it is gone, or what it lies on
-        same = identity(source) == before
-    if not same:
-        raise changed(source)
+        now = identity(source)
+    if now != before:
+        raise changed(source, now, before)
 
 
 def is_still(source: Path, before: Mapping[str, Any]) -> bool:
@@ -69,9 +70,27 @@ def is_still(source: Path, before: Mapping[str, Any]) -> bool:
     return False
 
 
-def changed(source: Path) -> InputError:
-    """What to say of an input that is another than the run began with."""
+def changed(source: Path, now: Mapping[str, Any], before: Mapping[str, Any]) -> InputError:
+    """What to say of an input that is another than the run began with, and empty ``now`` if its
+    disk is gone.
+    """
+    differs = {name for name in before if now.get(name) != before[name]}
+    if not now or now.get("files") == 0:
+        told = "it is gone"
+    elif differs <= {"path", "modified"}:
+        places = [f"it was {before['path']}"] if "path" in differs else []
+        dates = [f"its date was {_moment(before['modified'])}"] if "modified" in differs else []
+        told = ", ".join(places + dates)
+    else:
+        told = "contents or dates of its images" if "files" in before else "its contents"
+        told += " are others"
     return InputError(
-        f"{source} is not what it was when the run began, expected the same video to the end: "
-        "put it back and go on, or start again with `overwrite=True`."
+        f"{source} is not what it was when the run began ({told}), expected the same video to the "
+        "end: put it back and go on, or start again with `overwrite=True`."
     )
+
+
+def _moment(seconds: float) -> str:
+    """A date of a file; unlike ``fromtimestamp`` on Windows also one before 1970."""
+    moment = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=seconds)
+    return f"{moment:%Y-%m-%d %H:%M:%S.%f UTC}"

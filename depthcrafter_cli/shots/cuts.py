@@ -71,6 +71,7 @@ _EVENT = re.compile(
     r"^\s*\d+\s+\S+\s+(?P<track>\S+)\s+(?P<kind>[CDWK])\S*\s+(?:\d+\s+)?"
     r"\S+\s+\S+\s+(?P<start>\d\d:\d\d:\d\d[:;.]\d\d)\s+(?P<stop>\d\d:\d\d:\d\d[:;.]\d\d)"
 )
+_LIKE_EVENT = re.compile(r"^\s*\d+\s.*\s\S*V\S*\s+[CDW]\S*(\s|$)")
 
 
 def _edl(text: str, timeline: Timeline) -> Iterator[int]:
@@ -84,6 +85,8 @@ def _edl(text: str, timeline: Timeline) -> Iterator[int]:
     zero: int | None = None
     for line in text.splitlines():
         event = _EVENT.match(line)
+        if not event and _LIKE_EVENT.match(line):
+            raise ValueError(f"the event {line[:80]!r} has no reel of one word and four timecodes")
         if not event or "V" not in event["track"].upper() or event["start"] == event["stop"]:
             continue
         if real:

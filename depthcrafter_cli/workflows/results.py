@@ -30,6 +30,7 @@ from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.media.sinks.registry import is_numbered, place_of
 from depthcrafter_cli.media.spool import SpooledFilm
 from depthcrafter_cli.pipeline.windows import Layout, count_windows
+from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.structured import content_errors, json_object, typed
 from depthcrafter_cli.types import Anamorphic, RgbImage, Size, ValueRange
 from depthcrafter_cli.workflows.record import shots_in, written
@@ -206,7 +207,9 @@ def _record_of(path: Path) -> tuple[Path, dict[str, Any]] | None:
             if candidate.stat().st_size > _LARGEST_RECORD:
                 continue
             record = _record(candidate)
-            outputs = written(RunRequest.from_json(record["request"]), shots_in(record))
+            request = RunRequest.from_json(record["request"])
+            # With `per_shot` the name that was asked for stands for the files of all shots.
+            outputs = *request.outputs, *written(request, shots_in(record))
             if own in {place_of(out).resolve() for out in outputs}:
                 return candidate, record
     return None
@@ -288,7 +291,7 @@ def _kept(folder: Path) -> Result:
     if not all(shot.complete for shot in shots):
         raise InputError(
             f"{folder} holds a run that is not complete, expected one that is: go on with "
-            "`resume`, and look then."
+            f"`depthcrafter resume {quoted(folder)}`, and look then."
         )
     film = SpooledFilm([shot.spool for shot in shots])
     times = tuple(float(time) for _frame, time in film.frames())

@@ -308,7 +308,7 @@ def _require_same(
     """Raises InputError or UsageError unless ``saved`` makes the disparity that is asked for."""
     before = saved.provenance
     if now.input != before.input:
-        raise changed(request.video)
+        raise changed(request.video, now.input, before.input)
     differing = [
         f"`{name}` ({_told(value)} now, {_told(earlier)} before)"
         for name, (value, earlier) in _other_options(request, now, saved, method).items()

@@ -157,6 +157,8 @@ def test_times_of_a_variable_rate_mean_the_nearest_frame():
         ("a.txt", b"\xff\xfe\x00", "a.txt"),
         ("a.txt", b"12\n500\n", "frame 500"),
         ("a.edl", EDL.replace("01:00:02:02", "01:00:02:29").encode(), "frame 29"),
+        ("a.edl", EDL.replace("002  AX ", "002  A X").encode(), "one word"),
+        ("a.edl", EDL.replace(" 01:00:05:00 01:00:08:08", "").encode(), "four timecodes"),
         ("missing.txt", None, "missing.txt"),
     ],
 )

@@ -365,6 +365,8 @@ def test_each_shot_has_a_file_and_a_folder_of_its_own(cli, film, tmp_path):
     assert again.out.split()[0] == str(places / "d_shot0000.npz")
     assert len(again.out.split()) == 3 * len(LENGTHS)
     assert (places / "d_shot0000.npz").stat().st_mtime_ns == before
+    for name in ("d.npz", "f", "v.mp4"):  # each stands for all shots
+        assert f"in {sum(LENGTHS)} frames" in cli("check", places / name).out
     (places / "v_shot0001.mp4").write_bytes(b"mine")
     refused = cli(*apart, "--resume")
     assert refused.code == 6 and "exists" in refused.err

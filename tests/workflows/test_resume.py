@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,8 @@ from filelock import FileLock
 from PIL import Image
 from processes import ENVIRONMENT, stop_at
 
-from depthcrafter_cli.errors import MemoryLimitError
+from depthcrafter_cli.errors import InputError, MemoryLimitError
+from depthcrafter_cli.media.identity import identity, require_unchanged
 from depthcrafter_cli.types import Size
 from depthcrafter_cli.workflows.request import RunRequest
 from depthcrafter_cli.workflows.run_plan import plan
@@ -119,6 +121,28 @@ def test_depth_is_not_shown_beside_another_video(cli, clip, options, tmp_path):
     refused = cli("finish", folder, "--out", out, "--side-by-side")
     assert refused.code == 3 and "not what it was" in refused.err and not out.exists()
     assert cli("finish", folder, "--out", out).code == 0
+
+
+def test_what_is_another_of_an_input_is_told(tmp_path):
+    """So that a video that was moved or copied can be put back as it was."""
+    clip = make_clip(tmp_path / "clip.mp4", frames=4)
+    os.utime(clip, (86399, 86399))
+    before = identity(clip)
+    require_unchanged(clip, before)
+
+    def told(path: Path) -> str:
+        with pytest.raises(InputError) as refusal:
+            require_unchanged(path, before)
+        return re.search(r"began \((.*)\)", str(refusal.value))[1]
+
+    os.utime(clip, (-1, -1) if os.name == "posix" else (1, 1))
+    assert told(clip) == "its date was 1970-01-01 23:59:59.000000 UTC"
+    moved = clip.rename(tmp_path / "moved.mp4")
+    os.utime(moved, (86399, 86399))
+    assert told(moved) == f"it was {clip}"
+    assert told(clip) == "it is gone"
+    make_clip(clip, frames=5)
+    assert told(clip) == "its contents are others"
 
 
 def test_a_run_does_not_go_on_with_shorter_windows_than_it_began_with(tiny_folder, tmp_path):

@@ -14,7 +14,7 @@ from depthcrafter_cli.media.sinks.base import DepthFrame, FileSink
 
 
 class ZarrSink(FileSink):
-    """``.zarr.zip``: one file, which ``zarr.open`` reads, compressed without loss.
+    """``.zarr.zip``: one file, which ``zarr.storage.ZipStore`` reads, compressed without loss.
 
     ``depth`` float32 [T, H, W] and ``times`` float64 [T] are those of ``.npz``; ``metadata`` and
     ``range`` are attributes of ``depth``.
