@@ -157,6 +157,18 @@ def carried_out(tasks, engine, kill=lambda worker: None, retried=lambda ended: N
     return {end.task.name: end for end in ends}, retries
 
 
+def test_what_replaces_outputs_has_its_previews_too(three):
+    task = replace(three[0], request=replace(three[0].request, preview=True, overwrite=True))
+    for _ in range(2):
+        ends, _retries = carried_out([task], LocalEngine("cpu"))
+        assert ends["clip00"].outcome.error == ""
+        folder = task.request.outputs[0].parent
+        previews = {path.name for path in folder.glob("clip00.npz.*")} - {"clip00.npz.json"}
+        assert previews == {"clip00.npz.preview.gif", "clip00.npz.sheet.jpg"}
+        for name in previews:
+            (folder / name).unlink()
+
+
 def check_all_right(tasks, ends):
     assert not any(end.outcome.error for end in ends.values()), ends
     for task in tasks:
