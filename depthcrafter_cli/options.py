@@ -90,7 +90,8 @@ class Option:
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         if self.above is not None:
-            return f"more than {self.above:g}"
+            most = "" if self.maximum is None else f" and at most {self.maximum:g}"
+            return f"more than {self.above:g}{most}"
         if self.minimum is not None and self.maximum is not None:
             return f"{self.minimum} to {self.maximum}"
         return "" if self.minimum is None else f"at least {self.minimum:g}"

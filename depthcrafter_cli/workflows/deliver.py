@@ -10,9 +10,10 @@ from typing import Any
 
 from depthcrafter_cli.depth.metric import MetricFit, metres, read_fits
 from depthcrafter_cli.depth.normalize import normalize, value_range
-from depthcrafter_cli.errors import InputError
+from depthcrafter_cli.errors import InputError, UsageError
 from depthcrafter_cli.media.identity import require_unchanged
 from depthcrafter_cli.media.images import is_picture
+from depthcrafter_cli.media.look import numbers_in
 from depthcrafter_cli.media.published import Published
 from depthcrafter_cli.media.reader import carried_by, frame_numbers, read_frames
 from depthcrafter_cli.media.scale import resize_disparity
@@ -45,6 +46,7 @@ class Delivery:
 
     Raises:
         OutputError: an output cannot be written, or a spool not be read.
+        UsageError: a frame of ``ply_frames`` is not there.
         InputError: the source's pictures, where they are shown, cannot be read, or it changed.
     """
 
@@ -97,6 +99,7 @@ class Delivery:
         if self._reads_source:
             require_unchanged(request.video, provenance.input)
         self._numbers = frame_numbers(request.video, reading) if reads_numbers else None
+        self._check_ply_frames()
         self._go_on()
         if self._wants_source:
             pictures = request.picture_size(provenance.source_size, shape) if at_source else size
@@ -107,6 +110,17 @@ class Delivery:
         kept = tuple(state.kept(number) for state in self._states)
         make = PerShotSink if self._request.per_shot else sink_for
         return make(self._request.outputs[number], replace(settings, kept=kept))
+
+    def _check_ply_frames(self) -> None:
+        chosen = numbers_in(self._request.ply_frames)
+        if not chosen or all(out.suffix.lower() != ".ply" for out in self._request.outputs):
+            return
+        there = [number for shot in self._film.shots for number in self._numbers_of(shot)]
+        if lacking := chosen.difference(there):
+            raise UsageError(
+                f"got `ply_frames` {min(lacking)} of frames numbered {min(there)} to {max(there)}, "
+                "expected some of these: correct it."
+            )
 
     def _go_on(self) -> None:
         """Find what was written before a stop, and is still there."""

@@ -114,6 +114,12 @@ def test_a_fit_is_finished_into_metres_of_every_kind(cli, kept, head, order):
     edge = np.degrees(np.arctan(cloud["x"][:, -1] / cloud["z"][:, -1]))
     assert np.abs(edge - 30).max() < 0.5 and (cloud["y"][0] < 0).all()
     assert np.array_equal(np.stack([cloud[name] for name in "rgb"], -1), picture(1, SIZE))
+    again = ["finish", kept / "d.npz.work", "--out", kept / "no" / "%04d.ply", *told]
+    refused = cli(*again, "--ply-frames", f"2,{FRAMES + 1}")
+    says = f"got --ply-frames {FRAMES + 1} of frames numbered 1 to {FRAMES}"
+    assert refused.code == 2 and says in refused.err and not list(kept.glob("no/*")), refused.err
+    refused = cli(*again, "--fov", "180")
+    assert refused.code == 2 and "more than 0 and at most 179" in refused.err
 
 
 def test_known_depths_that_tell_nothing_are_left_out_and_said(cli, kept):
