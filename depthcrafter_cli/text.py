@@ -68,13 +68,15 @@ def numbered(path: Path) -> Path:
 def expanded(text: str) -> Path:
     """A path as typed, with ``~`` and ``~user`` as the home folders they stand for.
 
-    Raises UsageError for a user that there is not, and for no path at all.
+    Raises UsageError for a user that there is not, for no path at all, and for what no path can be.
     """
     if not text:
         raise UsageError(
             "got an empty path, as a shell gives for a variable that is not set, expected a name: "
             "write . for the folder you are in."
         )
+    if "\0" in text:
+        raise UsageError(f"got the path {text!r}, expected one without the byte 0: correct it.")
     path = Path(text)
     try:
         return path if path.exists() else path.expanduser()

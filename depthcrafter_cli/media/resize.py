@@ -74,7 +74,7 @@ def require_sane(path: Path, size: Size) -> None:
 def output_size(choice: str, source: Size, model: Size) -> Size:
     """The size of the written depth: ``source``, ``model`` or ``WIDTHxHEIGHT``.
 
-    Raises UsageError for any other text.
+    Raises UsageError for any other text, and for a size that no picture may have.
     """
     named = {"source": source, "model": model}
     if choice in named:
@@ -86,6 +86,11 @@ def output_size(choice: str, source: Size, model: Size) -> Size:
             "such as 1280x720: correct `size`."
         )
     width, height = (int(side) for side in match.groups())
+    if width * height > MOST_PIXELS:
+        raise UsageError(
+            f"got `size` {choice}, expected at most {MOST_PIXELS / 1e6:.0f} million pixels: choose "
+            "a smaller one."
+        )
     return Size(height, width)
 
 
