@@ -101,8 +101,8 @@ def _pictures(video: Any) -> tuple[Iterator[RgbImage], int | None]:
                 "[T, 3, H, W] or [T, H, W]: stack them along the first axis."
             )
         return map(_rgb, array), len(array)
-    is_none = isinstance(video, bytes | bytearray | Mapping) or hasattr(video, "read")
-    if is_none or not isinstance(video, Iterable):
+    is_data = isinstance(video, bytes | bytearray | Mapping) or hasattr(video, "read")
+    if is_data or not isinstance(video, Iterable):
         raise InputError(
             f"got a video of type {type(video).__name__}, expected a path, an array, a tensor or "
             "pictures one after the other: hand over one of these."
@@ -129,6 +129,7 @@ def _numpy(array: Any) -> npt.NDArray[Any]:
 
 
 def _picture(each: Any) -> RgbImage:
+    """One picture of any kind as uint8 [H, W, 3]. Raises InputError."""
     array = _numpy(each)
     if not array.ndim:
         raise InputError(
