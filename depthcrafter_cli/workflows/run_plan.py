@@ -151,8 +151,9 @@ def plan(
         try:
             saved = (state := RunState(request.work_folder)).saved()
             kept = request.keep_work or saved.request.keep_work
+            made = _planned(replace(request, keep_work=kept), video, method, on, saved)
             require_same_outputs(request, saved, state)
-            return _planned(replace(request, keep_work=kept), video, method, on, saved)
+            return made
         except (UsageError, InputError):
             if not request.overwrite or request.resume_only:
                 raise

@@ -257,6 +257,9 @@ def test_shots_that_were_written_have_no_other_look(cli, stopped, tmp_path):
     for more in (["--colormap", "gray"], ["--range", "film"], ["--keep-work"]):
         refused = cli(*command, "--resume", *more)
         assert refused.code == 2 and "3 shots" in refused.err, refused.err
+    for name, value in (("--cuts", "none"), ("--start", 0.1)):
+        other = cli(*command, "--resume", name, value)
+        assert other.code == 2 and f"differs in {name}" in other.err, other.err
     assert cli("finish", work, "--out", tmp_path / "o.npz").code == 2
     begun_again = cli(*command, "--resume", "--range", "film", "--overwrite")
     assert begun_again.code == 0, begun_again.err
