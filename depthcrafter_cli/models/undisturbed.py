@@ -25,7 +25,8 @@ def undisturbed(*, inference: bool = True) -> Iterator[None]:
         for kind in _KINDS:
             if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
                 settings.enter_context(torch.autocast(kind, enabled=False))
-        if torch.get_default_device().type != "cpu":
+        # PyTorch 2.4 knows the default device only where `set_default_device` has set it.
+        if torch.empty(0).device.type != "cpu":
             settings.enter_context(torch.device("cpu"))
         yield
 
