@@ -50,6 +50,8 @@ class Line(NamedTuple):
 
 def _in_cells(text: str) -> str:
     """The text with a character for each cell of the terminal that it takes, at least."""
+    if text.isascii():
+        return text
     from rich.cells import cell_len
 
     return "".join(each + _SECOND_CELL * (cell_len(each) - 1) for each in text)

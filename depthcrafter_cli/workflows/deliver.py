@@ -20,7 +20,7 @@ from depthcrafter_cli.media.scale import resize_disparity
 from depthcrafter_cli.media.selection import ReadOptions
 from depthcrafter_cli.media.sinks.base import DepthFrame, DisparitySink, ShotRange, SinkSettings
 from depthcrafter_cli.media.sinks.per_shot import PerShotSink
-from depthcrafter_cli.media.sinks.registry import are_numbered, carry_more, sink_for
+from depthcrafter_cli.media.sinks.registry import are_numbered, carry_more, options_read, sink_for
 from depthcrafter_cli.media.spool import ShotDisparity, SpooledFilm
 from depthcrafter_cli.media.timestamps import common_unit
 from depthcrafter_cli.progress import Observer, Progress, Warn, ignore
@@ -113,7 +113,8 @@ class Delivery:
 
     def _check_ply_frames(self) -> None:
         chosen = numbers_in(self._request.ply_frames)
-        if not chosen or all(out.suffix.lower() != ".ply" for out in self._request.outputs):
+        read = options_read(self._request.outputs, self._request.look)
+        if not chosen or "ply_frames" not in read:
             return
         there = [number for shot in self._film.shots for number in self._numbers_of(shot)]
         if lacking := chosen.difference(there):
