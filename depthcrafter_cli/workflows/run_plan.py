@@ -21,7 +21,6 @@ from depthcrafter_cli.progress import Observer, StageWork, Warn, ignore
 from depthcrafter_cli.shell import quoted
 from depthcrafter_cli.types import Size, VideoInfo
 from depthcrafter_cli.workflows.film import check_cuts, film_of
-from depthcrafter_cli.workflows.hand_off import laid_out
 from depthcrafter_cli.workflows.memory import machine_for
 from depthcrafter_cli.workflows.places import (
     check_disk,
@@ -146,8 +145,7 @@ def plan(
             the run later.
     """
     require_functions(warn=warn, observer=observer)
-    request = laid_out(as_kind(RunRequest, "request", request))
-    video, method = _settle(request)
+    video, method = _settle(as_kind(RunRequest, "request", request))
     on = machine_for(request, warn, card_named(card) if isinstance(card, str) else card)
     if _goes_on(request):
         try:

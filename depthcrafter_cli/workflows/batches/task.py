@@ -71,6 +71,7 @@ class VideoTask(Task):
     def carry_out(
         self, device: str, model: "LoadedModel", observer: Observer, warn: Warn
     ) -> "Outcome":
+        from depthcrafter_cli.workflows.hand_off import laid_out
         from depthcrafter_cli.workflows.run_plan import plan
         from depthcrafter_cli.workflows.runs import compute_only, run
 
@@ -86,7 +87,7 @@ class VideoTask(Task):
 
         # What is complete though it was to be overwritten may be older than this batch. Otherwise
         # the worker that finished a video may have died before it could say so.
-        asked = plan(request, warn, observer) if request.overwrite else request
+        asked = plan(laid_out(request), warn, observer) if request.overwrite else request
         result = run(asked, observer, warn, planned=planned, model=model)
         return Outcome() if result is None else Outcome(result.frames, result.seconds)
 
